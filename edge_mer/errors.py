@@ -1,0 +1,52 @@
+"""Typed errors. Every message names what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class EdgeMerError(Exception):
+    """Root of all errors that a user can cause and mend."""
+
+
+class ConfigError(EdgeMerError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class BadMessage(EdgeMerError):
+    """A message on the bus does not fit its row of the services table; it is dropped and counted."""
+
+
+class Stale(EdgeMerError):
+    """The newest message of a topic is older than the reader can use."""
+
+
+class EndpointInUse(EdgeMerError):
+    """Another live process owns the socket of this topic."""
+
+
+class DeviceError(EdgeMerError):
+    """A capture device cannot be opened, or was lost."""
+
+
+class MissingExtra(EdgeMerError):
+    """An optional package is not installed; the message is the command that installs it."""
+
+
+class ModelError(EdgeMerError):
+    """A model file is missing, damaged or of another contract."""
+
+
+class InputError(EdgeMerError):
+    """An array handed to a model or an encoder has the wrong shape, type or range."""
+
+
+class LeaseError(EdgeMerError):
+    """A lease is forged, expired, replayed or meant for somebody else."""
+
+
+class SessionError(EdgeMerError):
+    """A recorded session is damaged, incomplete or does not replay."""
+
+
+def missing_extra(package: str, extra: str) -> MissingExtra:
+    """The one clear line for an optional package that is absent."""
+    return MissingExtra(f"{package} is not installed; run: pip install 'edge-mer[{extra}]'")

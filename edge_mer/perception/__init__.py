@@ -1,0 +1,1 @@
+"""Encoders: folds from captured blocks to tokens. Arrays in, arrays out; no sockets, no torch."""

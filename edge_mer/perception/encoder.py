@@ -1,0 +1,111 @@
+"""The encoder contract: what goes in, what comes out, and what an encoder declares about itself.
+
+An encoder is a fold with explicit state, ``step(state, block) -> (state, tokens)``. The same blocks from
+``initial()`` on give the same bytes, whatever the process, so a recorded session replays exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.domain import Modality
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What an encoder declares: ``rate_hz`` tokens per second of ``dim`` float32 values each.
+
+    ``latency_us`` is algorithmic: how long after the physical event its token can exist at the earliest.
+    ``model`` is the sha256 of the weights (hex, first 16 digits); features made by other weights are not mixed.
+    """
+
+    name: str
+    modality: Modality
+    rate_hz: float
+    dim: int
+    latency_us: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioBlock:
+    """``samples`` float32 [n] in [-1, 1], 16 kHz mono; ``origin_us`` is the time of the first sample."""
+
+    samples: NDArray[np.float32]
+    origin_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoFrame:
+    """``image`` uint8 [height, width, 3] in BGR order, as OpenCV decodes it."""
+
+    image: NDArray[np.uint8]
+    origin_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its time; ``approx`` when the time was spread evenly over the segment."""
+
+    text: str
+    start_us: int
+    end_us: int
+    approx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextSegment:
+    """All words of one segment as known now. A later block of the same ``segment`` replaces it."""
+
+    segment: int
+    words: tuple[Word, ...]
+    final: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """``values`` float32 [n, dim]; ``start_us``, ``end_us`` int64 [n]; ``valid`` bool [n] (speech, a face, a word).
+
+    ``context`` names what the tokens belong to (a face track, an audio stretch, a text segment): tokens of
+    different contexts are never read together, except text segments, which follow each other.
+    ``cut`` says that nothing before these tokens may be used with them.
+    """
+
+    values: NDArray[np.float32]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    context: int = 0
+    cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def no_tokens(dim: int) -> Tokens:
+    """Zero tokens: what an encoder returns while it waits for more input."""
+    none = np.empty(0, np.int64)
+    return Tokens(np.empty((0, dim), np.float32), none, none, np.empty(0, np.bool_))
+
+
+State = TypeVar("State")
+Block = TypeVar("Block", AudioBlock, VideoFrame, TextSegment, contravariant=True)
+
+
+class Encoder(Protocol[State, Block]):
+    """A fold over captured blocks. ``step`` may consume ``state``; callers keep only the returned one."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def initial(self) -> State: ...
+
+    def step(self, state: State, block: Block) -> tuple[State, Tokens]:
+        """Fold one block in. Raises InputError when the block breaks the contract."""
+        ...

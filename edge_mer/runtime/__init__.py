@@ -1,0 +1,1 @@
+"""Compiled models: the only place that opens an inference session."""
