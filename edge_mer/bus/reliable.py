@@ -1,0 +1,123 @@
+"""Reliable topics: a bounded log on the publisher's side, acknowledged and resent over ROUTER/DEALER."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edge_mer import messages
+from edge_mer.bus.contract import Bus
+from edge_mer.bus.publisher import Publisher
+from edge_mer.clock import SECOND
+from edge_mer.control import Subscribe
+from edge_mer.errors import BadMessage
+from edge_mer.messages import Body, Message
+from edge_mer.services import SERVICES
+
+RESEND_US = SECOND
+FORGET_US = 10 * SECOND
+ASK_US = SECOND // 2
+
+
+@dataclass
+class _Peer:
+    acked: int
+    sent: int
+    sent_us: int
+    heard_us: int
+
+
+class ReliablePublisher:
+    """Keeps the last ``keep`` messages; a reader that falls further behind sees a gap in the sequence, never a lie."""
+
+    def __init__(self, bus: Bus, topic: str, source: str, keep: int = 2_000) -> None:
+        self._bus = bus
+        self._server = bus.server(topic)
+        self._log: deque[tuple[int, list[bytes]]] = deque(maxlen=keep)
+        self._peers: dict[bytes, _Peer] = {}
+        self._publisher = Publisher(topic, source, bus.boot, bus.clock, self._append, self._server.close)
+
+    @property
+    def seq(self) -> int:
+        return self._publisher.seq
+
+    def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
+        message = self._publisher.send(body, payload, origin_us=origin_us)
+        self.pump()
+        return message
+
+    def _append(self, frames: list[bytes]) -> None:
+        self._log.append((self._publisher.seq, frames))
+
+    def pump(self) -> None:
+        """Answer subscriptions and push what each reader has not had. Call once a turn."""
+        now = self._bus.clock.now_us()
+        while (item := self._server.receive()) is not None:
+            peer_id, message = item
+            if isinstance(message, Subscribe):
+                self._hear(peer_id, message, now)
+        for peer_id, peer in list(self._peers.items()):
+            if now - peer.heard_us > FORGET_US:
+                del self._peers[peer_id]
+                continue
+            if peer.sent > peer.acked and now - peer.sent_us > RESEND_US:
+                peer.sent = peer.acked
+            for seq, frames in self._log:
+                if seq > peer.sent:
+                    self._server.send(peer_id, frames)
+                    peer.sent, peer.sent_us = seq, now
+
+    def _hear(self, peer_id: bytes, message: Subscribe, now: int) -> None:
+        after = message.after if message.boot == self._bus.boot else -1
+        peer = self._peers.setdefault(peer_id, _Peer(after, after, now, now))
+        peer.acked, peer.heard_us = after, now
+        peer.sent = max(peer.sent, after)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class ReliableReader:
+    """Every message of one reliable topic, in order. ``counters["gap"]`` says how many were lost for good."""
+
+    def __init__(self, bus: Bus, topic: str) -> None:
+        self._bus, self._row = bus, SERVICES[topic]
+        self._client = bus.client(topic)
+        self._boot, self._last = "", -1
+        self._asked_us = -ASK_US
+        self.counters: Counter[str] = Counter()
+
+    def drain(self) -> list[Message[Any]]:
+        fresh: list[Message[Any]] = []
+        while (frames := self._client.receive()) is not None:
+            message = self._check(frames) if isinstance(frames, list) else None
+            if message is not None:
+                fresh.append(message)
+        now = self._bus.clock.now_us()
+        if fresh or now - self._asked_us >= ASK_US:
+            self._asked_us = now
+            self._client.send(Subscribe(boot=self._boot, after=self._last))
+        return fresh
+
+    def _check(self, frames: list[bytes]) -> Message[Any] | None:
+        row = self._row
+        try:
+            message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+        except BadMessage:
+            self.counters["bad"] += 1
+            return None
+        envelope = message.envelope
+        if envelope.boot != self._boot:
+            self._boot, self._last = envelope.boot, -1
+        if envelope.seq <= self._last:
+            return None
+        self.counters["gap"] += envelope.seq - self._last - 1
+        self._last = envelope.seq
+        return message
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,209 @@
+"""The bus over ZeroMQ ``ipc://`` sockets in a private runtime directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from edge_mer import control
+from edge_mer.bus.publisher import Publisher
+from edge_mer.bus.reader import Reader
+from edge_mer.clock import Clock, SystemClock
+from edge_mer.control import AnyControl
+from edge_mer.errors import BadMessage, ConfigError, EndpointInUse
+from edge_mer.services import SERVICES
+
+PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
+
+
+def runtime_directory(configured: str | None = None) -> Path:
+    """The directory of the sockets: created 0700, refused when somebody else could enter it."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    default = Path(base) / "edge_mer" if base else Path(f"/tmp/edge_mer-{os.getuid()}")
+    path = Path(configured).absolute() if configured else default
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = path.stat()
+    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+        raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
+    if len(str(path)) > PATH_LIMIT - 20:
+        raise ConfigError(f"{path} is too long for a socket path; set run.directory to at most {PATH_LIMIT - 20} bytes")
+    return path
+
+
+class ZmqBus:
+    """Sockets of one process; ``directory`` is the runtime directory that all processes of a run share."""
+
+    def __init__(self, directory: Path, clock: Clock | None = None, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> None:
+        self.directory = directory
+        self.clock: Clock = clock or SystemClock()
+        self.boot = secrets.token_hex(6)
+        self._context = context or zmq.Context()
+        self._context.setsockopt(zmq.LINGER, 0)
+        self._poller = zmq.Poller()
+        self._endpoints: list[_Endpoint] = []
+        self._sockets: list[zmq.Socket[bytes]] = []
+
+    def publisher(self, topic: str, source: str) -> Publisher:
+        socket = self._socket(zmq.PUB)
+        socket.setsockopt(zmq.SNDHWM, SERVICES[topic].high_water_mark)
+        endpoint = self._bind(socket, topic)
+        return Publisher(topic, source, self.boot, self.clock,
+                         lambda frames: socket.send_multipart(frames, copy=True),
+                         lambda: self._close(socket, endpoint))  # fmt: skip
+
+    def reader(self, *topics: str) -> Reader:
+        socket = self._socket(zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, max(SERVICES[t].high_water_mark for t in topics))
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        for topic in topics:
+            socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+            socket.connect(self._address(topic))
+        self._poller.register(socket, zmq.POLLIN)
+        return Reader(topics, self.clock, lambda: _receive(socket), lambda: self._close(socket))
+
+    def server(self, endpoint: str) -> ZmqServer:
+        socket = self._socket(zmq.ROUTER)
+        bound = self._bind(socket, f"{endpoint}.rel")
+        self._poller.register(socket, zmq.POLLIN)
+        return ZmqServer(socket, lambda: self._close(socket, bound))
+
+    def client(self, endpoint: str) -> ZmqClient:
+        socket = self._socket(zmq.DEALER)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        socket.connect(self._address(f"{endpoint}.rel"))
+        self._poller.register(socket, zmq.POLLIN)
+        return ZmqClient(socket, lambda: self._close(socket))
+
+    def wait(self, timeout_us: int, *wake: int) -> None:
+        for fd in wake:
+            self._poller.register(fd, zmq.POLLIN)
+        try:
+            self._poller.poll(max(0, timeout_us) / 1000)
+        finally:
+            for fd in wake:
+                self._poller.unregister(fd)
+
+    def close(self) -> None:
+        for socket in list(self._sockets):
+            self._close(socket)
+        for endpoint in self._endpoints:
+            endpoint.release()
+        self._endpoints.clear()
+        self._context.term()
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        self._sockets.append(socket)
+        return socket
+
+    def _address(self, name: str) -> str:
+        path = self.directory / name.replace("/", ".")
+        if len(str(path)) > PATH_LIMIT:
+            raise ConfigError(f"{path} is too long for a socket path (at most {PATH_LIMIT} bytes)")
+        return f"ipc://{path}"
+
+    def _bind(self, socket: zmq.Socket[bytes], name: str) -> _Endpoint:
+        endpoint = _Endpoint(self.directory / name.replace("/", "."))
+        self._endpoints.append(endpoint)
+        socket.bind(self._address(name))
+        return endpoint
+
+    def _close(self, socket: zmq.Socket[bytes], endpoint: _Endpoint | None = None) -> None:
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+            if socket in self._poller:
+                self._poller.unregister(socket)
+            socket.close(linger=0)
+        if endpoint is not None:
+            endpoint.release()
+
+
+class _Endpoint:
+    """A socket path held by a lock, because ZeroMQ would silently take over a path that is in use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, path.with_name(path.name + ".lock")
+        self._fd: int | None = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._fd, 32, 0).decode().strip()
+            os.close(self._fd)
+            raise EndpointInUse(f"{path} is owned by process {holder}; stop it, or choose another run.directory") from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        if self._fd is not None:
+            self._path.unlink(missing_ok=True)
+            self._lock.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+
+class ZmqServer:
+    def __init__(self, socket: zmq.Socket[bytes], close: object) -> None:
+        self._socket, self._close = socket, close
+        self.bad = 0
+
+    def send(self, peer: bytes, message: AnyControl | Sequence[bytes]) -> None:
+        frames = list(message) if isinstance(message, (list, tuple)) else [control.encode(message)]  # type: ignore[arg-type]
+        try:
+            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.bad += 1  # the peer is gone or full: it asks again
+
+    def receive(self) -> tuple[bytes, AnyControl] | None:
+        while (frames := _receive(self._socket)) is not None:
+            try:
+                if len(frames) != 2:
+                    raise BadMessage(f"control: expected one frame, got {len(frames) - 1}")
+                return frames[0], control.decode(frames[1])
+            except BadMessage:
+                self.bad += 1
+        return None
+
+    def close(self) -> None:
+        if callable(self._close):
+            self._close()
+
+
+class ZmqClient:
+    def __init__(self, socket: zmq.Socket[bytes], close: object) -> None:
+        self._socket, self._close = socket, close
+        self.bad = 0
+
+    def send(self, message: AnyControl) -> None:
+        try:
+            self._socket.send(control.encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            self.bad += 1  # nobody answers; the sender asks again
+
+    def receive(self) -> AnyControl | list[bytes] | None:
+        while (frames := _receive(self._socket)) is not None:
+            if len(frames) > 1:
+                return frames
+            try:
+                return control.decode(frames[0])
+            except BadMessage:
+                self.bad += 1
+        return None
+
+    def close(self) -> None:
+        if callable(self._close):
+            self._close()
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None

@@ -1,0 +1,67 @@
+"""Time in integer microseconds, and its fake twin for tests.
+
+``now_us`` (CLOCK_MONOTONIC) orders events; ``boottime_us`` (CLOCK_BOOTTIME, counts suspend) times leases;
+``wall_us`` is an annotation for people and never orders anything.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+SECOND = 1_000_000
+
+
+class Clock(Protocol):
+    def now_us(self) -> int: ...
+
+    def boottime_us(self) -> int: ...
+
+    def wall_us(self) -> int: ...
+
+
+class SystemClock:
+    """The clocks of this host."""
+
+    def now_us(self) -> int:
+        return time.monotonic_ns() // 1000
+
+    def boottime_us(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+    def wall_us(self) -> int:
+        return time.time_ns() // 1000
+
+
+@dataclass
+class FakeClock:
+    """A clock that moves only when told. ``suspended_us`` is what CLOCK_BOOTTIME counts on top."""
+
+    monotonic_us: int = 1_000 * SECOND
+    suspended_us: int = 0
+    epoch_us: int = 1_800_000_000 * SECOND
+
+    def now_us(self) -> int:
+        return self.monotonic_us
+
+    def boottime_us(self) -> int:
+        return self.monotonic_us + self.suspended_us
+
+    def wall_us(self) -> int:
+        return self.epoch_us + self.monotonic_us
+
+    def advance(self, us: int) -> None:
+        if us < 0:
+            raise ValueError("a monotonic clock does not go back; jump the wall clock with epoch_us")
+        self.monotonic_us += us
+
+    def suspend(self, us: int) -> None:
+        """What a laptop lid does: boot time passes, monotonic time stands still."""
+        self.suspended_us += us
+
+
+def host_boot_id() -> str:
+    """The kernel's id of this boot: leases and recordings are bound to it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,194 @@
+"""One typed TOML config: pydantic-settings reads the file, the environment and the command line, in that order.
+
+``edge-mer config`` shows every value and where it came from. Environment: ``EDGE_MER__AUDIO__DEVICE=2``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_mer.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "EDGE_MER__"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run(Section):
+    directory: str | None = Field(None, description="runtime directory of the sockets (0700); default is per user")
+
+
+class Audio(Section):
+    source: Literal["microphone", "file", "off"] = "microphone"
+    device: int | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
+
+
+class Video(Section):
+    source: Literal["camera", "file", "off"] = "camera"
+    device: int | str = Field(0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream")
+    fps: float = Field(15, gt=0, le=15)
+    width: int = Field(640, ge=64, le=1920, description="frames wider than this are scaled down before JPEG")
+    quality: int = Field(85, ge=10, le=100, description="JPEG quality")
+    live: bool = Field(True, description="a live source never repeats identical frames: repeats mean frozen")
+
+
+class Text(Section):
+    source: Literal["asr", "typed", "recorded", "wyoming", "off"] = "asr"
+    engine: Literal["pocketsphinx", "whisper"] = "pocketsphinx"
+    model: str | None = Field(None, description="Whisper: local path or hub id")
+    path: str | None = Field(None, description="recorded transcript with word times (JSON)")
+    wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
+
+
+class File(Section):
+    path: str | None = Field(None, description="audio/video file that plays as microphone and camera")
+    loop: bool = False
+
+
+class Perception(Section):
+    placement: Literal["separate", "together"] = "separate"
+    yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
+
+
+class Models(Section):
+    directory: str | None = Field(None, description="directory of ONNX files; default: those shipped in the package")
+    backend: Literal["onnxruntime"] = "onnxruntime"
+    allow_noncommercial: bool = Field(True, description="false refuses weights trained on non-commercial data")
+
+
+class Fusion(Section):
+    window_s: float = Field(4.0, gt=0, le=30)
+    hop_s: float = Field(0.5, ge=0.1, le=5)
+    lateness_s: float = Field(1.0, ge=0, description="features later than this behind the newest are dropped")
+    horizon_s: float = Field(2.0, ge=0, description="how long late text may revise an estimate")
+    smoothing_s: float = Field(0.5, ge=0, description="time constant of the output average; 0 is off")
+    min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
+    hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
+    max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
+        default_factory=lambda: {"audio": 1.0, "video": 1.0, "text": 2.0},
+        description="age of the newest token after which a modality is absent",
+    )
+
+
+class Privacy(Section):
+    consent: tuple[Literal["audio", "video", "text", "wyoming"], ...] = Field(
+        ("audio", "video", "text"), description="modalities that the householder consented to"
+    )
+    lease_s: float = Field(2.0, gt=0.2, le=10)
+    state: str | None = Field(None, description="directory of keys and privacy state; default ~/.local/state/edge_mer")
+
+
+class Record(Section):
+    path: str | None = None
+    raw: bool = Field(False, description="also record raw media (needs consent)")
+
+
+class Config(Section):
+    run: Run = Run()
+    audio: Audio = Audio()
+    video: Video = Video()
+    text: Text = Text()
+    file: File = File()
+    perception: Perception = Perception()
+    models: Models = Models()
+    fusion: Fusion = Fusion()
+    privacy: Privacy = Privacy()
+    record: Record = Record()
+
+
+Layer = tuple[str, Mapping[str, Any]]
+
+
+def default_path() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "edge_mer.toml"
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None,
+         environment: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:  # fmt: skip
+    """Resolve the config, and map every ``section.key`` to where its value came from.
+
+    Raises ConfigError for an unreadable file, an unknown key (naming the nearest known one) or a bad value.
+    """
+    layers: list[Layer] = []
+    chosen = path or default_path()
+    if path is not None or chosen.exists():
+        layers.append((str(chosen), _read(chosen)))
+    layers.append(("environment", _from_environment(os.environ if environment is None else environment)))
+    layers.append(("command line", overrides or {}))
+    merged: dict[str, dict[str, Any]] = {}
+    origin = {f"{s}.{k}": "default" for s, section in Config.model_fields.items() for k in _keys(section.annotation)}
+    for name, layer in layers:
+        for section, values in layer.items():
+            _check_names(name, section, values)
+            merged.setdefault(section, {}).update(values)
+            origin.update({f"{section}.{key}": name for key in values})
+    try:
+        return Config.model_validate(merged), origin
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin)) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in environment.items():
+        if name.startswith(PREFIX):
+            section, _, key = name[len(PREFIX) :].lower().partition("__")
+            found.setdefault(section, {})[key] = _literal(value)
+    return found
+
+
+def _literal(value: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _keys(section: Any) -> list[str]:
+    return list(section.model_fields)
+
+
+def _check_names(origin: str, section: str, values: Any) -> None:
+    if section not in Config.model_fields:
+        raise ConfigError(f"{origin}: unknown section [{section}]{_nearest(section, list(Config.model_fields))}")
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{origin}: [{section}] must be a table of keys, got {values!r}")
+    known = _keys(Config.model_fields[section].annotation)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{origin}: unknown key {section}.{key}{_nearest(key, known)}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
+    lines = []
+    for fault in error.errors():
+        place = ".".join(map(str, fault["loc"]))
+        where = origin.get(".".join(map(str, fault["loc"][:2])), "default")
+        lines.append(f"{where}: {place}: {fault['msg']}, got {fault['input']!r}")
+    return "\n".join(lines)

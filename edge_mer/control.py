@@ -1,0 +1,167 @@
+"""Messages of the reliable plane: commands, leases, purges, heartbeats. Acknowledged, never published.
+
+Each endpoint is a ROUTER that its owner binds: ``switch`` (privacy), ``supervisor`` (processes), and one per
+reliable topic.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.domain import Gate, Modality
+from edge_mer.errors import BadMessage
+from edge_mer.messages import PrivacyState
+
+
+class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower):
+    """Base of all control messages; ``kind`` on the wire is the lower-case class name."""
+
+
+class Register(Control):
+    """A capture gate (``gate=True``) or a lineage child says which modalities it holds data of."""
+
+    name: str
+    boot: str
+    modalities: tuple[Modality, ...]
+    gate: bool
+
+
+class LeaseRequest(Control):
+    """A gate asks to open, or to stay open. ``last_seq`` is the last raw message that it published."""
+
+    modality: Modality
+    name: str
+    boot: str
+    last_seq: int | None
+
+
+class Lease(Control):
+    """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
+
+    Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
+    ``signature``: Ed25519 over ``lease_bytes``, hex.
+    """
+
+    modality: Modality
+    holder: str
+    boot_id: str
+    mask_epoch: int
+    counter: int
+    issued_us: int
+    expires_us: int
+    signature: str = ""
+
+
+class Refused(Control):
+    """No lease: the modality is masked. The gate closes, or stays closed, at ``mask_epoch``."""
+
+    modality: Modality
+    gate: Gate
+    mask_epoch: int
+    reason: str
+
+
+class Close(Control):
+    """The switch orders a gate to close now. Sent again until ``Closed`` answers it."""
+
+    modality: Modality
+    gate: Gate
+    mask_epoch: int
+    reason: str
+
+
+class Closed(Control):
+    """The device handle is gone; ``last_seq`` was the last message, published at ``last_us``."""
+
+    modality: Modality
+    name: str
+    mask_epoch: int
+    closed_us: int
+    last_seq: int | None
+    handle_closed: bool
+
+
+class Purge(Control):
+    """The switch orders a lineage child to forget a modality before ``mask_epoch``."""
+
+    modality: Modality
+    mask_epoch: int
+
+
+class Purged(Control):
+    modality: Modality
+    name: str
+    mask_epoch: int
+
+
+class Command(Control):
+    """A person or hub asks. ``grant`` is the signed permission that unmasking needs (empty for masking)."""
+
+    id: str
+    action: str
+    modalities: tuple[Modality, ...] = ()
+    requester: str = "local"
+    grant: str = ""
+    hard: bool = False
+
+
+class Answer(Control):
+    """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not."""
+
+    id: str
+    ok: bool
+    text: str
+    modalities: dict[Modality, PrivacyState]
+
+
+class Heartbeat(Control):
+    """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows."""
+
+    name: str
+    boot: str
+    pid: int
+    created_us: int
+    counters: dict[str, int]
+
+
+class Exited(Control):
+    """The supervisor tells the switch that a capture process is gone: its device handles are closed."""
+
+    name: str
+    boot: str
+
+
+class Subscribe(Control):
+    """A reliable reader has everything up to ``after`` of life ``boot`` (-1: nothing yet) and wants the rest.
+
+    Sent on every receipt and twice a second: subscription, acknowledgement and keep-alive in one.
+    """
+
+    boot: str
+    after: int
+
+
+AnyControl = Union[
+    Register, LeaseRequest, Lease, Refused, Close, Closed, Purge, Purged, Command, Answer, Heartbeat, Exited,
+    Subscribe,
+]  # fmt: skip
+
+MAX_BYTES = 64_000
+_DECODER = msgspec.json.Decoder(AnyControl)
+
+
+def encode(message: AnyControl) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def decode(frame: bytes) -> AnyControl:
+    """Raises BadMessage for anything that is not one of the control messages."""
+    if len(frame) > MAX_BYTES:
+        raise BadMessage(f"control: {len(frame)} bytes, at most {MAX_BYTES} allowed")
+    try:
+        return _DECODER.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"control: {error}") from error
