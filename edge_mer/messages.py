@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import msgspec
@@ -122,6 +123,7 @@ class Feature(Body):
     cut: bool
     final: bool
     watermark_us: int
+    biometric: bool
     mask_epoch: int
     raw_created_us: Annotated[int, DELIVERY]
 
@@ -351,23 +353,28 @@ def _finite(value: object) -> bool:
     return True
 
 
+@cache
 def delivery_fields(body: type[Body]) -> frozenset[str]:
     """Names of the fields that may differ between a run and its replay."""
     hints = get_type_hints(body, include_extras=True)
     return frozenset(n for n, hint in hints.items() if DELIVERY in getattr(hint, "__metadata__", ()))
 
 
-def result(message: Message[Any]) -> dict[str, Any]:
-    """The result fields of a message: ``origin_us`` and every body field that is not marked delivery."""
-    skip = delivery_fields(type(message.body))
-    fields = msgspec.to_builtins(message.body)
-    return {"origin_us": message.envelope.origin_us, **{k: v for k, v in fields.items() if k not in skip}}
+def result(origin_us: int, body: Body) -> dict[str, Any]:
+    """The result fields: ``origin_us`` and every body field that is not marked delivery."""
+    skip = delivery_fields(type(body))
+    return {"origin_us": origin_us, **{k: v for k, v in msgspec.to_builtins(body).items() if k not in skip}}
+
+
+def canonical(origin_us: int, body: Body, payload: Sequence[NDArray[Any]] = ()) -> bytes:
+    """Canonical bytes of a result: sorted JSON, then the payload bytes."""
+    header = msgspec.json.encode(result(origin_us, body), order="sorted")
+    return b"\n".join([header, *(a.tobytes() for a in payload)])
 
 
 def result_bytes(message: Message[Any]) -> bytes:
-    """Canonical bytes of a result: sorted JSON, then the payload bytes."""
-    header = msgspec.json.encode(result(message), order="sorted")
-    return b"\n".join([header, *(a.tobytes() for a in message.payload)])
+    """``canonical`` of a message as read from the bus or from a recording."""
+    return canonical(message.envelope.origin_us, message.body, message.payload)
 
 
 def digest(data: bytes) -> str:

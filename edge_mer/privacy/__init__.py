@@ -1,0 +1,1 @@
+"""Who may open a device: leases, the switch, and the children that must forget."""
