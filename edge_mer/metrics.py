@@ -1,0 +1,62 @@
+"""Classification metrics in numpy, the same for scoring on the device and for training offline."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.integer]
+
+
+def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
+    """Counts [classes, classes]: row = truth, column = prediction. Raises ValueError for unequal lengths."""
+    if np.shape(truth) != np.shape(predicted):
+        raise ValueError(f"truth has {np.shape(truth)} labels, predicted {np.shape(predicted)}")
+    cells = np.asarray(truth, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+
+
+def accuracy(table: NDArray[np.int64]) -> float:
+    """Share of correct predictions in a confusion table (WA)."""
+    return float(np.trace(table) / max(table.sum(), 1))
+
+
+def recalls(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Recall per class [classes]; NaN for a class without examples."""
+    support = table.sum(1)
+    return np.where(support > 0, np.diag(table) / np.maximum(support, 1), np.nan)
+
+
+def uar(table: NDArray[np.int64]) -> float:
+    """Unweighted average recall (UA) over the classes that occur."""
+    present = table.sum(1) > 0
+    return float(recalls(table)[present].mean()) if present.any() else 0.0
+
+
+def f1_scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """F1 per class [classes]; 0 where a class was neither there nor predicted."""
+    total = table.sum(0) + table.sum(1)
+    return 2 * np.diag(table) / np.maximum(total, 1)
+
+
+def macro_f1(table: NDArray[np.int64]) -> float:
+    """Mean F1 over the classes that occur."""
+    present = table.sum(1) > 0
+    return float(f1_scores(table)[present].mean()) if present.any() else 0.0
+
+
+def weighted_f1(table: NDArray[np.int64]) -> float:
+    """F1 weighted by the number of examples of each class."""
+    return float(f1_scores(table) @ table.sum(1) / max(table.sum(), 1))
+
+
+def mae(truth: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
+    """Mean absolute error."""
+    return float(np.abs(np.asarray(truth) - np.asarray(predicted)).mean())
+
+
+def correlation(truth: NDArray[np.floating], predicted: NDArray[np.floating]) -> float:
+    """Pearson correlation; 0 where either side is constant."""
+    if np.std(truth) == 0 or np.std(predicted) == 0:
+        return 0.0
+    return float(np.corrcoef(truth, predicted)[0, 1])

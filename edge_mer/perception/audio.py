@@ -1,0 +1,164 @@
+"""Audio encoder: causal log-mel frames, eight tokens per second, each from the last 0.95 s of sound only.
+
+Every token is computed from fixed-size arrays (2200 samples, then 76 frames), so any cutting of the same samples
+into blocks gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.errors import InputError
+from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
+from edge_mer.perception.speech import CHUNK, PackagedVad, SpeechDetector
+from edge_mer.runtime.backend import Graph
+
+TOKEN_SAMPLES: Final = 2000
+TOKEN_US: Final = 125_000
+HOP, WINDOW, FFT, MELS = 200, 400, 512, 64
+FRAMES_PER_TOKEN: Final = TOKEN_SAMPLES // HOP
+CONTEXT_FRAMES: Final = 76
+HISTORY: Final = WINDOW - HOP
+FLOOR: Final = 1e-7
+SPEECH: Final = 0.5
+_DRIFT_US, _JITTER_US = 2_000, 5_000
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioState:
+    """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
+
+    ``samples`` holds the 200 samples before the next token and all after; ``unheard`` those that no voice
+    activity chunk has seen; ``speech`` the highest speech probability since the last token.
+    """
+
+    frames: Samples
+    samples: Samples
+    unheard: Samples
+    vad: Any
+    context: int | None = None
+    anchor_us: int = 0
+    count: int = 0
+    tokens: int = 0
+    speech: float = 0.0
+
+
+class AudioEncoder:
+    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, 76, 64] -> ``token`` [1, dim]."""
+
+    def __init__(self, graph: Graph, vad: SpeechDetector | None = None) -> None:
+        self._graph = graph
+        self._vad: SpeechDetector = vad or PackagedVad()
+        dim = graph.outputs["token"].shape[1]
+        self.spec = EncoderSpec(
+            name=str(graph.metadata.get("name", "audio")),
+            modality="audio",
+            rate_hz=SAMPLE_RATE / TOKEN_SAMPLES,
+            dim=dim,
+            latency_us=TOKEN_US,
+            model=graph.sha256[:16],
+        )
+
+    def initial(self) -> AudioState:
+        """Silence before the first sample."""
+        frames = np.full((CONTEXT_FRAMES, MELS), np.log(np.float32(FLOOR)), np.float32)
+        return AudioState(frames, np.zeros(HISTORY, np.float32), np.empty(0, np.float32), self._vad.initial())
+
+    def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
+        """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
+        samples = _checked(block.samples)
+        if not len(samples):
+            return state, no_tokens(self.spec.dim)
+        state = self._follow(state, block.origin_us, len(samples))
+        state = replace(
+            state,
+            samples=np.concatenate([state.samples, samples]),
+            unheard=np.concatenate([state.unheard, samples]),
+            count=state.count + len(samples),
+        )
+        first, values, valid = state.tokens, [], []
+        while len(state.samples) >= HISTORY + TOKEN_SAMPLES:
+            state, value = self._token(state)
+            values.append(value)
+            valid.append(state.speech >= SPEECH)
+            state = replace(state, speech=0.0)
+        state = self._listen(state, state.count)
+        if not values:
+            return state, no_tokens(self.spec.dim)
+        start = state.anchor_us + TOKEN_US * np.arange(first, state.tokens, dtype=np.int64)
+        return state, Tokens(
+            values=np.concatenate(values),
+            start_us=start,
+            end_us=start + TOKEN_US,
+            valid=np.array(valid),
+            context=state.context or 0,
+            cut=first == 0,
+        )
+
+    def _follow(self, state: AudioState, origin_us: int, n: int) -> AudioState:
+        """Keep the sample clock on the capture clock: follow drift in small steps, start afresh on a gap."""
+        if state.context is None:
+            return replace(state, context=origin_us, anchor_us=origin_us)
+        error = origin_us - state.anchor_us - state.count * 1_000_000 // SAMPLE_RATE
+        if abs(error) > max(n * 500_000 // SAMPLE_RATE, _JITTER_US):
+            return replace(self.initial(), context=origin_us, anchor_us=origin_us)
+        return replace(state, anchor_us=state.anchor_us + error) if abs(error) > _DRIFT_US else state
+
+    def _token(self, state: AudioState) -> tuple[AudioState, Samples]:
+        state = self._listen(state, (state.tokens + 1) * TOKEN_SAMPLES)
+        new = log_mel(state.samples[: HISTORY + TOKEN_SAMPLES])
+        frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
+        value: Samples = self._graph.run({"mel": frames[None]})["token"]
+        left = state.samples[TOKEN_SAMPLES:]
+        return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value
+
+    def _listen(self, state: AudioState, until: int) -> AudioState:
+        """Feed the voice activity detector the whole chunks that end by sample ``until``."""
+        vad, unheard, speech = state.vad, state.unheard, state.speech
+        while state.count - len(unheard) + CHUNK <= until:
+            vad, probability = self._vad.step(vad, unheard[:CHUNK])
+            unheard, speech = unheard[CHUNK:], max(speech, probability)
+        return replace(state, vad=vad, unheard=unheard, speech=speech)
+
+
+def log_mel(samples: Samples) -> Samples:
+    """Log-mel energies [10, 64] of 2200 samples: 200 of history and the 2000 of one token. Causal, Hann 25 ms."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
+    window, bank = _front_end()
+    spectrum = np.fft.rfft(frames * window, FFT, axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    energies: Samples = np.log(power @ bank + np.float32(FLOOR))
+    return energies
+
+
+@cache
+def _front_end() -> tuple[Samples, Samples]:
+    """Hann window [400] and triangular HTK mel bank [257, 64] over 50-8000 Hz, scaled for unit sine power."""
+    window = np.hanning(WINDOW + 1)[:-1]
+    mel = np.linspace(*(2595 * np.log10(1 + np.array([50.0, 8000.0]) / 700)), MELS + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
+    rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0, np.minimum(rise, fall))
+    # The narrowest low bands fall between two bins: give them their nearest one.
+    nearest = np.abs(bins[:, None] - edges[1:-1]).argmin(0)
+    bank[nearest, np.arange(MELS)] = np.maximum(bank[nearest, np.arange(MELS)], 0.5)
+    scale = (2 / window.sum()) ** 2
+    return window.astype(np.float32), (bank * scale).astype(np.float32)
+
+
+def _checked(samples: Samples) -> Samples:
+    if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 1:
+        got = f"{getattr(samples, 'dtype', type(samples).__name__)}{list(np.shape(samples))}"
+        raise InputError(f"audio block: got {got}, expected float32[n] samples of 16 kHz mono")
+    if not np.isfinite(samples).all():
+        raise InputError("audio block: it holds NaN or infinite samples; drop the block")
+    return np.clip(samples, -1.0, 1.0)

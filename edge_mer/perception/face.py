@@ -1,0 +1,119 @@
+"""Face encoder: five frames per second, the largest face in each, and its expression as a posterior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.errors import InputError
+from edge_mer.perception.detect import Box, FaceDetector, Image
+from edge_mer.perception.encoder import EncoderSpec, Tokens, VideoFrame, no_tokens
+from edge_mer.runtime.backend import Graph
+
+SLOT_US: Final = 200_000
+CROP: Final = 48
+LOST_US: Final = 1_000_000
+SAME_FACE: Final = 0.3
+RIVAL: Final = 0.6
+
+Reason = Literal["", "no face", "unbound"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceState:
+    """``slot`` is the last 200 ms slot that gave a token; ``box`` the bound face, last seen at ``seen_us``.
+
+    ``context`` is the time at which the track of this face began; ``reason`` says why the last token is invalid.
+    """
+
+    slot: int | None = None
+    box: Box | None = None
+    seen_us: int = 0
+    context: int = 0
+    reason: Reason = "no face"
+
+
+class FaceEncoder:
+    """Fold of frames into tokens of ``graph``: ``face`` [1, 1, 48, 48] in [0, 1] -> ``posterior`` [1, 7].
+
+    A token is an instant (``start_us == end_us``): the first frame at or after each 200 ms slot of the capture
+    clock. Without exactly one clear face it is zero and not valid.
+    """
+
+    def __init__(self, graph: Graph, detector: FaceDetector) -> None:
+        self._graph, self._detector = graph, detector
+        self.spec = EncoderSpec(
+            name=str(graph.metadata.get("name", "face")),
+            modality="video",
+            rate_hz=1e6 / SLOT_US,
+            dim=graph.outputs["posterior"].shape[1],
+            latency_us=0,
+            model=graph.sha256[:16],
+        )
+
+    def initial(self) -> FaceState:
+        return FaceState()
+
+    def step(self, state: FaceState, block: VideoFrame) -> tuple[FaceState, Tokens]:
+        """One token or none. A new face, or one that was gone for a second, starts a new context."""
+        image = _checked(block.image)
+        slot = block.origin_us // SLOT_US
+        if state.slot is not None and slot <= state.slot:
+            return state, no_tokens(self.spec.dim)
+        after = _track(replace(state, slot=slot), self._detector.detect(image), block.origin_us)
+        values = np.zeros((1, self.spec.dim), np.float32)
+        if after.box is not None and not after.reason:
+            values = self._graph.run({"face": crop_face(image, after.box)[None, None]})["posterior"]
+        now = np.array([block.origin_us], np.int64)
+        return after, Tokens(
+            values=values,
+            start_us=now,
+            end_us=now.copy(),
+            valid=np.array([not after.reason]),
+            context=after.context,
+            cut=state.slot is None or after.context != state.context,
+        )
+
+
+def crop_face(image: Image, box: Box) -> NDArray[np.float32]:
+    """Square grey crop float32 [48, 48] in [0, 1] around ``box``, the picture's border repeated outside."""
+    left, top, width, height = box
+    side = max(1, round(max(width, height)))
+    x, y = round(left + (width - side) / 2), round(top + (height - side) / 2)
+    rows = np.clip(np.arange(y, y + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(x, x + side), 0, image.shape[1] - 1)
+    grey = cv2.cvtColor(image[rows[:, None], columns], cv2.COLOR_BGR2GRAY)
+    method = cv2.INTER_AREA if side > CROP else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, (CROP, CROP), interpolation=method), np.float32) / np.float32(255)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, in [0, 1]."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    common = max(0.0, width) * max(0.0, height)
+    return common / (one[2] * one[3] + other[2] * other[3] - common) if common else 0.0
+
+
+def _track(state: FaceState, faces: list[Box], now_us: int) -> FaceState:
+    if not faces:
+        return replace(state, reason="no face")
+    rivals = [f for f in faces[1:] if f[2] * f[3] >= RIVAL * faces[0][2] * faces[0][3]]
+    if any(overlap(faces[0], rival) < SAME_FACE for rival in rivals):
+        return replace(state, reason="unbound")
+    box = faces[0]
+    followed = state.box is not None and now_us - state.seen_us <= LOST_US and overlap(state.box, box) >= SAME_FACE
+    return replace(state, box=box, seen_us=now_us, context=state.context if followed else now_us, reason="")
+
+
+def _checked(image: Image) -> Image:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{getattr(image, 'dtype', type(image).__name__)}{list(np.shape(image))}"
+        raise InputError(f"video frame: got {got}, expected uint8[height, width, 3] in BGR order")
+    if not image.size:
+        raise InputError(f"video frame: it is empty, {list(image.shape)}; the camera sent a damaged picture")
+    return image

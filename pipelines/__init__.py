@@ -1,0 +1,1 @@
+"""Offline work on models: data sets, training, evaluation, export. Never imported by ``edge_mer``."""

@@ -1,0 +1,272 @@
+"""Writes checkpoints as ONNX files of the shipped contract: FP32, static shapes, metadata under ``edge_mer``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
+from edge_mer.errors import ModelError
+from edge_mer.model import MCULoRA, MCULoRAConfig
+from edge_mer.model.mculora import Window
+from edge_mer.perception.audio import CONTEXT_FRAMES, MELS
+from edge_mer.perception.face import CROP
+from pipelines import checkpoint
+from pipelines.data import DEFAULT_ROOT, DataError
+from pipelines.nets import AudioNet, FaceNet, TextNet
+
+MODELS: Final = Path("edge_mer/models")
+RUNS: Final = Path("runs")
+OPSET: Final = 18
+FORBIDDEN: Final = {"If", "Loop", "Scan", "NonZero", "TopK", "Dropout"}
+FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.onnx", "text": "text.onnx"}
+# Only these were trained and measured on jointly recorded data.
+MEASURED: Final = ("a", "v", "av", "t")
+
+
+class _AudioGraph(nn.Module):
+    def __init__(self, net: AudioNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, mel: Tensor) -> Tensor:
+        token: Tensor = self.net(mel)[:, 0]
+        return token
+
+
+class _FaceGraph(nn.Module):
+    def __init__(self, net: FaceNet, temperature: float) -> None:
+        super().__init__()
+        self.net, self.temperature = net, temperature
+
+    def forward(self, face: Tensor) -> Tensor:
+        return torch.softmax(self.net(face) / self.temperature, -1)
+
+
+class _FusionGraph(nn.Module):
+    """A merged model as a function of the flat list tokens, mask, age of each of its modalities."""
+
+    def __init__(self, model: MCULoRA) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
+        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(self.model.modalities)}
+        readout = self.model(windows)
+        return readout.logits, readout.sentiment
+
+
+def write_graph(
+    path: Path, net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], metadata: Mapping[str, Any]
+) -> None:
+    """Export ``net`` with static shapes and check the result. Raises ModelError for a forbidden operator."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    write_model(path, program.model_proto, metadata)
+
+
+def write_model(path: Path, model: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
+    """Check, strip what only debugging needs, and write whole or not at all."""
+    found = FORBIDDEN & {node.op_type for node in model.graph.node}
+    if found:
+        raise ModelError(f"{path}: the graph holds {', '.join(sorted(found))}, which no static engine takes")
+    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    del model.graph.value_info[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "edge_mer", json.dumps(metadata, sort_keys=True)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(model.SerializeToString(deterministic=True))
+    partial.replace(path)
+    print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+
+
+def export_audio(runs: Path, out: Path) -> None:
+    """Audio encoder: ``mel`` [1, 76, 64] -> ``token`` [1, 64]."""
+    saved = checkpoint.load(runs / "audio.pt")
+    net = AudioNet()
+    net.load_state_dict(dict(saved.weights))
+    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
+    write_graph(out / FILES["audio"], _AudioGraph(net), inputs, ["token"], _encoder("audio", 8.0, 64, saved.facts))
+
+
+def export_face(runs: Path, out: Path) -> None:
+    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
+    saved = checkpoint.load(runs / "face.pt")
+    net = FaceNet()
+    net.load_state_dict(dict(saved.weights))
+    graph = _FaceGraph(net, float(saved.facts.get("temperature", 1.0)))
+    inputs = {"face": torch.rand(1, 1, CROP, CROP)}
+    write_graph(out / FILES["video"], graph, inputs, ["posterior"], _encoder("video", 5.0, 7, saved.facts))
+
+
+def export_text(runs: Path, out: Path) -> None:
+    """Text encoder: ``ids`` int64 [1, 24], ``mask`` [1, 24] -> ``tokens`` [1, 24, 64]."""
+    saved = checkpoint.load(runs / "text.pt")
+    net = TextNet(len(saved.weights["words.weight"]))
+    net.load_state_dict(dict(saved.weights))
+    inputs = {"ids": torch.zeros(1, net.length, dtype=torch.int64), "mask": torch.ones(1, net.length)}
+    write_graph(out / FILES["text"], net, inputs, ["tokens"], _encoder("text", 6.0, 64, saved.facts))
+    (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
+
+
+def export_fusion(runs: Path, out: Path) -> None:
+    """One merged graph per combination. Raises ModelError when the encoders are not those of the training."""
+    saved = checkpoint.load(runs / "fusion.pt")
+    encoders = {m: sha16(out / name) for m, name in FILES.items()}
+    trained = saved.facts.get("encoders", encoders)
+    if trained != encoders:
+        raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
+    model = MCULoRA(MCULoRAConfig())
+    model.load_state_dict(dict(saved.weights))
+    for c in COMBINATIONS:
+        merged, used = model.merged(c), modalities_of(c)
+        inputs = dict(_window_inputs(model.config, used))
+        metadata = _fusion(c, model.config, encoders, saved.facts)
+        write_graph(out / f"fusion.{c}.onnx", _FusionGraph(merged), inputs, ["logits", "sentiment"], metadata)
+
+
+def export_vad(data: Path, out: Path) -> None:
+    """Silero VAD (MIT) with static shapes: ``input`` [1, 576], ``state`` -> ``speech``, ``next_state``."""
+    source = data / "models" / "silero_vad_16k_op15.onnx"
+    if not source.is_file():
+        raise DataError(f"{source} is absent; take it from snakers4/silero-vad (MIT) and name its folder by --data")
+    metadata = {
+        "kind": "vad",
+        "name": "silero-vad-16k",
+        "modality": "audio",
+        "data": ["silero-vad v5 weights"],
+        "licence": "MIT (Silero Team)",
+        "metrics": {},
+    }
+    write_model(out / "vad.onnx", static_vad(onnx.load(source)), metadata)
+
+
+def static_vad(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The 16 kHz graph with fixed shapes and plain output names; its branches fold away once the shapes are known."""
+    shapes = {"input": (1, 576), "state": (2, 1, 128), "speech": (1, 1), "next_state": (2, 1, 128)}
+    names = dict(zip([o.name for o in model.graph.output], ("speech", "next_state"), strict=True))
+    kept = [i for i in model.graph.input if i.name in shapes]
+    del model.graph.input[:], model.graph.value_info[:]
+    model.graph.input.extend(kept)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(16_000, np.int64), "sr"))
+    for value in (*model.graph.input, *model.graph.output):
+        name = names.get(value.name, value.name)
+        value.CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes[name]))
+    for node in model.graph.node:
+        for i, output in enumerate(node.output):
+            node.output[i] = names.get(output, output)
+    return _folded(model)
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants folded by ONNX Runtime's basic, hardware-independent optimizations."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = f"{folder}/folded.onnx"
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(options.optimized_model_filepath)
+    used = {node.domain or "" for node in folded.graph.node}
+    opsets = [o for o in folded.opset_import if o.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(opsets)
+    return folded
+
+
+def sha16(path: Path) -> str:
+    """First 16 hex digits of the sha256 of a file: how an encoder is named."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _window_inputs(config: MCULoRAConfig, used: Sequence[Modality]) -> list[tuple[str, Tensor]]:
+    rows: list[tuple[str, Tensor]] = []
+    for m in used:
+        length = config.tokens[m]
+        rows += [(m, torch.randn(1, length, config.dims[m]))]
+        rows += [(f"{m}_mask", torch.ones(1, length)), (f"{m}_age", torch.rand(1, length))]
+    return rows
+
+
+def _encoder(modality: Modality, rate_hz: float, dim: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "encoder",
+        "name": f"edge-mer-{FILES[modality].removesuffix('.onnx')}",
+        "modality": modality,
+        "labels": list(EMOTIONS),
+        "rate_hz": rate_hz,
+        "dim": dim,
+        "data": facts.get("data", []),
+        "licence": facts.get("licence", ""),
+        "metrics": facts.get("metrics", {}),
+    }
+
+
+def _fusion(
+    c: Combination, config: MCULoRAConfig, encoders: Mapping[Modality, str], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    used = modalities_of(c)
+    supported = "text" in used
+    return {
+        "kind": "fusion",
+        "name": f"edge-mer-fusion-{c}",
+        "combination": c,
+        "labels": list(EMOTIONS),
+        "tokens": {m: config.tokens[m] for m in used},
+        "dims": {m: config.dims[m] for m in used},
+        "encoders": {m: encoders[m] for m in used},
+        "data": facts.get("data", []),
+        "licence": facts.get("licence", ""),
+        "metrics": facts.get("metrics", {}).get(c, {}),
+        "measured": c in MEASURED,
+        "sentiment": {
+            "supported": supported,
+            "reason": None if supported else "no sentiment labels for this combination",
+        },
+    }
+
+
+def main() -> None:
+    """Command line: ``python -m pipelines.export [all|encoders|fusion]``."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.export", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("all", "encoders", "fusion"), default="all")
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--out", type=Path, default=MODELS)
+    parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
+    arguments = parser.parse_args()
+    if arguments.what != "fusion":
+        export_vad(arguments.data, arguments.out)
+        for export in (export_audio, export_face, export_text):
+            export(arguments.runs, arguments.out)
+    if arguments.what != "encoders":
+        export_fusion(arguments.runs, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
