@@ -58,13 +58,16 @@ class FaceEncoder:
     def initial(self) -> FaceState:
         return FaceState()
 
+    def wants(self, state: FaceState, origin_us: int) -> bool:
+        """Whether a frame of this time becomes a token; the others need not even be decoded."""
+        return state.slot is None or origin_us // SLOT_US > state.slot
+
     def step(self, state: FaceState, block: VideoFrame) -> tuple[FaceState, Tokens]:
         """One token or none. A new face, or one that was gone for a second, starts a new context."""
         image = _checked(block.image)
-        slot = block.origin_us // SLOT_US
-        if state.slot is not None and slot <= state.slot:
+        if not self.wants(state, block.origin_us):
             return state, no_tokens(self.spec.dim)
-        after = _track(replace(state, slot=slot), self._detector.detect(image), block.origin_us)
+        after = _track(replace(state, slot=block.origin_us // SLOT_US), self._detector.detect(image), block.origin_us)
         values = np.zeros((1, self.spec.dim), np.float32)
         if after.box is not None and not after.reason:
             values = self._graph.run({"face": crop_face(image, after.box)[None, None]})["posterior"]
