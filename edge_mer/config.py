@@ -95,6 +95,12 @@ class Privacy(Section):
 class Record(Section):
     path: str | None = None
     raw: bool = Field(False, description="also record raw media (needs consent)")
+    min_free_mb: int = Field(200, ge=0, description="recording stops when the disk has less room than this")
+
+
+class Replay(Section):
+    path: str | None = Field(None, description="session file that the player plays on the bus")
+    speed: float | Literal["max"] = Field(1.0, description="1 is the original spacing")
 
 
 class Config(Section):
@@ -108,6 +114,7 @@ class Config(Section):
     fusion: Fusion = Fusion()
     privacy: Privacy = Privacy()
     record: Record = Record()
+    replay: Replay = Replay()
 
 
 Layer = tuple[str, Mapping[str, Any]]

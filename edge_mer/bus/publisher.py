@@ -36,3 +36,10 @@ class Publisher:
         self._send(frames)
         self.seq += 1
         return message
+
+    def forward(self, frames: list[bytes]) -> Message[Any]:
+        """Publish a message that was made elsewhere, with its own envelope (a replay). Raises BadMessage."""
+        row = self.service
+        message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+        self._send(frames)
+        return message
