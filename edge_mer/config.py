@@ -79,7 +79,7 @@ class Fusion(Section):
     min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
     hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
     max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
-        default_factory=lambda: {"audio": 1.0, "video": 1.0, "text": 2.0},
+        {"audio": 1.0, "video": 1.0, "text": 2.0},
         description="age of the newest token after which a modality is absent",
     )
 
@@ -151,9 +151,10 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    return values
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ reliable topic.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +20,7 @@ class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower
     """Base of all control messages; ``kind`` on the wire is the lower-case class name."""
 
 
-class Register(Control):
+class Register(Control, frozen=True):
     """A capture gate (``gate=True``) or a lineage child says which modalities it holds data of."""
 
     name: str
@@ -29,7 +29,7 @@ class Register(Control):
     gate: bool
 
 
-class LeaseRequest(Control):
+class LeaseRequest(Control, frozen=True):
     """A gate asks to open, or to stay open. ``last_seq`` is the last raw message that it published."""
 
     modality: Modality
@@ -38,7 +38,7 @@ class LeaseRequest(Control):
     last_seq: int | None
 
 
-class Lease(Control):
+class Lease(Control, frozen=True):
     """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
 
     Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
@@ -55,7 +55,7 @@ class Lease(Control):
     signature: str = ""
 
 
-class Refused(Control):
+class Refused(Control, frozen=True):
     """No lease: the modality is masked. The gate closes, or stays closed, at ``mask_epoch``."""
 
     modality: Modality
@@ -64,7 +64,7 @@ class Refused(Control):
     reason: str
 
 
-class Close(Control):
+class Close(Control, frozen=True):
     """The switch orders a gate to close now. Sent again until ``Closed`` answers it."""
 
     modality: Modality
@@ -73,7 +73,7 @@ class Close(Control):
     reason: str
 
 
-class Closed(Control):
+class Closed(Control, frozen=True):
     """The device handle is gone; ``last_seq`` was the last message, published at ``last_us``."""
 
     modality: Modality
@@ -84,20 +84,20 @@ class Closed(Control):
     handle_closed: bool
 
 
-class Purge(Control):
+class Purge(Control, frozen=True):
     """The switch orders a lineage child to forget a modality before ``mask_epoch``."""
 
     modality: Modality
     mask_epoch: int
 
 
-class Purged(Control):
+class Purged(Control, frozen=True):
     modality: Modality
     name: str
     mask_epoch: int
 
 
-class Command(Control):
+class Command(Control, frozen=True):
     """A person or hub asks. ``grant`` is the signed permission that unmasking needs (empty for masking)."""
 
     id: str
@@ -108,7 +108,7 @@ class Command(Control):
     hard: bool = False
 
 
-class Answer(Control):
+class Answer(Control, frozen=True):
     """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not."""
 
     id: str
@@ -117,7 +117,7 @@ class Answer(Control):
     modalities: dict[Modality, PrivacyState]
 
 
-class Heartbeat(Control):
+class Heartbeat(Control, frozen=True):
     """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows."""
 
     name: str
@@ -127,14 +127,14 @@ class Heartbeat(Control):
     counters: dict[str, int]
 
 
-class Exited(Control):
+class Exited(Control, frozen=True):
     """The supervisor tells the switch that a capture process is gone: its device handles are closed."""
 
     name: str
     boot: str
 
 
-class Subscribe(Control):
+class Subscribe(Control, frozen=True):
     """A reliable reader has everything up to ``after`` of life ``boot`` (-1: nothing yet) and wants the rest.
 
     Sent on every receipt and twice a second: subscription, acknowledgement and keep-alive in one.
@@ -144,10 +144,10 @@ class Subscribe(Control):
     after: int
 
 
-AnyControl = Union[
-    Register, LeaseRequest, Lease, Refused, Close, Closed, Purge, Purged, Command, Answer, Heartbeat, Exited,
-    Subscribe,
-]  # fmt: skip
+AnyControl: TypeAlias = (
+    Register | LeaseRequest | Lease | Refused | Close | Closed | Purge | Purged | Command | Answer | Heartbeat
+    | Exited | Subscribe
+)  # fmt: skip
 
 MAX_BYTES = 64_000
 _DECODER = msgspec.json.Decoder(AnyControl)
@@ -162,6 +162,7 @@ def decode(frame: bytes) -> AnyControl:
     if len(frame) > MAX_BYTES:
         raise BadMessage(f"control: {len(frame)} bytes, at most {MAX_BYTES} allowed")
     try:
-        return _DECODER.decode(frame)
+        message: AnyControl = _DECODER.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"control: {error}") from error
+    return message

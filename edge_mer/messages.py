@@ -53,7 +53,7 @@ class Envelope(Struct, kw_only=True, frozen=True):
     payload: tuple[ArraySpec, ...] = ()
 
 
-class RawAudio(Body):
+class RawAudio(Body, frozen=True):
     """PCM int16 mono. ``sample_index`` counts since the device opened; time comes from it, anchored to ADC time."""
 
     rate: int
@@ -62,7 +62,7 @@ class RawAudio(Body):
     mask_epoch: int
 
 
-class RawVideo(Body):
+class RawVideo(Body, frozen=True):
     """One JPEG frame."""
 
     frame: int
@@ -78,7 +78,7 @@ class WordTime(Struct, frozen=True):
     approx: bool = False
 
 
-class RawText(Body):
+class RawText(Body, frozen=True):
     """All words of one segment as known now; a later message of the same segment replaces it.
 
     ``parent`` is ``raw/audio`` when the words were made from the microphone: its mask then masks them too.
@@ -92,7 +92,7 @@ class RawText(Body):
     mask_epoch: int
 
 
-class SensorState(Body):
+class SensorState(Body, frozen=True):
     """``state/<m>``: what the gate does and what the sensor is measured to do, two different things."""
 
     modality: Modality
@@ -105,7 +105,7 @@ class SensorState(Body):
     dropped: int
 
 
-class Feature(Body):
+class Feature(Body, frozen=True):
     """Tokens of one modality. Payload: values f4 [n, dim], start_us i8 [n], end_us i8 [n], valid u1 [n].
 
     ``raw_first..raw_last`` is the sequence range of ``raw_boot`` that the tokens came from. ``context`` and ``cut``
@@ -147,7 +147,7 @@ class Latency(Struct, frozen=True):
     total: float
 
 
-class Estimate(Body):
+class Estimate(Body, frozen=True):
     """``emotion``: the expressed emotion over one window. ``label`` is null when ``abstain`` names a reason."""
 
     combination: Combination
@@ -168,7 +168,7 @@ class Estimate(Body):
     latency_ms: Annotated[Latency, DELIVERY]
 
 
-class Explain(Body):
+class Explain(Body, frozen=True):
     """``explain``: exact Shapley contribution of each present modality to the top label and to sentiment."""
 
     combination: Combination
@@ -193,7 +193,7 @@ class PurgeRef(Struct, frozen=True, tag="purge"):
     mask_epoch: int
 
 
-class Journal(Body):
+class Journal(Body, frozen=True):
     """What one tick folded, in order. ``chain`` hashes the entry before it, so swapped entries are found.
 
     ``entry`` 0 opens a life of the node: ``opening`` holds the fold's configuration and model, as JSON.
@@ -220,14 +220,14 @@ class PrivacyState(Struct, frozen=True):
     reason: str | None
 
 
-class Privacy(Body):
+class Privacy(Body, frozen=True):
     """``privacy``: command and state are different things. ``mask_epoch`` grows with every change."""
 
     mask_epoch: int
     modalities: dict[Modality, PrivacyState]
 
 
-class Receipt(Body):
+class Receipt(Body, frozen=True):
     """``receipt``: proof that a mask took effect. ``previous`` chains it; ``signature`` is by the host key."""
 
     modality: Modality
@@ -256,13 +256,13 @@ class WorkerHealth(Struct, frozen=True):
     counters: dict[str, int]
 
 
-class HealthReport(Body):
+class HealthReport(Body, frozen=True):
     """``health``: every worker, once a second."""
 
     workers: dict[str, WorkerHealth]
 
 
-class ClockReport(Body):
+class ClockReport(Body, frozen=True):
     """``clock``: the only place where monotonic time meets wall time; add ``offset_us`` to get wall time."""
 
     boot_id: str

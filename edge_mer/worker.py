@@ -19,7 +19,12 @@ from edge_mer.control import Heartbeat
 
 HEARTBEAT_US = SECOND // 4
 # On 2 cores one thread per process is the fast setting, and the exact one.
-THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENCV_FFMPEG_THREADS": "1"}
+THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENCV_FFMPEG_THREADS": "1",
+}
 
 
 class Worker(Protocol):

@@ -18,7 +18,7 @@ class Publisher:
     """Publishes one topic. Sending never blocks: a reader that does not keep up loses messages and sees the gap."""
 
     def __init__(self, topic: str, source: str, boot: str, clock: Clock,
-                 send: Callable[[list[bytes]], None], close: Callable[[], None]) -> None:  # fmt: skip
+                 send: Callable[[list[bytes]], object], close: Callable[[], None]) -> None:  # fmt: skip
         self.service = SERVICES[topic]
         self.source, self.boot = source, boot
         self.seq = 0

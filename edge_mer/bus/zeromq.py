@@ -39,7 +39,12 @@ def runtime_directory(configured: str | None = None) -> Path:
 class ZmqBus:
     """Sockets of one process; ``directory`` is the runtime directory that all processes of a run share."""
 
-    def __init__(self, directory: Path, clock: Clock | None = None, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
         self.directory = directory
         self.clock: Clock = clock or SystemClock()
         self.boot = secrets.token_hex(6)
@@ -86,7 +91,7 @@ class ZmqBus:
         for fd in wake:
             self._poller.register(fd, zmq.POLLIN)
         try:
-            self._poller.poll(max(0, timeout_us) / 1000)
+            self._poller.poll(max(0, -(-timeout_us // 1000)))
         finally:
             for fd in wake:
                 self._poller.unregister(fd)
@@ -137,7 +142,9 @@ class _Endpoint:
         except OSError:
             holder = os.pread(self._fd, 32, 0).decode().strip()
             os.close(self._fd)
-            raise EndpointInUse(f"{path} is owned by process {holder}; stop it, or choose another run.directory") from None
+            raise EndpointInUse(
+                f"{path} is owned by process {holder}; stop it, or choose another run.directory"
+            ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 

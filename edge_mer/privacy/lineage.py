@@ -23,9 +23,7 @@ class LineageChild:
         now = self._bus.clock.now_us()
         if now >= self._due_us:
             self._due_us = now + REGISTER_US
-            self._switch.send(
-                Register(name=self._name, boot=self._bus.boot, modalities=self._modalities, gate=False)
-            )
+            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=self._modalities, gate=False))
         found: list[Purge] = []
         while (message := self._switch.receive()) is not None:
             if isinstance(message, Purge) and message.modality in self._modalities:

@@ -1,0 +1,182 @@
+"""From windows to an estimate: model, smoothing, revision by late text, finality. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from edge_mer.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.fusion.model import FusionModel, Prediction
+from edge_mer.fusion.presence import NOTHING
+from edge_mer.fusion.settings import Settings
+from edge_mer.fusion.window import Track, Window, same, select
+from edge_mer.messages import Estimate, Latency, Presence
+
+NO_LATENCY = Latency(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """When the newest token of a window happened, and when its messages were made; for the latency ledger."""
+
+    event_us: int
+    raw_created_us: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """One estimate to publish; its delivery fields are the node's to fill."""
+
+    origin_us: int
+    estimate: Estimate
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    """A smoothed prediction; only an estimate of the same combination may go on from it."""
+
+    combination: Combination
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """One tick's estimate until its horizon passes, with everything that a revision needs.
+
+    ``previous`` is what it was smoothed with: None after anything was cut.
+    """
+
+    tick_us: int
+    windows: Mapping[Modality, Window]
+    presence: Mapping[Modality, Presence]
+    text_cut_us: int
+    text_open: bool
+    mask_epoch: int
+    previous: Smoothed | None
+    prediction: Prediction | None = None
+    smoothed: Smoothed | None = None
+    revision: int = 0
+    estimate: Estimate | None = None
+
+    @property
+    def combination(self) -> Combination:
+        return combination_of(set(self.windows))
+
+    def output(self, final: bool) -> Output:
+        assert self.estimate is not None
+        newest = max(self.windows.values(), key=lambda w: w.newest_us, default=None)
+        evidence = None
+        if newest is not None and newest.evidence is not None:
+            piece = newest.evidence
+            evidence = Evidence(newest.newest_us, piece.raw_created_us, piece.created_us)
+        return Output(self.tick_us, msgspec.structs.replace(self.estimate, final=final), evidence)
+
+
+def estimate(pending: Pending, settings: Settings, model: FusionModel) -> Pending:
+    """Run the model on the pending windows and smooth with ``pending.previous``."""
+    prediction = None
+    if pending.combination != "none":
+        prediction = model.predict(pending.combination, pending.windows)
+    return _smooth(replace(pending, prediction=prediction), settings, model)
+
+
+def revised(pending: tuple[Pending, ...], text: Track, settings: Settings,
+            model: FusionModel) -> tuple[tuple[Pending, ...], list[Output]]:  # fmt: skip
+    """Let late words into the estimates that may still change; smoothing carries a change on to the later ones."""
+    done: list[Pending] = []
+    outputs: list[Output] = []
+    for entry in pending:
+        window = _text_window(entry, text, settings, model)
+        chained = replace(entry, previous=done[-1].smoothed) if done and entry.previous else entry
+        after = entry
+        if not same(window, entry.windows.get("text")):
+            windows: dict[Modality, Window] = {m: w for m, w in entry.windows.items() if m != "text"}
+            presence = Presence("present", None, window.tokens) if window else _gone(entry)
+            if window is not None:
+                windows["text"] = window
+            after = replace(chained, windows=windows, presence={**entry.presence, "text": presence})
+            after = estimate(after, settings, model)
+        elif done and done[-1].revision > pending[len(done) - 1].revision:
+            after = _smooth(chained, settings, model)
+        if after.estimate != entry.estimate:
+            number = entry.revision + 1
+            assert after.estimate is not None
+            after = replace(after, revision=number, estimate=msgspec.structs.replace(after.estimate, revision=number))
+            outputs.append(after.output(final=False))
+        done.append(after)
+    return tuple(done), outputs
+
+
+def finished(pending: tuple[Pending, ...], until_us: int) -> tuple[tuple[Pending, ...], list[Output]]:
+    """Estimates whose horizon has passed become final. The newest stays, to smooth the next one."""
+    final = [p.output(final=True) for p in pending if p.tick_us <= until_us and not _is_final(p)]
+    kept = tuple(p if p.tick_us > until_us else _mark_final(p) for p in pending)
+    return tuple(p for p in kept[:-1] if not _is_final(p)) + kept[-1:], final
+
+
+def _is_final(pending: Pending) -> bool:
+    return pending.estimate is not None and pending.estimate.final
+
+
+def _mark_final(pending: Pending) -> Pending:
+    assert pending.estimate is not None
+    return replace(pending, estimate=msgspec.structs.replace(pending.estimate, final=True))
+
+
+def _gone(entry: Pending) -> Presence:
+    was = entry.presence["text"]
+    return Presence("absent", NOTHING["text"], 0) if was.state == "present" else was
+
+
+def _text_window(entry: Pending, text: Track, settings: Settings, model: FusionModel) -> Window | None:
+    """The words that the tick would have seen, had they been there in time."""
+    if not entry.text_open or _is_final(entry):
+        return entry.windows.get("text")
+    window = select(text.pieces, entry.tick_us, settings.window_us, entry.text_cut_us,
+                    model.capacity["text"], model.dims["text"])  # fmt: skip
+    is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us["text"]
+    return window if is_recent else None
+
+
+def _smooth(pending: Pending, settings: Settings, model: FusionModel) -> Pending:
+    """Exponential average of the output. It starts anew when the combination changes."""
+    now, was = pending.prediction, pending.previous
+    if now is not None:
+        if was is not None and was.combination == pending.combination:
+            now = _mix(was.prediction, now, settings.smoothing)
+        pending = replace(pending, smoothed=Smoothed(pending.combination, now))
+    return replace(pending, estimate=_estimate(pending, now, model))
+
+
+def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
+    mixed = tuple(weight * a + (1 - weight) * b for a, b in zip(was.probabilities, now.probabilities, strict=True))
+    sentiment = now.sentiment
+    if sentiment is not None and was.sentiment is not None:
+        sentiment = weight * was.sentiment + (1 - weight) * sentiment
+    return replace(now, probabilities=mixed, sentiment=sentiment)
+
+
+def _estimate(pending: Pending, result: Prediction | None, model: FusionModel) -> Estimate:
+    top = max(range(len(EMOTIONS)), key=lambda i: result.probabilities[i]) if result else None
+    return Estimate(
+        combination=pending.combination,
+        probabilities=dict(zip(EMOTIONS, result.probabilities, strict=True)) if result else None,
+        label=EMOTIONS[top] if top is not None else None,
+        abstain=None if result else "no modality present",
+        confidence=result.probabilities[top] if result and top is not None else None,
+        calibrated=False,
+        sentiment=result.sentiment if result else None,
+        sentiment_reason=result.sentiment_reason if result else "no modality present",
+        presence=dict(pending.presence),
+        revision=pending.revision,
+        final=False,
+        biometric=any(w.biometric for w in pending.windows.values()),
+        mask_epoch=pending.mask_epoch,
+        model=model.name,
+        runtime="",
+        latency_ms=NO_LATENCY,
+    )

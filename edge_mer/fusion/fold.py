@@ -1,0 +1,219 @@
+"""Fusion as one pure fold: ``step(state, event) -> (state, outcome)``; a timer tick is an event like any other.
+
+The same events in the same order give the same result bytes, so a journal of the order is enough to replay a run.
+Nothing in here reads a clock, a socket or a random number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
+from edge_mer.fusion.model import FusionModel
+from edge_mer.fusion.presence import decide
+from edge_mer.fusion.settings import Settings
+from edge_mer.fusion.window import Piece, Track, Window, forget, insert, prune, replaces_context, select
+from edge_mer.messages import Feature, Message, Presence, SensorState
+
+FLOOD = 4  # a modality holds at most this many windows of tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A feature or a sensor state came in."""
+
+    message: Message[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """The switch masked or unmasked a modality: forget everything of it from before ``mask_epoch``."""
+
+    modality: Modality
+    mask_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A hop boundary."""
+
+    tick_us: int
+
+
+Event = Arrived | Purged | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``pending`` are provisional estimates that late text may still revise; ``continues`` says whether the next
+    estimate may be smoothed with the last of them."""
+
+    tick_us: int
+    tracks: Mapping[Modality, Track]
+    pending: tuple[Pending, ...] = ()
+    continues: bool = False
+    text_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one event led to: estimates to publish, in order, and what was dropped and why."""
+
+    outputs: tuple[Output, ...] = ()
+    drops: Counter[str] = field(default_factory=Counter)
+
+
+class Fusion:
+    """The fold over one model and one set of settings. Holds no state of its own."""
+
+    def __init__(self, settings: Settings, model: FusionModel) -> None:
+        self.settings, self.model = settings, model
+
+    def initial(self, tick_us: int) -> State:
+        """``tick_us``: the hop boundary before the first tick."""
+        return State(tick_us, {m: Track() for m in MODALITIES})
+
+    def step(self, state: State, event: Event) -> tuple[State, Outcome]:
+        if isinstance(event, Tick):
+            return self._tick(state, event.tick_us)
+        if isinstance(event, Purged):
+            return _forget(state, event.modality, event.mask_epoch), Outcome()
+        body = event.message.body
+        if isinstance(body, SensorState):
+            return _sensor(state, body)
+        return self._feature(state, event.message)
+
+    def _feature(self, state: State, message: Message[Feature]) -> tuple[State, Outcome]:
+        body, modality = message.body, message.body.modality
+        piece = _piece(message)
+        if (fault := self._fault(state, body, piece)) is not None or piece is None:
+            return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
+        if body.mask_epoch > state.tracks[modality].mask_epoch:
+            state = _forget(state, modality, body.mask_epoch, unblock=True)
+        track = state.tracks[modality]
+        changed = not replaces_context(modality) and track.context not in (None, body.context)
+        if body.cut or changed:
+            held = bool(track.pieces)
+            track = replace(track, pieces=(), present=False, poor_hops=0)
+            state = replace(state, continues=state.continues and not held)
+        pieces = insert(track.pieces, piece, replaces_context(modality))
+        most = FLOOD * self.model.capacity[modality]
+        keep = state.tick_us - self.settings.window_us - self.settings.horizon_us
+        pieces, flooded = prune(pieces, keep, most)
+        ends = [track.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])]
+        track = replace(track, pieces=pieces, context=body.context, watermark_us=max(ends))
+        state = _with(state, modality, track)
+        state = replace(state, text_changed=state.text_changed or modality == "text")
+        return state, Outcome(drops=Counter({f"{modality}.flood": flooded} if flooded else {}))
+
+    def _fault(self, state: State, body: Feature, piece: Piece | None) -> str | None:
+        """Why a feature is not used; None when it is."""
+        modality, track = body.modality, state.tracks[body.modality]
+        if body.model != self.model.encoders[modality]:
+            return "foreign"
+        if piece is None or piece.values.shape[1] != self.model.dims[modality]:
+            return "bad"
+        is_masked = track.blocked is not None and track.blocked[0] in ("masked", "hard")
+        if body.mask_epoch < track.mask_epoch or (is_masked and body.mask_epoch == track.mask_epoch):
+            return "masked"
+        end = max([body.watermark_us, *map(int, piece.end_us[-1:])])
+        if end > state.tick_us + self.settings.hop_us + 2 * self.settings.window_us:
+            return "future"
+        if modality == "text":
+            is_late = end < state.tick_us - self.settings.window_us - self.settings.horizon_us
+        else:
+            is_late = end < track.watermark_us - self.settings.lateness_us
+        return "late" if is_late else None
+
+    def _tick(self, state: State, tick_us: int) -> tuple[State, Outcome]:
+        if tick_us <= state.tick_us:
+            return state, Outcome(drops=Counter({"tick.reordered": 1}))
+        settings = self.settings
+        windows = {m: self._window(state.tracks[m], m, tick_us) for m in MODALITIES}
+        decided = {m: decide(m, state.tracks[m], windows[m], tick_us, settings) for m in MODALITIES}
+        presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
+        used = {m: windows[m] for m in MODALITIES if presence[m].state == "present"}
+        pending, outputs = state.pending, list[Output]()
+        if state.text_changed:
+            pending, outputs = revised(pending, state.tracks["text"], settings, self.model)
+        newest = estimate(
+            Pending(
+                tick_us=tick_us,
+                windows=used,
+                presence=presence,
+                text_cut_us=state.tracks["text"].cut_us,
+                text_open=state.tracks["text"].blocked is None,
+                mask_epoch=max(t.mask_epoch for t in state.tracks.values()),
+                previous=pending[-1].smoothed if pending and state.continues else None,
+            ),
+            settings,
+            self.model,
+        )
+        pending, final = finished((*pending, newest), tick_us - settings.horizon_us)
+        keep = tick_us - settings.window_us - settings.horizon_us
+        most = {m: FLOOD * self.model.capacity[m] for m in MODALITIES}
+        tracks = {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, (t, _) in decided.items()}
+        after = State(tick_us, tracks, pending, continues=True)
+        # With no horizon the newest estimate is already final and needs no provisional twin.
+        fresh = () if newest.tick_us <= tick_us - settings.horizon_us else (newest.output(final=False),)
+        return after, Outcome((*outputs, *final, *fresh))
+
+    def _window(self, track: Track, modality: Modality, tick_us: int) -> Window:
+        return select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
+                      self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+
+
+def _with(state: State, modality: Modality, track: Track) -> State:
+    return replace(state, tracks={**state.tracks, modality: track})
+
+
+def _forget(state: State, modality: Modality, mask_epoch: int, unblock: bool = False) -> State:
+    """Purge one modality, and every estimate in the making that could carry it on."""
+    track = state.tracks[modality]
+    if mask_epoch <= track.mask_epoch:
+        return state
+    track = forget(track, mask_epoch)
+    if unblock:
+        track = replace(track, blocked=None)
+    return replace(_with(state, modality, track), pending=(), continues=False)
+
+
+def _sensor(state: State, body: SensorState) -> tuple[State, Outcome]:
+    modality = body.modality
+    if body.mask_epoch < state.tracks[modality].mask_epoch:
+        return state, Outcome(drops=Counter({f"{modality}.masked": 1}))
+    state = _forget(state, modality, body.mask_epoch)
+    blocked: tuple[str, str | None] | None = None
+    if body.gate != "live":
+        blocked = (body.gate, body.reason)
+    elif body.health in ("absent", "frozen", "failed"):
+        blocked = (body.health, body.reason)
+    track = state.tracks[modality]
+    if blocked is not None and track.pieces:
+        track = replace(track, pieces=(), present=False, poor_hops=0, context=None)
+        state = replace(state, continues=False)
+    is_new = track.blocked is None or track.blocked[0] not in ("masked", "hard")
+    if body.gate != "live" and is_new:
+        state = replace(state, pending=(), continues=False)
+    return _with(state, modality, replace(track, blocked=blocked)), Outcome()
+
+
+def _piece(message: Message[Feature]) -> Piece | None:
+    """The tokens of a feature message; None when its payload does not fit together."""
+    payload, body = message.payload, message.body
+    if [a.dtype for a in payload] != [np.float32, np.int64, np.int64, np.uint8]:
+        return None
+    values, start, end, valid = payload
+    n = len(values)
+    if values.ndim != 2 or any(a.shape != (n,) for a in (start, end, valid)):
+        return None
+    if (start > end).any() or (np.diff(end) < 0).any():
+        return None
+    return Piece(values, start, end, valid.astype(np.bool_), body.context, body.biometric,
+                 body.raw_created_us, message.envelope.created_us)  # fmt: skip

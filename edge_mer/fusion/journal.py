@@ -1,0 +1,60 @@
+"""The journal of the fold: what each tick took in, in order, chained so that no entry can move."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.domain import Modality
+from edge_mer.fusion.estimate import Output
+from edge_mer.fusion.fold import Arrived, Event, Purged, State
+from edge_mer.fusion.settings import Settings
+from edge_mer.messages import InputRef, Journal, PurgeRef, canonical, digest
+
+
+class Opening(Struct, frozen=True):
+    """Entry 0 of every life of the node: all that a replay needs beside the inputs."""
+
+    settings: Settings
+    model: str
+    runtime: dict[str, str]
+    tick_us: int
+
+
+def opening_entry(opening: Opening) -> Journal:
+    return Journal(entry=0, tick_us=opening.tick_us, inputs=(), watermarks={}, drops={}, results=(), chain="",
+                   opening=msgspec.json.encode(opening, order="sorted").decode())  # fmt: skip
+
+
+def next_entry(previous: Journal, state: State, events: Sequence[Event], outputs: Sequence[Output],
+               drops: Mapping[str, int]) -> Journal:  # fmt: skip
+    """The entry of one tick: ``events`` since the tick before, ``outputs`` of the tick, ``drops`` of both."""
+    watermarks: dict[Modality, int] = {m: t.watermark_us for m, t in state.tracks.items() if t.watermark_us >= 0}
+    return Journal(
+        entry=previous.entry + 1,
+        tick_us=state.tick_us,
+        inputs=tuple(ref for e in events if (ref := reference(e)) is not None),
+        watermarks=watermarks,
+        drops=dict(sorted(Counter(drops).items())),
+        results=tuple(output_digest(o) for o in outputs),
+        chain=link(previous),
+    )
+
+
+def reference(event: Event) -> InputRef | PurgeRef | None:
+    """How the journal names an event; ticks are named by their entry."""
+    if isinstance(event, Arrived):
+        return event.message.ref
+    return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, Purged) else None
+
+
+def link(entry: Journal) -> str:
+    """The hash that the next entry carries."""
+    return digest(canonical(entry.tick_us, entry))
+
+
+def output_digest(output: Output) -> str:
+    return digest(canonical(output.origin_us, output.estimate))

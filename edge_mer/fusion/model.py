@@ -1,0 +1,93 @@
+"""The fusion model as the fold sees it: one compiled graph per combination, given only what is present."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
+from edge_mer.errors import ModelError
+from edge_mer.fusion.window import Window
+from edge_mer.messages import digest
+from edge_mer.runtime.backend import Backend, Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason."""
+
+    probabilities: tuple[float, ...]
+    sentiment: float | None
+    sentiment_reason: str | None
+
+
+class FusionModel(Protocol):
+    """``capacity`` tokens of ``dims`` values per modality, made by the encoders whose hashes are ``encoders``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capacity(self) -> Mapping[Modality, int]: ...
+
+    @property
+    def dims(self) -> Mapping[Modality, int]: ...
+
+    @property
+    def encoders(self) -> Mapping[Modality, str]: ...
+
+    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction: ...
+
+
+class GraphFusionModel:
+    """Seven merged graphs. An absent modality is not even an input, so it cannot interfere."""
+
+    def __init__(self, graphs: Mapping[Combination, Graph]) -> None:
+        self._graphs = graphs
+        meta = graphs["atv"].metadata
+        self.capacity: Mapping[Modality, int] = meta["tokens"]
+        self.dims: Mapping[Modality, int] = meta["dims"]
+        self.encoders: Mapping[Modality, str] = meta["encoders"]
+        for combination, graph in graphs.items():
+            _check_kin(combination, graph.metadata, meta)
+        identity = digest("|".join(graphs[c].sha256 for c in COMBINATIONS).encode())[:16]
+        self.name = f"{str(meta['name']).removesuffix('-atv')}@{identity}"
+
+    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction:
+        graph = self._graphs[combination]
+        inputs: dict[str, NDArray[Any]] = {}
+        for modality in modalities_of(combination):
+            window = windows[modality]
+            inputs[modality] = window.values[None]
+            inputs[f"{modality}_mask"] = window.mask[None]
+            inputs[f"{modality}_age"] = window.age[None]
+        outputs = graph.run(inputs)
+        support = graph.metadata["sentiment"]
+        sentiment = float(np.clip(outputs["sentiment"][0, 0], -3, 3)) if support["supported"] else None
+        return Prediction(_softmax(outputs["logits"][0]), sentiment, support["reason"] if sentiment is None else None)
+
+
+def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
+    """All seven graphs must have been exported together: same labels, same encoders, same shapes."""
+    for field in ("tokens", "dims", "encoders"):
+        expected = {m: full[field][m] for m in modalities_of(combination)}
+        if meta[field] != expected:
+            raise ModelError(f"fusion.{combination}.onnx: {field} {meta[field]}, expected {expected} as in "
+                             "fusion.atv.onnx; export all seven together: python -m pipelines.export")  # fmt: skip
+    if tuple(meta["labels"]) != EMOTIONS:
+        raise ModelError(f"fusion.{combination}.onnx: labels {meta['labels']}, expected {list(EMOTIONS)}")
+
+
+def _softmax(logits: NDArray[np.float32]) -> tuple[float, ...]:
+    shifted = np.exp(logits.astype(np.float64) - float(logits.max()))
+    return tuple(float(p) for p in shifted / shifted.sum())
+
+
+def load_fusion_model(backend: Backend, directory: Path) -> GraphFusionModel:
+    """Open ``fusion.<combination>.onnx`` of all seven combinations. Raises ModelError naming the bad file."""
+    return GraphFusionModel({c: backend.load(directory / f"fusion.{c}.onnx") for c in COMBINATIONS})

@@ -1,0 +1,136 @@
+"""The fusion node: reads features and sensor states, takes ticks, publishes estimates and the journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import msgspec
+
+from edge_mer.bus import Bus, ReliablePublisher
+from edge_mer.config import Config
+from edge_mer.domain import MODALITIES
+from edge_mer.fusion.estimate import NO_LATENCY, Output
+from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
+from edge_mer.fusion.journal import Opening, next_entry, opening_entry
+from edge_mer.fusion.model import FusionModel, load_fusion_model
+from edge_mer.fusion.settings import settings_from
+from edge_mer.messages import Latency
+from edge_mer.perception.node import PerceptionNode, wanted
+from edge_mer.privacy.lineage import LineageChild
+from edge_mer.runtime.select import models_directory, open_backend
+from edge_mer.worker import Worker
+
+TOPICS = tuple(f"{kind}/{m}" for m in MODALITIES for kind in ("feature", "state"))
+
+
+class FusionNode:
+    """The only socket holder of this room; everything it decides is decided in the fold."""
+
+    wake: tuple[int, ...] = ()
+
+    def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str]) -> None:
+        self._bus, self._clock = bus, bus.clock
+        self._fusion = Fusion(settings_from(config.fusion), model)
+        self._runtime = runtime["backend"]
+        self._reader = bus.reader(*TOPICS)
+        self._child = LineageChild(bus, "fusion", MODALITIES)
+        self._emotion = bus.publisher("emotion", "fusion")
+        self._journal = ReliablePublisher(bus, "journal", "fusion")
+        self._events: list[Event] = []
+        self._drops: Counter[str] = Counter()
+        self._total: Counter[str] = Counter()
+        start = self._boundary()
+        self._state = self._fusion.initial(start)
+        opening = Opening(self._fusion.settings, model.name, runtime, start)
+        self._entry = opening_entry(opening)
+        self._journal.send(self._entry, origin_us=start)
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._total + self._reader.counters
+
+    def turn(self) -> int:
+        self._forget()
+        for message in self._reader.drain():
+            self._fold(Arrived(message))
+        due = self._boundary()
+        if due > self._state.tick_us:
+            self._tick(due)
+        self._journal.pump()
+        return self._state.tick_us + self._fusion.settings.hop_us - self._clock.now_us()
+
+    def close(self) -> None:
+        self._journal.pump()
+
+    def _boundary(self) -> int:
+        """The newest hop boundary that has passed; boundaries lie on a fixed grid of the monotonic clock."""
+        hop = self._fusion.settings.hop_us
+        return self._clock.now_us() // hop * hop
+
+    def _forget(self) -> None:
+        for order in self._child.orders():
+            self._reader.require_epoch(order.modality, order.mask_epoch)
+            self._fold(Purged(order.modality, order.mask_epoch))
+            self._child.done(order)
+
+    def _fold(self, event: Event) -> tuple[Output, ...]:
+        self._state, outcome = self._fusion.step(self._state, event)
+        self._events.append(event)
+        self._drops += outcome.drops
+        return outcome.outputs
+
+    def _tick(self, tick_us: int) -> None:
+        missed = (tick_us - self._state.tick_us) // self._fusion.settings.hop_us - 1
+        if missed:
+            self._drops["tick.missed"] += missed
+        began = self._clock.now_us()
+        outputs = self._fold(Tick(tick_us))
+        fused = self._clock.now_us()
+        for output in outputs:
+            latency = self._latency(output, began, fused)
+            body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
+            self._emotion.send(body, origin_us=output.origin_us)
+        self._entry = next_entry(self._entry, self._state, self._events, outputs, self._drops)
+        self._journal.send(self._entry, origin_us=tick_us)
+        self._total += self._drops
+        self._events, self._drops = [], Counter()
+
+    def _latency(self, output: Output, began: int, fused: int) -> Latency:
+        """Milliseconds per stage for the newest evidence; a stage cannot end before it began."""
+        evidence = output.evidence
+        if evidence is None:
+            return NO_LATENCY
+        now = self._clock.now_us()
+        marks = (evidence.event_us, evidence.raw_created_us, evidence.created_us, began, fused, now)
+        capture, encode, wait, fuse, publish = (max(0, b - a) / 1000 for a, b in pairwise(marks))
+        return Latency(capture, encode, wait, fuse, publish, total=max(0, now - evidence.event_us) / 1000)
+
+
+class Together:
+    """Fusion and perception in one process, for small machines: turns taken one after the other."""
+
+    def __init__(self, workers: tuple[Worker, ...]) -> None:
+        self._workers = workers
+        self.wake = tuple(fd for w in workers for fd in w.wake)
+
+    @property
+    def counters(self) -> Counter[str]:
+        return sum((Counter(w.counters) for w in self._workers), Counter[str]())
+
+    def turn(self) -> int:
+        return min(w.turn() for w in self._workers)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+
+def build(config: Config, bus: Bus) -> Worker:
+    backend = open_backend(config.models.backend)
+    model = load_fusion_model(backend, models_directory(config.models.directory))
+    node = FusionNode(bus, config, model, {"backend": backend.name, **backend.describe()})
+    if config.perception.placement == "separate":
+        return node
+    encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))
+    return Together((*encoders, node))

@@ -1,0 +1,46 @@
+"""Whether a modality takes part, from data age and quality, with hysteresis (algorithms.md 5.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from edge_mer.domain import Modality
+from edge_mer.fusion.settings import Settings
+from edge_mer.fusion.window import Track, Window, drop, newest_end
+from edge_mer.messages import Presence
+
+NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
+STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
+
+
+def needed(modality: Modality, capacity: int, settings: Settings) -> int:
+    """Valid tokens that make a modality present: a share of the window, or any recent word."""
+    return 1 if modality == "text" else math.ceil(settings.min_tokens * capacity)
+
+
+def decide(modality: Modality, track: Track, window: Window, tick_us: int,
+           settings: Settings) -> tuple[Track, Presence]:  # fmt: skip
+    """The track after this tick, and what the estimate says of it. A sensor that is blocked leaves at once."""
+    if track.blocked is not None:
+        state, reason = track.blocked
+        return drop(track, tick_us), Presence(state, reason, 0)
+    if not is_recent(modality, track, tick_us, settings):
+        return drop(track, tick_us), Presence("absent", STALE[modality], 0)
+    if window.tokens >= needed(modality, len(window.mask), settings):
+        return replace(track, present=True, poor_hops=0), Presence("present", None, window.tokens)
+    if not track.present:
+        state = "warming" if window.tokens else "absent"
+        return track, Presence(state, None if window.tokens else NOTHING[modality], window.tokens)
+    poor = track.poor_hops + 1
+    if window.tokens and poor < settings.hysteresis_hops:
+        return replace(track, poor_hops=poor), Presence("present", None, window.tokens)
+    return drop(track, tick_us), Presence("absent", NOTHING[modality], window.tokens)
+
+
+def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:
+    """Whether data, valid or not, still flows."""
+    newest = newest_end(track.pieces, tick_us)
+    return newest is not None and newest > track.cut_us and tick_us - newest <= settings.max_age_us[modality]

@@ -1,0 +1,129 @@
+"""Tokens of one modality, and the window of them that one estimate sees. Pure functions over immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.domain import Modality
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """The tokens of one feature message. Arrays as in ``messages.Feature``; ``seen`` orders pieces by arrival.
+
+    ``raw_created_us`` and ``created_us`` serve the latency ledger alone and never touch a result.
+    """
+
+    values: NDArray[np.float32]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    context: int
+    biometric: bool
+    raw_created_us: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Right-aligned, zero-padded in front: ``values`` float32 [T, D], ``mask`` float32 [T], ``age`` float32 [T] s."""
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    age: NDArray[np.float32]
+    tokens: int
+    newest_us: int
+    biometric: bool
+    evidence: Piece | None
+
+
+def insert(pieces: tuple[Piece, ...], piece: Piece, replaces: bool) -> tuple[Piece, ...]:
+    """Add a piece in order of time; with ``replaces`` it takes the place of its context (a text segment)."""
+    kept = tuple(p for p in pieces if not (replaces and p.context == piece.context))
+    if not len(piece.values):
+        return kept
+    return tuple(sorted((*kept, piece), key=lambda p: int(p.end_us[-1])))
+
+
+def prune(pieces: tuple[Piece, ...], before_us: int, most: int) -> tuple[tuple[Piece, ...], int]:
+    """Forget pieces that ended before ``before_us``, and the oldest beyond ``most`` tokens; says how many of those."""
+    kept = [p for p in pieces if p.end_us[-1] >= before_us]
+    dropped, total = 0, sum(len(p.values) for p in kept)
+    while kept and total > most:
+        total -= len(kept[0].values)
+        dropped += len(kept.pop(0).values)
+    return tuple(kept), dropped
+
+
+def newest_end(pieces: tuple[Piece, ...], until_us: int) -> int | None:
+    """End of the newest token, valid or not, that ended by ``until_us``."""
+    ends = [int(e) for p in pieces for e in p.end_us if e <= until_us]
+    return max(ends, default=None)
+
+
+def select(pieces: tuple[Piece, ...], until_us: int, span_us: int, after_us: int,
+           capacity: int, dim: int) -> Window:  # fmt: skip
+    """The newest ``capacity`` valid tokens that ended in ``(until - span, until]`` and after the cut ``after_us``."""
+    since = max(until_us - span_us, after_us)
+    rows: list[tuple[int, Piece, int]] = [
+        (int(end), piece, i)
+        for piece in pieces
+        for i, end in enumerate(piece.end_us)
+        if piece.valid[i] and since < end <= until_us
+    ]
+    rows.sort(key=lambda row: row[0])
+    rows = rows[-capacity:]
+    values = np.zeros((capacity, dim), np.float32)
+    mask, age = np.zeros(capacity, np.float32), np.zeros(capacity, np.float32)
+    for slot, (end, piece, i) in enumerate(rows, start=capacity - len(rows)):
+        values[slot], mask[slot], age[slot] = piece.values[i], 1, (until_us - end) / 1e6
+    last = rows[-1] if rows else None
+    return Window(values, mask, age, len(rows), last[0] if last else 0,
+                  any(p.biometric for _, p, _ in rows), last[1] if last else None)  # fmt: skip
+
+
+def same(one: Window | None, other: Window | None) -> bool:
+    """Whether a model would see the same bytes in both windows."""
+    if one is None or other is None:
+        return one is other
+    return all(
+        np.array_equal(a, b) for a, b in ((one.values, other.values), (one.mask, other.mask), (one.age, other.age))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What the fold knows of one modality. ``cut_us``: nothing that ended by then is used in a later window.
+
+    ``blocked`` is the reason why the sensor cannot take part at all (masked, absent, frozen, failed), measured by
+    the gate; ``poor_hops`` counts hops of missing quality; ``context`` is the face track or audio stretch.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    mask_epoch: int = 0
+    blocked: tuple[str, str | None] | None = None
+    cut_us: int = -1
+    watermark_us: int = -1
+    context: int | None = None
+    present: bool = False
+    poor_hops: int = 0
+
+
+def forget(track: Track, mask_epoch: int) -> Track:
+    """What a mask leaves: the epoch, and nothing else of the content."""
+    return Track(mask_epoch=max(mask_epoch, track.mask_epoch), blocked=track.blocked)
+
+
+def drop(track: Track, tick_us: int) -> Track:
+    """The modality leaves: everything seen by then is cut from later windows (older ones may still be revised)."""
+    seen = newest_end(track.pieces, tick_us)
+    cut = track.cut_us if seen is None else max(track.cut_us, seen)
+    return replace(track, present=False, poor_hops=0, cut_us=cut)
+
+
+def replaces_context(modality: Modality) -> bool:
+    """A text segment is sent again as a whole while it grows; the others only append."""
+    return modality == "text"

@@ -1,0 +1,77 @@
+"""The perception worker: reads ``raw/<m>``, folds it through the encoder of m, publishes ``feature/<m>``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edge_mer.bus import Bus
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.errors import BadMessage, InputError
+from edge_mer.messages import Message
+from edge_mer.perception.encoder import Encoder
+from edge_mer.perception.load import load_encoder
+from edge_mer.perception.stream import FeatureStream
+from edge_mer.privacy.lineage import LineageChild
+from edge_mer.runtime.select import models_directory, open_backend
+
+LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
+IDLE_US = SECOND // 4
+
+
+def wanted(config: Config) -> tuple[Modality, ...]:
+    """The modalities whose source is not off."""
+    return tuple(m for m in MODALITIES if getattr(config, m).source != "off")
+
+
+class PerceptionNode:
+    wake: tuple[int, ...] = ()
+
+    def __init__(self, modality: Modality, encoder: Encoder[Any, Any], bus: Bus) -> None:
+        self._clock = bus.clock
+        self._modality: Modality = modality
+        self._stream = FeatureStream(encoder)
+        self._state = self._stream.initial()
+        self._reader = bus.reader(f"raw/{modality}")
+        self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
+        self._child = LineageChild(bus, f"perception.{modality}", (modality,))
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    def open(cls, modality: Modality, config: Config, bus: Bus) -> PerceptionNode:
+        cv2.setNumThreads(1)
+        yunet = Path(config.perception.yunet) if config.perception.yunet else None
+        directory = models_directory(config.models.directory)
+        return cls(modality, load_encoder(modality, open_backend(config.models.backend), directory, yunet), bus)
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._counts + self._reader.counters
+
+    def turn(self) -> int:
+        for order in self._child.orders():
+            self._reader.require_epoch(order.modality, order.mask_epoch)
+            self._state = self._stream.initial()
+            self._child.done(order)
+        for message in self._reader.drain():
+            self._encode(message)
+        return IDLE_US
+
+    def close(self) -> None:
+        return None
+
+    def _encode(self, message: Message[Any]) -> None:
+        if self._clock.now_us() - message.envelope.created_us > LAG_US:
+            self._counts["late"] += 1
+            return
+        try:
+            self._state, draft = self._stream.step(self._state, message)
+            if draft is not None:
+                self._publisher.send(draft.body, draft.payload, origin_us=draft.origin_us)
+        except (InputError, BadMessage):
+            self._counts["unusable"] += 1
