@@ -22,6 +22,7 @@ from edge_mer.errors import EdgeMerError
 Split = Literal["train", "dev"]
 DEFAULT_ROOT: Final = Path("../shared/data")
 UNKNOWN: Final = -1
+NO_ORDINAL: Final = 9
 T = TypeVar("T")
 
 # The sets' own names for the seven labels; calm is a quiet neutral in RAVDESS.

@@ -65,6 +65,18 @@ def augment(faces: Tensor, random: torch.Generator) -> Tensor:
     return torch.where(patch, out.mean((1, 2, 3), keepdim=True), out).clamp(0, 1)
 
 
+def jitter(faces: Tensor, random: torch.Generator) -> Tensor:
+    """What changes from frame to frame of one face: where the box lies, and the light; as ``augment``."""
+    n = len(faces)
+    noise = torch.randn(n, 6, generator=random)
+    affine = torch.zeros(n, 2, 3)
+    affine[:, 0, 0] = affine[:, 1, 1] = 1 + 0.03 * noise[:, 0]
+    affine[:, :, 2] = 0.03 * noise[:, 1:3]
+    grid = functional.affine_grid(affine, list(faces.shape), align_corners=False)
+    out = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+    return (out * (1 + 0.05 * noise[:, 3])[:, None, None, None]).clamp(0, 1)
+
+
 def logits_of(net: FaceNet, images: NDArray[np.uint8]) -> Tensor:
     """Logits [n, 7] in evaluation mode."""
     net.eval()

@@ -1,0 +1,198 @@
+"""Trains the tokenizer and the text encoder: emotion of GoEmotions and MELD, sentiment of MOSI, MELD, GoEmotions."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import sentencepiece
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from edge_mer import metrics
+from edge_mer.perception.text import SentencePiece
+from pipelines import checkpoint
+from pipelines.data import LICENCES, NO_ORDINAL, Sentence, sentences
+from pipelines.nets import CLASSES, TextNet
+from pipelines.report import Log
+
+PIECES, EPOCHS, BATCH, RATE, LENGTH = 7000, 7, 128, 2e-3, 24
+PAD, UNK = 0, 1
+# Speech recognizers write no punctuation: half of the training texts have none either.
+_BARE: Final = str.maketrans("", "", string.punctuation.replace("'", ""))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """``full`` and ``bare`` hold the sub-words with and without punctuation; targets as in Sentence."""
+
+    full: list[list[int]]
+    bare: list[list[int]]
+    emotion: NDArray[np.int64]
+    ordinal: NDArray[np.int64]
+    score: NDArray[np.float32]
+    source: NDArray[np.str_]
+
+
+def train_tokenizer(texts: Sequence[str], path: Path) -> SentencePiece:
+    """A lower-case unigram model of 7000 sub-words, written to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = path.with_suffix("")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=PIECES,
+        model_type="unigram",
+        normalization_rule_name="nmt_nfkc_cf",
+        character_coverage=0.9998,
+        num_threads=1,
+        pad_id=PAD,
+        unk_id=UNK,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    prefix.with_suffix(".model").replace(path)
+    prefix.with_suffix(".vocab").unlink()
+    return SentencePiece(path)
+
+
+def bare(text: str) -> str:
+    """``text`` as a recognizer would write it: without punctuation."""
+    return text.translate(_BARE)
+
+
+def encode(tokenizer: SentencePiece, rows: Sequence[Sentence]) -> Texts:
+    """Sub-words word by word, as the device makes them."""
+
+    def pieces(text: str) -> list[int]:
+        return [piece for word in text.split() for piece in tokenizer(word)] or [UNK]
+
+    return Texts(
+        full=[pieces(r.text) for r in rows],
+        bare=[pieces(bare(r.text)) for r in rows],
+        emotion=np.array([r.emotion for r in rows]),
+        ordinal=np.array([NO_ORDINAL if r.ordinal is None else r.ordinal for r in rows]),
+        score=np.array([r.score for r in rows], np.float32),
+        source=np.array([r.source for r in rows]),
+    )
+
+
+def batch(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """The newest 24 sub-words of each text, right-aligned: ids int64 [B, 24], mask float32 [B, 24]."""
+    out, mask = np.zeros((len(ids), LENGTH), np.int64), np.zeros((len(ids), LENGTH), np.float32)
+    for row, text in enumerate(ids):
+        newest = text[-LENGTH:]
+        out[row, LENGTH - len(newest) :], mask[row, LENGTH - len(newest) :] = newest, 1
+    return torch.from_numpy(out), torch.from_numpy(mask)
+
+
+def sentiment_loss(predicted: Tensor, ordinal: Tensor, score: Tensor) -> Tensor:
+    """Per sample [B], 0 where unlabelled: |error| where a score exists, else where an order exists the
+    likelihood of negative < -0.5 < neutral < 0.5 < positive under logistic noise (McCullagh 1980)."""
+    error = functional.smooth_l1_loss(predicted, torch.nan_to_num(score), reduction="none", beta=0.5)
+    steep = 3.0
+    above = functional.binary_cross_entropy_with_logits(
+        steep * (predicted - 0.5), (ordinal > 0).float(), reduction="none"
+    )
+    below = functional.binary_cross_entropy_with_logits(
+        steep * (predicted + 0.5), (ordinal >= 0).float(), reduction="none"
+    )
+    nothing = torch.zeros_like(predicted)
+    ordered = torch.where(ordinal == NO_ORDINAL, nothing, 0.5 * (above + below))
+    return torch.where(torch.isnan(score), ordered, error)
+
+
+def outputs_of(net: TextNet, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Emotion logits [n, 7] and sentiment [n] in evaluation mode."""
+    net.eval()
+    logits, sentiment = [], []
+    with torch.no_grad():
+        for i in range(0, len(ids), 512):
+            x, mask = batch(ids[i : i + 512])
+            e, s = net.pooled(net(x, mask), mask)
+            logits.append(e)
+            sentiment.append(s)
+    return torch.cat(logits), torch.cat(sentiment)
+
+
+def evaluate(net: TextNet, texts: Texts) -> dict[str, dict[str, float]]:
+    """Figures per source, without punctuation as a recognizer would write."""
+    logits, sentiment = outputs_of(net, texts.bare)
+    predicted, value = logits.argmax(1).numpy(), sentiment.numpy()
+    figures: dict[str, dict[str, float]] = {}
+    for source in ("goemotions", "meld"):
+        rows = texts.source == source
+        figures[f"{source} dev"] = _emotion_figures(texts.emotion[rows], predicted[rows])
+        known = rows & (texts.ordinal != NO_ORDINAL)
+        order = np.digitize(value[known], [-0.5, 0.5]) - 1
+        figures[f"{source} dev"]["sentiment_weighted_f1"] = metrics.weighted_f1(
+            metrics.confusion(texts.ordinal[known] + 1, order + 1, 3)
+        )
+    rows = texts.source == "mosi"
+    truth, guess = texts.score[rows], value[rows]
+    sign = metrics.confusion((truth >= 0).astype(int), (guess >= 0).astype(int), 2)
+    figures["mosi dev"] = {
+        "mae": metrics.mae(truth, guess),
+        "correlation": metrics.correlation(truth, guess),
+        "accuracy2": metrics.accuracy(sign),
+    }
+    return figures
+
+
+def _emotion_figures(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
+    table = metrics.confusion(truth, predicted, CLASSES)
+    return {
+        "accuracy": metrics.accuracy(table),
+        "macro_f1": metrics.macro_f1(table),
+        "weighted_f1": metrics.weighted_f1(table),
+    }
+
+
+def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
+    """Train; returns the facts of the card (dev splits of the three sets)."""
+    log, path, numbers = Log(out / "text.log"), out / "text.pt", np.random.default_rng(0)
+    torch.manual_seed(0)
+    rows, dev_rows = sentences(root, "train"), sentences(root, "dev")
+    tokenizer = train_tokenizer([r.text for r in rows], out / "text.spm")
+    texts, dev = encode(tokenizer, rows), encode(tokenizer, dev_rows)
+    emotion, ordinal, score = (torch.from_numpy(x) for x in (texts.emotion, texts.ordinal, texts.score))
+    weight = torch.bincount(emotion[emotion >= 0], minlength=CLASSES).float().rsqrt()
+    weight = weight / weight.mean()
+    # MOSI is small and the only continuous score: each epoch reads it three times.
+    order = np.concatenate([np.arange(len(rows)), *[np.flatnonzero(texts.source == "mosi")] * 2])
+    net = TextNet(len(tokenizer))
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=2e-2)
+    steps = math.ceil(len(order) / BATCH)
+    sources = ["goemotions", "meld", "mosi"]
+    facts: dict[str, Any] = {"data": sources, "licence": "; ".join(LICENCES[s] for s in sources)}
+    for epoch in range(epochs):
+        net.train()
+        total = 0.0
+        for step, index in enumerate(np.array_split(numbers.permutation(order), steps)):
+            progress = (epoch + step / steps) / epochs
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * min(1.0, progress * 12) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            x, mask = batch([(texts.full if numbers.random() < 0.5 else texts.bare)[i] for i in index])
+            x = torch.where(torch.rand(x.shape) < 0.1, torch.full_like(x, UNK), x)
+            logits, value = net.pooled(net(x, mask), mask)
+            here = torch.from_numpy(index)
+            known = emotion[here] >= 0
+            loss = functional.cross_entropy(logits[known], emotion[here][known], weight, label_smoothing=0.05)
+            loss = loss + sentiment_loss(value, ordinal[here], score[here]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            total += loss.item()
+        facts["metrics"] = evaluate(net, dev)
+        log(f"text epoch {epoch + 1}/{epochs} loss {total / steps:.3f} dev {facts['metrics']}")
+        checkpoint.save(path, checkpoint.Checkpoint(net.state_dict(), facts, epoch + 1))
+    return facts

