@@ -1,0 +1,178 @@
+"""What every capture worker is: a gate, a device that opens only while the gate does, and a publisher.
+
+A worker with two tracks (a file plays as microphone and camera) holds two ``GatedSource`` of the same process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from edge_mer.bus import Bus
+from edge_mer.capture.device import Captured, Device, Fault
+from edge_mer.capture.gate import Gate
+from edge_mer.capture.liveness import Liveness
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.domain import Modality
+from edge_mer.errors import DeviceError
+from edge_mer.messages import SensorState
+from edge_mer.privacy.host_key import state_directory
+
+RELEASE_US = 60_000
+STATE_US = SECOND
+# Exit code of a process that could not release its device in time: only its end closes the handle for certain.
+EXIT_HELD = 70
+
+__all__ = ["CaptureWorker", "Captured", "Device", "Fault", "GatedSource"]
+
+
+class GatedSource:
+    """One modality: keeps its device open exactly while its gate is, publishes ``raw/<m>`` and ``state/<m>``."""
+
+    def __init__(self, config: Config, bus: Bus, name: str, modality: Modality, device: Device,
+                 leave: Callable[[int], object] = os._exit, boot_id: str | None = None) -> None:  # fmt: skip
+        self.modality, self.device = modality, device
+        self.gate = Gate(bus, modality, name, state_directory(config.privacy.state),
+                         round(config.privacy.lease_s * SECOND), boot_id)  # fmt: skip
+        self._clock = bus.clock
+        self._raw = bus.publisher(f"raw/{modality}", name)
+        self._state = bus.publisher(f"state/{modality}", name)
+        self._leave = leave
+        self._liveness = Liveness(device.interval_us)
+        self._budget = _Budget(self._raw.service.rate_hz)
+        self._open_epoch: int | None = None
+        self._aborted_us: int | None = None
+        self._said: SensorState | None = None
+        self._state_due = 0
+        self.flood = 0
+
+    @property
+    def last_seq(self) -> int | None:
+        return self._raw.seq - 1 if self._raw.seq else None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {**self.device.counters, "flood": self.flood, "refused_lease": self.gate.refused_leases}
+
+    def turn(self) -> int:
+        """Obey the gate, move blocks, say the state. Returns the longest wait in us."""
+        wait = self.gate.turn(self.last_seq)
+        self._obey()
+        try:
+            self._move()
+        except DeviceError as error:
+            self._say(Fault("failed", str(error)))
+            raise
+        self._say(self._measured())
+        return min(wait, self._due_us())
+
+    def _obey(self) -> None:
+        wanted = self.gate.is_open and self._open_epoch in (None, self.gate.mask_epoch)
+        if self._open_epoch is not None and not wanted:
+            self.device.abort()
+            self._open_epoch, self._aborted_us = None, self._clock.now_us()
+        if not self.device.closed:
+            self._check_release()
+            return
+        self._aborted_us = None
+        if self.gate.is_open:
+            self._open_epoch = self.gate.mask_epoch
+            self._liveness.open(self._clock.now_us())
+            self.device.open()
+        else:
+            self.gate.confirm_closed(self.last_seq)
+
+    def _check_release(self) -> None:
+        if self._aborted_us is None or self._clock.now_us() - self._aborted_us < RELEASE_US:
+            return
+        logging.getLogger(self.modality).error(
+            "%s did not release within %d ms; this process ends, which closes it",
+            self.device.name,
+            RELEASE_US // 1000,
+        )
+        self._leave(EXIT_HELD)
+
+    def _move(self) -> None:
+        if self._open_epoch is None:
+            return
+        blocks = self.device.read()
+        for block in blocks:
+            self._liveness.arrived(block.arrived_us, block.repeats)
+        allowed = self._budget.take(len(blocks), self._clock.now_us())
+        self.flood += len(blocks) - allowed
+        for block in blocks[len(blocks) - allowed :]:
+            if self.gate.is_open and not self._liveness.is_frozen(block.repeats):
+                body = msgspec.structs.replace(block.body, mask_epoch=self.gate.mask_epoch)
+                self._raw.send(body, block.payload, origin_us=block.origin_us)
+
+    def _measured(self) -> Fault:
+        if self._open_epoch is None:
+            return Fault("absent", self.gate.reason or "the device is being released")
+        return self.device.fault or Fault(*self._liveness.health(self._clock.now_us()))
+
+    def _say(self, measured: Fault) -> None:
+        now = self._clock.now_us()
+        reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
+        state = SensorState(modality=self.modality, gate=self.gate.state, health=measured.health, reason=reason,
+                            device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0)  # fmt: skip
+        if state == self._said and now < self._state_due:
+            return
+        self._said, self._state_due = state, now + STATE_US
+        counters = self.counters
+        full = msgspec.structs.replace(state, rate_hz=self._liveness.rate_hz(now),
+                                       dropped=counters.get("dropped", 0) + counters["flood"])  # fmt: skip
+        self._state.send(full, origin_us=now)
+
+    def _due_us(self) -> int:
+        now = self._clock.now_us()
+        due = [self._state_due]
+        if self._aborted_us is not None:
+            due.append(self._aborted_us + RELEASE_US)
+        if self._open_epoch is not None:
+            due += self._liveness.due(now)
+        return max(0, min(due) - now)
+
+
+class _Budget:
+    """At most 1.5 times the row's rate, with one second of burst: a device that floods cannot flood the bus."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate = 1.5 * rate_hz
+        self._left = self._rate
+        self._at_us: int | None = None
+
+    def take(self, wanted: int, now_us: int) -> int:
+        earned = 0.0 if self._at_us is None else (now_us - self._at_us) * self._rate / SECOND
+        self._at_us = now_us
+        self._left = min(self._rate, self._left + earned)
+        granted = min(wanted, int(self._left))
+        self._left -= granted
+        return granted
+
+
+class CaptureWorker:
+    """The worker of a capture process: turns of its sources, nothing else."""
+
+    def __init__(self, *sources: GatedSource) -> None:
+        self.sources = sources
+
+    def turn(self) -> int:
+        return min(source.turn() for source in self.sources)
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        return tuple(fd for source in self.sources for fd in source.device.wake)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return {f"{s.modality}.{name}": count for s in self.sources for name, count in s.counters.items()}
+
+    def close(self) -> None:
+        for source in self.sources:
+            source.device.abort()
+        for source in self.sources:
+            source.device.join(RELEASE_US / SECOND)

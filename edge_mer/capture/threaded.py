@@ -1,0 +1,134 @@
+"""A device whose calls block: they live in one named thread, which hands blocks to the worker's loop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from contextlib import suppress
+
+from edge_mer.capture.device import Captured, Fault
+from edge_mer.errors import DeviceError
+
+
+class Opening:
+    """One opening of a device, from ``open`` until its thread has released every handle.
+
+    The thread calls ``put``, ``say`` and ``lose``, and ends when ``aborted`` is set. A full deque drops its oldest
+    block and counts it; after ``abort`` nothing that is put comes out.
+    """
+
+    def __init__(self, capacity: int, wake: int, counters: Counter[str]) -> None:
+        self.aborted = threading.Event()
+        self.released = threading.Event()
+        self.fault: Fault | None = None
+        self.lost: str | None = None
+        self.counters = counters
+        self._blocks: deque[Captured] = deque(maxlen=capacity)
+        self._lock = threading.Lock()
+        self._wake = wake
+
+    def put(self, block: Captured) -> None:
+        with self._lock:
+            if self.aborted.is_set():
+                return
+            self.counters["dropped"] += len(self._blocks) == self._blocks.maxlen
+            self._blocks.append(block)
+        self.signal()
+
+    def say(self, fault: Fault | None) -> None:
+        """The device's own word on its health; None when all is well."""
+        if fault != self.fault:
+            self.fault = fault
+            self.signal()
+
+    def lose(self, why: str) -> None:
+        """The device is gone in a way that only a new process can mend."""
+        self.lost = why
+        self.signal()
+
+    def take(self) -> list[Captured]:
+        with self._lock:
+            blocks = list(self._blocks)
+            self._blocks.clear()
+        return blocks
+
+    def abort(self) -> None:
+        with self._lock:
+            self.aborted.set()
+            self._blocks.clear()
+
+    def signal(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+
+class ThreadedDevice:
+    """Base of devices that block. A subclass gives ``_run`` (and ``_interrupt``, if its calls can be cut short)."""
+
+    def __init__(self, name: str, interval_us: int | None, capacity: int) -> None:
+        self._name, self._interval_us, self._capacity = name, interval_us, capacity
+        self._counters: Counter[str] = Counter()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._opening: Opening | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def interval_us(self) -> int | None:
+        return self._interval_us
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._opening.fault if self._opening else None
+
+    @property
+    def closed(self) -> bool:
+        return self._opening is None or self._opening.released.is_set()
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        return (self._event,)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._counters
+
+    def open(self) -> None:
+        self._opening = Opening(self._capacity, self._event, self._counters)
+        threading.Thread(target=self._main, args=(self._opening,), name=self._name, daemon=True).start()
+
+    def read(self) -> list[Captured]:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+        if self._opening is None or self._opening.aborted.is_set():
+            return []
+        if self._opening.lost is not None:
+            raise DeviceError(self._opening.lost)
+        return self._opening.take()
+
+    def abort(self) -> None:
+        if self._opening is not None:
+            self._opening.abort()
+            self._interrupt()
+
+    def join(self, timeout_s: float) -> bool:
+        return self._opening is None or self._opening.released.wait(timeout_s)
+
+    def _run(self, opening: Opening) -> None:
+        """In the thread: open the device, put blocks until ``opening.aborted``, release every handle."""
+        raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """In the loop: cut short the call that the thread is blocked in."""
+
+    def _main(self, opening: Opening) -> None:
+        try:
+            self._run(opening)
+        except Exception as error:  # a thread that ended in silence would look like a silent device
+            opening.lose(f"{self._name}: {type(error).__name__}: {error}")
+        finally:
+            opening.released.set()
+            opening.signal()
