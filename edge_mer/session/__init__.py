@@ -1,0 +1,1 @@
+"""Sessions in MCAP files: recorder, reader, player, verifier."""

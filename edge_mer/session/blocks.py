@@ -1,0 +1,154 @@
+"""The blocks of an MCAP file, read without trusting any: what is whole is found, what is not is named."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import NamedTuple
+
+import zstandard
+from mcap import records
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.writer import MCAP0_MAGIC
+
+Buffer = memoryview
+MAX_CHUNK = 64_000_000
+DAMAGE = (McapError, struct.error, ValueError, zstandard.ZstdError, MemoryError, OverflowError)
+
+_RECORD = struct.Struct("<BQ")
+_SPAN = struct.Struct("<QQ")
+_MESSAGE = struct.Struct("<HIQQ")
+_FOOTER = struct.Struct("<QQI")
+_CRC = struct.Struct("<I")
+
+
+class Place(NamedTuple):
+    """Where the content of a record lies. ``first_us`` to ``last_us`` are the log times of a chunk."""
+
+    start: int
+    end: int
+    first_us: int = 0
+    last_us: int = 0
+
+
+class Channel(NamedTuple):
+    topic: str
+    encoding: str
+
+
+class Entry(NamedTuple):
+    """One stored message, not yet decoded."""
+
+    channel: Channel
+    log_us: int
+    data: bytes
+
+
+@dataclass
+class Layout:
+    """``finished``: footer and closing magic are there; otherwise the file was cut off."""
+
+    chunks: list[Place] = field(default_factory=list)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    data_end: Place | None = None
+    footer: Place | None = None
+    finished: bool = False
+
+
+def walk(data: Buffer) -> Layout:
+    """Go over the top-level records once, without unpacking any chunk."""
+    layout, position = Layout(), len(MCAP0_MAGIC)
+    while position + _RECORD.size <= len(data) and layout.footer is None:
+        opcode, length = _RECORD.unpack_from(data, position)
+        start = position + _RECORD.size
+        if start + length > len(data):
+            layout.faults.append(f"byte {position}: the file ends inside a record of {length} bytes")
+            return layout
+        try:
+            _note(layout, opcode, data, Place(start, start + length))
+        except DAMAGE as error:
+            layout.faults.append(f"byte {position}: damaged record ({error})")
+        position = start + length
+    layout.finished = layout.footer is not None and bytes(data[position:]) == MCAP0_MAGIC
+    if not layout.finished:
+        layout.faults.append(f"byte {position}: the file was cut off, its end is missing")
+    return layout
+
+
+def _note(layout: Layout, opcode: int, data: Buffer, place: Place) -> None:
+    if opcode == Opcode.CHUNK:
+        first, last = _SPAN.unpack_from(data, place.start)
+        layout.chunks.append(Place(place.start, place.end, first // 1000, last // 1000))
+    elif opcode == Opcode.CHANNEL:
+        _note_channel(layout, _stream(data, place))
+    elif opcode == Opcode.METADATA:
+        record = records.Metadata.read(_stream(data, place))
+        layout.metadata[record.name] = record.metadata
+    elif opcode == Opcode.DATA_END:
+        layout.data_end = place
+    elif opcode == Opcode.FOOTER:
+        layout.footer = place
+
+
+def _note_channel(layout: Layout, stream: ReadDataStream) -> None:
+    channel = records.Channel.read(stream)
+    layout.channels[channel.id] = Channel(channel.topic, channel.message_encoding)
+
+
+def load(layout: Layout, data: Buffer, place: Place) -> list[Entry]:
+    """Unpack one chunk and check it. Raises one of ``DAMAGE``; channels that it declares are noted."""
+    chunk = records.Chunk.read(_stream(data, place))
+    raw = memoryview(_decompress(chunk))
+    if len(raw) != chunk.uncompressed_size or zlib.crc32(raw) != chunk.uncompressed_crc:
+        raise ValueError("its checksum differs")
+    entries, position = [], 0
+    while position < len(raw):
+        opcode, length = _RECORD.unpack_from(raw, position)
+        start, position = position + _RECORD.size, position + _RECORD.size + length
+        if position > len(raw):
+            raise ValueError("a record in it is longer than the chunk")
+        if opcode == Opcode.CHANNEL:
+            _note_channel(layout, _stream(raw, Place(start, position)))
+        elif opcode == Opcode.MESSAGE:
+            channel, _, log_ns, _ = _MESSAGE.unpack_from(raw, start)
+            if channel not in layout.channels:
+                raise ValueError(f"message of unknown channel {channel}")
+            content = bytes(raw[start + _MESSAGE.size : position])
+            entries.append(Entry(layout.channels[channel], log_ns // 1000, content))
+    return entries
+
+
+def _decompress(chunk: records.Chunk) -> bytes:
+    if chunk.compression == "":
+        return chunk.data
+    if chunk.compression != "zstd":
+        raise ValueError(f"compression {chunk.compression!r} is not supported")
+    size = zstandard.frame_content_size(chunk.data)
+    if size != chunk.uncompressed_size or size > MAX_CHUNK:
+        raise ValueError(f"says {chunk.uncompressed_size} bytes, holds {size}, at most {MAX_CHUNK} allowed")
+    return zstandard.ZstdDecompressor().decompress(chunk.data)
+
+
+def check(layout: Layout, data: Buffer) -> list[str]:
+    """Checksums of the file as a whole; those of the chunks are checked by ``load``."""
+    if layout.data_end is None or layout.footer is None:
+        return []
+    found = []
+    (recorded,) = _CRC.unpack_from(data, layout.data_end.start)
+    if recorded != zlib.crc32(data[: layout.data_end.start - _RECORD.size]):
+        found.append("the checksum of the data section differs")
+    summary, _, recorded = _FOOTER.unpack_from(data, layout.footer.start)
+    covered = data[summary : layout.footer.end - _CRC.size]
+    if summary != layout.data_end.end or recorded != zlib.crc32(covered):
+        found.append("the checksum of the index at the end differs")
+    return found
+
+
+def _stream(data: Buffer, place: Place) -> ReadDataStream:
+    return ReadDataStream(BytesIO(data[place.start : place.end]))

@@ -1,0 +1,157 @@
+"""How bus messages lie in an MCAP file.
+
+One channel per topic, named like it, with the JSON Schema of its header in the file. Message encodings:
+
+- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it.
+- ``edge_mer.frames``: header length (u32, little endian), the header frame, the payload frames one after
+  another; the header's ``payload`` field gives the dtype and shape of each, hence its length.
+
+Both keep the wire frames byte for byte. Times are nanoseconds of the host's monotonic clock: ``publish_time``
+is when the worker made the message (``created_us``), ``log_time`` when the recorder took it from the bus. The
+metadata record ``edge_mer.opening`` holds the offset to wall time, and topic ``clock`` keeps it up to date.
+
+The metadata record ``edge_mer.trailer`` closes the file; a file without it was cut off. Metadata values are
+JSON.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from edge_mer import messages
+from edge_mer.errors import BadMessage, SessionError
+from edge_mer.messages import Body, Envelope, Message
+from edge_mer.services import SERVICES
+
+VERSION = 1
+PROFILE = "edge_mer"
+JSON, FRAMES = "json", "edge_mer.frames"
+OPENING, TRAILER = "edge_mer.opening", "edge_mer.trailer"
+
+_LENGTH = struct.Struct("<I")
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+
+
+class Opening(Struct, kw_only=True, frozen=True):
+    """What ran, where and how: all that could change a result bit. ``config`` is without passwords."""
+
+    format: int
+    boot_id: str
+    opened_us: int
+    wall_offset_us: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    threads: dict[str, str]
+    host: dict[str, str]
+
+
+class Trailer(Struct, kw_only=True, frozen=True):
+    """What was recorded. ``digest`` covers all results, ``journal`` all journal headers, in their order.
+
+    ``unverifiable`` says why the session cannot be verified, or is null.
+    """
+
+    closed_us: int
+    entries: int
+    results: int
+    digest: str
+    journal: str
+    unverifiable: str | None
+    models: dict[str, str]
+    messages: dict[str, int]
+    counters: dict[str, int]
+
+
+def pack(message: Message[Any]) -> tuple[str, bytes]:
+    """Message encoding and data of one message."""
+    if not message.payload:
+        return JSON, message.header
+    return FRAMES, b"".join([_LENGTH.pack(len(message.header)), message.header, *map(bytes, message.payload)])
+
+
+def unpack(topic: str, encoding: str, data: bytes) -> Message[Any]:
+    """The message as a reader on the bus got it. Raises BadMessage naming the fault."""
+    row = SERVICES.get(topic)
+    if row is None:
+        raise BadMessage(f"{topic}: no such topic in this version")
+    if len(data) > row.max_bytes + _LENGTH.size:
+        raise BadMessage(f"{topic}: {len(data)} bytes, at most {row.max_bytes} allowed")
+    frames = [topic.encode(), *_frames(topic, encoding, data)]
+    return messages.decode(topic, row.body, row.version, row.max_bytes, frames)
+
+
+def envelope(encoding: str, data: bytes) -> Envelope:
+    """Only the envelope, cheaply: for indexing. Raises BadMessage."""
+    return _envelope("message", _split(encoding, data)[0])
+
+
+def _split(encoding: str, data: bytes) -> tuple[bytes, bytes]:
+    if encoding == JSON:
+        return data, b""
+    if encoding != FRAMES:
+        raise BadMessage(f"message encoding {encoding!r} is unknown; known: {JSON}, {FRAMES}")
+    if len(data) < _LENGTH.size:
+        raise BadMessage(f"{len(data)} bytes are too few for a message")
+    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    return data[_LENGTH.size : end], data[end:]
+
+
+def _frames(topic: str, encoding: str, data: bytes) -> list[bytes]:
+    header, rest = _split(encoding, data)
+    frames, start = [header], 0
+    for spec in _envelope(topic, header).payload:
+        try:
+            size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        except TypeError as error:
+            raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}") from error
+        if not 0 <= size <= len(rest) - start:
+            raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header says")
+        frames.append(rest[start : start + size])
+        start += size
+    if start != len(rest):
+        raise BadMessage(f"{topic}: {len(rest) - start} bytes more than the header says")
+    return frames
+
+
+def _envelope(topic: str, header: bytes) -> Envelope:
+    try:
+        return _ENVELOPE.decode(header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"{topic}: {error}") from error
+
+
+def header_schema(schema: str, body: type[Body]) -> bytes:
+    """JSON Schema of a topic's header: envelope and body fields in one flat object."""
+    parts, definitions = msgspec.json.schema_components([Envelope, body], ref_template="#/$defs/{name}")
+    objects = [definitions.pop(part["$ref"].rpartition("/")[2]) for part in parts]
+    merged = {
+        "title": schema,
+        "description": objects[1].get("description", ""),
+        "type": "object",
+        "properties": objects[0]["properties"] | objects[1]["properties"],
+        "required": objects[0]["required"] + objects[1]["required"],
+        "$defs": definitions,
+    }
+    return msgspec.json.encode(merged)
+
+
+S = TypeVar("S", Opening, Trailer)
+
+
+def to_metadata(record: Opening | Trailer) -> dict[str, str]:
+    return {k: msgspec.json.encode(v).decode() for k, v in msgspec.to_builtins(record).items()}
+
+
+def from_metadata(kind: type[S], metadata: Mapping[str, str]) -> S:
+    """Raises SessionError when a field is missing, unreadable or of another type."""
+    try:
+        return msgspec.convert({k: msgspec.json.decode(v) for k, v in metadata.items()}, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SessionError(f"{kind.__name__.lower()} record: {error}") from error

@@ -1,0 +1,93 @@
+"""Whether a session can be verified: follows the journal, and which of its inputs were recorded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+from edge_mer.messages import InputRef, Journal, Message
+
+PENDING_LIMIT = 10_000
+
+
+class Sequences:
+    """A set of sequence numbers that mostly grow by one, kept as ranges."""
+
+    def __init__(self) -> None:
+        self._ranges: list[list[int]] = []
+
+    def add(self, seq: int) -> None:
+        if self._ranges and self._ranges[-1][1] == seq - 1:
+            self._ranges[-1][1] = seq
+        elif seq not in self:
+            self._ranges.append([seq, seq])
+
+    def __contains__(self, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in reversed(self._ranges))
+
+
+class Ledger:
+    """``recorded`` and ``entry`` take what goes into the file; ``unverifiable`` says what is missing."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.results = 0
+        self.unverifiable: str | None = None
+        self._digest, self._journal = hashlib.sha256(), hashlib.sha256()
+        self._have: defaultdict[tuple[str, str, str], Sequences] = defaultdict(Sequences)
+        self._wanted: dict[InputRef, int] = {}
+        self._life, self._next = "", 0
+
+    @property
+    def digest(self) -> str:
+        """``format.results_digest`` of all entries so far."""
+        return self._digest.hexdigest()[:32]
+
+    @property
+    def journal(self) -> str:
+        """``format.journal_digest`` of all entries so far."""
+        return self._journal.hexdigest()[:32]
+
+    def recorded(self, ref: InputRef) -> None:
+        self._have[ref.topic, ref.source, ref.boot].add(ref.seq)
+        self._wanted.pop(ref, None)
+
+    def entry(self, message: Message[Journal]) -> None:
+        body, boot = message.body, message.envelope.boot
+        self._follow(boot, body.entry)
+        self._journal.update(message.header)
+        for ref in body.inputs:
+            if isinstance(ref, InputRef) and ref.seq not in self._have[ref.topic, ref.source, ref.boot]:
+                self._want(ref, body.entry)
+        for result in body.results:
+            self._digest.update(f"\n{result}".encode() if self.results else result.encode())
+            self.results += 1
+        self.entries += 1
+
+    def close(self) -> None:
+        """Inputs may arrive a little after the entry that names them; at the end they are missing."""
+        if self._wanted:
+            ref, entry = next(iter(self._wanted.items()))
+            count = len(self._wanted)
+            self._spoil(f"{count} inputs of the journal were not recorded, first {name(ref)} of entry {entry}")
+        elif not self.entries:
+            self._spoil("no journal was recorded; was the fusion node running?")
+
+    def _follow(self, boot: str, entry: int) -> None:
+        if boot != self._life:
+            self._life, self._next = boot, 0
+        if entry != self._next:
+            self._spoil(f"journal entry {entry} of life {boot} came where {self._next} was due")
+        self._next = entry + 1
+
+    def _want(self, ref: InputRef, entry: int) -> None:
+        if len(self._wanted) < PENDING_LIMIT:
+            self._wanted.setdefault(ref, entry)
+
+    def _spoil(self, reason: str) -> None:
+        self.unverifiable = self.unverifiable or reason
+
+
+def name(ref: InputRef) -> str:
+    """``feature/audio 12 (perception.audio, 3f2a...)``."""
+    return f"{ref.topic} {ref.seq} ({ref.source}, {ref.boot})"

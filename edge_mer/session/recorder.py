@@ -1,0 +1,222 @@
+"""Recorder: everything on the bus that may be kept goes into one session file; nothing masked ever does.
+
+It is a lineage child: after it acknowledged a purge, nothing of that modality from below the mask epoch is
+written, and nothing older is held in memory. When the disk fails or fills up, recording stops loudly and the
+application goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_mer.bus import Bus, Reader, ReliableReader
+from edge_mer.clock import SECOND, host_boot_id
+from edge_mer.config import Config
+from edge_mer.domain import MODALITIES
+from edge_mer.errors import SessionError
+from edge_mer.messages import Feature, Journal, Message, Privacy
+from edge_mer.privacy.lineage import LineageChild
+from edge_mer.services import SERVICES, Service
+from edge_mer.session import format
+from edge_mer.session.ledger import Ledger
+from edge_mer.session.reader import is_cut
+from edge_mer.session.writer import SessionWriter
+from edge_mer.worker import THREADS
+
+TURN_US = SECOND // 20
+SPACE_US = SECOND
+PACKAGES = ("edge_mer", "mcap", "msgspec", "numpy", "onnxruntime", "pyzmq")
+log = logging.getLogger("recorder")
+
+FreeBytes = Callable[[Path], int]
+
+
+class Recorder:
+    """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts what came after."""
+
+    def __init__(self, config: Config, bus: Bus, path: Path, free: FreeBytes) -> None:
+        """Raises SessionError when the file cannot be made."""
+        rows = [row for row in SERVICES.values() if may_record(row, config)]
+        self._clock = bus.clock
+        self._free, self._min_free = free, config.record.min_free_mb * 1_000_000
+        self._check_space(path)
+        self._writer: SessionWriter | None = SessionWriter(path, opening(config, bus))
+        self._ledger = Ledger()
+        self._lineage = LineageChild(bus, "recorder", MODALITIES)
+        self._latest = bus.reader(*(s.topic for s in rows if s.policy == "latest"))
+        self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
+        self._models: dict[str, str] = {}
+        self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
+        self._space_due_us = 0
+
+    def turn(self) -> int:
+        now = self._clock.now_us()
+        self._take(now)
+        self._forget()
+        writer = self._writer
+        if writer is None:
+            return TURN_US
+        try:
+            if now >= self._space_due_us:
+                self._space_due_us = now + SPACE_US
+                self._check_space(writer.path)
+            if writer.due_us is not None and now + TURN_US >= writer.due_us:
+                writer.flush()
+        except (OSError, SessionError) as error:
+            self._stop(str(error))
+        return TURN_US
+
+    def _readers(self) -> tuple[Reader | ReliableReader, ...]:
+        return (self._latest, *self._reliable)
+
+    def _take(self, now: int) -> None:
+        for reader in self._readers():
+            for message in reader.drain():
+                self._record(message, now)
+
+    def _record(self, message: Message[Any], now: int) -> None:
+        body = message.body
+        if isinstance(body, Privacy):
+            for modality, state in body.modalities.items():
+                self._latest.require_epoch(modality, state.mask_epoch)
+        if self._writer is None:
+            self._own["unrecorded"] += 1
+            return
+        try:
+            self._writer.add(message, now)
+        except OSError as error:
+            self._stop(str(error))
+            return
+        if isinstance(body, Journal):
+            self._ledger.entry(message)
+        else:
+            self._ledger.recorded(message.ref)
+        if isinstance(body, Feature):
+            self._models[message.topic] = f"{body.encoder} {body.model}"
+
+    def _forget(self) -> None:
+        for order in self._lineage.orders():
+            self._latest.require_epoch(order.modality, order.mask_epoch)
+            if self._writer is not None:
+                try:
+                    self._writer.flush()
+                except OSError as error:
+                    self._stop(str(error))
+            self._lineage.done(order)
+
+    def _check_space(self, path: Path) -> None:
+        free = self._free(path.parent)
+        if free < self._min_free:
+            raise SessionError(
+                f"{path.parent} has {free // 1_000_000} MB free, less than record.min_free_mb = "
+                f"{self._min_free // 1_000_000}; make room, or record elsewhere"
+            )
+
+    def _stop(self, reason: str) -> None:
+        log.error("recording stopped, the application goes on: %s", reason)
+        self._own["stopped"] = 1
+        self._finish(f"recording stopped early: {reason}")
+
+    def _finish(self, unverifiable: str | None = None) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        ledger = self._ledger
+        ledger.close()
+        trailer = format.Trailer(
+            closed_us=self._clock.now_us(),
+            entries=ledger.entries,
+            results=ledger.results,
+            digest=ledger.digest,
+            journal=ledger.journal,
+            unverifiable=unverifiable or ledger.unverifiable,
+            models=self._models,
+            messages={topic: n for topic, n in writer.messages.items() if n},
+            counters=dict(self.counters),
+        )
+        try:
+            writer.close(trailer)
+        except OSError as error:
+            log.error("%s has no trailer: %s", writer.path, error)
+            writer.abandon()
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        total = Counter(self._own)
+        for reader in self._readers():
+            total.update(reader.counters)
+        return total
+
+    def close(self) -> None:
+        """Take what is still on the bus, and end the file with its trailer."""
+        self._take(self._clock.now_us())
+        self._finish()
+
+
+def build(config: Config, bus: Bus) -> Recorder:
+    """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
+
+    Raises SessionError when there is no path, or a finished file of that name.
+    """
+    if config.record.path is None:
+        raise SessionError("nowhere to record to; set record.path, or use --record FILE")
+    path = Path(config.record.path).absolute()
+    if is_cut(path):
+        path = successor(path)
+        log.warning("%s was cut off; going on in %s", config.record.path, path)
+    return Recorder(config, bus, path, lambda folder: shutil.disk_usage(folder).free)
+
+
+def may_record(row: Service, config: Config) -> bool:
+    """Raw media needs both: the householder's consent to that modality, and ``record.raw``."""
+    consented = config.record.raw and row.modality in config.privacy.consent
+    return row.logged == "default" or (row.logged == "consent" and consented)
+
+
+def successor(path: Path) -> Path:
+    """``a.mcap`` is followed by ``a.2.mcap``, then ``a.3.mcap``."""
+    number = 2
+    while (candidate := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    return candidate
+
+
+def opening(config: Config, bus: Bus) -> format.Opening:
+    return format.Opening(
+        format=format.VERSION,
+        boot_id=host_boot_id(),
+        opened_us=bus.clock.now_us(),
+        wall_offset_us=bus.clock.wall_us() - bus.clock.now_us(),
+        config=msgspec.json.decode(_without_passwords(config.model_dump_json())),
+        versions={"python": platform.python_version(), **{p: v for p in PACKAGES if (v := _version(p))}},
+        threads={name: os.environ.get(name, "") for name in THREADS},
+        host={"system": platform.system(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _without_passwords(text: str) -> str:
+    """A camera URL may hold one: ``rtsp://user:secret@host`` is kept as ``rtsp://***@host``."""
+    return re.sub(r"://[^/@\s\"]+@", "://***@", text)
