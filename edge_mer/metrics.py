@@ -36,7 +36,8 @@ def uar(table: NDArray[np.int64]) -> float:
 def f1_scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
     """F1 per class [classes]; 0 where a class was neither there nor predicted."""
     total = table.sum(0) + table.sum(1)
-    return 2 * np.diag(table) / np.maximum(total, 1)
+    scores: NDArray[np.float64] = 2 * np.diag(table) / np.maximum(total, 1)
+    return scores
 
 
 def macro_f1(table: NDArray[np.int64]) -> float:

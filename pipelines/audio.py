@@ -118,7 +118,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     for epoch in range(epochs):
         net.train()
         total = 0.0
-        for step, index in enumerate(torch.randperm(len(clips), generator=random).split(BATCH)):
+        for step, index in enumerate(torch.split(torch.randperm(len(clips), generator=random), BATCH)):
             progress = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min(1.0, progress * 20) * (0.5 + 0.5 * math.cos(math.pi * progress))
@@ -127,15 +127,13 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
             mel, mask = tokens_of(some, numbers.integers(0, latest + 1), CROP_TOKENS)
             mask = mask * (torch.rand(mask.shape, generator=random) < 0.8)
             tokens = net(augment(mel, random))
-            clip_loss = functional.cross_entropy(
-                net.logits(tokens, mask), labels[index], weight, label_smoothing=0.1
-            )
+            clip_loss = functional.cross_entropy(net.logits(tokens, mask), labels[index], weight, label_smoothing=0.1)
             each = functional.cross_entropy(
                 net.head(tokens).flatten(0, 1), labels[index].repeat_interleave(CROP_TOKENS), reduction="none"
             )
             loss = clip_loss + 0.3 * (each * mask.flatten()).sum() / mask.sum().clamp(min=1)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             total += loss.item()
         facts["metrics"] = {"ravdess dev, per clip": evaluate(net, dev)}

@@ -91,7 +91,7 @@ def ravdess(root: Path, split: Split) -> list[Speech]:
     """Acted speech with face posteriors; train actors 1-16, dev 17-20."""
     table = _npz(root / "ravdess_av" / "ravdess_av.npz")
     names = [LABEL[str(n)] for n in table["emotion_names"]]
-    columns = _columns(table["visual_names"])
+    columns = _columns(table["visual_names"].tolist())
     offsets, sequence, frame = table["visual_offsets"], table["visual_seq"], table["visual_frame"]
     clips = [
         Speech(
@@ -113,10 +113,11 @@ def fer2013(root: Path, split: Split) -> Faces:
     chosen = np.flatnonzero(table["split"] == {"train": "train", "dev": "public_test"}[split])
     offsets, stream = table["offsets"], table["webp"]
     images = [cv2.imdecode(stream[offsets[i] : offsets[i + 1]], cv2.IMREAD_GRAYSCALE) for i in chosen]
-    if any(image is None or image.shape != (48, 48) for image in images):
+    whole = [image for image in images if image is not None and image.shape == (48, 48)]
+    if len(whole) < len(images):
         raise DataError(f"{root / 'fer2013'}: a picture is damaged; compare SHA256SUMS")
     names = [EMOTIONS.index(LABEL[str(n)]) for n in table["label_names"]]
-    return Faces(np.stack(images).astype(np.uint8), np.array(names)[table["label"][chosen]])
+    return Faces(np.stack(whole).astype(np.uint8), np.array(names)[table["label"][chosen]])
 
 
 def goemotions(root: Path, split: Split) -> list[Sentence]:

@@ -136,7 +136,7 @@ def export_text(runs: Path, out: Path) -> None:
     (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
 
-def export_fusion(runs: Path, out: Path) -> None:
+def export_fusion(runs: Path, out: Path, combinations: Sequence[Combination] = COMBINATIONS) -> None:
     """One merged graph per combination. Raises ModelError when the encoders are not those of the training."""
     saved = checkpoint.load(runs / "fusion.pt")
     encoders = {m: sha16(out / name) for m, name in FILES.items()}
@@ -145,7 +145,7 @@ def export_fusion(runs: Path, out: Path) -> None:
         raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
     model = MCULoRA(MCULoRAConfig())
     model.load_state_dict(dict(saved.weights))
-    for c in COMBINATIONS:
+    for c in combinations:
         merged, used = model.merged(c), modalities_of(c)
         inputs = dict(_window_inputs(model.config, used))
         metadata = _fusion(c, model.config, encoders, saved.facts)

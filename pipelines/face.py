@@ -81,7 +81,7 @@ def logits_of(net: FaceNet, images: NDArray[np.uint8]) -> Tensor:
     """Logits [n, 7] in evaluation mode."""
     net.eval()
     with torch.no_grad():
-        return torch.cat([net(part[:, None].float() / 255) for part in torch.from_numpy(images).split(256)])
+        return torch.cat([net(part[:, None].float() / 255) for part in torch.split(torch.from_numpy(images), 256)])
 
 
 def evaluate(net: FaceNet, faces: Faces) -> dict[str, float]:
@@ -114,7 +114,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     for epoch in range(start, epochs):
         net.train()
         total = 0.0
-        for step, index in enumerate(torch.randperm(len(labels), generator=random).split(BATCH)):
+        for step, index in enumerate(torch.split(torch.randperm(len(labels), generator=random), BATCH)):
             progress = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min(1.0, progress * 20) * (0.5 + 0.5 * math.cos(math.pi * progress))
@@ -126,7 +126,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
                     functional.log_softmax(logits / SOFT, -1), target, reduction="batchmean"
                 )
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             total += loss.item()
         facts["metrics"] = {"fer2013 public_test": evaluate(net, dev)}

@@ -12,19 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_mer import metrics
-from edge_mer.domain import COMBINATIONS, Combination, modalities_of
+from edge_mer.domain import COMBINATIONS, Combination
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines import checkpoint, tracks
-from pipelines.data import LICENCES, NO_ORDINAL, UNKNOWN, fer2013, ravdess, sentences
+from pipelines.data import LICENCES, UNKNOWN, Faces, fer2013, ravdess, sentences
 from pipelines.export import FILES, MODELS, sha16
-from pipelines.nets import CLASSES
 from pipelines.report import Log
+from pipelines.scores import Case, Predicted, cases, figures
 from pipelines.text import sentiment_loss
-from pipelines.windows import Example, Placed, Sampler, collate
+from pipelines.windows import Example, Sampler, collate
 
 EPOCHS, STEPS, BATCH = 10, 150, 128
 # The share of the epochs that train the base; the others train adapters over it.
@@ -45,71 +44,28 @@ def freeze(model: MCULoRA, stage: int) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def pair(clips: Sequence[Example], texts: Sequence[Example], seed: int = 0) -> list[tuple[Example, Example]]:
-    """Each clip with a text of its label."""
-    random = np.random.default_rng(seed)
-    by_label = [[t for t in texts if t.emotion == label] for label in range(CLASSES)]
-    return [(c, by_label[c.emotion][random.integers(len(by_label[c.emotion]))]) for c in clips]
-
-
 def evaluate(
     model: MCULoRA, clips: Sequence[Example], texts: Sequence[Example]
 ) -> dict[Combination, dict[str, dict[str, float]]]:
-    """Figures per combination. Those with a text beside a voice or face are label-paired, and named so."""
-    pairs = pair(clips, [t for t in texts if t.ordinal != NO_ORDINAL])
-    rows: Mapping[str, list[tuple[Placed, Example]]] = {
-        "clip": [({m: (t, _end(c)) for m, t in c.tracks.items()}, c) for c in clips],
-        "text": [({"text": (t.tracks["text"], 0.0)}, t) for t in texts],
-        "paired": [
-            ({**{m: (k, _end(c)) for m, k in c.tracks.items()}, "text": (t.tracks["text"], 0.5)}, t)
-            for c, t in pairs
-        ],
-    }
-    figures: dict[Combination, dict[str, dict[str, float]]] = {}
+    """Figures per combination, by the name of the windows that they were measured on."""
+    result: dict[Combination, dict[str, dict[str, float]]] = {}
     for c in COMBINATIONS:
-        kind = "text" if c == "t" else "paired" if "text" in modalities_of(c) else "clip"
-        name = {
-            "clip": "ravdess dev, last 4 s of the clip",
-            "text": "goemotions + meld + mosi dev",
-            "paired": "label-paired windows (ravdess dev with a text of its label)",
-        }[kind]
-        figures[c] = {name: _figures(model, c, rows[kind])}
-    return figures
+        name, rows = cases(c, clips, texts)
+        result[c] = {name: figures(c, rows, predict(model, c, rows))}
+    return result
 
 
-def _figures(model: MCULoRA, c: Combination, rows: Sequence[tuple[Placed, Example]]) -> dict[str, float]:
+def predict(model: MCULoRA, c: Combination, rows: Sequence[Case]) -> Predicted:
+    """The model in evaluation mode on each row."""
     model.eval()
-    logits, values = [], []
+    logits, sentiment = [], []
     with torch.no_grad():
         for i in range(0, len(rows), 256):
-            some = [place for place, _ in rows[i : i + 256]]
+            some = [row.placed for row in rows[i : i + 256]]
             out = model(collate(some, model.config), torch.full((len(some),), COMBINATIONS.index(c)))
             logits.append(out.logits)
-            values.append(out.sentiment[:, 0])
-    guess, value = torch.cat(logits).argmax(1).numpy(), torch.cat(values).numpy()
-    emotion = np.array([e.emotion for _, e in rows])
-    score, ordinal = (np.array([getattr(e, f) for _, e in rows]) for f in ("score", "ordinal"))
-    known = emotion != UNKNOWN
-    table = metrics.confusion(emotion[known], guess[known], CLASSES)
-    figures = {
-        "accuracy": metrics.accuracy(table),
-        "uar": metrics.uar(table),
-        "macro_f1": metrics.macro_f1(table),
-        "weighted_f1": metrics.weighted_f1(table),
-    }
-    if "text" in modalities_of(c):
-        ranked = ordinal != NO_ORDINAL
-        order = np.digitize(value[ranked], [-0.5, 0.5])
-        figures["sentiment_weighted_f1"] = metrics.weighted_f1(metrics.confusion(ordinal[ranked] + 1, order, 3))
-    scored = ~np.isnan(score)
-    if scored.any():
-        figures["sentiment_mae"] = metrics.mae(score[scored], value[scored])
-        figures["sentiment_correlation"] = metrics.correlation(score[scored], value[scored])
-    return {k: round(v, 4) for k, v in figures.items()}
-
-
-def _end(clip: Example) -> float:
-    return max(float(t.end_s[-1]) for t in clip.tracks.values())
+            sentiment.append(out.sentiment[:, 0])
+    return Predicted(torch.cat(logits).numpy(), torch.cat(sentiment).numpy())
 
 
 def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) -> dict[str, Any]:
@@ -123,7 +79,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
     joint = clean + tracks.augmented_joint(clean, train_clips, out, copies=5)
     dev_clips = tracks.joint(ear, ravdess(root, "dev"))
     dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
-    faces = tracks.face_clips(fer2013(root, "train"), out)
+    stills = fer2013(root, "train")
+    faces = tracks.face_clips(Faces(stills.images[::3], stills.labels[::3]), out)
     texts = tracks.augmented_texts(sentences(root, "train"), out)
     log(f"fusion: {len(joint)} clips, {len(faces)} faces, {len(texts)} texts")
     model = MCULoRA(MCULoRAConfig())
@@ -149,7 +106,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
                     group["lr"] = rate * min(1.0, progress * 20) * (0.5 + 0.5 * math.cos(math.pi * progress))
                 loss = loss_of(model, sampler, random)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 total += loss.item()

@@ -15,8 +15,8 @@ class AudioNet(nn.Module):
 
     def __init__(self, mean: float = -11.0, std: float = 4.0, width: int = 40, dim: int = TOKEN_DIM) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        self.mean = nn.Buffer(torch.tensor(mean))
+        self.std = nn.Buffer(torch.tensor(std))
         self.local = nn.Sequential(
             nn.Conv2d(1, 20, (4, 5), stride=(2, 2), padding=(0, 2), bias=False),
             nn.BatchNorm2d(20),

@@ -188,7 +188,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
             loss = functional.cross_entropy(logits[known], emotion[here][known], weight, label_smoothing=0.05)
             loss = loss + sentiment_loss(value, ordinal[here], score[here]).mean()
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             total += loss.item()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_mer.perception.audio import TOKEN_SAMPLES
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, Encoder, TextSegment, Word
 from edge_mer.perception.face import SLOT_US
+from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.backend import Graph
 from pipelines import audio, checkpoint, face, text
 from pipelines.data import NO_ORDINAL, Faces, Sentence, Speech
@@ -62,7 +63,7 @@ def augmented_joint(
     return out
 
 
-def face_clips(faces: Faces, runs: Path, frames: int = 20, seed: int = 0) -> list[Example]:
+def face_clips(faces: Faces, runs: Path, frames: int = 14, seed: int = 0) -> list[Example]:
     """One short clip per still face: the same face under ``frames`` small changes."""
     net = FaceNet()
     saved = checkpoint.load(runs / "face.pt")
@@ -73,7 +74,7 @@ def face_clips(faces: Faces, runs: Path, frames: int = 20, seed: int = 0) -> lis
     valid = np.ones(frames, np.bool_)
     out: list[Example] = []
     for part, labels in zip(
-        torch.from_numpy(faces.images).split(32), torch.from_numpy(faces.labels).split(32), strict=True
+        torch.split(torch.from_numpy(faces.images), 32), torch.split(torch.from_numpy(faces.labels), 32), strict=True
     ):
         with torch.no_grad():
             still = face.augment(part[:, None].float() / 255, random)
@@ -86,8 +87,6 @@ def face_clips(faces: Faces, runs: Path, frames: int = 20, seed: int = 0) -> lis
 
 def texts(graph: Graph, tokenizer: Any, rows: Sequence[Sentence]) -> list[Example]:
     """Sentences without punctuation through the encoder on the device."""
-    from edge_mer.perception.text import TextEncoder
-
     encoder = TextEncoder(graph, tokenizer)
     out = []
     for row in rows:
@@ -104,7 +103,7 @@ def augmented_texts(rows: Sequence[Sentence], runs: Path, seed: int = 0) -> list
     net = TextNet(len(saved.weights["words.weight"]))
     net.load_state_dict(dict(saved.weights))
     net.eval()
-    tokenizer = text.SentencePiece(runs / "text.spm")
+    tokenizer = SentencePiece(runs / "text.spm")
     encoded = text.encode(tokenizer, rows)
     random = torch.Generator().manual_seed(seed)
     out: list[Example] = []

@@ -57,10 +57,10 @@ Placed = Mapping[Modality, tuple[Track, float]]
 
 
 def collate(
-    placed: Sequence[Placed], config: MCULoRAConfig, drop: Sequence[float] | None = None, seed: int = 0
+    placed: Sequence[Placed], config: MCULoRAConfig | None = None, drop: Sequence[float] | None = None, seed: int = 0
 ) -> dict[Modality, Window]:
     """Newest tokens of each window, right-aligned; ``drop`` is the share of tokens that each window loses."""
-    random = np.random.default_rng(seed)
+    random, config = np.random.default_rng(seed), config or MCULoRAConfig()
     windows: dict[Modality, Window] = {}
     for m in MODALITIES:
         size, dim = config.tokens[m], config.dims[m]
@@ -84,7 +84,7 @@ def collate(
 def text_track(vectors: NDArray[np.float32]) -> Track:
     """A sentence spoken evenly at 0.3 s per word (0.2 s per sub-word), ending at 0."""
     n = len(vectors)
-    return Track(vectors, (np.arange(n) - n + 1) * (WORD_S * 2 / 3), np.ones(n, np.bool_))
+    return Track(vectors, np.arange(1.0 - n, 1.0) * (WORD_S * 2 / 3), np.ones(n, np.bool_))
 
 
 class Sampler:
@@ -101,9 +101,7 @@ class Sampler:
         }
         self._texts = texts
         self._scored = [e for e in texts if not np.isnan(e.score)]
-        self._by_label = {
-            id(source): _by_label(source) for source in (joint, faces, texts)
-        }
+        self._by_label = {id(source): _by_label(source) for source in (joint, faces, texts)}
 
     def batch(self, size: int, shares: NDArray[np.float64], random: np.random.Generator) -> Batch:
         """``shares`` [7] are the probabilities of COMBINATIONS."""

@@ -32,9 +32,8 @@ class MCULoRAConfig:
     def __post_init__(self) -> None:
         if set(self.dims) != set(MODALITIES) or set(self.tokens) != set(MODALITIES):
             raise ConfigError(f"dims and tokens must name exactly {', '.join(MODALITIES)}")
-        sizes = {"width": self.width, "blocks": self.blocks, "heads": self.heads, "rank": self.rank}
-        for name, size in {**sizes, "block_rank": self.block_rank, **self.dims, **self.tokens}.items():
-            if size < 1:
-                raise ConfigError(f"{name} must be at least 1, got {size}")
+        sizes = [self.width, self.blocks, self.heads, self.rank, self.block_rank, self.expansion, self.emotions]
+        if min(*sizes, *self.dims.values(), *self.tokens.values()) < 1:
+            raise ConfigError(f"every size must be at least 1: {self}")
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")

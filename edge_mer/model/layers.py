@@ -39,7 +39,8 @@ class Block(nn.Module):
         weights = torch.softmax(scores + ((1 - mask) * MASKED)[:, None, None], -1)
         x = x + self.drop(self.out((weights @ v).transpose(1, 2).reshape(batch, length, width)))
         hidden = functional.gelu(self.fc1(self.before_network(x), combination))
-        return x + self.drop(self.fc2(self.drop(hidden), combination))
+        out: Tensor = x + self.drop(self.fc2(self.drop(hidden), combination))
+        return out
 
 
 class Branch(nn.Module):
@@ -52,7 +53,7 @@ class Branch(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.last = nn.LayerNorm(config.width)
         self.drop = nn.Dropout(config.dropout)
-        self.register_buffer("rates", torch.tensor(AGE_RATES), persistent=False)
+        self.rates = nn.Buffer(torch.tensor(AGE_RATES), persistent=False)
 
     def forward(self, tokens: Tensor, mask: Tensor, age: Tensor, combination: Tensor | None) -> Tensor:
         """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] seconds -> [B, T, D]."""

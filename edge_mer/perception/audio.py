@@ -6,6 +6,7 @@ into blocks gives the same bytes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -142,7 +143,8 @@ def log_mel(samples: Samples) -> Samples:
 def _front_end() -> tuple[Samples, Samples]:
     """Hann window [400] and triangular HTK mel bank [257, 64] over 50-8000 Hz, scaled for unit sine power."""
     window = np.hanning(WINDOW + 1)[:-1]
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([50.0, 8000.0]) / 700)), MELS + 2)
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (50.0, 8000.0))
+    mel = np.linspace(lowest, highest, MELS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
     rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -91,7 +91,8 @@ def crop_face(image: Image, box: Box) -> NDArray[np.float32]:
     columns = np.clip(np.arange(x, x + side), 0, image.shape[1] - 1)
     grey = cv2.cvtColor(image[rows[:, None], columns], cv2.COLOR_BGR2GRAY)
     method = cv2.INTER_AREA if side > CROP else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey, (CROP, CROP), interpolation=method), np.float32) / np.float32(255)
+    face = np.asarray(cv2.resize(grey, (CROP, CROP), interpolation=method), np.float32)
+    return np.divide(face, 255, dtype=np.float32)
 
 
 def overlap(one: Box, other: Box) -> float:

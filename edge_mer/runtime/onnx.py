@@ -112,7 +112,9 @@ def _options() -> ort.SessionOptions:
 
 def _spec(argument: Any, path: Path) -> TensorSpec:
     if not all(isinstance(size, int) for size in argument.shape):
-        raise ModelError(f"{path}: {argument.name!r} has the dynamic shape {argument.shape}; export it with static ones")
+        raise ModelError(
+            f"{path}: {argument.name!r} has the dynamic shape {argument.shape}; export it with static ones"
+        )
     if argument.type not in _DTYPES:
         raise ModelError(f"{path}: {argument.name!r} has the unsupported type {argument.type}")
     return TensorSpec(tuple(argument.shape), _DTYPES[argument.type])
@@ -122,7 +124,9 @@ def _metadata(properties: Mapping[str, str], path: Path) -> Mapping[str, Any]:
     try:
         metadata = json.loads(properties[METADATA_KEY])
     except KeyError as error:
-        raise ModelError(f"{path}: a foreign model, it has no {METADATA_KEY!r} metadata; see pipelines.export") from error
+        raise ModelError(
+            f"{path}: a foreign model, it has no {METADATA_KEY!r} metadata; see pipelines.export"
+        ) from error
     except ValueError as error:
         raise ModelError(f"{path}: its {METADATA_KEY!r} metadata is not JSON") from error
     if not isinstance(metadata, dict):

@@ -177,7 +177,8 @@ def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
 def test_a_window_without_one_valid_token_gives_a_finite_result(model: MCULoRA) -> None:
     empty = {m: Window(w.tokens, torch.zeros_like(w.mask), w.age) for m, w in windows(2).items()}
     out = model(empty, index("atv", 2))
-    assert torch.isfinite(out.logits).all() and torch.isfinite(out.sentiment).all()
+    assert torch.isfinite(out.logits).all()
+    assert torch.isfinite(out.sentiment).all()
 
 
 def test_sentiment_stays_in_its_range(model: MCULoRA) -> None:

@@ -48,8 +48,7 @@ def fold(ear: Any, samples: NDArray[np.float32], cuts: list[int], start_us: int 
 
 def joined(parts: list[Tokens]) -> list[bytes]:
     return [
-        b"".join(np.asarray(getattr(t, f)).tobytes() for t in parts)
-        for f in ("values", "start_us", "end_us", "valid")
+        b"".join(np.asarray(getattr(t, f)).tobytes() for t in parts) for f in ("values", "start_us", "end_us", "valid")
     ] + [str({t.context for t in parts}).encode()]
 
 
@@ -76,7 +75,8 @@ def test_each_token_spans_its_125_ms_from_the_first_sample_on() -> None:
     (tokens,) = fold(encoder(), VOICE, [], start_us=1_000_000)
     assert tokens.start_us.tolist() == [1_000_000 + 125_000 * i for i in range(8)]
     assert (tokens.end_us - tokens.start_us == 125_000).all()
-    assert tokens.context == 1_000_000 and tokens.cut
+    assert tokens.context == 1_000_000
+    assert tokens.cut
 
 
 def test_only_the_first_tokens_of_a_stretch_are_cut() -> None:
@@ -106,7 +106,8 @@ def test_a_gap_starts_a_new_context_and_the_old_sound_is_gone() -> None:
     _, after = ear.step(state, AudioBlock(VOICE[:4_000], 900_000))
     (fresh,) = fold(ear, VOICE[:4_000], [], 900_000)
     assert joined([after]) == joined([fresh])
-    assert after.cut and after.context == 900_000
+    assert after.cut
+    assert after.context == 900_000
 
 
 def test_a_clock_that_drifts_is_followed_without_a_cut() -> None:
@@ -121,19 +122,22 @@ def test_a_clock_that_drifts_is_followed_without_a_cut() -> None:
 def test_voice_activity_marks_the_tokens_that_hold_speech() -> None:
     sound = np.concatenate([np.zeros(8_000, np.float32), np.full(8_000, 0.5, np.float32)])
     (tokens,) = fold(encoder(), sound, [])
-    assert not tokens.valid[:3].any() and tokens.valid[5:].all()
+    assert not tokens.valid[:3].any()
+    assert tokens.valid[5:].all()
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0, -5.0, 1e30])
 def test_silence_and_clipping_give_finite_tokens(level: float) -> None:
     (tokens,) = fold(encoder(), np.full(4_000, level, np.float32), [])
-    assert np.isfinite(tokens.values).all() and len(tokens) == 2
+    assert np.isfinite(tokens.values).all()
+    assert len(tokens) == 2
 
 
 def test_an_empty_block_gives_no_token() -> None:
     ear = encoder()
     state, tokens = ear.step(ear.initial(), AudioBlock(np.empty(0, np.float32), 5))
-    assert len(tokens) == 0 and state.context is None
+    assert len(tokens) == 0
+    assert state.context is None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,8 @@ def test_a_tone_lights_up_its_own_band() -> None:
         int(log_mel(np.sin(2 * np.pi * hz * np.arange(2_200) / 16_000).astype(np.float32))[5].argmax())
         for hz in (200, 1_000, 4_000)
     ]
-    assert bands == sorted(set(bands)) and log_mel(np.zeros(2_200, np.float32)).shape == (10, 64)
+    assert bands == sorted(set(bands))
+    assert log_mel(np.zeros(2_200, np.float32)).shape == (10, 64)
 
 
 def test_the_two_voice_detectors_agree(models: Path, recordings: Path) -> None:

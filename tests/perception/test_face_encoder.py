@@ -64,13 +64,16 @@ def test_it_takes_the_first_frame_of_each_200_ms_and_looks_at_no_other(watch: Wa
 def test_a_token_is_an_instant_with_the_posterior_of_the_face(watch: Watch) -> None:
     token = watch(50, LEFT)
     assert token.start_us.tolist() == token.end_us.tolist() == [50_000]
-    assert token.valid.all() and np.allclose(token.values, 128 / 255, atol=1e-6)
-    assert token.cut and token.context == 50_000
+    assert token.valid.all()
+    assert np.allclose(token.values, 128 / 255, atol=1e-6)
+    assert token.cut
+    assert token.context == 50_000
 
 
 def test_no_face_is_absence(watch: Watch) -> None:
     token = watch(0)
-    assert not token.valid.any() and not token.values.any()
+    assert not token.valid.any()
+    assert not token.values.any()
     assert watch.state.reason == "no face"
 
 
@@ -82,7 +85,8 @@ def test_a_face_that_moves_a_little_stays_the_same_track(watch: Watch) -> None:
 def test_another_face_is_another_context(watch: Watch) -> None:
     watch(0, LEFT)
     token = watch(200, RIGHT)
-    assert token.cut and token.context == 200_000
+    assert token.cut
+    assert token.context == 200_000
 
 
 @pytest.mark.parametrize(("gone_ms", "new"), [(800, False), (1200, True)])
@@ -91,13 +95,16 @@ def test_a_face_that_was_gone_for_over_a_second_is_a_new_one(watch: Watch, gone_
     for t in range(200, gone_ms, 200):
         assert not watch(t).cut
     token = watch(gone_ms, LEFT)
-    assert token.cut is new and token.context == (gone_ms * 1000 if new else 0)
+    assert token.cut is new
+    assert token.context == (gone_ms * 1000 if new else 0)
 
 
 def test_two_faces_of_like_size_are_unbound_and_a_small_one_is_not_a_rival(watch: Watch) -> None:
     assert watch(0, LEFT, SMALL).valid.all()
     token = watch(200, LEFT, RIGHT)
-    assert not token.valid.any() and not token.values.any() and watch.state.reason == "unbound"
+    assert not token.valid.any()
+    assert not token.values.any()
+    assert watch.state.reason == "unbound"
 
 
 def test_two_boxes_on_one_face_are_one_face(watch: Watch) -> None:
@@ -130,7 +137,10 @@ def test_a_wrong_frame_is_refused(watch: Watch, image: Any, message: str) -> Non
 def test_frames_of_any_size_are_searched_at_320_by_240(shape: tuple[int, ...]) -> None:
     image = np.zeros(shape, np.uint8)
     small, scale = _shrink(image)
-    assert small.shape[0] <= 240 and small.shape[1] <= 320 and small.size and 0 < scale <= 1
+    assert small.shape[0] <= 240
+    assert small.shape[1] <= 320
+    assert small.size
+    assert 0 < scale <= 1
     assert Haar().detect(image) == []
 
 
@@ -140,14 +150,16 @@ boxes = st.tuples(st.floats(-400, 400), st.floats(-400, 400), st.floats(1, 400),
 @given(box=boxes)
 def test_a_crop_is_always_48_by_48_in_range(box: Box) -> None:
     crop = crop_face(IMAGE, box)
-    assert crop.shape == (48, 48) and crop.dtype == np.float32
+    assert crop.shape == (48, 48)
+    assert crop.dtype == np.float32
     assert 0 <= crop.min() <= crop.max() <= 1
 
 
 @given(one=boxes, other=boxes)
 def test_overlap_is_symmetric_and_one_only_for_the_same_box(one: Box, other: Box) -> None:
     assert overlap(one, other) == pytest.approx(overlap(other, one))
-    assert 0 <= overlap(one, other) <= 1 + 1e-9 and overlap(one, one) == pytest.approx(1)
+    assert 0 <= overlap(one, other) <= 1 + 1e-9
+    assert overlap(one, one) == pytest.approx(1)
 
 
 def test_a_crop_shows_what_lies_in_the_box() -> None:
@@ -172,12 +184,15 @@ def test_all_faces_of_a_picture_are_found_largest_first(recordings: Path) -> Non
     image = cv2.imread(str(recordings / "av_clips" / "pyfeat_multi_face.jpg"))
     yunet = YuNet(recordings / "models" / "yunet_n_640_640.onnx")
     sizes = [w * h for _, _, w, h in yunet.detect(image)]
-    assert len(sizes) == 5 and sizes == sorted(sizes, reverse=True)
+    assert len(sizes) == 5
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_the_shipped_encoder_gives_a_posterior_for_a_real_face(recordings: Path, models: Path) -> None:
     eye = load_encoder("video", OnnxRuntime(), models)
     image = cv2.imread(str(recordings / "av_clips" / "pyfeat_single_face.jpg"))
     _, token = eye.step(eye.initial(), VideoFrame(image, 0))
-    assert token.valid.all() and token.values.shape == (1, len(EMOTIONS))
-    assert token.values.min() >= 0 and token.values.sum() == pytest.approx(1, abs=1e-5)
+    assert token.valid.all()
+    assert token.values.shape == (1, len(EMOTIONS))
+    assert token.values.min() >= 0
+    assert token.values.sum() == pytest.approx(1, abs=1e-5)

@@ -33,8 +33,11 @@ def encode(*words: str, segment: int = 3) -> Tokens:
 def test_each_sub_word_has_the_time_of_its_word() -> None:
     tokens = encode("ab", "c")
     assert tokens.values[:, 0].tolist() == [97, 98, 99]
-    assert tokens.start_us.tolist() == [0, 0, 1000] and tokens.end_us.tolist() == [900, 900, 1900]
-    assert tokens.valid.all() and tokens.context == 3 and not tokens.cut
+    assert tokens.start_us.tolist() == [0, 0, 1000]
+    assert tokens.end_us.tolist() == [900, 900, 1900]
+    assert tokens.valid.all()
+    assert tokens.context == 3
+    assert not tokens.cut
 
 
 def test_of_a_long_segment_the_newest_24_sub_words_are_kept() -> None:
@@ -46,7 +49,9 @@ def test_of_a_long_segment_the_newest_24_sub_words_are_kept() -> None:
 
 def test_an_empty_segment_gives_no_token_but_keeps_its_name() -> None:
     for tokens in (encode(), encode("")):
-        assert len(tokens) == 0 and tokens.values.shape == (0, 2) and tokens.context == 3
+        assert len(tokens) == 0
+        assert tokens.values.shape == (0, 2)
+        assert tokens.context == 3
 
 
 def test_ten_thousand_words_are_read_from_the_end() -> None:
@@ -54,7 +59,8 @@ def test_ten_thousand_words_are_read_from_the_end() -> None:
     counting = TextEncoder(text_graph(), lambda word: asked.append(word) or [1])
     words = tuple(Word(str(i), i, i) for i in range(10_000))
     _, tokens = counting.step(None, TextSegment(0, words, True))
-    assert len(tokens) == 24 and len(asked) == 24
+    assert len(tokens) == 24
+    assert len(asked) == 24
 
 
 def test_a_word_that_ends_before_it_starts_is_refused() -> None:
@@ -67,7 +73,9 @@ def test_a_word_that_ends_before_it_starts_is_refused() -> None:
 def test_the_shipped_encoder_defines_an_output_for_any_text(words: list[str]) -> None:
     timed = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
     _, tokens = SHIPPED.step(None, TextSegment(1, timed, False))
-    assert len(tokens) <= 24 and np.isfinite(tokens.values).all() and tokens.values.shape[1] == 64
+    assert len(tokens) <= 24
+    assert np.isfinite(tokens.values).all()
+    assert tokens.values.shape[1] == 64
     assert (np.diff(tokens.start_us) >= 0).all()
 
 

@@ -41,7 +41,8 @@ def test_a_graph_says_what_it_is(tmp_path: Path) -> None:
     graph = OnnxRuntime().load(path)
     assert graph.metadata == {"kind": "fusion", "combination": "av"}
     assert graph.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert graph.inputs["x"].shape == (1, 3) and graph.inputs["x"].dtype == np.float32
+    assert graph.inputs["x"].shape == (1, 3)
+    assert graph.inputs["x"].dtype == np.float32
     assert list(graph.outputs) == ["y"]
 
 
@@ -76,7 +77,7 @@ def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:
 def test_a_truncated_file_is_a_model_error(tmp_path: Path, keep: int) -> None:
     path = doubler(tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelError, match="m.onnx"):
+    with pytest.raises(ModelError, match=r"m\.onnx"):
         OnnxRuntime().load(path)
 
 

@@ -1,0 +1,44 @@
+"""Metrics against figures worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_mer import metrics
+
+TRUTH, GUESS = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 0])
+TABLE = metrics.confusion(TRUTH, GUESS, 4)
+
+
+def test_rows_are_truth_and_columns_are_predictions() -> None:
+    assert TABLE.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_accuracy_and_recall() -> None:
+    assert metrics.accuracy(TABLE) == pytest.approx(4 / 6)
+    assert metrics.uar(TABLE) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert np.isnan(metrics.recalls(TABLE)[3])
+
+
+def test_f1_by_class_mean_and_weighted() -> None:
+    assert metrics.f1_scores(TABLE) == pytest.approx([2 / 3, 4 / 5, 0, 0])
+    assert metrics.macro_f1(TABLE) == pytest.approx((2 / 3 + 4 / 5) / 3)
+    assert metrics.weighted_f1(TABLE) == pytest.approx((3 * 2 / 3 + 2 * 4 / 5) / 6)
+
+
+def test_nothing_scores_zero_not_nan() -> None:
+    empty = metrics.confusion(np.array([], int), np.array([], int), 7)
+    assert [f(empty) for f in (metrics.accuracy, metrics.uar, metrics.macro_f1, metrics.weighted_f1)] == [0] * 4
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        metrics.confusion(np.zeros(2, int), np.zeros(3, int), 7)
+
+
+def test_continuous_figures() -> None:
+    truth, guess = np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 4.0])
+    assert metrics.mae(truth, guess) == pytest.approx(2 / 3)
+    assert metrics.correlation(truth, 2 * truth) == pytest.approx(1)
+    assert metrics.correlation(truth, np.ones(3)) == 0
