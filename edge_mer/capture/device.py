@@ -67,7 +67,8 @@ class Device(Protocol):
         ...
 
     def open(self) -> None:
-        """Begin to open; called only while ``closed``. What goes wrong later shows in ``fault``."""
+        """Begin to open; called only while ``closed``. What goes wrong shows in ``fault``, and reopening is the
+        device's own task: the worker calls this once per leave to be open, also for a clip that has ended."""
         ...
 
     def read(self) -> list[Captured]:

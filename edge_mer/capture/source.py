@@ -65,7 +65,7 @@ class GatedSource:
         try:
             self._move()
         except DeviceError as error:
-            self._say(Fault("failed", str(error)))
+            self._say(Fault("absent", str(error)))
             raise
         self._say(self._measured())
         return min(wait, self._due_us())
@@ -79,11 +79,11 @@ class GatedSource:
             self._check_release()
             return
         self._aborted_us = None
-        if self.gate.is_open:
+        if self.gate.is_open and self._open_epoch is None:
             self._open_epoch = self.gate.mask_epoch
             self._liveness.open(self._clock.now_us())
             self.device.open()
-        else:
+        elif not self.gate.is_open:
             self.gate.confirm_closed(self.last_seq)
 
     def _check_release(self) -> None:
@@ -117,8 +117,10 @@ class GatedSource:
     def _say(self, measured: Fault) -> None:
         now = self._clock.now_us()
         reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
-        state = SensorState(modality=self.modality, gate=self.gate.state, health=measured.health, reason=reason,
-                            device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0)  # fmt: skip
+        state = SensorState(
+            modality=self.modality, gate=self.gate.state, health=measured.health, reason=reason,
+            device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0,
+        )  # fmt: skip
         if state == self._said and now < self._state_due:
             return
         self._said, self._state_due = state, now + STATE_US
