@@ -21,6 +21,7 @@ from edge_mer.services import SERVICES
 RESEND_US = SECOND
 FORGET_US = 10 * SECOND
 ASK_US = SECOND // 2
+PATIENCE_US = 2 * RESEND_US
 
 
 @dataclass
@@ -89,6 +90,7 @@ class ReliableReader:
         self._client = bus.client(topic)
         self._boot, self._last = "", -1
         self._asked_us = -ASK_US
+        self._jumped_us: int | None = None
         self.counters: Counter[str] = Counter()
 
     def drain(self) -> list[Message[Any]]:
@@ -112,12 +114,22 @@ class ReliableReader:
             return None
         envelope = message.envelope
         if envelope.boot != self._boot:
-            self._boot, self._last = envelope.boot, -1
+            self._boot, self._last, self._jumped_us = envelope.boot, -1, None
         if envelope.seq <= self._last:
             return None
+        if envelope.seq > self._last + 1 and not self._lost_for_good():
+            return None
+        self._jumped_us = None
         self.counters["gap"] += envelope.seq - self._last - 1
         self._last = envelope.seq
         return message
+
+    def _lost_for_good(self) -> bool:
+        """Whether the publisher has had time to send the missing messages again and could not."""
+        now = self._bus.clock.now_us()
+        if self._jumped_us is None:
+            self._jumped_us = now
+        return now - self._jumped_us > PATIENCE_US
 
     def close(self) -> None:
         self._client.close()

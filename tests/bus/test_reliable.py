@@ -1,0 +1,81 @@
+"""Reliable topics: every message in order, through losses and restarts; what is lost for good shows as a gap."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_mer.bus import MemoryBroker, MemoryBus, ReliablePublisher, ReliableReader
+from edge_mer.clock import SECOND, FakeClock
+from edge_mer.messages import Journal
+
+
+def entry(number: int) -> Journal:
+    return Journal(entry=number, tick_us=0, inputs=(), watermarks={}, drops={}, results=(), chain="")
+
+
+class Pair:
+    def __init__(self, keep: int = 100) -> None:
+        self.clock, self.broker, self.keep = FakeClock(), MemoryBroker(), keep
+        self.start()
+        self.reader = ReliableReader(MemoryBus(self.broker, self.clock), "journal")
+        self.got: list[int] = []
+
+    def start(self) -> None:
+        self.bus = MemoryBus(self.broker, self.clock)
+        self.publisher = ReliablePublisher(self.bus, "journal", "fusion", self.keep)
+
+    def send(self, *numbers: int) -> None:
+        for n in numbers:
+            self.publisher.send(entry(n), origin_us=0)
+
+    def settle(self, seconds: int = 3) -> list[int]:
+        for _ in range(seconds * 4):
+            self.got += [m.body.entry for m in self.reader.drain()]
+            self.publisher.pump()
+            self.clock.advance(SECOND // 4)
+        return self.got
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+def test_a_reader_that_comes_late_gets_everything_from_the_first(pair: Pair) -> None:
+    pair.send(*range(50))
+    assert pair.settle() == list(range(50))
+    assert pair.reader.counters["gap"] == 0
+
+
+def test_messages_lost_on_the_way_are_sent_again(pair: Pair) -> None:
+    pair.settle()
+    pair.send(0, 1, 2)
+    for inbox in pair.broker.clients.values():
+        inbox.clear()
+    pair.send(3)
+    assert pair.settle() == [0, 1, 2, 3]
+    assert pair.reader.counters["gap"] == 0
+
+
+def test_a_restarted_publisher_is_followed(pair: Pair) -> None:
+    pair.send(0, 1)
+    pair.settle()
+    pair.bus.close()
+    pair.start()
+    pair.send(10, 11)
+    assert pair.settle() == [0, 1, 10, 11]
+
+
+def test_what_fell_off_the_bounded_log_shows_as_a_gap() -> None:
+    pair = Pair(keep=10)
+    pair.send(*range(25))
+    assert pair.settle(6) == list(range(15, 25))
+    assert pair.reader.counters["gap"] == 15
+
+
+def test_a_reader_that_went_away_is_forgotten(pair: Pair) -> None:
+    pair.settle()
+    pair.reader.close()
+    pair.clock.advance(20 * SECOND)
+    pair.publisher.pump()
+    assert not pair.publisher._peers

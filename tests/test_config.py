@@ -1,0 +1,46 @@
+"""The config says what it knows, where a value came from, and what was wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_mer.config import load
+from edge_mer.errors import ConfigError
+
+
+def test_every_value_names_its_origin(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[video]\nfps = 10\nwidth = 320\n[fusion]\nhop_s = 1\n")
+    config, origin = load(path, {"fusion": {"hop_s": 0.25}}, {"EDGE_MER__VIDEO__WIDTH": "160"})
+    assert (config.video.fps, config.video.width, config.fusion.hop_s) == (10, 160, 0.25)
+    assert origin["video.fps"] == str(path)
+    assert origin["video.width"] == "environment"
+    assert origin["fusion.hop_s"] == "command line"
+    assert origin["audio.source"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[fusion]\nwindw_s = 3", "did you mean window_s"),
+        ("[vidio]\nfps = 3", "did you mean video"),
+        ("[video]\nfps = 90", "video.fps"),
+        ("[video]\nfps = 'fast'", "got 'fast'"),
+        ("[audio]\nsource = 'tape'", "audio.source"),
+        ("[audio\n", "c.toml"),
+        ("audio = 3", "must be a table"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_and_the_nearest_key(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        load(path, environment={})
+    assert "c.toml" in str(caught.value)
+
+
+def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        load(tmp_path / "nowhere.toml", environment={})
