@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +14,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_mer.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PREFIX = "EDGE_MER__"
 
@@ -124,8 +118,7 @@ def default_path() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "edge_mer.toml"
 
 
-def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None,
-         environment: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:  # fmt: skip
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> tuple[Config, dict[str, str]]:
     """Resolve the config, and map every ``section.key`` to where its value came from.
 
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest known one) or a bad value.
@@ -133,8 +126,8 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None,
     layers: list[Layer] = []
     chosen = path or default_path()
     if path is not None or chosen.exists():
-        layers.append((str(chosen), _read(chosen)))
-    layers.append(("environment", _from_environment(os.environ if environment is None else environment)))
+        layers.append((str(chosen), _from_file(chosen)))
+    layers.append(("environment", _from_environment()))
     layers.append(("command line", overrides or {}))
     merged: dict[str, dict[str, Any]] = {}
     origin = {f"{s}.{k}": "default" for s, section in Config.model_fields.items() for k in _keys(section.annotation)}
@@ -149,28 +142,32 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None,
         raise ConfigError(_explain(error, origin)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _from_file(path: Path) -> dict[str, Any]:
+    from pydantic_settings import BaseSettings, TomlConfigSettingsSource
+
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; write one with: edge-mer config --write {path}")
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return dict(TomlConfigSettingsSource(BaseSettings, toml_file=path)())
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return values
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for name, value in environment.items():
-        if name.startswith(PREFIX):
+def _from_environment() -> dict[str, Any]:
+    from pydantic_settings import BaseSettings, EnvSettingsSource
+
+    class Environment(BaseSettings, Config):  # type: ignore[misc]  # both carry a model_config
+        """The environment's view of the config; workers get theirs ready-made and never import this."""
+
+    for name in os.environ:
+        if name.upper().startswith(PREFIX):
             section, _, key = name[len(PREFIX) :].lower().partition("__")
-            found.setdefault(section, {})[key] = _literal(value)
-    return found
-
-
-def _literal(value: str) -> Any:
+            _check_names("environment", section, {key: ""})
+    source = EnvSettingsSource(Environment, env_prefix=PREFIX, env_nested_delimiter="__")
     try:
-        return tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        return value
+        return dict(source())
+    except ValueError as error:
+        raise ConfigError(f"environment: {error}") from error
 
 
 def _keys(section: Any) -> list[str]:

@@ -10,10 +10,11 @@ from edge_mer.config import load
 from edge_mer.errors import ConfigError
 
 
-def test_every_value_names_its_origin(tmp_path: Path) -> None:
+def test_every_value_names_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[video]\nfps = 10\nwidth = 320\n[fusion]\nhop_s = 1\n")
-    config, origin = load(path, {"fusion": {"hop_s": 0.25}}, {"EDGE_MER__VIDEO__WIDTH": "160"})
+    monkeypatch.setenv("EDGE_MER__VIDEO__WIDTH", "160")
+    config, origin = load(path, {"fusion": {"hop_s": 0.25}})
     assert (config.video.fps, config.video.width, config.fusion.hop_s) == (10, 160, 0.25)
     assert origin["video.fps"] == str(path)
     assert origin["video.width"] == "environment"
@@ -37,10 +38,24 @@ def test_a_mistake_is_named_with_its_file_and_the_nearest_key(tmp_path: Path, te
     path = tmp_path / "c.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint) as caught:
-        load(path, environment={})
+        load(path)
     assert "c.toml" in str(caught.value)
 
 
 def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
-        load(tmp_path / "nowhere.toml", environment={})
+        load(tmp_path / "nowhere.toml")
+
+
+def test_a_misspelt_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_MER__VIDEO__WITDH", "160")
+    with pytest.raises(ConfigError, match="environment: unknown key video.witdh; did you mean width"):
+        load()
+
+
+def test_a_list_and_a_number_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_MER__PRIVACY__CONSENT", '["video"]')
+    monkeypatch.setenv("EDGE_MER__AUDIO__DEVICE", "2")
+    config, _ = load()
+    assert config.privacy.consent == ("video",)
+    assert config.audio.device in (2, "2")
