@@ -49,7 +49,7 @@ def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
 
 def test_a_misspelt_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_MER__VIDEO__WITDH", "160")
-    with pytest.raises(ConfigError, match="environment: unknown key video.witdh; did you mean width"):
+    with pytest.raises(ConfigError, match=r"environment: unknown key video\.witdh; did you mean width"):
         load()
 
 

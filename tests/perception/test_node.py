@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -66,8 +65,8 @@ class Room:
 
 
 @pytest.fixture
-def audio() -> Iterator[Room]:
-    yield Room("audio")
+def audio() -> Room:
+    return Room("audio")
 
 
 def jpeg(level: int) -> NDArray[np.uint8]:
