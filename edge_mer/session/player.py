@@ -23,7 +23,7 @@ from edge_mer.session.retime import retimed
 
 LEAD_US = SECOND // 2  # readers find new sockets within a fifth of a second
 SLACK_US = 2 * SECOND
-BATCH = 256
+BATCH = 16  # at most half of what the smallest reader holds
 
 Speed = float | Literal["max"]
 

@@ -169,7 +169,7 @@ class Recorder:
         self._finish()
 
 
-def build(config: Config, bus: Bus) -> Recorder:
+def build(config: Config, bus: Bus, free: FreeBytes | None = None) -> Recorder:
     """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
 
     Raises SessionError when there is no path, or a finished file of that name.
@@ -177,10 +177,12 @@ def build(config: Config, bus: Bus) -> Recorder:
     if config.record.path is None:
         raise SessionError("nowhere to record to; set record.path, or use --record FILE")
     path = Path(config.record.path).absolute()
+    if not path.parent.is_dir():
+        raise SessionError(f"cannot record to {path}: {path.parent} is not a folder; make it first")
     if is_cut(path):
         path = successor(path)
         log.warning("%s was cut off; going on in %s", config.record.path, path)
-    return Recorder(config, bus, path, lambda folder: shutil.disk_usage(folder).free)
+    return Recorder(config, bus, path, free or (lambda folder: shutil.disk_usage(folder).free))
 
 
 def may_record(row: Service, config: Config) -> bool:

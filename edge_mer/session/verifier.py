@@ -9,17 +9,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from edge_mer.clock import SECOND
 from edge_mer.config import Models
 from edge_mer.errors import EdgeMerError, SessionError
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.fusion.replay import Replayed, replay
-from edge_mer.messages import Estimate, Journal, Message, digest, result, result_bytes
+from edge_mer.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
 from edge_mer.runtime.select import models_directory, open_backend
 from edge_mer.session import format
 from edge_mer.session.ledger import Ledger
 from edge_mer.session.reader import Session
 
 LoadModel = Callable[[str], FusionModel]
+ONE_TICK_US = SECOND // 10
 ABSENT = "(no such field)"
 
 
@@ -88,6 +90,7 @@ class _Verification:
         self._ledger = Ledger()
         self._proven: set[str] = set()
         self._last_us: dict[str, int] = {}
+        self._unproven_us: dict[str, int] = {}
         self._replayed: dict[tuple[int, int], tuple[int, Estimate]] = {}
         self._estimates = self._unproven = 0
         self._span: tuple[int, int] | None = None
@@ -156,11 +159,19 @@ class _Verification:
                 continue
             envelope, body = message.envelope, message.body
             if envelope.created_us > self._last_us.get(envelope.boot, -1):
-                self._unproven += 1
+                self._leave_unproven(envelope)
                 continue
             again = self._replayed.get((envelope.origin_us, body.revision))
             raise _Failed(f"recorded estimate {envelope.seq} of fusion {envelope.boot} is in no journal entry",
                           _differences(message, again) if again else ())  # fmt: skip
+
+    def _leave_unproven(self, envelope: Envelope) -> None:
+        """One tick may have been published and not journalled, when its node died in between; not more."""
+        self._unproven += 1
+        first = self._unproven_us.setdefault(envelope.boot, envelope.created_us)
+        if envelope.created_us - first > ONE_TICK_US:
+            raise _Failed(f"estimates of fusion {envelope.boot} go on after its last journal entry: "
+                          "the end of its journal is missing")  # fmt: skip
 
     def _trailer(self, trailer: format.Trailer) -> None:
         found = self._ledger

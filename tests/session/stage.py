@@ -1,0 +1,177 @@
+"""A home in memory for the session tests: sensors, switch, the real fusion node and a recorder, turns by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_mer import messages
+from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.clock import SECOND, FakeClock
+from edge_mer.config import Config
+from edge_mer.control import Purge, Purged, Register
+from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.errors import SessionError
+from edge_mer.fusion.model import FusionModel, Prediction
+from edge_mer.fusion.node import FusionNode
+from edge_mer.fusion.window import Window
+from edge_mer.messages import Feature, Message, SensorState
+from edge_mer.session import format
+from edge_mer.session.ledger import Ledger
+from edge_mer.session.reader import Session
+from edge_mer.session.recorder import Recorder, build, opening
+from edge_mer.session.writer import SessionWriter
+
+STEP_US = SECOND // 10
+DIM = 4
+
+
+class FakeModel:
+    """Deterministic and sensitive to every byte of what is present."""
+
+    name = "fake@1"
+    capacity: Mapping[Modality, int] = dict.fromkeys(MODALITIES, 8)
+    dims: Mapping[Modality, int] = dict.fromkeys(MODALITIES, DIM)
+    encoders: Mapping[Modality, str] = {m: f"fake {m}" for m in MODALITIES}
+
+    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction:
+        total = sum(float(windows[m].values.sum()) for m in modalities_of(combination))
+        raw = np.exp(np.sin(total * np.arange(1, len(EMOTIONS) + 1)))
+        return Prediction(tuple(float(p) for p in raw / raw.sum()), float(np.tanh(total)), None)
+
+
+def load_fake(name: str) -> FusionModel:
+    if name != FakeModel.name:
+        raise SessionError(f"no model {name}")
+    return FakeModel()
+
+
+class Home:
+    def __init__(self, path: Path, seed: int = 0, **record: Any) -> None:
+        self.path, self.rng = path, np.random.default_rng(seed)
+        self.clock, self.broker = FakeClock(), MemoryBroker()
+        self.config = Config.model_validate({"record": {"path": str(path), "min_free_mb": 0, **record}})
+        self.switch = self.bus("switch").server("switch")
+        self.peers: dict[str, bytes] = {}
+        self.purged: list[tuple[str, Modality, int]] = []
+        self.epochs: dict[Modality, int] = dict.fromkeys(MODALITIES, 1)
+        self.recorder: Recorder = build(self.config, self.bus("recorder"))
+        self.node = self.start_fusion("fusion1")
+        sensors = self.bus("sensors")
+        self.features = {m: sensors.publisher(f"feature/{m}", f"perception.{m}") for m in MODALITIES}
+        self.states = {m: sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
+        self.steps = 0
+
+    def bus(self, boot: str) -> MemoryBus:
+        return MemoryBus(self.broker, self.clock, boot)
+
+    def start_fusion(self, boot: str) -> FusionNode:
+        self.fusion_bus = self.bus(boot)
+        return FusionNode(self.fusion_bus, self.config, FakeModel(), {"backend": "fake"})
+
+    def restart_fusion(self) -> None:
+        """kill -9 and a successor."""
+        self.fusion_bus.close()
+        self.node = self.start_fusion(f"fusion{self.steps}")
+
+    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None) -> Message[Any]:
+        now, count = self.clock.now_us(), int(self.rng.integers(1, 4)) if tokens is None else tokens
+        ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
+        valid = (self.rng.random(count) < 0.9).astype(np.uint8)
+        body = Feature(
+            modality=modality, encoder="fake", model=f"fake {modality}", raw_source="gate", raw_boot="sensors",
+            raw_first=0, raw_last=0, context=int(self.rng.random() < 0.02), cut=bool(self.rng.random() < 0.02),
+            final=bool(self.rng.random() < 0.5), watermark_us=now, biometric=modality != "text",
+            mask_epoch=self.epochs[modality] if epoch is None else epoch, raw_created_us=now,
+        )  # fmt: skip
+        values = self.rng.standard_normal((count, DIM)).astype(np.float32)
+        return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
+
+    def publish_state(self, modality: Modality, gate: str = "live", health: str = "ok") -> Message[Any]:
+        body = SensorState(modality=modality, gate=gate, health=health, reason=None, device="fake",  # type: ignore[arg-type]
+                           mask_epoch=self.epochs[modality], rate_hz=10.0, dropped=0)  # fmt: skip
+        return self.states[modality].send(body, origin_us=self.clock.now_us())
+
+    def step(self, drop: float = 0.2) -> None:
+        """A tenth of a second: features, where ``drop`` does not take them; states once a second; everybody's turn."""
+        for modality in MODALITIES:
+            if self.rng.random() >= drop:
+                self.publish_feature(modality)
+            if self.steps % 10 == 0:
+                self.publish_state(modality)
+        self.turn()
+        self.clock.advance(STEP_US)
+        self.steps += 1
+
+    def turn(self) -> None:
+        self.node.turn()
+        self.recorder.turn()
+        while (item := self.switch.receive()) is not None:
+            peer, message = item
+            if isinstance(message, Register):
+                self.peers[message.name] = peer
+            elif isinstance(message, Purged):
+                self.purged.append((message.name, message.modality, message.mask_epoch))
+
+    def mask(self, modality: Modality) -> int:
+        """The switch orders everybody to forget ``modality``; returns the new epoch."""
+        self.epochs[modality] = max(self.epochs.values()) + 1
+        for peer in self.peers.values():
+            self.switch.send(peer, Purge(modality=modality, mask_epoch=self.epochs[modality]))
+        return self.epochs[modality]
+
+    def finish(self) -> Path:
+        self.turn()
+        self.recorder.close()
+        return self.path
+
+
+def record_run(path: Path, seed: int = 0, steps: int = 60) -> Path:
+    """A random run with drops, a mask and a restart of fusion, recorded."""
+    home = Home(path, seed)
+    for step in range(steps):
+        home.step()
+        if step == steps // 3:
+            home.mask("audio")
+        if step == steps // 2:
+            home.restart_fusion()
+    return home.finish()
+
+
+def read_all(path: Path, *topics: str) -> list[Message[Any]]:
+    session = Session(path)
+    found = list(session.messages(*topics))
+    assert session.faults == []
+    return found
+
+
+def rewrite(source: Path, target: Path, change: Callable[[list[Message[Any]]], Iterable[Message[Any]]]) -> Path:
+    """A forger's copy: other content, all checksums and the trailer right again."""
+    content = list(change(read_all(source)))
+    home = MemoryBus(MemoryBroker(), FakeClock(), "forger")
+    writer, ledger = SessionWriter(target, opening(Config(), home)), Ledger()
+    for message in content:
+        writer.add(message, message.envelope.created_us)
+        if message.topic == "journal":
+            ledger.entry(message)
+        else:
+            ledger.recorded(message.ref)
+    writer.close(format.Trailer(closed_us=0, entries=ledger.entries, results=ledger.results,
+                                digest=ledger.digest, journal=ledger.journal, unverifiable=None, models={},
+                                messages={}, counters={}))  # fmt: skip
+    return target
+
+
+def remade(message: Message[Any], **changes: Any) -> Message[Any]:
+    """The same message with other body fields, as a forger would encode it."""
+    body = msgspec.structs.replace(message.body, **changes)
+    frames = messages.encode(message.topic, message.envelope, body, message.payload)
+    return messages.decode(message.topic, type(message.body), 1, 10_000_000, frames)
+
+
+def frames_of(message: Message[Any]) -> list[bytes]:
+    return [message.topic.encode(), message.header, *(a.tobytes() for a in message.payload)]

@@ -1,0 +1,175 @@
+"""The player: recorded topics on the live workers' sockets, at the original spacing or another, moved to now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_mer.bus import MemoryBroker, MemoryBus, Reader
+from edge_mer.clock import FakeClock
+from edge_mer.config import Config
+from edge_mer.errors import ConfigError, EndpointInUse, SessionError
+from edge_mer.messages import ClockReport, InputRef, Message
+from edge_mer.services import SERVICES
+from edge_mer.session.player import Player, Speed, build, in_order
+from edge_mer.session.reader import Session
+from edge_mer.session.retime import retimed
+from tests.session.stage import Home, read_all, record_run
+
+TOPICS = tuple(s.topic for s in SERVICES.values() if s.policy == "latest")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record_run(tmp_path_factory.mktemp("player") / "a.mcap", seed=5, steps=40)
+
+
+class Stage:
+    """A bus with one player and one listener; time moves only as the player asks."""
+
+    def __init__(self, recorded: Path, speed: Speed = 1.0, topics: tuple[str, ...] | None = None) -> None:
+        self.clock, self.broker = FakeClock(monotonic_us=77_000_000_000), MemoryBroker()
+        self.listener: Reader = MemoryBus(self.broker, self.clock, "listener").reader(*TOPICS)
+        self.bus = MemoryBus(self.broker, self.clock, "player")
+        self.player = Player(Session(recorded), self.bus, speed, topics)
+        self.heard: list[tuple[int, Message[Any]]] = []
+
+    def play(self) -> list[tuple[int, Message[Any]]]:
+        while not self.player.done:
+            wait = self.player.turn()
+            self.heard += [(self.clock.now_us(), m) for m in self.listener.drain()]
+            self.bus.wait(wait)
+        return self.heard
+
+
+@pytest.mark.parametrize(("speed", "factor"), [(1.0, 1), (0.5, 2), (4.0, 0.25)])
+def test_messages_come_at_the_original_spacing_divided_by_the_speed(
+    recorded: Path, speed: float, factor: float
+) -> None:
+    heard = Stage(recorded, speed).play()
+    first_at, first = heard[0]
+    for at, message in heard:
+        assert at - first_at == round((message.envelope.created_us - first.envelope.created_us) * factor)
+
+
+def test_at_max_speed_everything_comes_at_once_in_the_same_order(recorded: Path) -> None:
+    slow, fast = Stage(recorded), Stage(recorded, "max")
+    assert [m.ref for _, m in fast.play()] == [m.ref for _, m in slow.play()]
+    assert fast.heard[0][0] == fast.heard[-1][0]
+
+
+def test_every_latest_topic_is_played_and_no_reliable_one(recorded: Path) -> None:
+    stage = Stage(recorded)
+    told = [m for m in read_all(recorded) if m.topic in TOPICS]
+    heard = [m for _, m in stage.play()]
+    assert len(heard) == len(told) == stage.player.counters["played"]
+    assert {m.topic for m in heard} == {m.topic for m in told}
+    assert not any(endpoint.startswith("server:") for endpoint in stage.broker.owners)
+
+
+def test_a_reader_cannot_tell_it_from_live(recorded: Path) -> None:
+    stage = Stage(recorded)
+    for at, message in stage.play():
+        assert message.envelope.created_us == at
+        assert 0 <= at - message.envelope.origin_us < 5_000_000
+    assert stage.listener.counters["gap"] == stage.listener.counters["bad"] == stage.listener.counters["old"] == 0
+    newest = stage.listener.read_latest("emotion", 2_000_000)
+    assert newest.envelope.source == "fusion"
+
+
+def test_content_is_the_recorded_content(recorded: Path) -> None:
+    told = {(m.topic, m.envelope.source, m.envelope.seq, m.envelope.created_us): m for m in read_all(recorded)}
+    stage = Stage(recorded)
+    shift = 77_000_500_000 - min(m.envelope.created_us for m in told.values() if m.topic in TOPICS)
+    for _, m in stage.play():
+        original = told[m.topic, m.envelope.source, m.envelope.seq, m.envelope.created_us - shift]
+        if m.topic.startswith("feature/"):
+            values, start, end, valid = m.payload
+            assert values.tobytes() == original.payload[0].tobytes()
+            assert np.array_equal(start - shift, original.payload[1])
+            assert np.array_equal(end - shift, original.payload[2])
+            assert valid.tobytes() == original.payload[3].tobytes()
+            assert m.body.watermark_us - shift == original.body.watermark_us
+        elif m.topic == "emotion":
+            assert m.body == original.body
+
+
+def test_a_second_playing_is_a_new_life_so_that_readers_take_it(recorded: Path) -> None:
+    stage = Stage(recorded)
+    first = stage.play()
+    stage.bus.close()
+    again = MemoryBus(stage.broker, stage.clock, "player again")
+    stage.player, stage.bus, stage.heard = Player(Session(recorded), again), again, []
+    assert len(stage.play()) == len(first)
+    assert not {m.envelope.boot for _, m in first} & {m.envelope.boot for _, m in stage.heard}
+
+
+def test_a_live_worker_keeps_its_socket(recorded: Path) -> None:
+    broker, clock = MemoryBroker(), FakeClock()
+    MemoryBus(broker, clock, "live").publisher("feature/audio", "perception.audio")
+    with pytest.raises(EndpointInUse, match="feature/audio"):
+        Player(Session(recorded), MemoryBus(broker, clock, "player"))
+    Player(Session(recorded), MemoryBus(broker, clock, "other"), topics=["feature/video"])
+
+
+def test_only_the_chosen_topics_are_played(recorded: Path) -> None:
+    assert {m.topic for _, m in Stage(recorded, topics=("emotion",)).play()} == {"emotion"}
+    with pytest.raises(SessionError, match="raw/audio"):
+        Stage(recorded, topics=("raw/audio",))
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("nan")])
+def test_a_speed_that_is_none_is_refused(recorded: Path, speed: float) -> None:
+    with pytest.raises(ConfigError, match="speed"):
+        Stage(recorded, speed)
+
+
+def test_build_reads_the_replay_section(recorded: Path) -> None:
+    config = Config.model_validate({"replay": {"path": str(recorded), "speed": "max"}})
+    player = build(config, MemoryBus(MemoryBroker(), FakeClock()))
+    assert not player.done
+    with pytest.raises(SessionError, match=r"replay\.path"):
+        build(Config(), MemoryBus(MemoryBroker(), FakeClock()))
+
+
+def test_after_the_end_the_sockets_stay_until_the_player_is_closed(recorded: Path) -> None:
+    stage = Stage(recorded, "max")
+    stage.play()
+    assert stage.player.turn() == 1_000_000
+    assert stage.broker.owners
+    stage.player.close()
+    assert not stage.broker.owners
+
+
+def test_messages_are_played_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a.mcap")
+    made = []
+    for _ in range(5):
+        made.append(home.publish_feature("audio"))
+        home.clock.advance(1000)
+        made.append(home.publish_state("video"))
+        home.clock.advance(1000)
+    shuffled = [made[i] for i in (1, 3, 0, 2, 4, 9, 8, 6, 5, 7)]
+    assert [m.ref for m in in_order(shuffled)] == [m.ref for m in made]
+
+
+def test_wall_time_stays_what_it_was() -> None:
+    bus = MemoryBus(MemoryBroker(), FakeClock())
+    message = bus.publisher("clock", "supervisor").send(
+        ClockReport(boot_id="b", offset_us=5_000, uncertainty_us=7), origin_us=100
+    )
+    header = json.loads(retimed(message, 1_000, "x")[1])
+    assert header["offset_us"] + header["origin_us"] == 5_100
+    assert header["uncertainty_us"] == 7
+    assert header["boot"] != message.envelope.boot
+
+
+def test_links_between_messages_move_with_them(recorded: Path) -> None:
+    feature = next(m for m in read_all(recorded) if m.topic == "feature/audio")
+    header = json.loads(retimed(feature, 1, "x")[1])
+    assert header["raw_boot"] == header["boot"] != "sensors"  # both were "sensors"
+    assert InputRef("feature/audio", header["source"], "sensors", header["seq"]) == feature.ref

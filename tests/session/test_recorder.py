@@ -1,0 +1,278 @@
+"""The recorder: keeps what may be kept, never what is masked, and says loudly when it cannot."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.errors import SessionError
+from edge_mer.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
+from edge_mer.session.ledger import Ledger, Sequences
+from edge_mer.session.reader import Session
+from edge_mer.session.recorder import build
+from tests.session.stage import Home, frames_of, read_all, remade
+
+RAW = RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "a.mcap")
+
+
+def trailer_of(home: Home) -> Any:
+    trailer = Session(home.finish()).trailer
+    assert trailer is not None
+    return trailer
+
+
+def test_what_was_published_is_in_the_file_byte_for_byte(home: Home) -> None:
+    sent = [home.publish_feature("audio"), home.publish_state("video"), home.publish_feature("text")]
+    for _ in range(10):
+        home.step()
+    recorded = read_all(home.finish())
+    assert [frames_of(m) for m in sent] == [frames_of(m) for m in recorded if m.ref in {s.ref for s in sent}]
+    assert {m.topic for m in recorded} >= {"feature/audio", "state/video", "feature/text", "journal", "emotion"}
+
+
+def test_the_opening_says_what_ran_and_the_trailer_what_was_recorded(home: Home) -> None:
+    for _ in range(20):
+        home.step()
+    session = Session(home.finish())
+    assert session.finished
+    assert session.opening is not None
+    assert session.trailer is not None
+    assert session.opening.boot_id
+    assert session.opening.versions["mcap"]
+    assert session.opening.wall_offset_us == home.clock.wall_us() - home.clock.now_us()
+    assert session.opening.config["fusion"]["window_s"] == 4.0
+    assert "OMP_NUM_THREADS" in session.opening.threads
+    assert session.trailer.unverifiable is None
+    assert session.trailer.entries == session.trailer.messages["journal"] == len(read_all(home.path, "journal"))
+    assert session.trailer.results == sum(len(m.body.results) for m in read_all(home.path, "journal"))
+    assert session.trailer.models["feature/audio"] == "fake fake audio"
+
+
+def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a.mcap")
+    config = Config.model_validate(
+        {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0},
+         "video": {"device": "rtsp://me:s3cret@camera/stream"}}
+    )  # fmt: skip
+    build(config, home.bus("other")).close()
+    opening = Session(tmp_path / "b.mcap").opening
+    assert opening is not None
+    assert opening.config["video"]["device"] == "rtsp://***@camera/stream"
+    assert b"s3cret" not in (tmp_path / "b.mcap").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("raw", "consent", "kept"), [(False, ["audio"], 0), (True, ["audio"], 1), (True, ["video"], 0)]
+)
+def test_raw_media_needs_the_setting_and_the_consent(tmp_path: Path, raw: bool, consent: list[str], kept: int) -> None:
+    home = Home(tmp_path / "a.mcap")
+    config = {
+        "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw},
+        "privacy": {"consent": consent},
+    }
+    recorder = build(Config.model_validate(config), home.bus("other"))
+    home.bus("microphone").publisher("raw/audio", "microphone").send(RAW, [np.zeros(512, np.int16)], origin_us=1)
+    recorder.turn()
+    recorder.close()
+    assert len(read_all(tmp_path / "b.mcap", "raw/audio")) == kept
+
+
+def test_an_existing_file_is_never_overwritten(home: Home) -> None:
+    home.finish()
+    before = home.path.read_bytes()
+    with pytest.raises(SessionError, match=r"a\.mcap exists and is not overwritten"):
+        build(home.config, home.bus("second"))
+    assert home.path.read_bytes() == before
+    home.path.write_text("my diary")
+    with pytest.raises(SessionError, match="exists"):
+        build(home.config, home.bus("third"))
+    assert home.path.read_text() == "my diary"
+
+
+def test_after_kill_9_the_next_recorder_goes_on_in_the_next_file(home: Home) -> None:
+    home.step()
+    home.bus("recorder").close()
+    again = build(home.config, home.bus("recorder2"))
+    again.close()
+    assert Session(home.path.with_name("a.2.mcap")).finished
+
+
+def test_nowhere_to_record_to_is_an_error_that_says_what_to_set(home: Home) -> None:
+    with pytest.raises(SessionError, match=r"record\.path"):
+        build(Config(), home.bus("x"))
+    with pytest.raises(SessionError, match="/nowhere is not a folder"):
+        build(Config.model_validate({"record": {"path": "/nowhere/a.mcap", "min_free_mb": 0}}), home.bus("y"))
+
+
+def test_a_crash_loses_at_most_the_last_second(home: Home) -> None:
+    for _ in range(50):
+        home.step()
+        on_disk = Session(home.path)
+        newest = max((m.envelope.created_us for m in on_disk.messages()), default=home.clock.now_us() - SECOND)
+        assert home.clock.now_us() - newest <= SECOND + 100_000
+        assert not on_disk.finished
+
+
+class TestMask:
+    def test_nothing_from_below_the_mask_epoch_is_written_after_the_purge_was_acknowledged(self, home: Home) -> None:
+        home.step(drop=0)
+        epoch = home.mask("audio")
+        home.turn()
+        assert ("recorder", "audio", epoch) in home.purged
+        late = [home.publish_feature("audio", epoch=epoch - 1) for _ in range(5)]
+        kept = home.publish_feature("video")
+        home.turn()
+        recorded = {m.ref for m in read_all(home.finish())}
+        assert kept.ref in recorded
+        assert not recorded & {m.ref for m in late}
+        assert home.recorder.counters["masked"] == 5
+
+    def test_the_acknowledgement_means_that_nothing_older_is_held_in_memory(self, home: Home) -> None:
+        before = home.publish_feature("audio")
+        home.turn()
+        home.mask("audio")
+        home.turn()
+        on_disk = {m.ref for m in Session(home.path).messages("feature/audio")}
+        assert before.ref in on_disk
+
+    def test_the_privacy_topic_masks_too_when_no_purge_arrives(self, home: Home) -> None:
+        state = PrivacyState(
+            requested="masked", effective="masked", since_us=0, mask_epoch=9, last_seq=None, reason=None
+        )
+        privacy = home.bus("switch2").publisher("privacy", "switch")
+        privacy.send(Privacy(mask_epoch=9, modalities={"audio": state}), origin_us=0)
+        home.recorder.turn()
+        late = home.publish_feature("audio", epoch=8)
+        home.recorder.turn()
+        assert late.ref not in {m.ref for m in read_all(home.finish())}
+
+    def test_an_unmasked_sensor_is_recorded_again(self, home: Home) -> None:
+        home.turn()
+        home.mask("audio")
+        home.turn()
+        fresh = home.publish_feature("audio")
+        home.turn()
+        assert fresh.ref in {m.ref for m in read_all(home.finish())}
+
+
+class TestTrouble:
+    def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        home = Home(tmp_path / "a.mcap")
+        room = [10**9]
+        home.config = Config.model_validate({"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 100}})
+        home.recorder = build(home.config, home.bus("other"), lambda folder: room[0])
+        for _ in range(15):
+            home.step()
+        room[0] = 99 * 10**6
+        with caplog.at_level(logging.ERROR):
+            for _ in range(25):
+                home.step()
+        assert "recording stopped, the application goes on" in caplog.text
+        assert "99 MB free" in caplog.text
+        assert home.recorder.counters["stopped"] == 1
+        assert home.recorder.counters["unrecorded"] > 0
+        home.recorder.close()
+        session = Session(tmp_path / "b.mcap")
+        assert session.finished
+        assert session.trailer is not None
+        assert "stopped early" in str(session.trailer.unverifiable)
+        epoch = home.mask("audio")
+        home.turn()
+        assert ("recorder", "audio", epoch) in home.purged
+
+    def test_no_room_at_the_start_is_an_error(self, home: Home) -> None:
+        config = Config.model_validate({"record": {"path": str(home.path.with_name("b.mcap")), "min_free_mb": 100}})
+        with pytest.raises(SessionError, match=r"record\.min_free_mb"):
+            build(config, home.bus("other"), lambda folder: 0)
+
+    def test_a_write_error_stops_the_recording_and_leaves_the_whole_chunks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = Home(tmp_path / "a.mcap")
+        for _ in range(25):
+            home.step()
+        whole = list(Session(home.path).messages())
+
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("edge_mer.session.writer.SessionWriter.flush", fail)
+        for _ in range(15):
+            home.step()
+        assert home.recorder.counters["stopped"] == 1
+        home.recorder.close()
+        recovered = list(Session(home.path).messages())
+        assert [m.ref for m in recovered][: len(whole)] == [m.ref for m in whole] != []
+
+    def test_a_lost_journal_entry_makes_the_session_unverifiable(self, home: Home) -> None:
+        for step in range(80):
+            home.step()
+            if step == 14:
+                home.clock.advance(SECOND // 2)
+                home.node.turn()
+                for inbox in home.broker.clients.values():
+                    inbox.clear()
+                home.node._journal._log.clear()  # what a reader finds that fell 2,000 entries behind
+        assert "came where 3 was due" in trailer_of(home).unverifiable
+
+    def test_an_input_that_was_not_recorded_makes_the_session_unverifiable(self, home: Home) -> None:
+        lost = home.publish_feature("audio")
+        home.recorder._latest._receive()
+        for _ in range(10):
+            home.step()
+        assert f"first feature/audio {lost.envelope.seq} " in trailer_of(home).unverifiable
+
+    def test_a_recorder_that_joins_late_says_that_the_beginning_is_missing(self, home: Home) -> None:
+        for _ in range(10):
+            home.step()
+        home.config = Config.model_validate({"record": {"path": str(home.path.with_name("b.mcap")), "min_free_mb": 0}})
+        home.recorder, home.path = build(home.config, home.bus("late")), home.path.with_name("b.mcap")
+        for _ in range(10):
+            home.step()
+        assert "were not recorded" in trailer_of(home).unverifiable
+
+    def test_bad_messages_are_counted_and_not_recorded(self, home: Home) -> None:
+        home.broker.inject("feature/audio", [b"feature/audio", b"{}"])
+        home.broker.inject("emotion", [b"emotion", b"\xff"])
+        home.turn()
+        assert home.recorder.counters["bad"] == 2
+        assert Session(home.finish()).check() == []
+
+
+class TestLedger:
+    def test_sequences_are_ranges_with_holes(self) -> None:
+        seen = Sequences()
+        for seq in (3, 4, 5, 9, 7, 7):
+            seen.add(seq)
+        assert [n for n in range(12) if n in seen] == [3, 4, 5, 7, 9]
+
+    def test_an_input_that_comes_after_its_entry_is_not_missing(self, home: Home) -> None:
+        message = home.publish_feature("audio")
+        ledger = Ledger()
+        ledger.entry(self.entry(home, message.ref))
+        ledger.recorded(message.ref)
+        ledger.close()
+        assert ledger.unverifiable is None
+
+    def test_without_any_journal_nothing_is_verifiable(self) -> None:
+        ledger = Ledger()
+        ledger.close()
+        assert "no journal" in str(ledger.unverifiable)
+
+    @staticmethod
+    def entry(home: Home, *inputs: InputRef) -> Message[Any]:
+        home.turn()
+        return remade(read_all(home.finish(), "journal")[0], inputs=inputs)

@@ -1,0 +1,254 @@
+"""``replay --verify``: succeeds only if every result comes again byte for byte, and says what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_mer.config import Models
+from edge_mer.fusion.model import FusionModel, Prediction
+from edge_mer.messages import Message, digest, result_bytes
+from edge_mer.session.reader import Session
+from edge_mer.session.verifier import differences, installed, verify
+from tests.session.stage import FakeModel, Home, load_fake, read_all, record_run, remade, rewrite
+
+Change = Callable[[list[Message[Any]]], Iterable[Message[Any]]]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record_run(tmp_path_factory.mktemp("verify") / "a.mcap", seed=3)
+
+
+@pytest.fixture
+def forge(recorded: Path, tmp_path: Path) -> Callable[[Change], Any]:
+    return lambda change: verify(rewrite(recorded, tmp_path / "forged.mcap", change), load_fake)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    script=st.lists(st.sampled_from(["mask", "restart", "late", "flood", "gone"]), max_size=6),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_run_verifies_whatever_happened_in_it(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, script: list[str]
+) -> None:
+    home = Home(tmp_path_factory.mktemp("run") / "a.mcap", seed)
+    modalities = ("audio", "video", "text")
+    for number, happening in enumerate(["", *script]):
+        modality = modalities[(seed + number) % 3]
+        if happening == "mask":
+            home.mask(modality)
+            home.turn()
+            home.publish_state(modality, "masked")
+        elif happening == "restart":
+            home.restart_fusion()
+        elif happening == "late":
+            home.clock.advance(700_000)
+        elif happening == "flood":
+            for _ in range(40):
+                home.publish_feature(modality)
+        elif happening == "gone":
+            home.publish_state(modality, health="absent")
+        for _ in range(12):
+            home.step()
+    report = verify(home.finish(), load_fake)
+    assert (report.identical, report.reason) == (True, None)
+    assert report.results >= report.estimates > 0
+    assert report.entries > 1
+    assert report.unproven == 0
+
+
+def test_an_untouched_copy_verifies(forge: Callable[[Change], Any]) -> None:
+    assert forge(lambda messages: messages).identical
+
+
+def test_two_swapped_journal_entries_fail(forge: Callable[[Change], Any]) -> None:
+    def swap(messages: list[Message[Any]]) -> list[Message[Any]]:
+        a, b = [i for i, m in enumerate(messages) if m.topic == "journal"][2:4]
+        messages[a], messages[b] = messages[b], messages[a]
+        return messages
+
+    report = forge(swap)
+    assert not report.identical
+    assert "entry" in report.reason
+    assert "fusion" in report.reason
+
+
+def test_two_swapped_lives_of_the_fusion_node_fail(forge: Callable[[Change], Any]) -> None:
+    def swap(messages: list[Message[Any]]) -> list[Message[Any]]:
+        journal = [m for m in messages if m.topic == "journal"]
+        boots = list(dict.fromkeys(m.envelope.boot for m in journal))
+        assert len(boots) == 2
+        rest = [m for m in messages if m.topic != "journal"]
+        return rest + [m for boot in reversed(boots) for m in journal if m.envelope.boot == boot]
+
+    assert "is older than the one before it" in forge(swap).reason
+
+
+def test_two_inputs_that_changed_places_in_an_entry_fail(forge: Callable[[Change], Any]) -> None:
+    def swap(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
+        done = False
+        for m in messages:
+            if m.topic == "journal" and len(m.body.inputs) > 3 and not done:
+                done = True
+                m = remade(m, inputs=m.body.inputs[::-1])
+            yield m
+
+    assert not forge(swap).identical
+
+
+def test_a_missing_input_is_named(forge: Callable[[Change], Any]) -> None:
+    def drop(messages: list[Message[Any]]) -> list[Message[Any]]:
+        return [m for m in messages if not (m.topic == "feature/video" and m.envelope.seq == 7)]
+
+    report = forge(drop)
+    assert not report.identical
+    assert "feature/video" in report.reason
+    assert "7" in report.reason
+
+
+def test_a_missing_beginning_is_named(forge: Callable[[Change], Any]) -> None:
+    def drop(messages: list[Message[Any]]) -> list[Message[Any]]:
+        return [m for m in messages if not (m.topic == "journal" and m.body.entry < 3)]
+
+    assert "its opening" in forge(drop).reason
+
+
+def test_the_same_input_twice_is_found(forge: Callable[[Change], Any]) -> None:
+    def double(messages: list[Message[Any]]) -> list[Message[Any]]:
+        first = next(m for m in messages if m.topic == "feature/audio")
+        return [*messages, first]
+
+    assert "is there twice" in forge(double).reason
+
+
+def test_changed_features_are_reported_field_by_field(forge: Callable[[Change], Any]) -> None:
+    def louder(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
+        for m in messages:
+            if m.topic == "feature/audio":
+                values = m.payload[0] * 2
+                m = remade(Message(m.topic, m.envelope, m.body, (values, *m.payload[1:]), m.header))
+            yield m
+
+    report = forge(louder)
+    assert not report.identical
+    assert "differs" in report.reason
+    changed = {d.field for d in report.differences}
+    assert "probabilities.happy" in changed or "sentiment" in changed
+    assert all(d.recorded != d.replayed for d in report.differences)
+    assert "model" not in changed
+    assert "origin_us" not in changed
+
+
+@pytest.mark.parametrize("field", ["sentiment", "mask_epoch", "confidence"])
+def test_a_changed_recorded_estimate_is_reported_with_its_field(forge: Callable[[Change], Any], field: str) -> None:
+    def change(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
+        chosen = [m for m in messages if m.topic == "emotion"][8]
+        for m in messages:
+            if m is chosen:
+                m = remade(m, **{field: 9})
+            yield m
+
+    report = forge(change)
+    assert not report.identical
+    assert "is in no journal entry" in report.reason
+    assert [d.field for d in report.differences] == [field]
+    assert report.differences[0].recorded == 9
+
+
+def test_delivery_fields_may_differ(forge: Callable[[Change], Any]) -> None:
+    def elsewhere(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
+        for m in messages:
+            yield remade(m, runtime="another host") if m.topic == "emotion" else m
+
+    assert forge(elsewhere).identical
+
+
+def test_a_missing_end_of_the_journal_is_found(forge: Callable[[Change], Any]) -> None:
+    def shorter(messages: list[Message[Any]]) -> list[Message[Any]]:
+        gone = [m for m in messages if m.topic == "journal"][-3:]
+        return [m for m in messages if m not in gone]
+
+    assert "the end of its journal is missing" in forge(shorter).reason
+
+
+def test_another_model_does_not_verify(recorded: Path) -> None:
+    class Other(FakeModel):
+        def predict(self, *args: Any) -> Prediction:
+            same = super().predict(*args)
+            return Prediction(same.probabilities, -(same.sentiment or 0.0), same.sentiment_reason)
+
+    def load(name: str) -> FusionModel:
+        return Other()
+
+    report = verify(recorded, load)
+    assert not report.identical
+    assert [d.field for d in report.differences] == ["sentiment"]
+
+
+def test_a_model_that_is_not_installed_is_a_report(recorded: Path) -> None:
+    report = verify(recorded, installed(Models(directory="/nowhere")))
+    assert not report.identical
+    assert "/nowhere" in report.reason
+
+
+def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a.mcap")
+    for _ in range(30):
+        home.step()
+    report = verify(home.path, load_fake)
+    assert not report.identical
+    assert report.reason
+
+
+def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a.mcap")
+    home.publish_feature("audio")
+    home.recorder._latest._receive()
+    for _ in range(10):
+        home.step()
+    assert "unverifiable: 1 inputs" in str(verify(home.finish(), load_fake).reason)
+
+
+def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a.mcap")
+    for _ in range(20):
+        home.step()
+    home.clock.advance(500_000)
+    home.node.turn()
+    for inbox in home.broker.clients.values():
+        inbox.clear()
+    home.fusion_bus.close()
+    report = verify(record_end(home), load_fake)
+    assert report.identical
+    assert report.unproven > 0
+
+
+def record_end(home: Home) -> Path:
+    home.recorder.turn()
+    home.recorder.close()
+    return home.path
+
+
+def test_the_trailer_digest_is_that_of_the_results(recorded: Path) -> None:
+    results = [r for m in read_all(recorded, "journal") for r in m.body.results]
+    trailer = Session(recorded).trailer
+    assert trailer is not None
+    assert trailer.digest == digest("\n".join(results).encode())
+    assert {digest(result_bytes(m)) for m in read_all(recorded, "emotion")} <= set(results)
+
+
+def test_differences_are_named_by_their_path() -> None:
+    found = differences({"a": {"b": 1, "c": 0.5}, "d": None}, {"a": {"b": 1, "c": 0.25}, "e": 1})
+    assert [msgspec.to_builtins(d) for d in found] == [
+        {"field": "a.c", "recorded": 0.5, "replayed": 0.25},
+        {"field": "d", "recorded": None, "replayed": "(no such field)"},
+        {"field": "e", "recorded": "(no such field)", "replayed": 1},
+    ]
