@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fakes import face_graph
+from tests.perception.fakes import face_graph
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import text_graph
+from tests.perception.fakes import text_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
