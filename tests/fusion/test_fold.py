@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES, Modality
+from edge_mer.fusion import fold
 from edge_mer.fusion.fold import Arrived, Purged, Tick
 from tests.fusion.scene import RATE, SETTINGS, START, Scene, name, result, sensor, subsets, tokens
 
@@ -34,12 +37,11 @@ def test_every_transition_ends_in_the_new_combination(
     assert scene.settle(*after).estimate.combination == name(after)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("others", [(), ("audio",), ("audio", "video"), MODALITIES], ids=name)
-def test_what_was_captured_before_a_mask_never_changes_a_later_result(
-    modality: Modality, others: tuple[Modality, ...]
-) -> None:
-    """Promise 3: two different histories of the masked modality give the same bytes from the mask on."""
+def after_two_histories(modality: Modality, others: tuple[Modality, ...], heard: str) -> list[list[bytes]]:
+    """Result bytes from a mask of ``modality`` on, for two different histories of it before the mask.
+
+    ``heard``: whether the fold learns of the mask by the switch's order, by the gate's state, or by both.
+    """
     tails = []
     for seed in (1, 2):
         scene = Scene()
@@ -50,14 +52,44 @@ def test_what_was_captured_before_a_mask_never_changes_a_later_result(
                 context = now if m == "text" else 0
                 scene.give(tokens(m, ends, seed if m == modality else 0, context=context))
             scene.tick()
-        scene.mask(modality, 1)
+        order, state = Purged(modality, 1), sensor(modality, "masked", "absent", 1)
+        scene.give(*{"order": [order], "state": [state], "both": [order, state]}[heard])
         mark = len(scene.outputs)
         rest = tuple(m for m in others if m != modality)
         scene.settle(*rest, hops=4)
         scene.unmask(modality, 2)
         scene.settle(*rest, modality, hops=6, epoch=2)
         tails.append([result(o) for o in scene.outputs[mark:]])
-    assert tails[0] == tails[1]
+    return tails
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("others", [(), ("audio",), ("audio", "video"), MODALITIES], ids=name)
+@pytest.mark.parametrize("heard", ["order", "state", "both"])
+def test_what_was_captured_before_a_mask_never_changes_a_later_result(
+    modality: Modality, others: tuple[Modality, ...], heard: str
+) -> None:
+    """Promise 3: two different histories of the masked modality give the same bytes from the mask on."""
+    one, two = after_two_histories(modality, others, heard)
+    assert one == two
+
+
+MUTANTS = {
+    "a mask that keeps the tokens": ("forget", lambda track, epoch: replace(track, mask_epoch=epoch)),
+    "a mask that keeps the estimates in the making": (
+        "_forget",
+        lambda state, m, epoch, unblock=False: replace(
+            state, tracks={**state.tracks, m: fold.forget(state.tracks[m], epoch)}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_leaking_mask_would_be_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, *MUTANTS[mutant])
+    one, two = after_two_histories("audio", MODALITIES, "order")
+    assert one != two
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
