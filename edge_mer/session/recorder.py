@@ -46,15 +46,16 @@ FreeBytes = Callable[[Path], int]
 class Recorder:
     """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts what came after."""
 
-    def __init__(self, config: Config, bus: Bus, path: Path, free: FreeBytes) -> None:
+    def __init__(self, config: Config, bus: Bus, path: Path, name: str, free: FreeBytes) -> None:
         """Raises SessionError when the file cannot be made."""
         rows = [row for row in SERVICES.values() if may_record(row, config)]
         self._clock = bus.clock
         self._free, self._min_free = free, config.record.min_free_mb * 1_000_000
         self._check_space(path)
         self._writer: SessionWriter | None = SessionWriter(path, opening(config, bus))
+        self.trailer: format.Trailer | None = None
         self._ledger = Ledger()
-        self._lineage = LineageChild(bus, "recorder", MODALITIES)
+        self._lineage = LineageChild(bus, name, MODALITIES)
         self._latest = bus.reader(*(s.topic for s in rows if s.policy == "latest"))
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
         self._models: dict[str, str] = {}
@@ -135,7 +136,7 @@ class Recorder:
             return
         ledger = self._ledger
         ledger.close()
-        trailer = format.Trailer(
+        self.trailer = format.Trailer(
             closed_us=self._clock.now_us(),
             entries=ledger.entries,
             results=ledger.results,
@@ -147,7 +148,7 @@ class Recorder:
             counters=dict(self.counters),
         )
         try:
-            writer.close(trailer)
+            writer.close(self.trailer)
         except OSError as error:
             log.error("%s has no trailer: %s", writer.path, error)
             writer.abandon()
@@ -169,9 +170,10 @@ class Recorder:
         self._finish()
 
 
-def build(config: Config, bus: Bus, free: FreeBytes | None = None) -> Recorder:
+def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None) -> Recorder:
     """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
 
+    ``name`` is how the switch knows this lineage child; ``free`` tells the free bytes of a folder.
     Raises SessionError when there is no path, or a finished file of that name.
     """
     if config.record.path is None:
@@ -182,7 +184,7 @@ def build(config: Config, bus: Bus, free: FreeBytes | None = None) -> Recorder:
     if is_cut(path):
         path = successor(path)
         log.warning("%s was cut off; going on in %s", config.record.path, path)
-    return Recorder(config, bus, path, free or (lambda folder: shutil.disk_usage(folder).free))
+    return Recorder(config, bus, path, name, free or (lambda folder: shutil.disk_usage(folder).free))
 
 
 def may_record(row: Service, config: Config) -> bool:

@@ -173,7 +173,7 @@ class TestTrouble:
         home = Home(tmp_path / "a.mcap")
         room = [10**9]
         home.config = Config.model_validate({"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 100}})
-        home.recorder = build(home.config, home.bus("other"), lambda folder: room[0])
+        home.recorder = build(home.config, home.bus("other"), free=lambda folder: room[0])
         for _ in range(15):
             home.step()
         room[0] = 99 * 10**6
@@ -196,7 +196,7 @@ class TestTrouble:
     def test_no_room_at_the_start_is_an_error(self, home: Home) -> None:
         config = Config.model_validate({"record": {"path": str(home.path.with_name("b.mcap")), "min_free_mb": 100}})
         with pytest.raises(SessionError, match=r"record\.min_free_mb"):
-            build(config, home.bus("other"), lambda folder: 0)
+            build(config, home.bus("other"), free=lambda folder: 0)
 
     def test_a_write_error_stops_the_recording_and_leaves_the_whole_chunks(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
