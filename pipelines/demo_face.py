@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 
 import cv2
 import numpy as np
@@ -55,19 +56,20 @@ class Pose:
 
 def draw(expression: Expression, pose: Pose, noise: np.random.Generator) -> Image:
     """One frame, uint8 [240, 320, 3] BGR, with slight sensor noise."""
-    fine = _backdrop()
+    fine = _backdrop().copy()
     _eyes(fine, expression)
     _brows(fine, expression)
     _nose(fine)
     _mouth(fine, expression)
     small = cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     motion = cv2.getRotationMatrix2D(_CENTRE, pose.roll, 1.0)
-    motion[:, 2] += (pose.dx, pose.dy)
+    motion[:, 2] += np.array((pose.dx, pose.dy))
     moved = cv2.warpAffine(small, motion, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
     grain = noise.normal(0, 1.5, (HEIGHT, WIDTH, 1))
     return np.clip(moved + grain, 0, 255).astype(np.uint8)
 
 
+@cache
 def _backdrop() -> Image:
     """Room, shoulders, hair and the shaded oval of the head."""
     y, x = np.mgrid[0 : HEIGHT * _FINE, 0 : WIDTH * _FINE].astype(np.float32) / _FINE
@@ -91,9 +93,12 @@ def _backdrop() -> Image:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _oval(x: NDArray[np.float32], y: NDArray[np.float32], cx: float, cy: float, rx: float, ry: float) -> NDArray[np.float32]:
+def _oval(
+    x: NDArray[np.float32], y: NDArray[np.float32], cx: float, cy: float, rx: float, ry: float
+) -> NDArray[np.float32]:
     """Squared distance from the centre: 1 on the edge."""
-    return ((x - cx) / np.float32(rx)) ** 2 + ((y - cy) / np.float32(ry)) ** 2
+    distance: NDArray[np.float32] = ((x - cx) / np.float32(rx)) ** 2 + ((y - cy) / np.float32(ry)) ** 2
+    return distance
 
 
 def _fill(image: NDArray[np.float32], oval: NDArray[np.float32], colour: tuple[float, ...]) -> None:
@@ -110,7 +115,14 @@ def _ellipse(image: Image, x: float, y: float, rx: float, ry: float, colour: tup
 
 
 def _curve(image: Image, points: NDArray[np.float64], colour: tuple[int, ...], thickness: float) -> None:
-    cv2.polylines(image, [np.round(points * _FINE).astype(np.int32)], False, colour, round(thickness * _FINE), cv2.LINE_AA)
+    cv2.polylines(
+        image,
+        [np.round(points * _FINE).astype(np.int32)],
+        False,
+        colour,
+        round(thickness * _FINE),
+        cv2.LINE_AA,
+    )
 
 
 def _eyes(image: Image, e: Expression) -> None:

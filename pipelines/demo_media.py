@@ -133,7 +133,8 @@ def _loudness(samples: NDArray[np.int16], times: NDArray[np.float64]) -> NDArray
     """0..1 at each video frame: root mean square over the 60 ms that follow it."""
     pieces = [samples[int(t * RATE) : int((t + 0.06) * RATE)].astype(np.float64) for t in times]
     rms = np.array([np.sqrt(np.mean(p**2)) if len(p) else 0.0 for p in pieces])
-    return np.minimum(1.0, rms / np.percentile(rms, 95))
+    loud: NDArray[np.float64] = np.minimum(1.0, rms / np.percentile(rms, 95))
+    return loud
 
 
 def _face(session: Session, t: float, volume: float) -> Expression:

@@ -53,9 +53,7 @@ class _Event(ctypes.Structure):
     )
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Espeak:
@@ -77,7 +75,7 @@ class Espeak:
         for parameter, number in _PARAMETER.items():
             self._library.espeak_SetParameter(number, getattr(voice, parameter), 0)
         pieces: list[NDArray[np.int16]] = []
-        starts: list[tuple[str, int]] = []
+        starts: list[tuple[int, int]] = []
 
         def receive(wav: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
             if count > 0:
@@ -85,8 +83,7 @@ class Espeak:
             index = 0
             while (event := events[index]).type != 0:
                 if event.type == _WORD:
-                    begin = event.text_position - 1
-                    starts.append((text[begin : begin + event.length], event.sample))
+                    starts.append((event.text_position - 1, event.sample))
                 index += 1
             return 0
 
@@ -95,14 +92,28 @@ class Espeak:
         data = text.encode("ascii")
         self._library.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
         native = np.concatenate(pieces) if pieces else np.empty(0, np.int16)
-        return Utterance(_resample(native, self._rate), self._words(starts, len(native)))
+        seconds = [(place, sample / self._rate) for place, sample in _real(text, starts)]
+        return Utterance(_resample(native, self._rate), _words(text, seconds, len(native) / self._rate))
 
-    def _words(self, starts: list[tuple[str, int]], end: int) -> tuple[tuple[str, float, float], ...]:
-        bounds = [sample for _, sample in starts] + [end]
-        return tuple(
-            (word.strip(".,!?").lower(), a / self._rate, b / self._rate)
-            for (word, _), a, b in zip(starts, bounds[:-1], bounds[1:], strict=True)
-        )
+
+def _real(text: str, starts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The events that begin a word: espeak-ng also sends some at the end of a clause, with places out of order."""
+    kept: list[tuple[int, int]] = []
+    for place, sample in starts:
+        if text[place : place + 1].isalnum() and (not kept or place > kept[-1][0]):
+            kept.append((place, sample))
+    return kept
+
+
+def _words(text: str, starts: list[tuple[int, float]], end_s: float) -> tuple[tuple[str, float, float], ...]:
+    """Words with their times; ``starts`` are places in the text with times. Words that share one split its time."""
+    found: list[tuple[str, float, float]] = []
+    following = [*starts[1:], (len(text), end_s)]
+    for (place, begin), (next_place, end) in zip(starts, following, strict=True):
+        words = [w.strip(".,!?").lower() for w in text[place:next_place].split()]
+        step = (end - begin) / max(1, len(words))
+        found += [(w, begin + i * step, begin + (i + 1) * step) for i, w in enumerate(words)]
+    return tuple(found)
 
 
 def _resample(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
