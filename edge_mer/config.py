@@ -95,6 +95,7 @@ class Record(Section):
 class Replay(Section):
     path: str | None = Field(None, description="session file that the player plays on the bus")
     speed: float | Literal["max"] = Field(1.0, description="1 is the original spacing")
+    topics: tuple[str, ...] = Field((), description="play only these topics; default: all that were recorded")
 
 
 class Config(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,9 +33,9 @@ class Player:
 
     wake: tuple[int, ...] = ()
 
-    def __init__(self, session: Session, bus: Bus, speed: Speed = 1.0, topics: Iterable[str] | None = None,
+    def __init__(self, session: Session, bus: Bus, speed: Speed = 1.0, topics: Collection[str] = (),
                  played: Callable[[Message[Any]], None] | None = None) -> None:  # fmt: skip
-        """Raises EndpointInUse when a live worker owns the socket of a recorded topic."""
+        """``topics``: only these. Raises EndpointInUse when a live worker owns the socket of a recorded topic."""
         if speed != "max" and not speed > 0:
             raise ConfigError(f"speed must be above 0, or max; got {speed}")
         wanted = {s.topic for s in SERVICES.values() if s.policy == "latest"} & set(topics or SERVICES)
@@ -102,7 +102,7 @@ def in_order(messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
 
 
 def build(config: Config, bus: Bus) -> Player:
-    """Play ``replay.path`` at ``replay.speed``."""
+    """Play ``replay.topics`` of ``replay.path`` at ``replay.speed``."""
     if config.replay.path is None:
         raise SessionError("nothing to play; set replay.path, or use: edge-mer replay FILE")
-    return Player(Session(Path(config.replay.path)), bus, config.replay.speed)
+    return Player(Session(Path(config.replay.path)), bus, config.replay.speed, config.replay.topics)

@@ -31,7 +31,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Stage:
     """A bus with one player and one listener; time moves only as the player asks."""
 
-    def __init__(self, recorded: Path, speed: Speed = 1.0, topics: tuple[str, ...] | None = None) -> None:
+    def __init__(self, recorded: Path, speed: Speed = 1.0, topics: tuple[str, ...] = ()) -> None:
         self.clock, self.broker = FakeClock(monotonic_us=77_000_000_000), MemoryBroker()
         self.listener: Reader = MemoryBus(self.broker, self.clock, "listener").reader(*TOPICS)
         self.bus = MemoryBus(self.broker, self.clock, "player")
