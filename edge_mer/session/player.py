@@ -39,7 +39,7 @@ class Player:
         if speed != "max" and not speed > 0:
             raise ConfigError(f"speed must be above 0, or max; got {speed}")
         wanted = {s.topic for s in SERVICES.values() if s.policy == "latest"} & set(topics or SERVICES)
-        recorded = {m.topic for m in session.messages()} & wanted
+        recorded = session.topics & wanted
         if not recorded:
             raise SessionError(f"{session.path} holds nothing to play of: {', '.join(sorted(wanted))}")
         self._bus, self._speed, self._played = bus, speed, played

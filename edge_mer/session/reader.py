@@ -46,6 +46,11 @@ class Session:
         return list(self._faults)
 
     @property
+    def topics(self) -> frozenset[str]:
+        """The topics of which something was recorded."""
+        return frozenset(c.topic for c in self._layout.channels.values())
+
+    @property
     def chunks(self) -> int:
         return len(self._layout.chunks)
 

@@ -51,8 +51,9 @@ def load_fake(name: str) -> FusionModel:
 
 
 class Home:
-    def __init__(self, path: Path, seed: int = 0, **record: Any) -> None:
+    def __init__(self, path: Path, seed: int = 0, model: FusionModel | None = None, **record: Any) -> None:
         self.path, self.rng = path, np.random.default_rng(seed)
+        self.model = model or FakeModel()
         self.clock, self.broker = FakeClock(), MemoryBroker()
         self.config = Config.model_validate({"record": {"path": str(path), "min_free_mb": 0, **record}})
         self.switch = self.bus("switch").server("switch")
@@ -71,7 +72,7 @@ class Home:
 
     def start_fusion(self, boot: str) -> FusionNode:
         self.fusion_bus = self.bus(boot)
-        return FusionNode(self.fusion_bus, self.config, FakeModel(), {"backend": "fake"})
+        return FusionNode(self.fusion_bus, self.config, self.model, {"backend": "test"})
 
     def restart_fusion(self) -> None:
         """kill -9 and a successor."""
@@ -83,12 +84,12 @@ class Home:
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
         valid = (self.rng.random(count) < 0.9).astype(np.uint8)
         body = Feature(
-            modality=modality, encoder="fake", model=f"fake {modality}", raw_source="gate", raw_boot="sensors",
-            raw_first=0, raw_last=0, context=int(self.rng.random() < 0.02), cut=bool(self.rng.random() < 0.02),
+            modality=modality, encoder="fake", model=self.model.encoders[modality], raw_source="gate",
+            raw_boot="sensors", raw_first=0, raw_last=0, context=int(self.rng.random() < 0.02), cut=bool(self.rng.random() < 0.02),
             final=bool(self.rng.random() < 0.5), watermark_us=now, biometric=modality != "text",
             mask_epoch=self.epochs[modality] if epoch is None else epoch, raw_created_us=now,
         )  # fmt: skip
-        values = self.rng.standard_normal((count, DIM)).astype(np.float32)
+        values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
         return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
 
     def publish_state(self, modality: Modality, gate: str = "live", health: str = "ok") -> Message[Any]:
