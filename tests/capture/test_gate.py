@@ -1,0 +1,195 @@
+"""The gate fails closed: whatever goes wrong, the device is closed within one lease."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_mer.capture.gate import Gate
+from edge_mer.clock import SECOND
+from edge_mer.control import Close, Lease, Refused
+from edge_mer.privacy.lease import holder_name, sign_lease
+from tests.house import BOOT_ID, House, kinds, received
+
+LEASE_US = 2 * SECOND
+
+
+class GateTurns:
+    """A gate whose owner closes its device at once."""
+
+    def __init__(self, house: House, boot: str = "life") -> None:
+        self.gate = Gate(house.bus(boot), "video", "camera", house.directory, LEASE_US, BOOT_ID)
+
+    def turn(self) -> None:
+        self.gate.turn(None)
+        if not self.gate.is_open:
+            self.gate.confirm_closed(None)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def owner(house: House) -> GateTurns:
+    return GateTurns(house)
+
+
+def test_it_opens_when_the_switch_gives_leave_and_stays_open(house: House, owner: GateTurns) -> None:
+    assert (owner.gate.is_open, owner.gate.state) == (False, "masked")
+    house.turn(owner)
+    house.run(10 * SECOND, owner, each=lambda: owner.gate.is_open or pytest.fail("closed while live"))
+    assert (owner.gate.state, owner.gate.reason, owner.gate.mask_epoch) == ("live", None, 1)
+
+
+def test_a_mask_closes_it_and_its_answer_completes_the_command(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.ask("mask", "video")
+    house.turn(owner)
+    assert (owner.gate.is_open, owner.gate.state, owner.gate.mask_epoch) == (False, "masked", 2)
+    assert owner.gate.reason == "masked by local"
+    assert house.answers()[0].ok
+    house.ask("unmask", "video")
+    house.turn(owner)
+    assert (owner.gate.state, owner.gate.mask_epoch) == ("live", 3)
+
+
+def test_a_hard_mask_shows_as_hard(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.ask("mask", "video", hard=True)
+    house.turn(owner)
+    assert owner.gate.state == "hard"
+
+
+def test_loss_of_the_switch_closes_it_within_one_lease(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.kill_switch()
+    house.run(LEASE_US, owner)
+    assert not owner.gate.is_open
+    assert "switch does not answer" in (owner.gate.reason or "")
+    house.start_switch()
+    house.run(SECOND, owner)
+    assert owner.gate.is_open
+
+
+def test_the_wait_ends_no_later_than_the_lease(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.kill_switch()
+    while owner.gate.is_open:
+        left = owner.gate.turn(None)
+        assert left > 0
+        house.clock.advance(left)
+    assert house.clock.now_us() - 1_000 * SECOND <= LEASE_US
+
+
+def test_a_host_that_slept_past_the_lease_wakes_closed(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.clock.suspend(LEASE_US)
+    assert not owner.gate.is_open
+
+
+def test_the_wall_clock_does_not_matter(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.clock.epoch_us -= 10**15
+    assert owner.gate.is_open
+
+
+class Impostor:
+    """Speaks to the gate from the switch's own socket."""
+
+    def __init__(self, house: House) -> None:
+        house.kill_switch()
+        self.house, self.server = house, house.bus().server("switch")
+
+    def say(self, gate: Gate, message: Lease | Refused | Close) -> None:
+        gate.turn(None)
+        peers = {peer for peer, _ in iter(self.server.receive, None)}
+        for peer in peers:
+            self.server.send(peer, message)
+        gate.turn(None)
+
+    def lease(self, key: Ed25519PrivateKey, holder: str, epoch: int = 9) -> Lease:
+        now = self.house.clock.boottime_us()
+        return sign_lease(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch, counter=now * 2,
+                                     issued_us=now, expires_us=now + LEASE_US))  # fmt: skip
+
+
+def test_a_forged_lease_opens_nothing_and_is_counted(house: House, owner: GateTurns) -> None:
+    impostor = Impostor(house)
+    impostor.say(owner.gate, impostor.lease(Ed25519PrivateKey.generate(), holder_name("camera", "life")))
+    assert not owner.gate.is_open
+    assert owner.gate.refused_leases == 1
+    assert "not signed by this host's key" in (owner.gate.reason or "")
+
+
+def test_forged_leases_do_not_keep_it_open(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    impostor = Impostor(house)
+    forger = Ed25519PrivateKey.generate()
+    for _ in range(5):
+        house.clock.advance(LEASE_US // 4)
+        impostor.say(owner.gate, impostor.lease(forger, holder_name("camera", "life")))
+    assert not owner.gate.is_open
+
+
+def test_without_the_hosts_public_key_it_stays_closed(house: House, owner: GateTurns) -> None:
+    (house.directory / "host.pub").unlink()
+    house.turn(owner)
+    assert not owner.gate.is_open
+    assert "privacy.state" in (owner.gate.reason or "")
+
+
+def test_a_damaged_public_key_keeps_it_closed(house: House, owner: GateTurns) -> None:
+    (house.directory / "host.pub").write_bytes(b"\xff\x00")
+    house.turn(owner)
+    assert not owner.gate.is_open
+
+
+def test_an_order_from_before_the_current_lease_is_ignored(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.ask("mask", "video")
+    house.turn(owner)
+    house.ask("unmask", "video")
+    house.turn(owner)
+    impostor = Impostor(house)
+    impostor.say(owner.gate, Close(modality="video", gate="masked", mask_epoch=2, reason="replayed"))
+    assert owner.gate.is_open
+
+
+def test_a_close_of_another_modality_is_ignored(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    impostor = Impostor(house)
+    impostor.say(owner.gate, Close(modality="audio", gate="masked", mask_epoch=50, reason="not this one"))
+    assert owner.gate.is_open
+
+
+def test_closing_is_confirmed_once_per_order(house: House, owner: GateTurns) -> None:
+    house.turn(owner)
+    house.kill_switch()
+    server = house.bus().server("switch")
+    owner.gate.turn(None)
+    house.clock.advance(SECOND)
+    owner.gate.turn(None)
+    (peer, *_) = (peer for peer, _ in iter(server.receive, None))
+    order = Close(modality="video", gate="masked", mask_epoch=7, reason="asked")
+    for _ in range(2):
+        server.send(peer, order)
+        owner.turn()
+        owner.turn()
+        assert [k for k in kinds(m for _, m in iter(server.receive, None)) if k == "Closed"] == ["Closed"]
+
+
+def test_two_gates_of_one_process_are_apart(house: House) -> None:
+    bus = house.bus("life")
+    video = Gate(bus, "video", "file", house.directory, LEASE_US, BOOT_ID)
+    audio = Gate(bus, "audio", "file", house.directory, LEASE_US, BOOT_ID)
+    for _ in range(3):
+        video.turn(None), audio.turn(None), house.turn()
+    house.ask("mask", "audio")
+    house.turn()
+    video.turn(None), audio.turn(None)
+    assert (video.state, audio.state) == ("live", "masked")
+    assert received(house.person) == []

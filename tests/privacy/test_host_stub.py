@@ -1,0 +1,327 @@
+"""The switch's first form: it says masked only when every gate has closed and every child has forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_mer.bus import Client
+from edge_mer.clock import SECOND
+from edge_mer.control import Closed, Exited, Lease, LeaseRequest, Purge, Purged, Register
+from edge_mer.domain import Modality
+from edge_mer.errors import ConfigError
+from edge_mer.messages import Privacy
+from edge_mer.privacy.epoch import FILE, MaskEpoch
+from tests.house import House, kinds, received
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def ask_lease(house: House, gate: Client, modality: Modality, name: str = "worker", boot: str = "life") -> None:
+    gate.send(LeaseRequest(modality=modality, name=name, boot=boot, last_seq=None))
+    house.turn()
+
+
+def new_gate(house: House, modality: Modality, name: str = "worker", boot: str = "life") -> Client:
+    gate = house.bus().client("switch")
+    ask_lease(house, gate, modality, name, boot)
+    assert kinds(received(gate)) == ["Lease"]
+    return gate
+
+
+def new_child(house: House, *modalities: Modality, name: str = "child", boot: str = "life") -> Client:
+    child = house.bus().client("switch")
+    child.send(Register(name=name, boot=boot, modalities=modalities, gate=False))
+    house.turn()
+    return child
+
+
+def closed(modality: Modality, epoch: int, name: str = "worker", handle_closed: bool = True) -> Closed:
+    return Closed(modality=modality, name=name, mask_epoch=epoch, closed_us=0, last_seq=41, handle_closed=handle_closed)
+
+
+def purged(modality: Modality, epoch: int, name: str = "child") -> Purged:
+    return Purged(modality=modality, name=name, mask_epoch=epoch)
+
+
+def test_every_consented_modality_gets_leases_and_no_other_does(tmp_path: Path) -> None:
+    house = House(tmp_path, privacy={"state": str(tmp_path), "consent": ["audio"]})
+    gate = house.bus().client("switch")
+    for modality, answer in (("audio", "Lease"), ("video", "Refused"), ("text", "Refused")):
+        ask_lease(house, gate, modality)  # type: ignore[arg-type]
+        assert kinds(received(gate)) == [answer]
+    house.ask("unmask", "video")
+    house.turn()
+    (answer_,) = house.answers()
+    assert not answer_.ok
+    assert "privacy.consent" in answer_.text
+
+
+def test_text_through_a_wyoming_server_needs_its_own_consent(tmp_path: Path) -> None:
+    house = House(tmp_path, text={"source": "wyoming", "wyoming": "nas:10300"})
+    gate = house.bus().client("switch")
+    ask_lease(house, gate, "text")
+    assert kinds(received(gate)) == ["Refused"]
+
+
+def test_leases_grow_in_counter_over_a_restart_of_the_switch(house: House) -> None:
+    gate = house.bus().client("switch")
+    counters, epochs = [], []
+    for _ in range(3):
+        for _ in range(3):
+            ask_lease(house, gate, "audio")
+        leases = [m for m in received(gate) if isinstance(m, Lease)]
+        counters += [m.counter for m in leases]
+        epochs += [m.mask_epoch for m in leases]
+        house.kill_switch()
+        house.clock.advance(SECOND)
+        house.start_switch()
+    assert counters == sorted(set(counters))
+    assert epochs == sorted(epochs)
+    assert len(set(epochs)) == 3
+
+
+def test_a_mask_answers_only_after_closed_and_purged(house: House) -> None:
+    gate, child = new_gate(house, "video"), new_child(house, "video")
+    house.ask("mask", "video")
+    house.turn()
+    (order,) = received(gate)
+    (purge,) = received(child)
+    assert (order.modality, purge.modality) == ("video", "video")  # type: ignore[union-attr]
+    epoch = purge.mask_epoch  # type: ignore[union-attr]
+    assert house.answers() == []
+
+    gate.send(closed("video", epoch))
+    house.turn()
+    assert house.answers() == []
+    child.send(purged("video", epoch))
+    house.turn()
+    (answer,) = house.answers()
+    assert answer.ok
+    assert answer.modalities["video"].effective == "masked"
+    assert answer.modalities["video"].last_seq == 41
+
+
+def test_orders_are_sent_again_until_confirmed_ever_more_slowly(house: House) -> None:
+    gate, child = new_gate(house, "video"), new_child(house, "video")
+    house.ask("mask", "video")
+    house.turn()
+    house.run(SECOND)
+    assert 3 <= len(received(gate)) <= 6
+    purges = [m for m in received(child) if isinstance(m, Purge)]
+    assert 3 <= len(purges) <= 6
+    gate.send(closed("video", purges[0].mask_epoch))
+    child.send(purged("video", purges[0].mask_epoch))
+    house.run(3 * SECOND)
+    assert received(gate) + received(child) == []
+
+
+def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: House) -> None:
+    gate, _ = new_gate(house, "audio", name="microphone"), new_child(house, "audio", name="recorder")
+    house.ask("mask", "audio")
+    house.run(SECOND)
+    (answer,) = house.answers()
+    assert not answer.ok
+    assert "microphone did not confirm that its device is closed" in answer.text
+    assert "recorder did not confirm the purge" in answer.text
+    assert answer.modalities["audio"].requested == "masked"
+    assert answer.modalities["audio"].effective == "live"
+
+    gate.send(closed("audio", 10_000, name="microphone"))
+    house.turn()
+    house.ask("status")
+    house.turn()
+    assert house.answers()[0].modalities["audio"].effective == "masked"
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": 1}, {"handle_closed": False}, {"name": "somebody"}])
+def test_only_the_gate_itself_confirms_this_order_with_its_handle_closed(
+    house: House, wrong: dict[str, object]
+) -> None:
+    gate = new_gate(house, "video")
+    house.ask("mask", "video")
+    house.turn()
+    gate.send(closed("video", **{"epoch": 2, **wrong}))  # type: ignore[arg-type]
+    house.turn()
+    assert house.answers() == []
+
+
+def test_the_microphones_mask_takes_the_words_made_from_it(house: House) -> None:
+    gate = new_gate(house, "text", name="transcript")
+    house.ask("mask", "audio")
+    house.turn()
+    assert kinds(received(gate)) == ["Close"]
+    gate.send(closed("text", 10_000, name="transcript"))
+    house.ask("unmask", "text")
+    house.turn()
+    masked, unmasked = house.answers()
+    assert masked.modalities["text"].effective == "masked"
+    assert not unmasked.ok
+    assert "with the audio that it is made from" in unmasked.text
+    house.ask("unmask", "audio")
+    house.turn()
+    assert kinds(received(gate)) == ["Lease"]
+
+
+def test_typed_words_stay_when_the_microphone_is_masked(tmp_path: Path) -> None:
+    house = House(tmp_path, text={"source": "typed"})
+    gate = new_gate(house, "text")
+    house.ask("mask", "audio")
+    house.turn()
+    assert received(gate) == []
+    assert house.answers()[0].modalities["text"].effective == "live"
+
+
+def test_lifting_the_microphones_mask_leaves_the_transcripts_own(house: House) -> None:
+    house.ask("mask", "text")
+    house.ask("mask", "audio")
+    house.ask("unmask", "audio")
+    house.turn()
+    states = house.answers()[-1].modalities
+    assert (states["audio"].effective, states["text"].effective) == ("live", "masked")
+
+
+def test_what_has_no_gate_is_masked_at_once(house: House) -> None:
+    house.ask("mask", "audio", "video", "text")
+    house.turn()
+    (answer,) = house.answers()
+    assert answer.ok
+    assert {s.effective for s in answer.modalities.values()} == {"masked"}
+
+
+def test_an_ended_process_counts_as_closed_and_purged(house: House) -> None:
+    new_gate(house, "text", name="transcript")
+    new_child(house, "audio", name="transcript")
+    house.ask("mask", "audio")
+    house.turn()
+    supervisor = house.bus().client("switch")
+    supervisor.send(Exited(name="transcript", boot="another life"))
+    house.turn()
+    assert house.answers() == []
+    supervisor.send(Exited(name="transcript", boot="life"))
+    house.turn()
+    assert house.answers()[0].ok
+
+
+def test_a_new_life_of_a_process_settles_the_old_ones_debts(house: House) -> None:
+    new_gate(house, "video")
+    new_child(house, "video")
+    house.ask("mask", "video")
+    house.turn()
+    reborn = house.bus().client("switch")
+    ask_lease(house, reborn, "video", boot="second life")
+    child = new_child(house, "video", boot="second life")
+    assert house.answers()[0].ok
+    assert kinds(received(reborn)) == ["Refused"]
+    assert kinds(received(child)) == ["Purge"]
+
+
+def test_a_gate_that_fell_silent_is_never_taken_for_closed(house: House) -> None:
+    new_gate(house, "video")
+    house.run(60 * SECOND, step_us=SECOND)
+    house.ask("mask", "video")
+    house.run(SECOND)
+    assert not house.answers()[0].ok
+
+
+def test_a_child_that_fell_silent_is_forgotten(house: House) -> None:
+    new_child(house, "video")
+    house.run(11 * SECOND, step_us=SECOND)
+    house.ask("mask", "video")
+    house.turn()
+    assert house.answers()[0].ok
+
+
+def test_a_repeated_command_is_done_once_and_answered_each_time(house: House) -> None:
+    new_gate(house, "video")
+    for _ in range(3):
+        house.ask("mask", "video", id_="same")
+        house.turn()
+    assert house.answers() == []
+    house.run(SECOND)
+    house.ask("mask", "video", id_="same")
+    house.turn()
+    first, again = house.answers()
+    assert first == again
+    assert first.modalities["video"].mask_epoch == 2
+
+
+def test_a_hard_mask_is_not_lifted_over_the_bus(house: House) -> None:
+    house.ask("mask", "video", hard=True)
+    house.ask("mask", "video")
+    house.ask("unmask", "video")
+    house.turn()
+    assert [a.ok for a in house.answers()] == [True, True, False]
+    house.ask("status")
+    house.turn()
+    assert house.answers()[0].modalities["video"].effective == "hard"
+
+
+@pytest.mark.parametrize("action", ["mask", "unmask", "dance"])
+def test_a_command_without_sense_is_answered_with_what_would_make_sense(house: House, action: str) -> None:
+    house.ask(action)
+    house.turn()
+    (answer,) = house.answers()
+    assert not answer.ok
+    assert "audio, video, text" in answer.text or "mask, unmask, status" in answer.text
+
+
+def test_privacy_is_published_on_change_and_twice_a_second(house: House) -> None:
+    reader = house.bus().reader("privacy")
+    house.run(2 * SECOND)
+    assert len(reader.drain()) == 5
+    house.ask("mask", "video")
+    house.turn()
+    (message,) = reader.drain()
+    assert isinstance(message.body, Privacy)
+    assert message.body.modalities["video"].effective == "masked"
+    assert message.body.modalities["audio"].effective == "live"
+
+
+def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: House) -> None:
+    for n in range(64):
+        new_gate(house, "video", name=f"worker{n}")
+    late = house.bus().client("switch")
+    ask_lease(house, late, "video", name="one too many")
+    assert received(late) == []
+
+
+Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", "video", "text"]), st.booleans())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(st.lists(Step, max_size=8))
+def test_the_epoch_grows_with_every_change_and_never_goes_back(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Modality, bool]]
+) -> None:
+    house = House(tmp_path_factory.mktemp("state"))
+    reader = house.bus().reader("privacy")
+    for action, modality, restart in steps:
+        house.ask(action, modality)
+        house.run(SECOND)
+        if restart:
+            house.kill_switch()
+            house.start_switch()
+            house.turn()
+    bodies = [m.body for m in reader.drain()]
+    epochs = [b.mask_epoch for b in bodies]
+    assert epochs == sorted(epochs)
+    for earlier, later in zip(bodies, bodies[1:], strict=False):
+        for modality, state in later.modalities.items():
+            before = earlier.modalities[modality]
+            assert state.mask_epoch >= before.mask_epoch
+            if state.requested != before.requested:
+                assert state.mask_epoch > before.mask_epoch
+
+
+def test_a_damaged_epoch_file_is_named_and_not_taken_for_zero(tmp_path: Path) -> None:
+    assert [MaskEpoch(tmp_path).next() for _ in range(2)] == [1, 1002]
+    (tmp_path / FILE).write_text("garbage")
+    with pytest.raises(ConfigError, match=FILE):
+        MaskEpoch(tmp_path)
