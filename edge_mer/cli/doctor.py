@@ -1,0 +1,31 @@
+"""``edge-mer doctor``: what works, what does not, and the one command that fixes it."""
+
+from __future__ import annotations
+
+import typer
+
+from edge_mer.cli.options import ConfigFile
+
+
+def doctor(config: ConfigFile = None) -> None:
+    """Check this installation. Exit code 1 only when edge-mer demo could not run."""
+    from edge_mer.cli.checks import CHECKS
+    from edge_mer.config import Config, load
+    from edge_mer.errors import ConfigError
+
+    try:
+        resolved, _ = load(config)
+    except ConfigError as error:
+        typer.echo(f"NO  config: {error}")
+        resolved = Config()
+    blocked = False
+    for name, check in CHECKS.items():
+        typer.echo(name)
+        for finding in check(resolved):
+            typer.echo(f"  {'ok' if finding.good else 'NO'}  {finding.what}")
+            if not finding.good and finding.mend:
+                typer.echo(f"      run: {finding.mend}")
+            blocked |= finding.demo and not finding.good
+    typer.echo("edge-mer demo cannot run" if blocked else "edge-mer demo can run")
+    if blocked:
+        raise typer.Exit(1)

@@ -1,0 +1,48 @@
+"""``edge-mer hz``: how often every topic really comes, against what the services table expects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile, Directory, Json
+
+
+def hz(
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="how long to count")] = 5.0,
+    json: Json = False,
+    directory: Directory = None,
+    config: ConfigFile = None,
+) -> None:
+    """Count messages of every topic: rate, the most the table allows, gaps, and what was dropped as bad or old."""
+    import msgspec
+
+    from edge_mer.cli.instance import connected
+    from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.topic import read
+    from edge_mer.clock import SECOND
+    from edge_mer.services import SERVICES
+
+    counts: Counter[str] = Counter()
+    with connected(directory, config) as bus, interruptible() as stop:
+        readers = {topic: read(bus, topic) for topic in SERVICES}
+        began = bus.clock.now_us()
+        while not stop.asked and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
+            bus.wait(min(left, SECOND // 10))
+            for topic, reader in readers.items():
+                counts[topic] += len(reader.drain())
+        took = (bus.clock.now_us() - began) / SECOND
+    rows = [
+        {"topic": topic, "hz": round(counts[topic] / took, 2), "table_hz": SERVICES[topic].rate_hz,
+         "gap": reader.counters["gap"], "bad": reader.counters["bad"], "old": reader.counters["old"]}
+        for topic, reader in readers.items()
+    ]  # fmt: skip
+    if json:
+        for row in rows:
+            typer.echo(msgspec.json.encode(row).decode())
+        return
+    typer.echo(f"{'topic':<16}{'hz':>8}{'at most':>9}{'gap':>6}{'bad':>6}{'old':>6}")
+    for row in rows:
+        typer.echo("{topic:<16}{hz:>8}{table_hz:>9}{gap:>6}{bad:>6}{old:>6}".format(**row))

@@ -1,0 +1,101 @@
+"""One edge_mer instance as the command line sees it: start it, find it, ask its privacy switch."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_mer.bus import Bus, ZmqBus, runtime_directory
+from edge_mer.clock import SECOND
+from edge_mer.config import Config, load
+from edge_mer.control import Answer, Command
+from edge_mer.domain import Modality
+from edge_mer.errors import EdgeMerError, EndpointInUse
+from edge_mer.launcher import SystemProcess, last_error, log_directory
+
+STOP_US = 5 * SECOND // 2
+ASK_US, ASK_AGAIN_US = 3 * SECOND, SECOND // 3
+
+
+class NotRunning(EdgeMerError):
+    """Nothing runs in the runtime directory."""
+
+
+class Instance:
+    """A supervisor that this command started, in a process of its own: a blocked terminal holds up nothing."""
+
+    def __init__(self, config: Config, directory: Path) -> None:
+        """Raises EndpointInUse when an instance runs there already."""
+        if (pid := owner(directory)) is not None:
+            raise EndpointInUse(
+                f"edge_mer already runs in {directory} (process {pid}); stop it, or choose another run.directory"
+            )
+        self.directory = directory
+        self.process = SystemProcess.start(
+            "supervisor", "edge_mer.supervisor", directory, config.model_dump_json().encode(), signal.SIGTERM
+        )
+
+    def check(self) -> None:
+        """Raises EdgeMerError when the supervisor has ended by itself."""
+        if (code := self.process.ended()) is not None:
+            log = log_directory(self.directory) / "supervisor.jsonl"
+            raise EdgeMerError(f"the supervisor ended (exit code {code}): {last_error(log) or 'it said nothing'}")
+
+    def stop(self, bus: Bus) -> None:
+        """Ends everything within 2 s; what does not end is killed."""
+        self.process.terminate()
+        deadline = bus.clock.now_us() + STOP_US
+        while self.process.ended() is None:
+            if bus.clock.now_us() >= deadline:
+                self.process.kill()
+            bus.wait(SECOND // 50)
+
+
+def owner(directory: Path) -> str | None:
+    """Process id of the supervisor that holds this runtime directory, or None."""
+    try:
+        with (directory / "supervisor.rel.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return (directory / "supervisor.rel.lock").read_text().strip() or "unknown"
+    return None
+
+
+@contextmanager
+def connected(directory: Path | None, config: Path | None = None) -> Iterator[ZmqBus]:
+    """A bus into the running instance. Raises NotRunning, in plain words, when there is none."""
+    place = runtime_directory(str(directory) if directory else load(config)[0].run.directory)
+    if owner(place) is None:
+        raise NotRunning(f"nothing is running in {place}; start it with: edge-mer run")
+    bus = ZmqBus(place)
+    try:
+        yield bus
+    finally:
+        bus.close()
+
+
+def ask(bus: Bus, action: str, modalities: tuple[Modality, ...] = (), hard: bool = False,
+        requester: str = "the command line") -> Answer:  # fmt: skip
+    """Ask the switch and wait for its answer. Raises EdgeMerError when it does not answer."""
+    client = bus.client("switch")
+    command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester, hard=hard)
+    deadline = bus.clock.now_us() + ASK_US
+    again = 0
+    while (now := bus.clock.now_us()) < deadline:
+        if now >= again:
+            again = now + ASK_AGAIN_US
+            client.send(command)
+        answer = client.receive()
+        if isinstance(answer, Answer) and answer.id == command.id:
+            client.close()
+            return answer
+        if answer is None:
+            bus.wait(min(again, deadline) - now)
+    client.close()
+    raise EdgeMerError(f"the privacy switch did not answer within {ASK_US // SECOND} s; look at: edge-mer status")

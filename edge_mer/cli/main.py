@@ -1,0 +1,59 @@
+"""Entry point of ``edge-mer``. Exit codes: 0 done, 1 failed and says why, 2 wrong usage."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from edge_mer.errors import EdgeMerError
+
+# In the order in which people meet them. The function of a command is in the file of its name.
+COMMANDS = (
+    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "config", "record", "replay", "tap", "hz",
+    "schema", "bench",
+)  # fmt: skip
+
+
+class Commands(TyperGroup):
+    """Imports a command's file when it is called, so that starting is quick; turns our errors into one clear line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name))
+        return get_command(single)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeMerError as error:
+            typer.echo(f"edge-mer: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None)  # fmt: skip
+
+
+@app.callback()
+def edge_mer() -> None:
+    """Expressed emotion from microphone, camera and words, on this machine alone.
+
+    First steps: edge-mer demo, edge-mer doctor, edge-mer run.
+    """
+
+
+def main() -> None:
+    app(prog_name="edge-mer")
+
+
+if __name__ == "__main__":
+    main()

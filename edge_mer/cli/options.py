@@ -1,0 +1,48 @@
+"""Options that several commands take, and how they become a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from edge_mer.domain import MODALITIES, Modality
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML config; default ~/.config/edge_mer.toml")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one config value")
+]
+Directory = Annotated[
+    Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
+]
+Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
+
+
+def overrides(settings: list[str] | None) -> dict[str, dict[str, Any]]:
+    """``["video.fps=10"]`` is ``{"video": {"fps": 10}}``. Wrong form is wrong usage (exit code 2)."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in settings or []:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise typer.BadParameter(f"--set takes SECTION.KEY=VALUE, for example video.fps=10; got {text!r}")
+        found.setdefault(section, {})[key] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    """A JSON value where it is one (10, true, null, "x"), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def modalities(names: list[str]) -> tuple[Modality, ...]:
+    """Checked names, each once. An unknown one is wrong usage (exit code 2)."""
+    if unknown := [n for n in names if n not in MODALITIES]:
+        raise typer.BadParameter(f"unknown modality {', '.join(unknown)}; known: {', '.join(MODALITIES)}")
+    return tuple(m for m in MODALITIES if m in cast(list[Modality], names))

@@ -1,0 +1,30 @@
+"""``edge-mer run``: start everything that the config asks for, and show it until Ctrl-C."""
+
+from __future__ import annotations
+
+from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
+
+
+def run(config: ConfigFile = None, setting: Setting = None, json: Json = False) -> None:
+    """Run on this machine's microphone and camera (or as the config says) until Ctrl-C."""
+    from edge_mer.bus import ZmqBus, runtime_directory
+    from edge_mer.cli.instance import Instance
+    from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.show import Watcher, choose
+    from edge_mer.config import load
+
+    resolved, _ = load(config, overrides(setting))
+    directory = runtime_directory(resolved.run.directory)
+    with interruptible() as stop:
+        instance = Instance(resolved, directory)
+        bus = ZmqBus(directory)
+        show = choose("run", json)
+        try:
+            watcher = Watcher(bus, show)
+            while not stop.asked:
+                watcher.turn()
+                instance.check()
+        finally:
+            show.close()
+            instance.stop(bus)
+            bus.close()

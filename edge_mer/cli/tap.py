@@ -1,0 +1,33 @@
+"""``edge-mer tap TOPIC``: every message of one topic as it passes, header as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile, Directory
+
+
+def tap(
+    topic: Annotated[str, typer.Argument(help="for example emotion, state/audio, health")],
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="end after so many messages")] = None,
+    directory: Directory = None,
+    config: ConfigFile = None,
+) -> None:
+    """Print the header of every message until Ctrl-C; payload frames are named in its field "payload"."""
+    from edge_mer.cli.instance import connected
+    from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.topic import known, read
+    from edge_mer.clock import SECOND
+
+    name = known(topic)
+    left = count
+    with connected(directory, config) as bus, interruptible() as stop:
+        reader = read(bus, name)
+        while not stop.asked and left != 0:
+            for message in reader.drain()[:left]:
+                typer.echo(message.header.decode())
+                left = None if left is None else left - 1
+            if left != 0:
+                bus.wait(SECOND // 4)
