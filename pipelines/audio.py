@@ -23,8 +23,8 @@ from pipelines.report import Log
 
 EPOCHS, BATCH, RATE, CROP_TOKENS = 60, 32, 2e-3, 24
 # What a room does to a voice, in ln power: microphone gain, and a noise floor in ln power of each band.
-GAIN: Final = (-4.5, 2.0)
-NOISE: Final = (-16.0, -9.5)
+GAIN: Final = (-3.0, 5.0)
+NOISE: Final = (-25.0, -16.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ def mel_clip(speech: Speech) -> Clip:
     parts = [log_mel(samples[i * TOKEN_SAMPLES :][: HISTORY + TOKEN_SAMPLES]) for i in range(count)]
     level = np.array([part.max() for part in parts])
     before = np.full((CONTEXT_FRAMES - FRAMES_PER_TOKEN, parts[0].shape[1]), np.log(np.float32(FLOOR)), np.float32)
-    return Clip(np.concatenate([before, *parts]), level > level.max() - 9, speech.emotion)
+    return Clip(np.concatenate([before, *parts]), level > level.max() - 8, speech.emotion)
 
 
 def tokens_of(clips: Sequence[Clip], first: NDArray[np.int64], count: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ CLASSES = 7
 class AudioNet(nn.Module):
     """Log-mel ``[B, 76 + 10 (n - 1), 64]`` -> tokens ``[B, n, 64]``; each sees exactly its last 76 frames."""
 
-    def __init__(self, mean: float = -11.0, std: float = 4.0, width: int = 40, dim: int = TOKEN_DIM) -> None:
+    def __init__(self, mean: float = -18.0, std: float = 5.0, width: int = 40, dim: int = TOKEN_DIM) -> None:
         super().__init__()
         self.mean = nn.Buffer(torch.tensor(mean))
         self.std = nn.Buffer(torch.tensor(std))

@@ -25,13 +25,15 @@ Reason = Literal["", "no face", "unbound"]
 
 @dataclass(frozen=True, slots=True)
 class FaceState:
-    """``slot`` is the last 200 ms slot that gave a token; ``box`` the bound face, last seen at ``seen_us``.
+    """``slot`` is the last 200 ms slot that gave a token; ``box`` the bound face, last seen at ``seen_us``;
+    ``rival`` another that was seen once in its place.
 
     ``context`` is the time at which the track of this face began; ``reason`` says why the last token is invalid.
     """
 
     slot: int | None = None
     box: Box | None = None
+    rival: Box | None = None
     seen_us: int = 0
     context: int = 0
     reason: Reason = "no face"
@@ -104,14 +106,23 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def _track(state: FaceState, faces: list[Box], now_us: int) -> FaceState:
+    """Bind to the face that was followed, else to the largest; to none beside a rival of like size.
+
+    While a face is followed, another takes its place only when it is seen twice: a detector's slip is no new person.
+    """
     if not faces:
-        return replace(state, reason="no face")
-    rivals = [f for f in faces[1:] if f[2] * f[3] >= RIVAL * faces[0][2] * faces[0][3]]
-    if any(overlap(faces[0], rival) < SAME_FACE for rival in rivals):
-        return replace(state, reason="unbound")
-    box = faces[0]
-    followed = state.box is not None and now_us - state.seen_us <= LOST_US and overlap(state.box, box) >= SAME_FACE
-    return replace(state, box=box, seen_us=now_us, context=state.context if followed else now_us, reason="")
+        return replace(state, rival=None, reason="no face")
+    last = state.box if now_us - state.seen_us <= LOST_US else None
+    box = faces[0] if last is None else max(faces, key=lambda face: overlap(last, face))
+    followed = last is not None and overlap(last, box) >= SAME_FACE
+    box = box if followed else faces[0]
+    if any(f[2] * f[3] >= RIVAL * box[2] * box[3] and overlap(f, box) < SAME_FACE for f in faces):
+        return replace(state, rival=None, reason="unbound")
+    if followed:
+        return replace(state, box=box, rival=None, seen_us=now_us, reason="")
+    if last is not None and (state.rival is None or overlap(state.rival, box) < SAME_FACE):
+        return replace(state, rival=box, reason="unbound")
+    return replace(state, box=box, rival=None, seen_us=now_us, context=now_us, reason="")
 
 
 def _checked(image: Image) -> Image:

@@ -82,11 +82,30 @@ def test_a_face_that_moves_a_little_stays_the_same_track(watch: Watch) -> None:
     assert contexts == {0}
 
 
-def test_another_face_is_another_context(watch: Watch) -> None:
+def test_another_face_that_stays_is_another_context(watch: Watch) -> None:
     watch(0, LEFT)
-    token = watch(200, RIGHT)
+    first = watch(200, RIGHT)
+    assert not first.valid.any()
+    assert watch.state.reason == "unbound"
+    token = watch(400, RIGHT)
+    assert token.valid.all()
     assert token.cut
-    assert token.context == 200_000
+    assert token.context == 400_000
+
+
+def test_one_slip_of_the_detector_is_no_new_person(watch: Watch) -> None:
+    watch(0, LEFT)
+    watch(200, SMALL)
+    token = watch(400, LEFT)
+    assert token.valid.all()
+    assert not token.cut
+    assert token.context == 0
+
+
+def test_a_larger_face_that_comes_near_leaves_none_bound(watch: Watch) -> None:
+    watch(0, LEFT)
+    assert not watch(200, (190.0, 20.0, 130.0, 130.0), LEFT).valid.any()
+    assert watch(400, LEFT).context == 0
 
 
 @pytest.mark.parametrize(("gone_ms", "new"), [(800, False), (1200, True)])
