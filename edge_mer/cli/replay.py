@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from edge_mer import config as configuration
-from edge_mer.bus import ZmqBus, runtime_directory
-from edge_mer.clock import SECOND
-from edge_mer.config import Config
-from edge_mer.errors import ConfigError, EdgeMerError
-from edge_mer.messages import Estimate, Message
-from edge_mer.session.player import Player, Speed
-from edge_mer.session.reader import Session
-from edge_mer.session.verifier import Report, installed, verify
-from edge_mer.worker import Stop
+from edge_mer.cli.options import ConfigFile, Directory, Json
+
+if TYPE_CHECKING:
+    from edge_mer.config import Config
+    from edge_mer.messages import Estimate, Message
+    from edge_mer.session.player import Speed
+    from edge_mer.session.verifier import Report
 
 
 def replay(
     file: Annotated[Path, typer.Argument(help="session file, as written by --record or edge-mer record")],
-    speed: Annotated[str, typer.Option(help="1 is the original spacing, 10 is ten times as fast, or max")] = "1",
-    check: Annotated[
-        bool, typer.Option("--verify", help="re-run fusion and compare every result byte for byte")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML config: runtime directory and models")] = None,
+    speed: Annotated[str, typer.Option(help="1 is the original spacing, 10 is ten times as fast; or max")] = "1",
+    verify: Annotated[bool, typer.Option("--verify", help="fold again and compare every result byte for byte")] = False,
+    json: Json = False,
+    directory: Directory = None,
+    config: ConfigFile = None,
 ) -> None:
-    """Play a recorded session on the sockets of the live workers, or verify it: exit 0 only if all is identical."""
-    try:
-        settings, _ = configuration.load(config)
-        good = _verify(file, settings, json) if check else _play(file, _speed(speed), settings, json)
-    except EdgeMerError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    raise typer.Exit(0 if good else 1)
+    """Play a session on the sockets of the live workers; or verify it: exit 0 only if every result is identical."""
+    from edge_mer.config import load
+
+    settings, _ = load(config)
+    if not verify:
+        _play(file, _speed(speed), directory, settings, json)
+    elif not _verify(file, settings, json):
+        raise typer.Exit(1)
 
 
 def _verify(file: Path, settings: Config, json: bool) -> bool:
+    from edge_mer.session import verifier
+
     began = time.monotonic()
-    report = verify(file, installed(settings.models))
+    report = verifier.verify(file, verifier.installed(settings.models))
     took = time.monotonic() - began
     typer.echo(msgspec.json.encode(report).decode() if json else "\n".join(verdict(report, took)))
     return report.identical
@@ -62,20 +60,25 @@ def verdict(report: Report, took_s: float) -> list[str]:
     return lines
 
 
-def _play(file: Path, speed: Speed, settings: Config, json: bool) -> bool:
+def _play(file: Path, speed: Speed, directory: Path | None, settings: Config, json: bool) -> None:
+    from edge_mer.bus import ZmqBus, runtime_directory
+    from edge_mer.cli.interrupt import interruptible
+    from edge_mer.clock import SECOND
+    from edge_mer.session.player import Player
+    from edge_mer.session.reader import Session
+
     def show(message: Message[Any]) -> None:
-        if isinstance(message.body, Estimate):
+        if message.topic == "emotion":
             typer.echo(message.header.decode() if json else line(message))
 
-    bus = ZmqBus(runtime_directory(settings.run.directory))
+    bus = ZmqBus(runtime_directory(str(directory) if directory else settings.run.directory))
     try:
-        player, stop = Player(Session(file), bus, speed, played=show), Stop()
-        while not (player.done or stop.asked):
-            bus.wait(min(player.turn(), SECOND // 4))
-        player.close()
+        player = Player(Session(file), bus, speed, played=show)
+        with interruptible() as stop:
+            while not (player.done or stop.asked):
+                bus.wait(min(player.turn(), SECOND // 4))
     finally:
         bus.close()
-    return True
 
 
 def line(message: Message[Estimate]) -> str:
@@ -89,9 +92,13 @@ def line(message: Message[Estimate]) -> str:
 
 
 def _speed(text: str) -> Speed:
+    """Wrong form is wrong usage (exit code 2)."""
     if text == "max":
         return "max"
     try:
-        return float(text)
+        speed = float(text)
     except ValueError:
-        raise ConfigError(f"--speed takes a number above 0, or max; got {text!r}") from None
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise typer.BadParameter(f"--speed takes a number above 0, or max; got {text!r}")
+    return speed

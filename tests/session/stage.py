@@ -84,11 +84,21 @@ class Home:
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
         valid = (self.rng.random(count) < 0.9).astype(np.uint8)
         body = Feature(
-            modality=modality, encoder="fake", model=self.model.encoders[modality], raw_source="gate",
-            raw_boot="sensors", raw_first=0, raw_last=0, context=int(self.rng.random() < 0.02), cut=bool(self.rng.random() < 0.02),
-            final=bool(self.rng.random() < 0.5), watermark_us=now, biometric=modality != "text",
-            mask_epoch=self.epochs[modality] if epoch is None else epoch, raw_created_us=now,
-        )  # fmt: skip
+            modality=modality,
+            encoder="fake",
+            model=self.model.encoders[modality],
+            raw_source="gate",
+            raw_boot="sensors",
+            raw_first=0,
+            raw_last=0,
+            context=int(self.rng.random() < 0.02),
+            cut=bool(self.rng.random() < 0.02),
+            final=bool(self.rng.random() < 0.5),
+            watermark_us=now,
+            biometric=modality != "text",
+            mask_epoch=self.epochs[modality] if epoch is None else epoch,
+            raw_created_us=now,
+        )
         values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
         return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
 

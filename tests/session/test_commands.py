@@ -12,14 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
 from edge_mer.bus import ZmqBus
-from edge_mer.cli import record as record_command
-from edge_mer.cli import replay as replay_command
-from edge_mer.cli.record import record
-from edge_mer.cli.replay import replay
+from edge_mer.cli.main import app
 from edge_mer.messages import ClockReport, Message
 from edge_mer.session.reader import Session
 from tests.session.stage import load_fake, read_all, record_run, remade, rewrite
@@ -42,13 +38,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_command, "installed", lambda models: load_fake)
+    monkeypatch.setattr("edge_mer.session.verifier.installed", lambda models: load_fake)
 
 
 def call(*arguments: object) -> Result:
-    app = typer.Typer()
-    app.command()(replay)
-    app.command()(record)
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
@@ -100,8 +93,8 @@ class TestPlay:
     @pytest.mark.parametrize("speed", ["fast", "0", "-1"])
     def test_a_speed_that_is_none_is_refused(self, recorded: Path, directory: Path, speed: str) -> None:
         result = call("replay", recorded, f"--speed={speed}")
-        assert result.exit_code == 1
-        assert "max" in result.output
+        assert result.exit_code == 2
+        assert "a number above 0, or max" in result.output
 
     def test_a_socket_that_a_live_worker_owns_is_refused(self, recorded: Path, directory: Path) -> None:
         bus = ZmqBus(directory)
@@ -120,19 +113,28 @@ def test_record_refuses_to_overwrite(recorded: Path) -> None:
     assert "is not overwritten" in result.output
 
 
+def test_record_needs_something_that_runs(directory: Path, tmp_path: Path) -> None:
+    result = call("record", tmp_path / "a.mcap")
+    assert result.exit_code == 1
+    assert "nothing is running" in result.output
+    assert not (tmp_path / "a.mcap").exists()
+
+
 @pytest.mark.end_to_end
 def test_record_attaches_to_what_runs_and_ends_the_file_on_ctrl_c(directory: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.mcap"
-    script = f"import typer; from {record_command.__name__} import record; typer.run(record)"
-    process = subprocess.Popen([sys.executable, "-c", script, str(out)], stdout=subprocess.PIPE, text=True)
     bus = ZmqBus(directory)
+    supervisor = bus.server("supervisor")
+    command = [sys.executable, "-m", "edge_mer.cli.main", "record", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        bus.reader("emotion")  # something to wait on
         clock = bus.publisher("clock", "supervisor")
         end = bus.clock.now_us() + DEADLINE_US
         while bus.clock.now_us() < end and not (out.exists() and out.stat().st_size > 4_000):
             clock.send(ClockReport(boot_id="b", offset_us=0, uncertainty_us=0), origin_us=bus.clock.now_us())
-            bus.wait(5_000)
+            bus.wait(20_000)
+            while supervisor.receive() is not None:
+                pass
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=10)
     finally:
