@@ -1,0 +1,48 @@
+"""Tiny clips for tests: a tone and a counting picture, in any combination of tracks."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+RATE = 44_100
+
+
+def picture(index: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """Its number in eight black or white bars, which survive JPEG."""
+    bars = [255 if index >> bit & 1 else 0 for bit in range(8)]
+    return np.repeat(np.repeat(np.array(bars, np.uint8), width // 8)[None], height, 0)[..., None].repeat(3, 2)
+
+
+def number(image: np.ndarray) -> int:
+    width = image.shape[1] // 8
+    return sum(1 << bit for bit in range(8) if image[:, bit * width + 2 : (bit + 1) * width - 2].mean() > 127)
+
+
+def make_clip(path: Path, seconds: float = 2.0, fps: int = 10, audio: bool = True, video: bool = True,
+              width: int = 96, height: int = 64) -> Path:  # fmt: skip
+    """Sound: a 440 Hz tone that grows louder from nothing; so its loudness tells the time."""
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=fps) if video else None
+        sound = container.add_stream("aac" if path.suffix == ".mp4" else "flac", rate=RATE) if audio else None
+        if sound is not None:
+            sound.layout = "mono"
+        if pictures is not None:
+            pictures.width, pictures.height, pictures.pix_fmt, pictures.gop_size = width, height, "yuv420p", 10
+            for index in range(round(seconds * fps)):
+                frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="bgr24")
+                frame.pts, frame.time_base = index, Fraction(1, fps)
+                container.mux(pictures.encode(frame))
+            container.mux(pictures.encode())
+        if sound is not None:
+            time = np.arange(round(seconds * RATE)) / RATE
+            tone = (20_000 * time / seconds * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+            for start in range(0, len(tone), 4410):
+                frame = av.AudioFrame.from_ndarray(tone[None, start : start + 4410], format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode())
+    return path
