@@ -20,7 +20,10 @@ def record(
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Record what runs until Ctrl-C; nothing masked is ever recorded. To verify it later: edge-mer run --record."""
+    """Record what runs until Ctrl-C; nothing masked is ever recorded.
+
+    It begins in the middle, so it cannot be verified; for that: edge-mer run --set record.path=OUT.
+    """
     from edge_mer.cli.instance import connected
     from edge_mer.cli.interrupt import interruptible
     from edge_mer.config import load

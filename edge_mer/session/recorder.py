@@ -56,7 +56,9 @@ class Recorder:
         self.trailer: format.Trailer | None = None
         self._ledger = Ledger()
         self._lineage = LineageChild(bus, name, MODALITIES)
-        self._latest = bus.reader(*(s.topic for s in rows if s.policy == "latest"))
+        latest = [s for s in rows if s.policy == "latest"]
+        self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
+        self._told = bus.reader(*(s.topic for s in latest if not sensed(s)))
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
         self._models: dict[str, str] = {}
         self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
@@ -80,7 +82,7 @@ class Recorder:
         return TURN_US
 
     def _readers(self) -> tuple[Reader | ReliableReader, ...]:
-        return (self._latest, *self._reliable)
+        return (self._sensed, self._told, *self._reliable)
 
     def _take(self, now: int) -> None:
         for reader in self._readers():
@@ -91,7 +93,7 @@ class Recorder:
         body = message.body
         if isinstance(body, Privacy):
             for modality, state in body.modalities.items():
-                self._latest.require_epoch(modality, state.mask_epoch)
+                self._sensed.require_epoch(modality, state.mask_epoch)
         if self._writer is None:
             self._own["unrecorded"] += 1
             return
@@ -109,7 +111,7 @@ class Recorder:
 
     def _forget(self) -> None:
         for order in self._lineage.orders():
-            self._latest.require_epoch(order.modality, order.mask_epoch)
+            self._sensed.require_epoch(order.modality, order.mask_epoch)
             if self._writer is not None:
                 try:
                     self._writer.flush()
@@ -191,6 +193,11 @@ def may_record(row: Service, config: Config) -> bool:
     """Raw media needs both: the householder's consent to that modality, and ``record.raw``."""
     consented = config.record.raw and row.modality in config.privacy.consent
     return row.logged == "default" or (row.logged == "consent" and consented)
+
+
+def sensed(row: Service) -> bool:
+    """What a mask takes away: content of one sensor. What the gate says about itself (``state``) stays."""
+    return row.modality is not None and row.biometric
 
 
 def successor(path: Path) -> Path:

@@ -14,7 +14,7 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
 from edge_mer.control import Purge, Purged, Register
-from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Gate, Health, Modality, modalities_of
 from edge_mer.errors import SessionError
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
@@ -102,9 +102,18 @@ class Home:
         values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
         return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
 
-    def publish_state(self, modality: Modality, gate: str = "live", health: str = "ok") -> Message[Any]:
-        body = SensorState(modality=modality, gate=gate, health=health, reason=None, device="fake",  # type: ignore[arg-type]
-                           mask_epoch=self.epochs[modality], rate_hz=10.0, dropped=0)  # fmt: skip
+    def publish_state(self, modality: Modality, gate: Gate = "live", health: Health = "ok",
+                      epoch: int | None = None) -> Message[Any]:  # fmt: skip
+        body = SensorState(
+            modality=modality,
+            gate=gate,
+            health=health,
+            reason=None,
+            device="fake",
+            mask_epoch=self.epochs[modality] if epoch is None else epoch,
+            rate_hz=10.0,
+            dropped=0,
+        )
         return self.states[modality].send(body, origin_us=self.clock.now_us())
 
     def step(self, drop: float = 0.2) -> None:

@@ -211,7 +211,7 @@ def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
 def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     home.publish_feature("audio")
-    home.recorder._latest._receive()
+    home.recorder._sensed._receive()
     for _ in range(10):
         home.step()
     assert "unverifiable: 1 inputs" in str(verify(home.finish(), load_fake).reason)
