@@ -131,12 +131,15 @@ class SystemProcess:
         return self._code
 
     def terminate(self) -> None:
-        if self._code is None:
-            self._popen.terminate()
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         if self._code is None:
-            self._popen.kill()
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.fd, number)  # Popen's own way would reap it behind our back
 
     def usage(self) -> tuple[float, int]:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_mer.capture.recorded import plays_with_file
 from edge_mer.config import Config
 from edge_mer.domain import Modality
 
@@ -49,8 +50,9 @@ def video_from_file(config: Config) -> bool:
     return config.video.source == "file"
 
 
-def with_text(config: Config) -> bool:
-    return config.text.source != "off"
+def words_apart(config: Config) -> bool:
+    """A recorded transcript plays in the process of the file that it belongs to, on the same t0."""
+    return config.text.source != "off" and not plays_with_file(config)
 
 
 def perception_apart(config: Config) -> bool:
@@ -93,7 +95,7 @@ TABLE: tuple[Row, ...] = (
     Row("file", "edge_mer.capture.file", either(audio_from_file, video_from_file), "sensor", retry_s=10),
     Row("microphone", "edge_mer.capture.microphone", from_microphone, "sensor", retry_s=10),
     Row("camera", "edge_mer.capture.camera", from_camera, "sensor", retry_s=10),
-    Row("transcript", "edge_mer.capture.transcript", with_text, "sensor", retry_s=10),
+    Row("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
 )
 
 

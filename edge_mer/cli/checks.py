@@ -95,7 +95,9 @@ def directories(config: Config) -> Iterator[Finding]:
     try:
         yield Finding(True, f"privacy state {state_directory(config.privacy.state)}")
     except (EdgeMerError, OSError) as error:
-        yield Finding(False, f"privacy state: {error}", f"chmod 700 {config.privacy.state or '~/.local/state/edge_mer'}")
+        yield Finding(
+            False, f"privacy state: {error}", f"chmod 700 {config.privacy.state or '~/.local/state/edge_mer'}"
+        )
     free = shutil.disk_usage("/tmp").free
     yield Finding(free > 50e6, f"{free / 1e6:.0f} MB free in /tmp", "rm -r /tmp/edge_mer_demo_*", demo=True)
 
@@ -154,4 +156,3 @@ CHECKS: dict[str, Check] = {
     "extras": extras,
     "logs of the last run": logs,
 }
-

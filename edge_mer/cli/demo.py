@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from edge_mer.cli.script import Director
     from edge_mer.cli.show import Watcher
     from edge_mer.config import Config
-    from edge_mer.messages import Message
     from edge_mer.worker import Stop
 
 ASSETS = Path(__file__).parent / "assets"
@@ -59,7 +58,7 @@ def demo(
             show.close()
             instance.stop(bus)
             bus.close()
-    for line in (director.summary() if director else watcher.summary()):
+    for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)
     if record is not None:
         typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)

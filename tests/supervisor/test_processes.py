@@ -26,6 +26,12 @@ def test_one_file_process_plays_both_tracks() -> None:
     assert found == {"switch", "file", "fusion", "perception.audio", "perception.video"}
 
 
+def test_a_recorded_transcript_plays_with_its_file_or_on_its_own() -> None:
+    assert "transcript" not in names(audio={"source": "file"}, text={"source": "recorded", "path": "x"})
+    assert "transcript" in names(text={"source": "recorded", "path": "x"})
+    assert "transcript" in names(audio={"source": "file"}, text={"source": "asr"})
+
+
 def test_perception_together_lives_in_the_fusion_process() -> None:
     assert not names(perception={"placement": "together"}) & PERCEPTION
 

@@ -1,0 +1,131 @@
+"""The bus against raw pyzmq, in the same run, between two processes over ``ipc://``.
+
+Run as a program it is the sending side: ``python -m edge_mer.cli.bench_bus DIRECTORY``.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import zmq
+
+from edge_mer.bus import Reader, ZmqBus
+from edge_mer.cli.figures import Figure, percentile, spread
+from edge_mer.clock import SECOND, SystemClock
+from edge_mer.errors import Stale
+from edge_mer.messages import RawVideo
+
+SIZES = {"1 kB": 1_000, "100 kB": 100_000, "1 MB": 1_000_000}
+HOPS, WARM_UP, SPACING_S = 300, 30, 0.003
+FPS, STALL_S, FRAME_BYTES = 15, 3.0, 30_000
+RATIO_TARGET = 1.3
+SETTLE_S, DEADLINE_US = 0.5, 60 * SECOND
+RAW_HOP, RAW_STALL = "raw_hop", "raw_stall"
+TOPIC = "raw/video"
+
+
+def measure() -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="edge_mer_bench_") as place:
+        directory = Path(place)
+        bus, context = ZmqBus(directory), zmq.Context()
+        hop = _subscriber(context, directory, RAW_HOP, 1000)
+        stall = _subscriber(context, directory, RAW_STALL, 2)
+        ours = bus.reader(TOPIC)
+        sender = subprocess.Popen([sys.executable, "-m", "edge_mer.cli.bench_bus", place])
+        try:
+            figures = _hops(bus, ours, hop)
+            figures += _after_stall(ours, stall)
+        finally:
+            sender.kill()
+            sender.wait()
+            bus.close()
+            context.destroy(linger=0)
+    return figures
+
+
+def _subscriber(context: zmq.Context[zmq.Socket[bytes]], directory: Path, name: str, mark: int) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, mark)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    socket.connect(f"ipc://{directory / name}")
+    return socket
+
+
+def _hops(bus: ZmqBus, ours: Reader, raw: zmq.Socket[bytes]) -> list[Figure]:
+    """Time from just before sending to having the message, our envelope and checks included."""
+    clock = SystemClock()
+    took: dict[tuple[str, int], list[float]] = {(k, n): [] for k in ("bus", "raw") for n in SIZES.values()}
+    began = clock.now_us()
+    while any(len(v) < HOPS for v in took.values()) and clock.now_us() - began < DEADLINE_US:
+        bus.wait(SECOND // 10, raw.fileno())
+        for message in ours.drain():
+            size = message.payload[0].nbytes
+            if size in SIZES.values():
+                took["bus", size].append(clock.now_us() - message.envelope.created_us)
+        while raw.poll(0):
+            _, stamp, payload = raw.recv_multipart()
+            took["raw", len(payload)].append(clock.now_us() - struct.unpack("q", stamp)[0])
+    figures = []
+    for name, size in SIZES.items():
+        here, there = took["bus", size][WARM_UP:], took["raw", size][WARM_UP:]
+        figures += spread(f"bus hop {name}", here, "us")
+        figures += spread(f"raw pyzmq hop {name}", there, "us")
+        ratio = percentile(here, 0.95) / percentile(there, 0.95)
+        figures.append(Figure(f"bus hop {name}, p95 against raw pyzmq", round(ratio, 3), "x", RATIO_TARGET))
+    return figures
+
+
+def _after_stall(ours: Reader, raw: zmq.Socket[bytes]) -> list[Figure]:
+    """Both readers sleep through 3 s of frames; how old is what they get next?"""
+    clock = SystemClock()
+    raw.recv_multipart()  # the stream runs
+    ours.drain()
+    time.sleep(STALL_S)
+    try:
+        newest = ours.read_latest(TOPIC, 60 * SECOND)
+        age = float(clock.now_us() - newest.envelope.created_us)
+    except Stale:
+        age = STALL_S * SECOND
+    _, stamp, _ = raw.recv_multipart()
+    theirs = clock.now_us() - struct.unpack("q", stamp)[0]
+    interval = SECOND / FPS
+    return [
+        Figure("next read after a 3 s stall, in frame intervals", round(age / interval, 2), "x", 2.0),
+        Figure("the same, raw SUB with a high-water mark of 2", round(theirs / interval, 2), "x"),
+    ]
+
+
+def send(directory: Path) -> None:
+    """The sending side: hops of every size, ours and raw in turn, then a steady stream until killed."""
+    bus, context, clock = ZmqBus(directory), zmq.Context(), SystemClock()
+    hop, stall = context.socket(zmq.PUB), context.socket(zmq.PUB)
+    stall.setsockopt(zmq.SNDHWM, 2)
+    hop.bind(f"ipc://{directory / RAW_HOP}")
+    stall.bind(f"ipc://{directory / RAW_STALL}")
+    ours = bus.publisher(TOPIC, "bench")
+    body = RawVideo(frame=0, width=640, height=480, mask_epoch=1)
+    time.sleep(SETTLE_S)
+    for size in SIZES.values():
+        payload = np.zeros(size, np.uint8)
+        for _ in range(HOPS + WARM_UP):
+            ours.send(body, (payload,), origin_us=clock.now_us())
+            time.sleep(SPACING_S)
+            stamp = struct.pack("q", clock.now_us())
+            hop.send_multipart([b"raw/video", stamp, payload.tobytes()])
+            time.sleep(SPACING_S)
+    frame = np.zeros(FRAME_BYTES, np.uint8)
+    while True:
+        ours.send(body, (frame,), origin_us=clock.now_us())
+        stall.send_multipart([b"raw/video", struct.pack("q", clock.now_us()), frame.tobytes()])
+        time.sleep(1 / FPS)
+
+
+if __name__ == "__main__":
+    send(Path(sys.argv[1]))
