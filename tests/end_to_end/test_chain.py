@@ -1,0 +1,147 @@
+"""The whole chain on the bundled session, in memory on a fake clock: file, gates, encoders, fusion, journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_mer.bus import MemoryBroker, MemoryBus, ReliableReader
+from edge_mer.capture.file import assemble
+from edge_mer.capture.source import GatedSource
+from edge_mer.cli.demo import SESSION, WORDS
+from edge_mer.clock import FakeClock
+from edge_mer.config import Config
+from edge_mer.control import Command
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.fusion.model import FusionModel, load_fusion_model
+from edge_mer.fusion.node import TOPICS, FusionNode
+from edge_mer.fusion.replay import replay
+from edge_mer.messages import Journal, Message, digest, result_bytes
+from edge_mer.perception.node import PerceptionNode
+from edge_mer.privacy.host_stub import HostStub
+from edge_mer.runtime.select import models_directory, open_backend
+
+STEP_US = 16_000
+BOOT_ID = "test-boot"
+
+
+class Chain:
+    """Every worker of the demo but the supervisor. ``tamper`` may change the frames of any message on the way."""
+
+    def __init__(self, state: Path, tamper: Callable[[str, list[bytes]], list[bytes]] | None = None) -> None:
+        state.mkdir(mode=0o700, exist_ok=True)
+        config = Config.model_validate(
+            {
+                "audio": {"source": "file"},
+                "video": {"source": "file", "live": False},
+                "text": {"source": "recorded", "path": str(WORDS)},
+                "file": {"path": str(SESSION), "loop": True},
+                "privacy": {"state": str(state)},
+            }
+        )
+        self.clock, self.broker = FakeClock(), MemoryBroker()
+        if tamper is not None:
+            deliver = self.broker.inject
+            self.broker.inject = lambda topic, frames: deliver(topic, tamper(topic, frames))  # type: ignore[method-assign]
+        switch = HostStub(config, self.bus(), BOOT_ID)
+        file_bus = self.bus()
+        capture = assemble(config, file_bus, lambda m, d: GatedSource(config, file_bus, "file", m, d, boot_id=BOOT_ID))
+        backend = open_backend("onnxruntime")
+        self.model: FusionModel = load_fusion_model(backend, models_directory(None))
+        perception = [PerceptionNode.open(m, config, self.bus()) for m in MODALITIES]
+        self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})
+        self.workers = [switch, capture, *perception, self.fusion]
+        self.person = self.bus().client("switch")
+        reader_bus = self.bus()
+        self._estimates, self._inputs = reader_bus.reader("emotion"), reader_bus.reader(*TOPICS)
+        self._journal = ReliableReader(reader_bus, "journal")
+        self.results: list[Message[Any]] = []
+        self.entries: list[Message[Journal]] = []
+        self.recorded: dict[Any, Message[Any]] = {}
+
+    def bus(self) -> MemoryBus:
+        return MemoryBus(self.broker, self.clock)
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds * 1e6 / STEP_US)):
+            for worker in self.workers:
+                worker.turn()
+            self.results += self._estimates.drain()
+            self.entries += self._journal.drain()
+            self.recorded.update((m.ref, m) for m in self._inputs.drain())
+            self.clock.advance(STEP_US)
+
+    def command(self, action: str, *modalities: Modality) -> None:
+        self.person.send(Command(id=f"{action}{self.clock.now_us()}", action=action, modalities=modalities))
+
+    def combinations(self) -> list[str]:
+        return [m.body.combination for m in self.results if not m.body.final]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Ten seconds of the session with a mask and its end inside."""
+    chain = Chain(tmp_path_factory.mktemp("chain") / "state")
+    chain.run(5)
+    chain.command("mask", "video")
+    chain.run(1.5)
+    chain.command("unmask", "video")
+    chain.run(4)
+    return chain
+
+
+def test_sound_picture_and_words_come_out_as_one_estimate(played: Chain) -> None:
+    best = next(m.body for m in played.results if m.body.combination == "atv")
+    assert best.label is not None
+    assert abs(sum(best.probabilities.values()) - 1) < 1e-6
+    assert -3 <= best.sentiment <= 3
+    assert best.biometric
+    assert all(p.tokens > 0 for p in best.presence.values())
+
+
+def test_a_mask_takes_the_modality_out_and_its_end_brings_it_back(played: Chain) -> None:
+    combinations = played.combinations()
+    masked = combinations.index("at", combinations.index("atv"))
+    assert "atv" in combinations[masked:]
+
+
+def test_nothing_was_lost_on_the_way(played: Chain) -> None:
+    lost = {k: v for w in played.workers for k, v in w.counters.items() if k in ("bad", "gap", "unusable", "late")}
+    assert not any(lost.values()), lost
+
+
+def test_the_run_replays_byte_for_byte(played: Chain) -> None:
+    again = list(replay(played.entries, played.recorded.get, lambda name: played.model))
+    live = [digest(result_bytes(m)) for m in played.results]
+    assert [d for r in again for d in r.digests] == live
+
+
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modality: Modality, tmp_path: Path) -> None:
+    """Promise 3 through the whole chain: other raw content before the mask, the same bytes after it."""
+    tails = []
+    for noise in (False, True):
+        masked = False
+
+        def tamper(topic: str, frames: list[bytes], noise: bool = noise) -> list[bytes]:
+            if not noise or masked or topic != f"raw/{modality}":
+                return frames
+            changed = np.frombuffer(frames[2], np.uint8)[::-1] if modality == "audio" else None
+            return [*frames[:2], changed.tobytes() if changed is not None else bytes(len(frames[2]))]
+
+        chain = Chain(tmp_path / f"{noise}", tamper)
+        chain.run(2.5)
+        chain.command("mask", modality)
+        chain.run(0.5)
+        masked = True
+        mark = len(chain.results)
+        chain.command("unmask", modality)
+        chain.run(3)
+        tails.append([result_bytes(m) for m in chain.results[mark:]])
+        assert chain.results[-1].body.presence[modality].state == "present"
+    assert tails[0] == tails[1]
+    assert len(tails[0]) > 5
