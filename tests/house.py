@@ -14,7 +14,7 @@ from edge_mer.bus import Client, MemoryBroker, MemoryBus
 from edge_mer.capture.device import Captured, Fault
 from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.control import AnyControl, Answer, Command
+from edge_mer.control import Answer, AnyControl, Command
 from edge_mer.domain import Modality
 from edge_mer.messages import RawVideo
 from edge_mer.privacy.host_stub import HostStub

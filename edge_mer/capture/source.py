@@ -18,7 +18,7 @@ from edge_mer.capture.liveness import Liveness
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.domain import Modality
-from edge_mer.errors import DeviceError
+from edge_mer.errors import BadMessage, DeviceError
 from edge_mer.messages import SensorState
 from edge_mer.privacy.host_key import state_directory
 
@@ -48,7 +48,7 @@ class GatedSource:
         self._aborted_us: int | None = None
         self._said: SensorState | None = None
         self._state_due = 0
-        self.flood = 0
+        self.flood = self.unfit = 0
 
     @property
     def last_seq(self) -> int | None:
@@ -56,7 +56,12 @@ class GatedSource:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {**self.device.counters, "flood": self.flood, "refused_lease": self.gate.refused_leases}
+        return {
+            **self.device.counters,
+            "flood": self.flood,
+            "unfit": self.unfit,
+            "refused_lease": self.gate.refused_leases,
+        }
 
     def turn(self) -> int:
         """Obey the gate, move blocks, say the state. Returns the longest wait in us."""
@@ -106,8 +111,15 @@ class GatedSource:
         self.flood += len(blocks) - allowed
         for block in blocks[len(blocks) - allowed :]:
             if self.gate.is_open and not self._liveness.is_frozen(block.repeats):
-                body = msgspec.structs.replace(block.body, mask_epoch=self.gate.mask_epoch)
-                self._raw.send(body, block.payload, origin_us=block.origin_us)
+                self._publish(block)
+
+    def _publish(self, block: Captured) -> None:
+        body = msgspec.structs.replace(block.body, mask_epoch=self.gate.mask_epoch)
+        try:
+            self._raw.send(body, block.payload, origin_us=block.origin_us)
+        except BadMessage as error:
+            self.unfit += 1
+            logging.getLogger(self.modality).warning("%s: a block was not published: %s", self.device.name, error)
 
     def _measured(self) -> Fault:
         if self._open_epoch is None:

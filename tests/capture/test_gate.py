@@ -113,8 +113,8 @@ class Impostor:
 
     def lease(self, key: Ed25519PrivateKey, holder: str, epoch: int = 9) -> Lease:
         now = self.house.clock.boottime_us()
-        return sign_lease(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch, counter=now * 2,
-                                     issued_us=now, expires_us=now + LEASE_US))  # fmt: skip
+        return sign_lease(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch,
+                                     counter=now * 2, issued_us=now, expires_us=now + LEASE_US))  # fmt: skip
 
 
 def test_a_forged_lease_opens_nothing_and_is_counted(house: House, owner: GateTurns) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -312,7 +313,7 @@ def test_the_epoch_grows_with_every_change_and_never_goes_back(
     bodies = [m.body for m in reader.drain()]
     epochs = [b.mask_epoch for b in bodies]
     assert epochs == sorted(epochs)
-    for earlier, later in zip(bodies, bodies[1:], strict=False):
+    for earlier, later in itertools.pairwise(bodies):
         for modality, state in later.modalities.items():
             before = earlier.modalities[modality]
             assert state.mask_epoch >= before.mask_epoch

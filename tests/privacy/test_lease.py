@@ -58,7 +58,7 @@ def test_a_signed_lease_is_accepted() -> None:
     ],
 )
 def test_a_signed_lease_for_another_place_or_time_is_refused(changes: dict[str, Any], error: type[LeaseError]) -> None:
-    with pytest.raises(error, match="audio|video"):
+    with pytest.raises(error, match=r"audio|video"):
         verifier().accept(sign_lease(KEY, lease(**changes)))
 
 

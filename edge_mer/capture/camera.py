@@ -1,0 +1,141 @@
+"""The process ``camera``: OpenCV on a local camera, or on an MJPEG/HTTP or RTSP stream, as JPEG frames."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.bus import Bus
+from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.source import CaptureWorker, GatedSource
+from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.clock import SECOND, Clock
+from edge_mer.config import Config, Video
+from edge_mer.messages import RawVideo
+
+QUEUE = 8
+OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 3000, 2000
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 5.0
+# How often a local camera's thread looks up from waiting for the next frame.
+LOCAL_WAIT_NS = 20_000_000
+# RTSP over UDP loses packets without a word; the variable is the only way to tell OpenCV's FFmpeg.
+FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+
+Image = NDArray[Any]
+
+
+def public_name(source: int | str) -> str:
+    """A source without user, password and query, fit for a topic that leaves the host."""
+    if isinstance(source, int) or "://" not in source:
+        return f"camera {source}"
+    url = urlsplit(source)
+    return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+
+
+class Camera(ThreadedDevice):
+    """One camera; its thread opens it, opens it again with backoff when it is lost, and releases it on abort."""
+
+    def __init__(self, video: Video, clock: Clock) -> None:
+        self._interval = round(SECOND / video.fps)
+        super().__init__(public_name(video.device), self._interval, QUEUE)
+        self._video, self._clock = video, clock
+        self._is_stream = isinstance(video.device, str) and "://" in video.device
+        self._frame = self._last_us = 0
+
+    def _run(self, opening: Opening) -> None:
+        cv2.setNumThreads(1)
+        backoff = FIRST_BACKOFF_S
+        while not opening.aborted.is_set():
+            capture = self._open()
+            try:
+                if self._record(capture, opening):
+                    backoff = FIRST_BACKOFF_S
+            finally:
+                capture.release()
+            opening.say(Fault("absent", f"{self.name} cannot be opened, or its stream ended; it is tried again"))
+            opening.aborted.wait(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF_S)
+
+    def _open(self) -> cv2.VideoCapture:
+        if self._is_stream:
+            os.environ.setdefault(*FFMPEG_OPTIONS)
+            timeouts = (
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                OPEN_TIMEOUT_MS,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                READ_TIMEOUT_MS,
+            )
+            return cv2.VideoCapture(str(self._video.device), cv2.CAP_FFMPEG, timeouts)
+        capture = cv2.VideoCapture(self._video.device)  # type: ignore[arg-type]
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._video.width)
+        capture.set(cv2.CAP_PROP_FPS, self._video.fps)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        return capture
+
+    def _record(self, capture: cv2.VideoCapture, opening: Opening) -> bool:
+        """Put frames until the abort or the end of the stream; returns whether there was any."""
+        local = capture.isOpened() and capture.getBackendName() == "V4L2"
+        previous: Image | None = None
+        repeats = due = 0
+        while not opening.aborted.is_set():
+            if local and not cv2.VideoCapture.waitAny([capture], LOCAL_WAIT_NS)[0]:
+                continue
+            if not capture.grab():
+                break
+            now = self._clock.now_us()
+            if now < due - self._interval // 4 or opening.aborted.is_set():
+                continue
+            due = max(due, now - self._interval) + self._interval
+            good, image = capture.retrieve()
+            if not good:
+                opening.counters["undecodable"] += 1
+                continue
+            same = self._video.live and previous is not None and np.array_equal(previous, image)
+            repeats, previous = repeats + 1 if same else 0, image
+            opening.say(None)
+            opening.put(self._captured(image, now, repeats))
+        return previous is not None
+
+    def _captured(self, image: Image, now: int, repeats: int) -> Captured:
+        small = _scaled(image, self._video.width)
+        _, jpeg = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, self._video.quality))
+        self._frame += 1
+        self._last_us = max(now, self._last_us + 1)
+        body = RawVideo(frame=self._frame, width=small.shape[1], height=small.shape[0], mask_epoch=0)
+        return Captured(self._last_us, now, body, (jpeg.reshape(-1),), repeats)
+
+    def _interrupt(self) -> None:
+        if self._is_stream:
+            shut_network_sockets()
+
+
+def shut_network_sockets() -> None:
+    """End every TCP connection of this process: a read that waits for the network returns at once.
+
+    Only the camera's stream has one, for the bus of this host is made of Unix sockets.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as twin:
+                    if twin.family in (socket.AF_INET, socket.AF_INET6) and twin.type == socket.SOCK_STREAM:
+                        twin.shutdown(socket.SHUT_RDWR)
+
+
+def _scaled(image: Image, width: int) -> Image:
+    if image.shape[1] <= width:
+        return image
+    height = round(image.shape[0] * width / image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def build(config: Config, bus: Bus) -> CaptureWorker:
+    return CaptureWorker(GatedSource(config, bus, "camera", "video", Camera(config.video, bus.clock)))

@@ -1,0 +1,133 @@
+"""The process ``microphone``: PortAudio through sounddevice, 16 kHz mono, blocks of 32 ms."""
+
+from __future__ import annotations
+
+import threading
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edge_mer.bus import Bus
+from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.sample_clock import SampleClock
+from edge_mer.capture.source import CaptureWorker, GatedSource
+from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.clock import SECOND, Clock
+from edge_mer.config import Config
+from edge_mer.errors import DeviceError, MissingExtra
+from edge_mer.messages import RawAudio
+
+RATE, BLOCK = 16_000, 512
+BLOCK_US = BLOCK * SECOND // RATE
+QUEUE = 32
+CHECK_S = 0.1
+# A stream that ran and then gave nothing for this long is lost; one that never ran is opened again.
+LOST_US, NEVER_RAN_US = 2 * SECOND, 5 * SECOND
+REOPEN_S = 1.0
+# Asked of the sound system; what it really is comes with every block, and is believed below the limit.
+LATENCY_S, LATENCY_LIMIT_S = 0.05, 1.0
+
+
+def load_portaudio() -> ModuleType:
+    """Raises MissingExtra with the command that installs what is missing."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise MissingExtra("sounddevice is not installed; run: pip install sounddevice") from error
+    except OSError as error:
+        raise MissingExtra(f"{error}; run: sudo apt install libportaudio2") from error
+    found: ModuleType = sounddevice
+    return found
+
+
+class Microphone(ThreadedDevice):
+    """One PortAudio input. ``device``: index or part of a name, None for the system's default."""
+
+    def __init__(self, device: int | str | None, clock: Clock) -> None:
+        super().__init__("microphone" if device is None else str(device), BLOCK_US, QUEUE)
+        self._device, self._clock = device, clock
+        self._listed = False
+
+    def _run(self, opening: Opening) -> None:
+        try:
+            portaudio = load_portaudio()
+        except MissingExtra as error:
+            opening.say(Fault("failed", str(error)))
+            opening.aborted.wait()
+            return
+        while not opening.aborted.is_set():
+            self._refresh(portaudio)
+            try:
+                _Recording(self, portaudio, opening).run()
+            except portaudio.PortAudioError as error:
+                opening.say(Fault("absent", f"cannot open {self.name}: {_first_line(error)}; see: edge-mer devices"))
+                opening.aborted.wait(REOPEN_S)
+
+    def _refresh(self, portaudio: ModuleType) -> None:
+        """PortAudio lists devices once, when it starts; without an open stream it can start again."""
+        if self._listed:
+            portaudio._terminate()
+            portaudio._initialize()
+        self._listed = True
+
+    def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> Any:
+        self._name = str(portaudio.query_devices(self._device, "input")["name"])
+        return portaudio.RawInputStream(
+            samplerate=RATE, blocksize=BLOCK, device=self._device, channels=1, dtype="int16", latency=LATENCY_S,
+            callback=callback, finished_callback=finished,
+        )  # fmt: skip
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+
+class _Recording:
+    """One PortAudio stream, from opening to release."""
+
+    def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: Opening) -> None:
+        self._opening, self._clock = opening, microphone.clock
+        self._time = SampleClock(RATE)
+        self._index = self._overflows = 0
+        self._last_us: int | None = None
+        self._ended = threading.Event()
+        self._stream = microphone.open_stream(portaudio, self._callback, self._ended.set)
+
+    def run(self) -> None:
+        """Record until the abort. Says why and returns when the device never gave data or was lost."""
+        started = self._clock.now_us()
+        try:
+            self._stream.start()
+            while not self._opening.aborted.wait(CHECK_S):
+                now = self._clock.now_us()
+                if self._ended.is_set() or (self._last_us is not None and now - self._last_us > LOST_US):
+                    raise DeviceError("the microphone stopped: it was unplugged, or its sound server ended")
+                if self._last_us is None and now - started > NEVER_RAN_US:
+                    self._opening.say(Fault("absent", "the microphone opened but gives no data"))
+                    return
+        finally:
+            self._stream.abort(ignore_errors=True)
+            self._stream.close(ignore_errors=True)
+
+    def _callback(self, data: Any, frames: int, time: Any, status: Any) -> None:
+        now = self._last_us = self._clock.now_us()
+        if status.input_overflow:
+            self._overflows += 1
+            self._opening.counters["overflow"] += 1
+        latency = time.currentTime - time.inputBufferAdcTime
+        sensible = time.inputBufferAdcTime > 0 and 0 <= latency < LATENCY_LIMIT_S
+        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // RATE)
+        body = RawAudio(rate=RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
+        origin = self._time.stamp(self._index, adc_us)
+        self._index += frames
+        self._opening.say(None)
+        self._opening.put(Captured(origin, now, body, (np.frombuffer(bytes(data), np.int16),)))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def build(config: Config, bus: Bus) -> CaptureWorker:
+    return CaptureWorker(GatedSource(config, bus, "microphone", "audio", Microphone(config.audio.device, bus.clock)))

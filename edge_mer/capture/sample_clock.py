@@ -1,0 +1,36 @@
+"""Time of audio blocks: from the sample index, anchored to the times at which the converter saw them."""
+
+from __future__ import annotations
+
+from edge_mer.clock import SECOND
+
+# A jump of this size is lost samples or a suspended host; less is jitter and slow drift of the device's clock.
+JUMP_US = SECOND // 5
+GAIN, SLEW = 64, 200
+
+
+class SampleClock:
+    """Stamps never go back, follow the device's drift slowly, and jump when samples were lost."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._anchor: int | None = None
+        self._index = 0
+        self._last = -1
+        self.jumps = 0
+
+    def stamp(self, index: int, adc_us: int) -> int:
+        """Time (us) of sample ``index``, whose block the converter saw at about ``adc_us``."""
+        elapsed = index * SECOND // self._rate
+        if self._anchor is None:
+            self._anchor = adc_us - elapsed
+        error = adc_us - (self._anchor + elapsed)
+        if abs(error) > JUMP_US:
+            self.jumps += 1
+            self._anchor += error
+        else:
+            limit = (index - self._index) * SECOND // self._rate // SLEW
+            self._anchor += max(-limit, min(limit, error // GAIN))
+        self._index = index
+        self._last = max(self._anchor + elapsed, self._last + 1)
+        return self._last
