@@ -25,7 +25,7 @@ from pipelines.scores import Case, Predicted, cases, figures
 from pipelines.text import sentiment_loss
 from pipelines.windows import Example, Sampler, collate
 
-EPOCHS, STEPS, BATCH = 10, 150, 128
+EPOCHS, STEPS, BATCH = 8, 150, 128
 # The share of the epochs that train the base; the others train adapters over it.
 BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
 UNIFORM: Final = np.full(7, 1 / 7)
@@ -76,7 +76,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
     reader, tokenizer = backend.load(models / FILES["text"]), SentencePiece(models / "text.spm")
     train_clips = ravdess(root, "train")
     clean = tracks.joint(ear, train_clips)
-    joint = clean + tracks.augmented_joint(clean, train_clips, out, copies=5)
+    joint = tracks.augmented_joint(clean, train_clips, out, copies=4)
     dev_clips = tracks.joint(ear, ravdess(root, "dev"))
     dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
     stills = fer2013(root, "train")
