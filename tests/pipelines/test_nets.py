@@ -1,0 +1,83 @@
+"""The encoder networks: what is trained over whole clips is what the device computes token by token."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS
+from pipelines.audio import augment as other_room
+from pipelines.face import augment, jitter
+from pipelines.nets import AudioNet, FaceNet, TextNet
+from pipelines.report import temperature_of
+from pipelines.text import NO_ORDINAL, batch, sentiment_loss
+
+torch.set_num_threads(1)
+
+
+def test_an_audio_token_is_a_function_of_its_own_76_frames() -> None:
+    torch.manual_seed(0)
+    net = AudioNet().eval()
+    mel = torch.randn(1, CONTEXT_FRAMES + 3 * FRAMES_PER_TOKEN, MELS) * 4 - 18
+    together = net(mel)
+    assert together.shape == (1, 4, 64)
+    for i in range(4):
+        start = i * FRAMES_PER_TOKEN
+        alone = net(mel[:, start : start + CONTEXT_FRAMES])
+        assert (alone[:, 0] - together[:, i]).abs().max() < 1e-5
+
+
+def test_padding_in_front_of_a_text_changes_no_token() -> None:
+    torch.manual_seed(0)
+    net = TextNet(50).eval()
+    ids, mask = batch([[5, 6, 7]])
+    short = net(ids[:, -3:], mask[:, -3:])
+    assert (net(ids, mask)[:, -3:] - short).abs().max() < 1e-5
+    assert not net(ids, mask)[:, :-3].any()
+
+
+def test_a_face_is_read_alike_in_any_light() -> None:
+    torch.manual_seed(0)
+    net = FaceNet().eval()
+    face = torch.rand(1, 1, 48, 48)
+    assert (net(face * 0.6 + 0.2) - net(face)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("change", [augment, jitter])
+def test_changed_faces_stay_pictures(change: object) -> None:
+    faces = change(torch.rand(9, 1, 48, 48), torch.Generator().manual_seed(0))  # type: ignore[operator]
+    assert faces.shape == (9, 1, 48, 48)
+    assert 0 <= faces.min() <= faces.max() <= 1
+
+
+def test_another_room_keeps_a_finite_spectrum_and_repeats_with_its_seed() -> None:
+    mel = torch.full((4, 100, MELS), -20.0)
+    one, other = (other_room(mel, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.isfinite(one).all()
+    assert torch.equal(one, other)
+
+
+def loss(value: float, ordinal: int = NO_ORDINAL, score: float = math.nan) -> float:
+    return float(sentiment_loss(torch.tensor([value]), torch.tensor([ordinal]), torch.tensor([score]))[0])
+
+
+def test_sentiment_without_a_label_costs_nothing() -> None:
+    assert loss(2.0) == 0
+
+
+def test_a_score_is_met_exactly_and_an_order_only_on_its_side() -> None:
+    assert loss(1.7, score=1.7) == 0
+    assert loss(1.0, score=1.7) > loss(1.5, score=1.7)
+    assert loss(2.5, ordinal=1) < 0.01
+    assert loss(-1.0, ordinal=1) > 1
+    assert np.argmin([loss(v, ordinal=0) for v in (-2, -1, 0, 1, 2)]) == 2
+
+
+def test_temperature_undoes_too_much_confidence() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 7, generator=random)
+    labels = torch.multinomial(torch.softmax(logits, -1), 1, generator=random)[:, 0]
+    assert temperature_of(logits * 3, labels) == pytest.approx(3, rel=0.15)
