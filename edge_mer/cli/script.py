@@ -18,13 +18,17 @@ from edge_mer.messages import Estimate, Message
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Do one thing, then wait until an estimate of a later window has the combination ``until``."""
+    """Do one thing, then wait until an estimate of a later window has the combination ``until``.
+
+    ``back``: wait also until the killed process runs again.
+    """
 
     say: str
     until: Combination
     mask: tuple[Modality, ...] = ()
     unmask: tuple[Modality, ...] = ()
     kill: str | None = None
+    back: bool = False
     patience_s: float = 8
 
 
@@ -39,11 +43,12 @@ SCRIPT: tuple[Step, ...] = (
     Step("the camera is masked", "t", mask=("video",)),
     Step("everything is masked", "none", mask=("text",)),
     Step("all sensors may open again", "atv", unmask=("audio", "video", "text")),
-    Step("kill -9 of the capture process", "atv", kill="file"),
-    Step("kill -9 of the fusion node", "atv", kill="fusion"),
+    Step("kill -9 of the capture process", "atv", kill="file", back=True),
+    Step("kill -9 of the fusion node", "atv", kill="fusion", back=True),
 )
 WANTED = frozenset(get_args(Combination))
 LIMIT_S = 55.0
+STAY_US = 3 * SECOND // 2  # so that a person can see what a step did
 
 
 @dataclass
@@ -58,6 +63,8 @@ class Director:
     failed: list[str] = field(default_factory=list)
     _number: int = -1
     _acted_us: int = 0
+    _reached_us: int | None = None
+    _killed_pid: int | None = None
 
     def __post_init__(self) -> None:
         self._switch = self.bus.client("switch")
@@ -75,30 +82,40 @@ class Director:
         while isinstance(answer := self._switch.receive(), Answer):
             if not answer.ok:
                 self.failed.append(answer.text)
-        now = self.bus.clock.now_us()
-        reached = False
         for message in messages:
             if isinstance(message.body, Estimate):
                 self.seen.setdefault(message.body.combination, message.envelope.created_us)
-                reached |= self._is_awaited(message)
-        if self.done:
+                if self._reached_us is None and self._is_awaited(message):
+                    self._reached_us = message.envelope.created_us
+        if not self.done:
+            self._advance(self.bus.clock.now_us())
+
+    def _advance(self, now: int) -> None:
+        if self._number < 0:
+            self._next(now)
             return
-        step = self.script[self._number] if self._number >= 0 else None
-        if step is not None and not reached and now - self._acted_us > step.patience_s * SECOND:
+        step = self.script[self._number]
+        if self._reached_us is not None:
+            if now - self._reached_us >= STAY_US:
+                self._next(now)
+        elif now - self._acted_us > step.patience_s * SECOND:
             self.failed.append(f"{step.say}: {step.until} was not seen within {step.patience_s:.0f} s")
-            reached = True
-        if step is None or reached:
             self._next(now)
 
     def _is_awaited(self, message: Message[Estimate]) -> bool:
         if not 0 <= self._number < len(self.script):
             return False
+        step = self.script[self._number]
         later = message.envelope.origin_us > self._acted_us
-        return later and message.body.combination == self.script[self._number].until
+        return later and message.body.combination == step.until and (not step.back or self._is_back(step.kill))
+
+    def _is_back(self, name: str | None) -> bool:
+        worker = self.picture.health.workers.get(name or "") if self.picture.health else None
+        return worker is not None and worker.state == "running" and worker.pid != self._killed_pid
 
     def _next(self, now: int) -> None:
         self._number += 1
-        self._acted_us = now
+        self._acted_us, self._reached_us = now, None
         if self.done:
             return
         step = self.script[self._number]
@@ -111,13 +128,14 @@ class Director:
     def _command(self, action: str, modalities: tuple[Modality, ...]) -> None:
         if modalities:
             self._switch.send(Command(id=f"demo-{self._number}-{action}", action=action, modalities=modalities,
-                                      requester="the demo's script"))  # fmt: skip
+                                      requester="the demo"))  # fmt: skip
 
     def _kill(self, name: str) -> None:
         worker = self.picture.health.workers.get(name) if self.picture.health else None
         if worker is None or worker.pid is None:
             self.failed.append(f"{name} does not run, so it cannot be killed")
             return
+        self._killed_pid = worker.pid
         self.kill(worker.pid, signal.SIGKILL)
 
     def summary(self) -> list[str]:

@@ -13,9 +13,9 @@ from edge_mer.messages import Estimate, SensorState
 
 GATE_STYLE = {"live": "bold green", "masked": "bold yellow", "hard": "bold red"}
 HEALTH_STYLE = {"ok": "green", "warming": "cyan", "absent": "yellow", "frozen": "red", "failed": "red"}
-BAR = 24
+BAR = 16
 STALE_US = 3_000_000
-LAST_EVENTS = 4
+LAST_EVENTS = 6
 
 
 def render(picture: Picture, now_us: int, title: str) -> RenderableType:
@@ -44,7 +44,9 @@ def _tile(modality: Modality, picture: Picture) -> Panel:
     presence = estimate.presence.get(modality) if estimate else None
     if presence is not None:
         used = presence.state == "present"
-        words = f"used, {presence.tokens} tokens" if used else f"not used: {presence.reason or presence.state}"
+        told = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
+        why = "" if told else f": {presence.reason or presence.state}"
+        words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
         lines.append(_line((words, "bold" if used else "dim")))
     while len(lines) < 4:
         lines.append(Text(""))
@@ -55,9 +57,10 @@ def _tile(modality: Modality, picture: Picture) -> Panel:
 def _sensor_lines(sensor: SensorState) -> list[Text]:
     rate = f"  {sensor.rate_hz:.1f}/s" if sensor.rate_hz else ""
     dropped = f"  {sensor.dropped} dropped" if sensor.dropped else ""
+    measured = (sensor.health, HEALTH_STYLE.get(sensor.health, "")) if sensor.gate == "live" else ("closed", "dim")
     return [
         _line("gate   ", (sensor.gate, GATE_STYLE.get(sensor.gate, ""))),
-        _line("sensor ", (sensor.health, HEALTH_STYLE.get(sensor.health, "")), (rate + dropped, "dim")),
+        _line("sensor ", measured, (rate + dropped if sensor.gate == "live" else "", "dim")),
         _line((sensor.reason or sensor.device, "dim")),
     ]
 
@@ -101,7 +104,7 @@ def _facts(body: Estimate) -> list[Text]:
         _line("label         ", label),
         _line("confidence    ", confidence, ("" if body.calibrated else "  not calibrated", "dim")),
         _line("sentiment     ", sentiment),
-        _line("latency       ", f"{spend.total:.0f} ms", ("  from the event", "dim")),
+        _line("latency       ", f"{spend.total:.0f} ms", ("  since it happened", "dim")),
         _line((f" capture {spend.capture:.0f}  encode {spend.encode:.0f}  wait {spend.wait:.0f}", "dim")),
         _line((f" fuse {spend.fuse:.1f}  publish {spend.publish:.1f}", "dim")),
     ]
@@ -114,7 +117,7 @@ def _processes(picture: Picture) -> Text:
     bad = [f"{name} {w.state}" for name, w in workers.items() if w.state not in ("running", "starting")]
     cpu, rss = sum(w.cpu for w in workers.values()), sum(w.rss for w in workers.values())
     running = sum(w.state == "running" for w in workers.values())
-    return _line(f" {running} of {len(workers)} processes run, {picture.restarts} restarts, {cpu:.2f} cores,",
+    return _line(f" {running} of {len(workers)} processes run, {counted(picture.restarts, "restart")}, {cpu:.2f} cores,",
                  f" {rss / 1e6:.0f} MB", ("   " + ", ".join(bad) if bad else "", "bold red"))  # fmt: skip
 
 
@@ -122,3 +125,7 @@ def _events(picture: Picture) -> list[Text]:
     newest = list(picture.events)[-LAST_EVENTS:]
     lines = [_line((f" {(at - picture.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
     return lines + [Text("")] * (LAST_EVENTS - len(lines))
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
