@@ -1,0 +1,98 @@
+"""The process ``transcript``: the gate of text, and behind it whatever makes the words.
+
+Words that were made from the microphone have the parent ``raw/audio`` and share its mask: the process is then a
+lineage child of audio too. Typed and recorded words are nobody's children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edge_mer.bus import Bus, ZmqBus, runtime_directory
+from edge_mer.capture.asr import AsrTranscript
+from edge_mer.capture.asr_process import AsrProcess
+from edge_mer.capture.playback import Playback
+from edge_mer.capture.recogniser import choose
+from edge_mer.capture.recorded import RecordedTranscript, plays_with_file, read_transcript
+from edge_mer.capture.segmenter import Segmenter
+from edge_mer.capture.source import CaptureWorker, Device, GatedSource
+from edge_mer.capture.typed import TypedTranscript
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.control import Purge
+from edge_mer.perception.speech import PackagedVad
+from edge_mer.privacy.lineage import LineageChild
+from edge_mer.worker import Worker
+
+NAME = "transcript"
+# Until the killed child is known to be gone.
+ASK_AGAIN_US = SECOND // 200
+
+Gated = Callable[[Device], GatedSource]
+
+
+class RecordedWorker(CaptureWorker):
+    """Says each word when it is due."""
+
+    def __init__(self, device: RecordedTranscript, source: GatedSource) -> None:
+        super().__init__(source)
+        self._device = device
+
+    def turn(self) -> int:
+        return min(super().turn(), self._device.due_us())
+
+
+class AsrWorker(CaptureWorker):
+    """Carries out purges of audio before anything else."""
+
+    def __init__(self, device: AsrTranscript, source: GatedSource, lineage: LineageChild) -> None:
+        super().__init__(source)
+        self._device, self._lineage = device, lineage
+        self._orders: list[Purge] = []
+
+    def turn(self) -> int:
+        for order in self._lineage.orders():
+            self._device.forget(order.mask_epoch)
+            self._orders.append(order)
+        if self._orders and self._device.forgotten:
+            for order in self._orders:
+                self._lineage.done(order)
+            self._orders.clear()
+        wait = super().turn()
+        return min(wait, ASK_AGAIN_US) if self._orders or not self._device.forgotten else wait
+
+
+class Idle:
+    """Nothing to do here: the process ``file`` plays the transcript that belongs to its clip."""
+
+    wake: tuple[int, ...] = ()
+    counters: Mapping[str, int] = {}
+
+    def turn(self) -> int:
+        return SECOND
+
+    def close(self) -> None:
+        pass
+
+
+def build(config: Config, bus: Bus) -> Worker:
+    """Raises ConfigError for a source that lacks its file, model, address or consent."""
+    directory = bus.directory if isinstance(bus, ZmqBus) else None
+    return assemble(config, bus, lambda device: GatedSource(config, bus, NAME, "text", device), directory)
+
+
+def assemble(config: Config, bus: Bus, gated: Gated, directory: Path | None = None) -> Worker:
+    """``gated`` puts a device behind the gate of text; ``directory`` is the runtime directory."""
+    if plays_with_file(config):
+        return Idle()
+    if config.text.source == "recorded":
+        transcript = read_transcript(config.text.path)
+        period_us = transcript.duration_us if config.file.loop else None
+        recorded = RecordedTranscript(transcript, Playback(bus.clock, period_us))
+        return RecordedWorker(recorded, gated(recorded))
+    if config.text.source == "typed":
+        return CaptureWorker(gated(TypedTranscript(bus.clock, directory or runtime_directory(config.run.directory))))
+    choice = choose(config)
+    device = AsrTranscript(bus, choice.engine, lambda: AsrProcess(choice), Segmenter(PackagedVad()))
+    return AsrWorker(device, gated(device), LineageChild(bus, NAME, ("audio",)))

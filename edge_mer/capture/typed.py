@@ -1,0 +1,108 @@
+"""Typed lines as a transcript: whoever may enter the runtime directory writes lines into its FIFO ``typed``.
+
+``echo "what a lovely day" > $XDG_RUNTIME_DIR/edge_mer/typed``
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+
+from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.words import spread
+from edge_mer.clock import SECOND, Clock
+from edge_mer.errors import DeviceError
+from edge_mer.messages import RawText
+
+NAME = "typed"
+# A line counts as said in the time just before it came: so long for each word, but never before the line before it.
+WORD_US = 3 * SECOND // 10
+LONGEST_US = 3 * SECOND
+MOST_BYTES = 4096
+
+
+class TypedTranscript:
+    """The FIFO exists while the gate is open. ``counters``: lines that were too ``long`` or not UTF-8 (``bad``)."""
+
+    interval_us: int | None = None
+
+    def __init__(self, clock: Clock, directory: Path) -> None:
+        self.path = directory / NAME
+        self.name = str(self.path)
+        self.fault: Fault | None = None
+        self.counters: Counter[str] = Counter()
+        self._clock = clock
+        self._fd: int | None = None
+        self._rest = b""
+        self._skip = False
+        self._segment = 0
+        self._said_until = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._fd is None
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        return () if self._fd is None else (self._fd,)
+
+    def open(self) -> None:
+        """Raises DeviceError when something else stands in the FIFO's place."""
+        try:
+            if self.path.exists() and not stat.S_ISFIFO(self.path.lstat().st_mode):
+                raise DeviceError(f"{self.path} is no FIFO; remove it")
+            self.path.unlink(missing_ok=True)
+            os.mkfifo(self.path, 0o600)
+            # Read and write: so that it never reads as ended when a writer leaves.
+            self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise DeviceError(f"{self.path}: {error}") from error
+        self._rest, self._skip = b"", False
+
+    def read(self) -> list[Captured]:
+        return [c for line in self._lines() if (c := self._captured(line)) is not None]
+
+    def abort(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self.path.unlink(missing_ok=True)
+            self._fd, self._rest = None, b""
+
+    def join(self, timeout_s: float) -> bool:
+        return True
+
+    def _lines(self) -> list[bytes]:
+        if self._fd is None:
+            return []
+        try:
+            data = self._rest + os.read(self._fd, 16 * MOST_BYTES)
+        except BlockingIOError:
+            return []
+        *lines, self._rest = data.split(b"\n")
+        if self._skip and lines:
+            lines, self._skip = lines[1:], False
+        if len(self._rest) > MOST_BYTES:
+            self.counters["long"] += not self._skip
+            self._rest, self._skip = b"", True
+        return lines
+
+    def _captured(self, line: bytes) -> Captured | None:
+        if len(line) > MOST_BYTES:
+            self.counters["long"] += 1
+            return None
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            self.counters["bad"] += 1
+            return None
+        if not text:
+            return None
+        now = self._clock.now_us()
+        start = max(self._said_until, now - min(LONGEST_US, WORD_US * len(text.split())))
+        self._said_until = now
+        self._segment += 1
+        body = RawText(segment=self._segment, words=spread(text, start, now), final=True, parent=None,
+                       engine="typed", mask_epoch=0)  # fmt: skip
+        return Captured(start, now, body)
