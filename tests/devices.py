@@ -17,8 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 RATE = 16_000
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @contextmanager
@@ -67,7 +69,7 @@ class PulseAudio:
             threading.Thread(target=log.read, daemon=True).start()
             yield process
 
-    def play(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> subprocess.Popen[bytes]:
+    def play(self, samples: NDArray[np.int16]) -> subprocess.Popen[bytes]:
         """Begin to play int16 mono at 16 kHz into the microphone."""
         path = self._directory / "playing.raw"
         path.write_bytes(samples.tobytes())
@@ -103,3 +105,107 @@ def pulseaudio(directory: Path) -> Iterator[PulseAudio]:
     server = PulseAudio(directory)
     with server.server():
         yield server
+
+
+class MjpegCamera(ThreadingHTTPServer):
+    """A network camera: multipart JPEG over HTTP at 15 frames a second, each with its number drawn as bits.
+
+    ``behaviour``: "live", "frozen" (the same frame again and again) or "stalled" (connected, but silent).
+    """
+
+    daemon_threads = True
+    fps = 15.0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _MjpegHandler)
+        self.behaviour = "live"
+        self.ended = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/video?password=secret"
+
+    def unplug(self) -> None:
+        """The camera leaves the network: connections end, new ones are refused."""
+        self.ended.set()
+        self.shutdown()
+        self.server_close()
+
+
+class _MjpegHandler(BaseHTTPRequestHandler):
+    server: MjpegCamera
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        number = 0
+        with suppress(OSError):
+            while not self.server.ended.wait(1 / self.server.fps):
+                if self.server.behaviour == "stalled":
+                    continue
+                number += self.server.behaviour == "live"
+                jpeg = cv2.imencode(".jpg", numbered_frame(number))[1].tobytes()
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
+                self.wfile.write(jpeg + b"\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def mjpeg_camera() -> Iterator[MjpegCamera]:
+    server = MjpegCamera()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        if not server.ended.is_set():
+            server.unplug()
+        thread.join()
+
+
+BITS, CELL = 16, 20
+
+
+def numbered_frame(number: int) -> NDArray[np.uint8]:
+    """320x240 BGR; the number as black and white squares along the top."""
+    image = np.full((240, 320, 3), 90, np.uint8)
+    for bit in range(BITS):
+        image[:CELL, bit * CELL : (bit + 1) * CELL] = 255 * (number >> bit & 1)
+    return image
+
+
+def frame_number(image: NDArray[np.uint8]) -> int:
+    cells = image[:CELL, : BITS * CELL].mean(axis=2).reshape(CELL, BITS, CELL).mean(axis=(0, 2))
+    return sum(1 << bit for bit in range(BITS) if cells[bit] > 127)
+
+
+RTSP_SERVER = """
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+server, factory = GstRtspServer.RTSPServer(), GstRtspServer.RTSPMediaFactory()
+server.set_address("127.0.0.1")
+server.set_service("0")
+factory.set_launch("( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1"
+                   " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 )")
+factory.set_shared(True)
+server.get_mount_points().add_factory("/camera", factory)
+assert server.attach(None)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
+
+@contextmanager
+def rtsp_camera() -> Iterator[str]:
+    """The URL of an RTSP camera (GStreamer's server under the system's Python). Skips where that is absent."""
+    with child(SYSTEM_PYTHON, "-c", RTSP_SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().decode()
+        if not port:
+            pytest.skip(
+                "no RTSP server here (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)"
+            )
+        yield f"rtsp://127.0.0.1:{port}/camera"

@@ -22,7 +22,7 @@ from edge_mer.config import Config, Video
 from edge_mer.messages import RawVideo
 
 QUEUE = 8
-OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 3000, 2000
+OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 5.0
 # How often a local camera's thread looks up from waiting for the next frame.
 LOCAL_WAIT_NS = 20_000_000
@@ -74,7 +74,7 @@ class Camera(ThreadedDevice):
                 READ_TIMEOUT_MS,
             )
             return cv2.VideoCapture(str(self._video.device), cv2.CAP_FFMPEG, timeouts)
-        capture = cv2.VideoCapture(self._video.device)  # type: ignore[arg-type]
+        capture = cv2.VideoCapture(self._video.device)
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._video.width)
         capture.set(cv2.CAP_PROP_FPS, self._video.fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

@@ -1,0 +1,115 @@
+"""One capture worker as a real process, with a real switch and real readers in the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_mer.bus import ZmqBus
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.control import Answer, Command, Exited
+from edge_mer.domain import Modality
+from edge_mer.messages import Message, SensorState
+from edge_mer.privacy.host_stub import HostStub
+from tests.devices import child
+
+PATIENCE_US = 20 * SECOND
+
+
+class Capture:
+    """``name`` is the worker, ``raw`` and ``states`` are what it published so far."""
+
+    def __init__(self, directory: Path, modality: Modality, process: subprocess.Popen[bytes], config: Config) -> None:
+        self.process = process
+        self.modality = modality
+        self.raw: list[Message[Any]] = []
+        self.states: list[SensorState] = []
+        self.bus = ZmqBus(directory)
+        self.clock = self.bus.clock
+        self._switch = HostStub(config, self.bus)
+        self._reader = self.bus.reader(f"raw/{modality}", f"state/{modality}")
+        self._person = self.bus.client("switch")
+        self._commands = 0
+
+    def turn(self) -> None:
+        wait = self._switch.turn()
+        for message in self._reader.drain():
+            if isinstance(message.body, SensorState):
+                self.states.append(message.body)
+            else:
+                self.raw.append(message)
+        self.bus.wait(min(wait, SECOND // 50))
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        deadline = self.clock.now_us() + PATIENCE_US
+        while not (found := condition()):
+            assert self.clock.now_us() < deadline, f"never came; last state: {self.states[-1:]}"
+            self.turn()
+        return found
+
+    def until_health(self, health: str) -> SensorState:
+        self.until(lambda: self.states and self.states[-1].health == health)
+        return self.states[-1]
+
+    def until_frames(self, count: int) -> list[Message[Any]]:
+        """``count`` more raw messages."""
+        start = len(self.raw)
+        self.until(lambda: len(self.raw) >= start + count)
+        return self.raw[start:]
+
+    def command(self, action: str) -> tuple[Answer, int]:
+        """Its answer, and how long (us) it took; the end of the process is reported as the supervisor would."""
+        self._commands += 1
+        began = self.clock.now_us()
+        self._person.send(Command(id=str(self._commands), action=action, modalities=(self.modality,)))
+
+        def answer() -> Answer | None:
+            self.report_exit()
+            message = self._person.receive()
+            return message if isinstance(message, Answer) else None
+
+        found: Answer = self.until(answer)
+        return found, self.clock.now_us() - began
+
+    def report_exit(self) -> None:
+        if self.process.poll() is not None and self.raw:
+            last = self.raw[-1].envelope
+            self._person.send(Exited(name=last.source, boot=last.boot))
+
+    def network_handles(self) -> int:
+        """TCP sockets that the worker holds."""
+        inodes = {os.readlink(fd) for fd in _descriptors(self.process.pid)}
+        table = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
+        return sum(f"socket:[{line.split()[9]}]" in inodes for line in table)
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        if os.path.islink(path):
+            yield path
+
+
+@contextmanager
+def capture_process(directory: Path, name: str, modality: Modality, env: Mapping[str, str] | None = None,
+                    **sections: Any) -> Iterator[Capture]:  # fmt: skip
+    directory.chmod(0o700)
+    run = directory / "run"
+    run.mkdir(mode=0o700)
+    config = Config.model_validate({"privacy": {"state": str(directory / "state")}, **sections})
+    command = (sys.executable, "-m", "edge_mer.worker", name, f"edge_mer.capture.{name}", str(run))
+    with child(*command, stdin=subprocess.PIPE, env=env) as process:
+        assert process.stdin is not None
+        process.stdin.write(config.model_dump_json().encode())
+        process.stdin.close()
+        capture = Capture(run, modality, process, config)
+        try:
+            yield capture
+        finally:
+            capture.bus.close()
