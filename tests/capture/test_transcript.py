@@ -1,0 +1,219 @@
+"""Recorded and typed words: who they belong to, when they come, and what a mask does to them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_mer.capture.recorded import plays_with_file, read_transcript
+from edge_mer.capture.source import GatedSource
+from edge_mer.capture.transcript import AsrWorker, Idle, assemble
+from edge_mer.capture.typed import MOST_BYTES
+from edge_mer.capture.words import spread
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.errors import ConfigError, DeviceError
+from tests.house import BOOT_ID, House
+
+RECORDED = {
+    "schema": "edge_mer.transcript/1",
+    "duration_s": 4.0,
+    "segments": [
+        {"words": [["i", 0.5, 0.75], ["am", 0.75, 1.0], ["glad", 1.0, 1.5]]},
+        {"words": [["so", 2.5, 2.75], ["glad", 2.75, 3.0]]},
+    ],
+}
+
+
+class Words:
+    """A transcript worker in a house, and what it said."""
+
+    def __init__(self, directory: Path, **sections: Any) -> None:
+        self.house = House(directory, **sections)
+        self.bus = self.house.bus("transcript-boot")
+        self.worker: Any = assemble(
+            self.house.config, self.bus,
+            lambda device: GatedSource(self.house.config, self.bus, "transcript", "text", device, boot_id=BOOT_ID),
+            directory,
+        )  # fmt: skip
+        self.reader = self.house.bus().reader("raw/text", "state/text")
+        self.house.turn(self.worker)
+        self.start = self.house.clock.now_us()
+
+    def play(self, seconds: float) -> list[Any]:
+        self.house.run(round(seconds * SECOND), self.worker, step_us=10_000)
+        return self.reader.drain()
+
+    def said(self, seconds: float) -> list[Any]:
+        return [m for m in self.play(seconds) if m.topic == "raw/text"]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(RECORDED))
+    return path
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def typed(state: Path) -> Words:
+    return Words(state, text={"source": "typed"})
+
+
+def texts(messages: list[Any]) -> list[tuple[str, bool]]:
+    return [(" ".join(w.text for w in m.body.words), m.body.final) for m in messages]
+
+
+class TestRecorded:
+    def test_each_word_comes_when_it_has_been_said(self, state, recorded):
+        words = Words(state, text={"source": "recorded", "path": str(recorded)})
+        said = words.said(5)
+        assert texts(said) == [("i", False), ("i am", False), ("i am glad", True), ("so", False), ("so glad", True)]
+        t0 = said[0].body.words[0].start_us - 500_000
+        ends = [0.75, 1.0, 1.5, 2.75, 3.0]
+        for message, end in zip(said, ends, strict=True):
+            assert 0 <= message.envelope.created_us - t0 - end * SECOND <= 10_000
+        assert {m.body.parent for m in said} == {None}
+        assert [m.body.segment for m in said] == [0, 0, 0, 1, 1]
+        assert said[0].envelope.origin_us == t0 + 500_000
+
+    def test_a_loop_says_everything_again_with_new_segments(self, state, recorded):
+        words = Words(state, text={"source": "recorded", "path": str(recorded)}, file={"loop": True})
+        said = words.said(9)
+        assert texts(said)[:5] == texts(said)[5:10]
+        assert [m.body.segment for m in said[5:10]] == [2, 2, 2, 3, 3]
+        assert said[5].body.words[0].start_us - said[0].body.words[0].start_us == 4 * SECOND
+
+    def test_words_that_began_under_a_mask_are_not_said(self, state, recorded):
+        words = Words(state, text={"source": "recorded", "path": str(recorded)})
+        words.house.ask("mask", "text")
+        assert words.said(1.15) == [], "in the middle of 'am'"
+        words.house.ask("unmask", "text")
+        assert texts(words.said(4)) == [("glad", True), ("so", False), ("so glad", True)]
+
+    def test_the_mask_of_the_microphone_leaves_it_alone(self, state, recorded):
+        words = Words(state, text={"source": "recorded", "path": str(recorded)})
+        words.house.ask("mask", "audio")
+        assert len(words.said(5)) == 5
+
+    def test_after_the_last_word_text_is_absent(self, state, recorded):
+        words = Words(state, text={"source": "recorded", "path": str(recorded)})
+        last = [m.body for m in words.play(6) if m.topic == "state/text"][-1]
+        assert (last.health, last.reason) == ("absent", "end of the transcript")
+
+    def test_the_file_process_plays_what_belongs_to_its_clip(self, state, recorded):
+        text = {"source": "recorded", "path": str(recorded)}
+        words = Words(state, text=text, video={"source": "file"})
+        assert plays_with_file(words.house.config)
+        assert isinstance(words.worker, Idle)
+        assert words.play(2) == []
+
+    @pytest.mark.parametrize(("content", "complaint"), [
+        ("no json", "words.json"),
+        ("{}", "segments"),
+        ('{"duration_s": 1, "segments": [{"words": [["late", 0.5, 1.5]]}]}', "'late'.*not within"),
+        ('{"duration_s": 1, "segments": [{"words": [["back", 0.5, 0.2]]}]}', "'back'"),
+        ('{"duration_s": 2, "segments": [{"words": [["b", 1, 1.1], ["a", 0, 0.1]]}]}', "'a'.*before"),
+        ('{"duration_s": 2, "segments": [], "speaker": "me"}', "speaker"),
+        ('{"duration_s": 2, "segments": [], "schema": "other/1"}', "other/1"),
+    ])  # fmt: skip
+    def test_a_bad_transcript_is_named_with_its_fault(self, tmp_path, content, complaint):
+        path = tmp_path / "words.json"
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=complaint):
+            read_transcript(str(path))
+
+    def test_a_missing_transcript_is_named(self):
+        with pytest.raises(ConfigError, match=r"nowhere\.json"):
+            read_transcript("/nowhere.json")
+        with pytest.raises(ConfigError, match=r"text\.path"):
+            read_transcript(None)
+
+
+class TestTyped:
+    def test_a_line_becomes_words_spread_over_the_time_before_it(self, typed, state):
+        (state / "typed").open("w").write("what a day\n\n  \nreally\n")
+        first, second = typed.said(0.02)
+        now = first.body.words[-1].end_us
+        assert [(w.text, w.start_us - now) for w in first.body.words] == [
+            ("what", -900_000),
+            ("a", -600_000),
+            ("day", -300_000),
+        ]
+        assert all(w.approx for w in first.body.words)
+        assert (first.body.final, first.body.parent, first.body.engine) == (True, None, "typed")
+        assert second.body.segment == first.body.segment + 1
+        assert second.body.words[0].start_us >= now, "words do not overlap those of the line before"
+
+    def test_half_a_line_waits_for_its_end(self, typed, state):
+        pen = (state / "typed").open("wb", buffering=0)
+        pen.write(b"good mor")
+        assert typed.said(0.1) == []
+        pen.write(b"ning\n")
+        assert texts(typed.said(0.1)) == [("good morning", True)]
+
+    def test_lines_that_are_no_text_are_dropped_and_counted(self, typed, state):
+        pen = os.open(state / "typed", os.O_WRONLY)
+        os.write(pen, b"\xff\xfe\n")
+        os.write(pen, b"x" * (MOST_BYTES + 1) + b"\n")
+        os.write(pen, b"y" * (MOST_BYTES + 1))
+        typed.play(0.1)
+        os.write(pen, b"y\nfine\n")
+        assert texts(typed.said(0.1)) == [("fine", True)]
+        assert typed.worker.counters["text.bad"] == 1
+        assert typed.worker.counters["text.long"] == 2
+
+    def test_the_door_is_the_users_alone_and_gone_while_masked(self, typed, state):
+        door = state / "typed"
+        assert door.stat().st_mode & 0o777 == 0o600
+        pen = os.open(door, os.O_WRONLY)
+        typed.house.ask("mask", "text")
+        typed.house.turn(typed.worker)
+        assert not door.exists()
+        with pytest.raises(BrokenPipeError):
+            os.write(pen, b"secret\n")
+        typed.house.ask("unmask", "text")
+        assert typed.said(0.5) == []
+        assert door.exists()
+
+    def test_the_mask_of_the_microphone_leaves_it_alone(self, typed, state):
+        typed.house.ask("mask", "audio")
+        typed.house.turn(typed.worker)
+        (state / "typed").open("w").write("still here\n")
+        assert texts(typed.said(0.1)) == [("still here", True)]
+
+    def test_a_file_in_its_place_is_not_removed(self, state):
+        (state / "typed").write_text("somebody's")
+        with pytest.raises(DeviceError, match="typed is no FIFO"):
+            Words(state, text={"source": "typed"}).play(0.1)
+        assert (state / "typed").read_text() == "somebody's"
+
+
+def test_speech_recognition_is_a_child_of_the_microphone(state):
+    assert isinstance(Words(state, text={"source": "asr"}).worker, AsrWorker)
+
+
+def test_wyoming_without_consent_does_not_start(state):
+    with pytest.raises(ConfigError, match="wyoming"):
+        Words(state, text={"source": "wyoming", "wyoming": "hub:10300"})
+
+
+@pytest.mark.parametrize(
+    ("text", "edges"), [("", []), ("one", [(0, 90)]), ("one two three", [(0, 30), (30, 60), (60, 90)])]
+)
+def test_words_without_times_share_the_time(text, edges):
+    assert [(w.start_us, w.end_us) for w in spread(text, 0, 90)] == edges
+
+
+def test_config_default_plays_nothing_with_the_file():
+    assert not plays_with_file(Config())
