@@ -117,8 +117,11 @@ def _processes(picture: Picture) -> Text:
     bad = [f"{name} {w.state}" for name, w in workers.items() if w.state not in ("running", "starting")]
     cpu, rss = sum(w.cpu for w in workers.values()), sum(w.rss for w in workers.values())
     running = sum(w.state == "running" for w in workers.values())
-    return _line(f" {running} of {len(workers)} processes run, {counted(picture.restarts, "restart")}, {cpu:.2f} cores,",
-                 f" {rss / 1e6:.0f} MB", ("   " + ", ".join(bad) if bad else "", "bold red"))  # fmt: skip
+    restarts = counted(picture.restarts, "restart")
+    return _line(
+        f" {running} of {len(workers)} processes run, {restarts}, {cpu:.2f} cores, {rss / 1e6:.0f} MB",
+        ("   " + ", ".join(bad) if bad else "", "bold red"),
+    )
 
 
 def _events(picture: Picture) -> list[Text]:
