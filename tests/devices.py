@@ -43,6 +43,7 @@ class PulseAudio:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
         self.socket = directory / "pulse.socket"
         config = directory / "asound.conf"
         config.write_text('pcm.!default { type pulse device "edge_test.monitor" }\nctl.!default { type pulse }\n')
@@ -67,7 +68,18 @@ class PulseAudio:
             if not any(b"startup complete" in line for line in log):
                 pytest.skip("pulseaudio does not start here")
             threading.Thread(target=log.read, daemon=True).start()
+            self._process = process
             yield process
+
+    def stop(self) -> None:
+        """What pulling the plug looks like."""
+        assert self._process is not None
+        self._process.kill()
+
+    def listeners(self) -> int:
+        """How many streams record from the microphone now, as the sound server sees it."""
+        command = ("pactl", "list", "short", "source-outputs")
+        return len(subprocess.run(command, env=self.env, capture_output=True, check=True).stdout.splitlines())
 
     def play(self, samples: NDArray[np.int16]) -> subprocess.Popen[bytes]:
         """Begin to play int16 mono at 16 kHz into the microphone."""

@@ -7,6 +7,8 @@ from edge_mer.clock import SECOND
 # A jump of this size is lost samples or a suspended host; less is jitter and slow drift of the device's clock.
 JUMP_US = SECOND // 5
 GAIN, SLEW = 64, 200
+# A sound server's first guess of its latency is off by up to half a second, and settles within one.
+SETTLE_US, SETTLE_GAIN = 2 * SECOND, 4
 
 
 class SampleClock:
@@ -28,6 +30,8 @@ class SampleClock:
         if abs(error) > JUMP_US:
             self.jumps += 1
             self._anchor += error
+        elif elapsed < SETTLE_US:
+            self._anchor += error // SETTLE_GAIN
         else:
             limit = (index - self._index) * SECOND // self._rate // SLEW
             self._anchor += max(-limit, min(limit, error // GAIN))

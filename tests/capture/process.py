@@ -98,12 +98,12 @@ def _descriptors(pid: int) -> Iterator[str]:
 
 @contextmanager
 def capture_process(directory: Path, name: str, modality: Modality, env: Mapping[str, str] | None = None,
-                    **sections: Any) -> Iterator[Capture]:  # fmt: skip
+                    module: str = "", **sections: Any) -> Iterator[Capture]:  # fmt: skip
     directory.chmod(0o700)
     run = directory / "run"
     run.mkdir(mode=0o700)
     config = Config.model_validate({"privacy": {"state": str(directory / "state")}, **sections})
-    command = (sys.executable, "-m", "edge_mer.worker", name, f"edge_mer.capture.{name}", str(run))
+    command = (sys.executable, "-m", "edge_mer.worker", name, module or f"edge_mer.capture.{name}", str(run))
     with child(*command, stdin=subprocess.PIPE, env=env) as process:
         assert process.stdin is not None
         process.stdin.write(config.model_dump_json().encode())

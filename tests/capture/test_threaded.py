@@ -1,0 +1,109 @@
+"""A device's own thread: bounded hand-over, nothing after an abort, and an end of the process when it hangs."""
+
+from __future__ import annotations
+
+import select
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.source import EXIT_HELD
+from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.errors import DeviceError
+from edge_mer.messages import RawVideo
+from tests.capture.process import capture_process
+
+
+class Scripted(ThreadedDevice):
+    """Its thread does what the test tells it, one order at a time."""
+
+    def __init__(self) -> None:
+        super().__init__("scripted", 66_667, capacity=4)
+        self.go, self.done = threading.Event(), threading.Event()
+        self.give = 0
+        self.fail: Exception | None = None
+
+    def _run(self, opening: Opening) -> None:
+        self.go.wait()
+        for n in range(self.give):
+            opening.put(Captured(n, n, RawVideo(frame=n, width=1, height=1, mask_epoch=0)))
+        if self.fail:
+            raise self.fail
+        opening.say(Fault("absent", "done"))
+        self.done.set()
+        opening.aborted.wait()
+
+
+@pytest.fixture
+def device() -> Scripted:
+    return Scripted()
+
+
+def frames(blocks: list[Captured]) -> list[int]:
+    return [b.origin_us for b in blocks]
+
+
+def test_a_full_hand_over_drops_the_oldest_and_counts(device: Scripted) -> None:
+    device.give = 10
+    device.open()
+    device.go.set()
+    device.done.wait()
+    assert frames(device.read()) == [6, 7, 8, 9]
+    assert device.counters["dropped"] == 6
+    assert device.fault == Fault("absent", "done")
+    assert device.read() == []
+
+
+def test_a_block_wakes_the_loop(device: Scripted) -> None:
+    device.give = 1
+    device.open()
+    assert select.select(device.wake, [], [], 0)[0] == []
+    device.go.set()
+    assert select.select(device.wake, [], [], 10)[0] == list(device.wake)
+
+
+def test_nothing_comes_out_after_an_abort_and_a_new_opening_starts_empty(device: Scripted) -> None:
+    device.give = 3
+    device.open()
+    device.go.set()
+    device.done.wait()
+    device.abort()
+    assert device.read() == []
+    assert device.join(10)
+    assert device.closed
+    device.give = 1
+    device.done.clear()
+    device.open()
+    device.done.wait()
+    assert frames(device.read()) == [0]
+
+
+def test_what_is_put_after_the_abort_is_discarded(device: Scripted) -> None:
+    device.give = 3
+    device.open()
+    device.abort()
+    device.go.set()
+    assert device.join(10)
+    assert device.read() == []
+
+
+def test_a_thread_that_fails_is_a_lost_device_that_names_why(device: Scripted) -> None:
+    device.fail = ValueError("no such driver")
+    device.open()
+    device.go.set()
+    device.join(10)
+    with pytest.raises(DeviceError, match="scripted: ValueError: no such driver"):
+        device.read()
+
+
+@pytest.mark.end_to_end
+def test_a_hung_driver_at_a_mask_ends_the_process_and_that_confirms_the_close(tmp_path: Path) -> None:
+    module = "tests.capture.stuck_camera"
+    with capture_process(tmp_path, "camera", "video", module=module) as capture:
+        capture.until_frames(1)
+        answer, took = capture.command("mask")
+        assert answer.ok
+        assert capture.process.poll() == EXIT_HELD
+        assert 60_000 <= took < 500_000
