@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus, ReliableReader
@@ -82,6 +82,17 @@ class Chain:
         return [m.body.combination for m in self.results if not m.body.final]
 
 
+@dataclass
+class Tamper:
+    """Replaces the payload of one topic by its bytes backwards: other sound, or no picture at all."""
+
+    topic: str
+    active: bool
+
+    def __call__(self, topic: str, frames: list[bytes]) -> list[bytes]:
+        return [*frames[:2], frames[2][::-1]] if self.active and topic == self.topic else frames
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Ten seconds of the session with a mask and its end inside."""
@@ -125,19 +136,12 @@ def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modal
     """Promise 3 through the whole chain: other raw content before the mask, the same bytes after it."""
     tails = []
     for noise in (False, True):
-        masked = False
-
-        def tamper(topic: str, frames: list[bytes], noise: bool = noise) -> list[bytes]:
-            if not noise or masked or topic != f"raw/{modality}":
-                return frames
-            changed = np.frombuffer(frames[2], np.uint8)[::-1] if modality == "audio" else None
-            return [*frames[:2], changed.tobytes() if changed is not None else bytes(len(frames[2]))]
-
+        tamper = Tamper(f"raw/{modality}", active=noise)
         chain = Chain(tmp_path / f"{noise}", tamper)
         chain.run(2.5)
         chain.command("mask", modality)
         chain.run(0.5)
-        masked = True
+        tamper.active = False
         mark = len(chain.results)
         chain.command("unmask", modality)
         chain.run(3)
