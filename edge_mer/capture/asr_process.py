@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -64,9 +65,12 @@ class AsrProcess:
 
     def kill(self) -> None:
         """SIGKILL; it is nearly always gone when this returns (``alive`` tells)."""
-        self._popen.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(KILL_S)
+        if self.alive:
+            ended = os.pidfd_open(self._popen.pid)  # readable once it has ended
+            self._popen.kill()
+            select.select([ended], [], [], KILL_S)
+            os.close(ended)
+            self._popen.poll()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
