@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import zmq
 
 from edge_mer.bus import Reader, ZmqBus
 from edge_mer.cli.figures import Figure, percentile, spread
+from edge_mer.cli.instance import temporary_place
 from edge_mer.clock import SECOND, SystemClock
 from edge_mer.errors import Stale
 from edge_mer.messages import RawVideo
@@ -32,7 +32,7 @@ TOPIC = "raw/video"
 
 
 def measure() -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="edge_mer_bench_") as place:
+    with temporary_place() as place:
         directory = Path(place)
         bus, context = ZmqBus(directory), zmq.Context()
         hop = _subscriber(context, directory, RAW_HOP, 1000)

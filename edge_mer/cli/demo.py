@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +32,7 @@ def demo(
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
     """
     from edge_mer.bus import ZmqBus
-    from edge_mer.cli.instance import Instance
+    from edge_mer.cli.instance import Instance, temporary_place
     from edge_mer.cli.interrupt import interruptible
     from edge_mer.cli.script import Director
     from edge_mer.cli.show import Watcher, choose
@@ -43,7 +42,7 @@ def demo(
         raise InputError(f"{media}: no such file")
     if record is not None and record.exists():
         raise SessionError(f"{record} exists and is not overwritten; choose another name")
-    with interruptible() as stop, tempfile.TemporaryDirectory(prefix="edge_mer_demo_") as place:
+    with interruptible() as stop, temporary_place() as place:
         settings = demo_config(Path(place), media, record, overrides(setting))
         runtime = Path(place) / "run"
         runtime.mkdir(mode=0o700)

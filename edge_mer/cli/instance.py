@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge_mer.domain import Modality
 from edge_mer.errors import EdgeMerError, EndpointInUse
 from edge_mer.launcher import SystemProcess, last_error, log_directory
 
+LONGEST_PLACE = 48
 STOP_US = 5 * SECOND // 2
 ASK_US, ASK_AGAIN_US = 3 * SECOND, SECOND // 3
 
@@ -53,6 +55,12 @@ class Instance:
             if bus.clock.now_us() >= deadline:
                 self.process.kill()
             bus.wait(SECOND // 50)
+
+
+def temporary_place() -> tempfile.TemporaryDirectory[str]:
+    """A directory for an instance that leaves nothing behind; short, because socket paths are at most 107 bytes."""
+    usual = tempfile.gettempdir()
+    return tempfile.TemporaryDirectory(prefix="edge_mer_", dir=usual if len(usual) <= LONGEST_PLACE else "/tmp")
 
 
 def owner(directory: Path) -> str | None:
