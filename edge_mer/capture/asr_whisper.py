@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_mer import compat_torchaudio
 from edge_mer.capture.words import spread
 from edge_mer.clock import SECOND
 from edge_mer.errors import ModelError, missing_extra
@@ -42,6 +43,7 @@ class Whisper:
 def load(argument: str | None) -> Whisper:
     """``argument``: local path or hub id. Raises MissingExtra without transformers, ModelError naming the model."""
     argument = argument or ""
+    compat_torchaudio.mend()
     try:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor

@@ -156,7 +156,7 @@ class PictureTrack(_Track[PictureReader]):
         self._config = config
         self._frame = 0
         self._last_us = -1
-        self.interval_us: int | None = round(SECOND / config.fps)
+        self.interval_us: int | None = max(round(SECOND / config.fps), clip.frame_us)
 
     def read(self) -> list[Captured]:
         """Frames that are due; it reads ahead until it holds one that is not."""

@@ -6,15 +6,16 @@ Each has a file handle of its own, so that closing a track closes it for certain
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
+from av.container import InputContainer
 from numpy.typing import NDArray
 
-from edge_mer.capture.clip import Clip, open_clip, seconds_us
+from edge_mer.capture.clip import Clip, audio_stream, open_clip, seconds_us, video_stream
 from edge_mer.clock import SECOND
 from edge_mer.errors import DeviceError
 
@@ -24,27 +25,33 @@ PREROLL_US = SECOND // 5
 # Timestamps may wander by rounding; beyond this it is a hole in the recording.
 HOLE = RATE // 20
 
+FindStream = Callable[[InputContainer], "av.AudioStream | av.VideoStream | None"]
+
 
 class _Packets:
     """Packets of the first stream of a kind, from the last seek point before ``at_us`` on."""
 
-    def __init__(self, clip: Clip, kind: str, at_us: int, counters: Counter[str]) -> None:
-        self._clip, self._counters = clip, counters
-        self.container = open_clip(clip.path)
-        self.stream = self.container.streams.audio[0] if kind == "audio" else self.container.streams.video[0]
-        self.stream.codec_context.thread_count = 1
+    def __init__(self, clip: Clip, find: FindStream, at_us: int, counters: Counter[str]) -> None:
+        self._clip, self._find, self._counters = clip, find, counters
+        self._open()
         if at_us > 0:
             self._seek(at_us)
         self._demuxed: Iterator[av.Packet[Any]] = self.container.demux(self.stream)
 
+    def _open(self) -> None:
+        self.container = open_clip(self._clip.path)
+        stream = self._find(self.container)
+        if stream is None:
+            raise DeviceError(f"{self._clip.path} has lost a track since it was first read")
+        stream.codec_context.thread_count = 1
+        self.stream = stream
+
     def _seek(self, at_us: int) -> None:
         try:
             self.container.seek(self._clip.start_us + at_us, backward=True, any_frame=False)
-        except av.error.FFmpegError:  # no index: play silently from the start
+        except av.error.FFmpegError:  # no index: what comes before is read and dropped
             self.container.close()
-            self.container = open_clip(self._clip.path)
-            kind = "audio" if isinstance(self.stream, av.AudioStream) else "video"
-            self.stream = getattr(self.container.streams, kind)[0]
+            self._open()
 
     def next(self) -> av.Packet[Any] | None:
         """None at the end, or where the file is cut short."""
@@ -84,7 +91,7 @@ class SoundReader:
 
     def __init__(self, clip: Clip, start: int, counters: Counter[str]) -> None:
         self._clip, self._at = clip, start
-        self._packets = _Packets(clip, "audio", start * SECOND // RATE, counters)
+        self._packets = _Packets(clip, audio_stream, start * SECOND // RATE, counters)
         self._resampler = AudioResampler("s16", "mono", RATE)
         self._buffer = np.empty(0, np.int16)
         self._given = 0  # samples since ``start`` that came out of the resampler or were filled in
@@ -150,7 +157,7 @@ class PictureReader:
 
     def __init__(self, clip: Clip, start_us: int, fps: float, counters: Counter[str]) -> None:
         self._start_us, self._fps = start_us, fps
-        self._packets = _Packets(clip, "video", start_us, counters)
+        self._packets = _Packets(clip, video_stream, start_us, counters)
         self._slot = -1
         self.frames: deque[tuple[int, av.VideoFrame]] = deque()
         self.ended = False

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -165,6 +166,36 @@ def test_a_missing_track_is_absent_with_the_reason(state, tmp_path, track):
     assert not of(messages, f"raw/{track}")
     other = "video" if track == "audio" else "audio"
     assert of(messages, f"raw/{other}")
+
+
+def test_the_cover_picture_of_a_song_is_no_camera(state, tmp_path):
+    path = tmp_path / "song.mp3"
+    cover = tmp_path / "cover.png"
+    cv2.imwrite(str(cover), np.zeros((64, 64, 3), np.uint8))
+    make_clip(tmp_path / "tone.mkv", seconds=1, video=False)
+    with (
+        av.open(str(tmp_path / "tone.mkv")) as tone,
+        av.open(str(cover)) as art,
+        av.open(str(path), "w", options={"id3v2_version": "3"}) as song,
+    ):
+        sound = song.add_stream("mp3", rate=44_100)
+        picture = song.add_stream_from_template(art.streams.video[0])
+        picture.disposition = av.stream.Disposition.attached_pic
+        for packet in art.demux():
+            if packet.size:
+                packet.stream = picture
+                song.mux(packet)
+        for frame in tone.decode(audio=0):
+            song.mux(sound.encode(frame))
+        song.mux(sound.encode())
+    found = probe(str(path))
+    assert (found.has_audio, found.has_video) == (True, False)
+
+
+def test_a_slow_film_is_not_taken_for_a_lost_camera(state, tmp_path):
+    messages = Player(state, make_clip(tmp_path / "slow.mkv", seconds=6, fps=1, audio=False)).play(5)
+    live = [m.body for m in of(messages, "state/video") if m.body.gate == "live"]
+    assert {state.health for state in live} == {"warming", "ok"}
 
 
 def test_after_the_end_both_sensors_are_absent(state, clip):
