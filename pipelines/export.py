@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -25,8 +21,8 @@ from edge_mer.model.mculora import Window
 from edge_mer.perception.audio import CONTEXT_FRAMES, MELS
 from edge_mer.perception.face import CROP
 from pipelines import checkpoint
-from pipelines.data import DEFAULT_ROOT, DataError
 from pipelines.nets import AudioNet, FaceNet, TextNet
+from pipelines.speech import SpeechNet
 
 MODELS: Final = Path("edge_mer/models")
 RUNS: Final = Path("runs")
@@ -152,52 +148,14 @@ def export_fusion(runs: Path, out: Path, combinations: Sequence[Combination] = C
         write_graph(out / f"fusion.{c}.onnx", _FusionGraph(merged), inputs, ["logits", "sentiment"], metadata)
 
 
-def export_vad(data: Path, out: Path) -> None:
-    """Silero VAD (MIT) with static shapes: ``input`` [1, 576], ``state`` -> ``speech``, ``next_state``."""
-    source = data / "models" / "silero_vad_16k_op15.onnx"
-    if not source.is_file():
-        raise DataError(f"{source} is absent; take it from snakers4/silero-vad (MIT) and name its folder by --data")
-    metadata = {
-        "kind": "vad",
-        "name": "silero-vad-16k",
-        "modality": "audio",
-        "data": ["silero-vad v5 weights"],
-        "licence": "MIT (Silero Team)",
-        "metrics": {},
-    }
-    write_model(out / "vad.onnx", static_vad(onnx.load(source)), metadata)
-
-
-def static_vad(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The 16 kHz graph with fixed shapes and plain output names; its branches fold away once the shapes are known."""
-    shapes = {"input": (1, 576), "state": (2, 1, 128), "speech": (1, 1), "next_state": (2, 1, 128)}
-    names = dict(zip([o.name for o in model.graph.output], ("speech", "next_state"), strict=True))
-    kept = [i for i in model.graph.input if i.name in shapes]
-    del model.graph.input[:], model.graph.value_info[:]
-    model.graph.input.extend(kept)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(16_000, np.int64), "sr"))
-    for value in (*model.graph.input, *model.graph.output):
-        name = names.get(value.name, value.name)
-        value.CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes[name]))
-    for node in model.graph.node:
-        for i, output in enumerate(node.output):
-            node.output[i] = names.get(output, output)
-    return _folded(model)
-
-
-def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants folded by ONNX Runtime's basic, hardware-independent optimizations."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = f"{folder}/folded.onnx"
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        folded = onnx.load(options.optimized_model_filepath)
-    used = {node.domain or "" for node in folded.graph.node}
-    opsets = [o for o in folded.opset_import if o.domain in used]
-    del folded.opset_import[:]
-    folded.opset_import.extend(opsets)
-    return folded
+def export_speech(runs: Path, out: Path) -> None:
+    """Voice activity: ``mel`` [1, 76, 64] -> ``speech`` [1, 1], a probability."""
+    saved = checkpoint.load(runs / "speech.pt")
+    net = SpeechNet()
+    net.load_state_dict(dict(saved.weights))
+    metadata = {"kind": "voice activity", "name": "edge-mer-speech", "modality": "audio", **saved.facts}
+    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
+    write_graph(out / "speech.onnx", nn.Sequential(net, nn.Sigmoid()), inputs, ["speech"], metadata)
 
 
 def sha16(path: Path) -> str:
@@ -258,11 +216,9 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=("all", "encoders", "fusion"), default="all")
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--out", type=Path, default=MODELS)
-    parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     arguments = parser.parse_args()
     if arguments.what != "fusion":
-        export_vad(arguments.data, arguments.out)
-        for export in (export_audio, export_face, export_text):
+        for export in (export_speech, export_audio, export_face, export_text):
             export(arguments.runs, arguments.out)
     if arguments.what != "encoders":
         export_fusion(arguments.runs, arguments.out)

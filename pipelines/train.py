@@ -1,4 +1,4 @@
-"""Command line: ``python -m pipelines.train audio|face|text|fusion [--data DIR] [--out DIR]``."""
+"""Command line: ``python -m pipelines.train speech|audio|face|text|fusion [--data DIR] [--out DIR]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from pipelines.data import DEFAULT_ROOT
 from pipelines.export import MODELS, RUNS
 
-WHAT = ("audio", "face", "text", "fusion")
+WHAT = ("speech", "audio", "face", "text", "fusion")
 
 
 def main() -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.errors import InputError
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
-from edge_mer.perception.speech import CHUNK, PackagedVad, SpeechDetector
 from edge_mer.runtime.backend import Graph
 
 TOKEN_SAMPLES: Final = 2000
@@ -36,27 +35,25 @@ Samples = NDArray[np.float32]
 class AudioState:
     """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
 
-    ``samples`` holds the 200 samples before the next token and all after; ``unheard`` those that no voice
-    activity chunk has seen; ``speech`` the highest speech probability since the last token.
+    ``frames`` are the last 76 log-mel frames; ``samples`` the 200 samples before the next token and all after.
     """
 
     frames: Samples
     samples: Samples
-    unheard: Samples
-    vad: Any
     context: int | None = None
     anchor_us: int = 0
     count: int = 0
     tokens: int = 0
-    speech: float = 0.0
 
 
 class AudioEncoder:
-    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, 76, 64] -> ``token`` [1, dim]."""
+    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, 76, 64] -> ``token`` [1, dim].
 
-    def __init__(self, graph: Graph, vad: SpeechDetector | None = None) -> None:
-        self._graph = graph
-        self._vad: SpeechDetector = vad or PackagedVad()
+    ``activity``: the same ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
+    """
+
+    def __init__(self, graph: Graph, activity: Graph) -> None:
+        self._graph, self._activity = graph, activity
         dim = graph.outputs["token"].shape[1]
         self.spec = EncoderSpec(
             name=str(graph.metadata.get("name", "audio")),
@@ -70,7 +67,7 @@ class AudioEncoder:
     def initial(self) -> AudioState:
         """Silence before the first sample."""
         frames = np.full((CONTEXT_FRAMES, MELS), np.log(np.float32(FLOOR)), np.float32)
-        return AudioState(frames, np.zeros(HISTORY, np.float32), np.empty(0, np.float32), self._vad.initial())
+        return AudioState(frames, np.zeros(HISTORY, np.float32))
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
         """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
@@ -81,16 +78,13 @@ class AudioEncoder:
         state = replace(
             state,
             samples=np.concatenate([state.samples, samples]),
-            unheard=np.concatenate([state.unheard, samples]),
             count=state.count + len(samples),
         )
         first, values, valid = state.tokens, [], []
         while len(state.samples) >= HISTORY + TOKEN_SAMPLES:
-            state, value = self._token(state)
+            state, value, speech = self._token(state)
             values.append(value)
-            valid.append(state.speech >= SPEECH)
-            state = replace(state, speech=0.0)
-        state = self._listen(state, state.count)
+            valid.append(speech >= SPEECH)
         if not values:
             return state, no_tokens(self.spec.dim)
         start = state.anchor_us + TOKEN_US * np.arange(first, state.tokens, dtype=np.int64)
@@ -112,21 +106,13 @@ class AudioEncoder:
             return replace(self.initial(), context=origin_us, anchor_us=origin_us)
         return replace(state, anchor_us=state.anchor_us + error) if abs(error) > _DRIFT_US else state
 
-    def _token(self, state: AudioState) -> tuple[AudioState, Samples]:
-        state = self._listen(state, (state.tokens + 1) * TOKEN_SAMPLES)
+    def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
         new = log_mel(state.samples[: HISTORY + TOKEN_SAMPLES])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
         value: Samples = self._graph.run({"mel": frames[None]})["token"]
+        speech = float(self._activity.run({"mel": frames[None]})["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
-        return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value
-
-    def _listen(self, state: AudioState, until: int) -> AudioState:
-        """Feed the voice activity detector the whole chunks that end by sample ``until``."""
-        vad, unheard, speech = state.vad, state.unheard, state.speech
-        while state.count - len(unheard) + CHUNK <= until:
-            vad, probability = self._vad.step(vad, unheard[:CHUNK])
-            unheard, speech = unheard[CHUNK:], max(speech, probability)
-        return replace(state, vad=vad, unheard=unheard, speech=speech)
+        return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
 
 
 def log_mel(samples: Samples) -> Samples:

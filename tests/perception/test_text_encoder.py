@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.perception.fakes import text_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from edge_mer.perception.encoder import TextSegment, Tokens, Word
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.onnx import OnnxRuntime
+from tests.perception.fakes import text_graph
 
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
 SHIPPED = load_encoder("text", OnnxRuntime(), MODELS)

@@ -95,7 +95,7 @@ SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))
 
 def test_all_graphs_are_shipped_and_small() -> None:
     fusion = {f"fusion.{c}.onnx" for c in COMBINATIONS}
-    assert set(SHIPPED) >= fusion | {"audio.onnx", "face.onnx", "text.onnx", "vad.onnx"}
+    assert set(SHIPPED) >= fusion | {"audio.onnx", "face.onnx", "text.onnx", "speech.onnx"}
     assert sum(p.stat().st_size for p in MODELS.glob("*.*")) <= 12e6
 
 
