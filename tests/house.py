@@ -99,6 +99,7 @@ class FakeDevice:
         self.is_open = self.stuck = False
         self.error: Exception | None = None
         self.opened = 0
+        self.payload = np.frombuffer(b"jpeg", np.uint8)
         self._clock, self._held, self._frame = clock, list[Captured](), 0
 
     @property
@@ -115,7 +116,7 @@ class FakeDevice:
             self._frame += 1
             body = RawVideo(frame=self._frame, width=2, height=1, mask_epoch=0)
             now = self._clock.now_us()
-            self._held.append(Captured(now, now, body, (np.frombuffer(b"jpeg", np.uint8),), repeats))
+            self._held.append(Captured(now, now, body, (self.payload,), repeats))
 
     def read(self) -> list[Captured]:
         if self.error is not None:

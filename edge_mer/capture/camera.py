@@ -26,8 +26,9 @@ OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 5.0
 # How often a local camera's thread looks up from waiting for the next frame.
 LOCAL_WAIT_NS = 20_000_000
-# RTSP over UDP loses packets without a word; the variable is the only way to tell OpenCV's FFmpeg.
-FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+# The variables are the only way to tell OpenCV's FFmpeg. RTSP over UDP loses packets without a word; and what FFmpeg
+# prints when a stream ends is no news: the state says it.
+FFMPEG_OPTIONS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 Image = NDArray[Any]
 
@@ -52,6 +53,7 @@ class Camera(ThreadedDevice):
 
     def _run(self, opening: Opening) -> None:
         cv2.setNumThreads(1)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         backoff = FIRST_BACKOFF_S
         while not opening.aborted.is_set():
             capture = self._open()
@@ -66,7 +68,8 @@ class Camera(ThreadedDevice):
 
     def _open(self) -> cv2.VideoCapture:
         if self._is_stream:
-            os.environ.setdefault(*FFMPEG_OPTIONS)
+            for name, value in FFMPEG_OPTIONS.items():
+                os.environ.setdefault(name, value)
             timeouts = (
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
                 OPEN_TIMEOUT_MS,

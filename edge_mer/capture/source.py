@@ -129,8 +129,9 @@ class GatedSource:
     def _say(self, measured: Fault) -> None:
         now = self._clock.now_us()
         reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
+        held = not self.gate.is_open and not self.device.closed  # masked means closed, so not yet
         state = SensorState(
-            modality=self.modality, gate=self.gate.state, health=measured.health, reason=reason,
+            modality=self.modality, gate="live" if held else self.gate.state, health=measured.health, reason=reason,
             device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0,
         )  # fmt: skip
         if state == self._said and now < self._state_due:

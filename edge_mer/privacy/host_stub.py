@@ -1,8 +1,8 @@
 """The process ``switch`` in its first form: leases, masks and purges under a host key, without grants and receipts.
 
 It starts with every consented modality live, also after a restart, and lets anyone on this host unmask what is not
-masked hard. The privacy switch proper starts masked, asks for a grant, and waits one lease after a restart before it
-calls anything closed: it replaces this module behind the same messages.
+masked hard. The privacy switch proper starts masked and asks for a grant: it replaces this module behind the same
+messages. Leases of a former life may still run, so for one lease after a restart nothing is called closed.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ PUBLISH_US = SECOND // 2
 ANSWER_US = SECOND
 # A child that ended without a word stops registering; a gate is never forgotten so, for its device may be open.
 FORGET_CHILD_US = 10 * SECOND
+# Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
+FORMER = "a gate from before the switch restarted"
 MOST_MEMBERS, MOST_COMMANDS, MOST_MESSAGES = 64, 256, 1000
 
 
@@ -77,6 +79,8 @@ class HostStub:
         self._waiting: dict[str, Waiting] = {}
         self._answers: dict[str, Answer] = {}
         self._publish_due = 0
+        now = self._clock.now_us()
+        self._former_until = now + self._lease_us if self._epoch.value else now
         epoch = self._epoch.next()
         self._channels = {m: self._channel(m, epoch) for m in MODALITIES}
         self._publisher = bus.publisher("privacy", "switch")
@@ -93,6 +97,9 @@ class HostStub:
         self.counters["bad"] = self._server.bad
         now = self._clock.now_us()
         self._forget(now)
+        if now >= self._former_until:
+            for channel in self._channels.values():
+                channel.unclosed.discard(FORMER)
         for modality, channel in self._channels.items():
             if channel.pending and now >= channel.resend_due:
                 self._order(modality, channel)
@@ -203,7 +210,7 @@ class HostStub:
     def _order(self, modality: Modality, channel: Channel) -> None:
         """Tell everyone who has not confirmed, again and again, ever more slowly."""
         channel.sent(self._clock.now_us())
-        for name in channel.unclosed:
+        for name in channel.unclosed - {FORMER}:
             self._server.send(self._gates[name, modality].peer,
                               Close(modality=modality, gate=channel.requested, mask_epoch=channel.epoch,
                                     reason=channel.reason or "masked"))  # fmt: skip
@@ -244,7 +251,8 @@ class HostStub:
                 self._open_or_order(modality)
         concerned = frozenset(x for m in command.modalities for x in self._demand.reached_by(m))
         if command.action == "mask":
-            self._waiting[command.id] = Waiting(peer, concerned, self._clock.now_us() + ANSWER_US)
+            deadline = max(self._clock.now_us() + ANSWER_US, self._former_until)
+            self._waiting[command.id] = Waiting(peer, concerned, deadline)
         else:
             still = [m for m in command.modalities if self._channels[m].requested != "live"]
             text = "; ".join(f"{m} stays masked: {self._channels[m].reason}" for m in still)
@@ -254,7 +262,8 @@ class HostStub:
         gate, reason = self._demand.of(modality)
         channel = Channel(gate, epoch, self._clock.now_us(), reason)
         if gate != "live":
-            channel.unclosed = {name for name, m in self._gates if m == modality}
+            former = {FORMER} if self._clock.now_us() < self._former_until else set()
+            channel.unclosed = {name for name, m in self._gates if m == modality} | former
             channel.unpurged = {name for name, child in self._children.items() if modality in child.modalities}
         return channel
 

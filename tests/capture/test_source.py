@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -129,6 +130,7 @@ def test_a_device_that_does_not_release_ends_the_process(capture: Capture) -> No
     capture.house.clock.advance(RELEASE_US - 1)
     capture.house.turn(capture.worker)
     assert capture.house.answers() == []
+    assert newest(capture.state).gate == "live", "masked means closed"
     assert capture.worker.turn() == 1
     capture.house.clock.advance(1)
     with pytest.raises(Left, match=str(EXIT_HELD)):
@@ -230,6 +232,13 @@ def test_a_device_at_three_times_its_rate_is_held_to_one_and_a_half_and_counted(
     assert capture.worker.counters["video.flood"] == capture.source.flood
 
 
+def test_a_block_that_does_not_fit_its_topic_is_counted_not_fatal(capture: Capture) -> None:
+    capture.device.payload = np.zeros(3_000_000, np.uint8)
+    capture.run(SECOND)
+    assert capture.raw.drain() == []
+    assert capture.worker.counters["video.unfit"] >= 14
+
+
 Event = st.sampled_from(["mask", "unmask", "kill", "start", "give", "wait", "long wait"])
 
 
@@ -239,24 +248,24 @@ def test_whatever_happens_the_device_is_open_only_while_the_gate_is_and_epochs_n
     tmp_path_factory: pytest.TempPathFactory, events: list[str]
 ) -> None:
     capture = Capture(tmp_path_factory.mktemp("state"))
-    house, masked = capture.house, False
+    house = capture.house
+    privacy = house.bus().reader("privacy")
     for event in events:
         if event in ("mask", "unmask") and house.switch:
             house.ask(event, "video")
-            masked = event == "mask"
         elif event == "kill" and house.switch:
             house.kill_switch()
         elif event == "start" and not house.switch:
             house.start_switch()
-            masked = False
         elif event == "give":
             capture.device.give(2)
         elif "wait" in event:
             capture.run(3 * SECOND if event == "long wait" else FRAME_US)
         house.turn(capture.worker)
         assert capture.device.closed != capture.source.gate.is_open
-        if masked and house.switch:
-            assert capture.device.closed
+        said = [m.body.modalities["video"] for m in privacy.drain()]
+        if said and said[-1].effective == "masked":
+            assert capture.device.closed, "the switch says masked while the device is open"
     frames = capture.raw.drain()
     epochs = [m.body.mask_epoch for m in frames]
     assert epochs == sorted(epochs)

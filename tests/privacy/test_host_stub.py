@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -253,6 +254,16 @@ def test_a_repeated_command_is_done_once_and_answered_each_time(house: House) ->
     assert first.modalities["video"].mask_epoch == 2
 
 
+def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life_ran_out(house: House) -> None:
+    house.kill_switch()
+    house.start_switch()
+    house.ask("mask", "video")
+    house.run(2 * SECOND - 20_000)
+    assert house.answers() == []
+    house.run(20_000)
+    assert house.answers()[0].ok
+
+
 def test_a_hard_mask_is_not_lifted_over_the_bus(house: House) -> None:
     house.ask("mask", "video", hard=True)
     house.ask("mask", "video")
@@ -291,6 +302,28 @@ def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: House) -> No
     late = house.bus().client("switch")
     ask_lease(house, late, "video", name="one too many")
     assert received(late) == []
+
+
+@given(frame=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbage_on_its_endpoint_is_dropped_and_counted(house: House, frame: bytes) -> None:
+    assert house.switch is not None
+    bad = house.switch.counters["bad"]
+    house.broker.servers["switch"].append((b"stranger", frame))
+    house.turn()
+    assert house.switch.counters["bad"] == bad + 1
+    house.ask("status")
+    house.turn()
+    assert house.answers()[0].ok
+
+
+@pytest.mark.parametrize("modality", ["smell", None, 7])
+def test_a_command_for_an_unknown_modality_is_garbage_too(house: House, modality: object) -> None:
+    frame = msgspec.json.encode({"kind": "command", "id": "x", "action": "mask", "modalities": [modality]})
+    house.broker.servers["switch"].append((b"stranger", frame))
+    house.turn()
+    assert house.switch is not None
+    assert house.switch.counters["bad"] == 1
 
 
 Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", "video", "text"]), st.booleans())
