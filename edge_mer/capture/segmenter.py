@@ -106,9 +106,10 @@ class Segmenter:
     def _inside(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
         s = self._settings
         run = state.run + 1 if speech < s.stop else 0
-        events: list[Event] = [Piece(chunk)]
+        full = state.length >= s.longest_chunks
+        piece: list[Event] = [Piece(chunk)]
         if run >= s.silence_chunks:
-            return replace(state, run=0, length=0), [*events, End(cut=False)]
-        if state.length < s.longest_chunks:
-            return replace(state, run=run, length=state.length + 1), events
-        return replace(state, run=run, length=1), [End(cut=True), Begin(origin_us), *events]
+            return replace(state, run=0, length=0), [*([] if full else piece), End(cut=False)]
+        if full:
+            return replace(state, run=run, length=1), [End(cut=True), Begin(origin_us), *piece]
+        return replace(state, run=run, length=state.length + 1), piece

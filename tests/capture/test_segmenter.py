@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_mer.capture.segmenter import CHUNK, Begin, End, Event, Piece, Segmenter, Settings
@@ -100,6 +100,8 @@ def test_any_way_of_handing_over_gives_the_same_segments(parts, tail, cuts):
             assert np.array_equal(a.samples, b.samples)
 
 
+@example([(1.0, 25), (0.0, 16)])
+@example([(1.0, 24), (0.0, 16)])
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 30)), min_size=1, max_size=8))
 def test_events_are_well_nested_and_segments_never_too_long(parts):
     settings = Settings(longest_chunks=40)
