@@ -34,7 +34,7 @@ def demo(
     from edge_mer.bus import ZmqBus
     from edge_mer.cli.instance import Instance, temporary_place
     from edge_mer.cli.interrupt import interruptible
-    from edge_mer.cli.script import Director
+    from edge_mer.cli.script import STAY_US, Director
     from edge_mer.cli.show import Watcher, choose
     from edge_mer.errors import InputError, SessionError
 
@@ -51,7 +51,7 @@ def demo(
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         try:
             watcher = Watcher(bus, show)
-            director = None if media else Director(bus, watcher.picture)
+            director = None if media else Director(bus, watcher.picture, stay_us=0 if json else STAY_US)
             _play(watcher, instance.check, stop, director)
         finally:
             show.close()

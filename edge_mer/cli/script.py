@@ -59,6 +59,7 @@ class Director:
     picture: Picture
     script: tuple[Step, ...] = SCRIPT
     kill: Callable[[int, int], object] = os.kill
+    stay_us: int = STAY_US
     seen: dict[Combination, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     _number: int = -1
@@ -96,7 +97,7 @@ class Director:
             return
         step = self.script[self._number]
         if self._reached_us is not None:
-            if now - self._reached_us >= STAY_US:
+            if now - self._reached_us >= self.stay_us:
                 self._next(now)
         elif now - self._acted_us > step.patience_s * SECOND:
             self.failed.append(f"{step.say}: {step.until} was not seen within {step.patience_s:.0f} s")
