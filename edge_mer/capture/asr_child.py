@@ -6,7 +6,9 @@ it ends by itself when its input does.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -23,6 +25,7 @@ BEGIN, PIECE, END = 1, 2, 3
 HEADER = struct.Struct("<BIH")
 # Of sound: how often the words so far are told.
 PARTIAL_BYTES = 16_000
+_PR_SET_PDEATHSIG = 1
 
 
 class Hypothesis(Struct, frozen=True):
@@ -67,7 +70,16 @@ def serve(recogniser: Recogniser, orders: BinaryIO, say: Callable[[Hypothesis], 
             say(Hypothesis(segment, final=True, error=str(error)))
 
 
+def die_with_parent() -> None:
+    """Also while it waits for a server: what it heard must not outlive the gate that let it hear."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
 def main() -> None:
+    die_with_parent()
     # Libraries that print do not reach the parent's pipe.
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)

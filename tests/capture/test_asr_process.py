@@ -6,6 +6,7 @@ import json
 import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 import wave
@@ -199,6 +200,25 @@ class TestWyoming:
         assert child.alive
         child.kill()
         assert not child.alive
+
+    def test_a_child_does_not_outlive_a_parent_that_is_killed(self):
+        server = WyomingServer(answers=False)
+        program = (
+            "import sys, msgspec\n"
+            "from edge_mer.capture.asr_process import AsrProcess\n"
+            "from edge_mer.capture.asr_child import BEGIN, END\n"
+            "from edge_mer.capture.recogniser import Choice\n"
+            f"child = AsrProcess(Choice('wyoming', '{server.address}'))\n"
+            "child.send(BEGIN, 1); child.send(END, 1)\n"
+            "print(child.pid, flush=True); sys.stdin.read()\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+            assert parent.stdout is not None
+            ended = os.pidfd_open(int(parent.stdout.readline()))
+            assert server.heard.wait(WAIT_S)
+            parent.kill()
+            assert select.select([ended], [], [], WAIT_S / 3)[0], "its answer would be waited for 30 s"
+            os.close(ended)
 
     def test_without_a_server_the_segment_ends_with_the_reason(self, start):
         with socket.create_server(("127.0.0.1", 0)) as closed:
