@@ -103,6 +103,7 @@ def main() -> None:
     bus = ZmqBus(Path(directory))
     try:
         worker: Worker = import_module(module).build(config, bus)
+        bus.settle()
         run(name, worker, bus, stop)
     except Exception:
         logging.getLogger(name).exception("worker failed")

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from edge_mer.errors import BadMessage, ConfigError, EndpointInUse
 from edge_mer.services import SERVICES
 
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
+RECONNECT_MS = 20
+SETTLE_S = 0.08  # a reader looks for a new publisher at random within twice the reconnect interval, then subscribes
 
 
 def runtime_directory(configured: str | None = None) -> Path:
@@ -65,8 +68,7 @@ class ZmqBus:
     def reader(self, *topics: str) -> Reader:
         socket = self._socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, max(SERVICES[t].high_water_mark for t in topics))
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         for topic in topics:
             socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
             socket.connect(self._address(topic))
@@ -81,11 +83,14 @@ class ZmqBus:
 
     def client(self, endpoint: str) -> ZmqClient:
         socket = self._socket(zmq.DEALER)
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.connect(self._address(f"{endpoint}.rel"))
         self._poller.register(socket, zmq.POLLIN)
         return ZmqClient(socket, lambda: self._close(socket))
+
+    def settle(self) -> None:
+        """Let readers find the publishers that were bound just now, so that all of them see the first message."""
+        time.sleep(SETTLE_S)
 
     def wait(self, timeout_us: int, *wake: int) -> None:
         for fd in wake:

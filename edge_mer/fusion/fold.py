@@ -95,7 +95,7 @@ class Fusion:
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
         if body.mask_epoch > state.tracks[modality].mask_epoch:
-            state = _forget(state, modality, body.mask_epoch, unblock=True)
+            state = _forget(state, modality, body.mask_epoch)
         track = state.tracks[modality]
         changed = not replaces_context(modality) and track.context not in (None, body.context)
         if body.cut or changed:
@@ -173,15 +173,12 @@ def _with(state: State, modality: Modality, track: Track) -> State:
     return replace(state, tracks={**state.tracks, modality: track})
 
 
-def _forget(state: State, modality: Modality, mask_epoch: int, unblock: bool = False) -> State:
+def _forget(state: State, modality: Modality, mask_epoch: int) -> State:
     """Purge one modality, and every estimate in the making that could carry it on."""
     track = state.tracks[modality]
     if mask_epoch <= track.mask_epoch:
         return state
-    track = forget(track, mask_epoch)
-    if unblock:
-        track = replace(track, blocked=None)
-    return replace(_with(state, modality, track), pending=(), continues=False)
+    return replace(_with(state, modality, forget(track, mask_epoch)), pending=(), continues=False)
 
 
 def _sensor(state: State, body: SensorState) -> tuple[State, Outcome]:

@@ -29,14 +29,14 @@ def opening_entry(opening: Opening) -> Journal:
                    opening=msgspec.json.encode(opening, order="sorted").decode())  # fmt: skip
 
 
-def next_entry(previous: Journal, state: State, events: Sequence[Event], outputs: Sequence[Output],
+def next_entry(previous: Journal, state: State, inputs: Sequence[InputRef | PurgeRef], outputs: Sequence[Output],
                drops: Mapping[str, int]) -> Journal:  # fmt: skip
-    """The entry of one tick: ``events`` since the tick before, ``outputs`` of the tick, ``drops`` of both."""
+    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both."""
     watermarks: dict[Modality, int] = {m: t.watermark_us for m, t in state.tracks.items() if t.watermark_us >= 0}
     return Journal(
         entry=previous.entry + 1,
         tick_us=state.tick_us,
-        inputs=tuple(ref for e in events if (ref := reference(e)) is not None),
+        inputs=tuple(inputs),
         watermarks=watermarks,
         drops=dict(sorted(Counter(drops).items())),
         results=tuple(output_digest(o) for o in outputs),
@@ -49,6 +49,17 @@ def reference(event: Event) -> InputRef | PurgeRef | None:
     if isinstance(event, Arrived):
         return event.message.ref
     return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, Purged) else None
+
+
+def forgotten(inputs: Sequence[InputRef | PurgeRef]) -> frozenset[InputRef]:
+    """Features that a purge of the same entry undid: a replay gives the same without them, and may have to,
+    because a recorder that hears of the mask first does not keep them."""
+    undone: set[InputRef] = set()
+    for place, purge in enumerate(inputs):
+        if isinstance(purge, PurgeRef):
+            topic = f"feature/{purge.modality}"
+            undone |= {r for r in inputs[:place] if isinstance(r, InputRef) and r.topic == topic}
+    return frozenset(undone)
 
 
 def link(entry: Journal) -> str:

@@ -12,10 +12,10 @@ from edge_mer.config import Config
 from edge_mer.domain import MODALITIES
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
-from edge_mer.fusion.journal import Opening, next_entry, opening_entry
+from edge_mer.fusion.journal import Opening, next_entry, opening_entry, reference
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
-from edge_mer.messages import Latency
+from edge_mer.messages import InputRef, Latency, PurgeRef
 from edge_mer.perception.node import PerceptionNode, wanted
 from edge_mer.privacy.lineage import LineageChild
 from edge_mer.runtime.select import models_directory, open_backend
@@ -37,7 +37,7 @@ class FusionNode:
         self._child = LineageChild(bus, "fusion", MODALITIES)
         self._emotion = bus.publisher("emotion", "fusion")
         self._journal = ReliablePublisher(bus, "journal", "fusion")
-        self._events: list[Event] = []
+        self._inputs: list[InputRef | PurgeRef] = []
         self._drops: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
         start = self._boundary()
@@ -76,7 +76,8 @@ class FusionNode:
 
     def _fold(self, event: Event) -> tuple[Output, ...]:
         self._state, outcome = self._fusion.step(self._state, event)
-        self._events.append(event)
+        if (ref := reference(event)) is not None:
+            self._inputs.append(ref)  # by name only: what is purged must not live on in here
         self._drops += outcome.drops
         return outcome.outputs
 
@@ -91,10 +92,10 @@ class FusionNode:
             latency = self._latency(output, began, fused)
             body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
             self._emotion.send(body, origin_us=output.origin_us)
-        self._entry = next_entry(self._entry, self._state, self._events, outputs, self._drops)
+        self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops)
         self._journal.send(self._entry, origin_us=tick_us)
         self._total += self._drops
-        self._events, self._drops = [], Counter()
+        self._inputs, self._drops = [], Counter()
 
     def _latency(self, output: Output, began: int, fused: int) -> Latency:
         """Milliseconds per stage for the newest evidence; a stage cannot end before it began."""

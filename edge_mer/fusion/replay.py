@@ -11,7 +11,7 @@ import msgspec
 from edge_mer.errors import SessionError
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Fusion, Purged, State, Tick
-from edge_mer.fusion.journal import Opening, link, output_digest
+from edge_mer.fusion.journal import Opening, forgotten, link, output_digest
 from edge_mer.fusion.model import FusionModel
 from edge_mer.messages import Estimate, InputRef, Journal, Message
 
@@ -78,10 +78,13 @@ def _check(last: Journal, entry: Journal, boot: str) -> None:
 
 def _fold(run: _Run, entry: Journal, lookup: Callable[[InputRef], Message[Any] | None]) -> list[Output]:
     outputs: list[Output] = []
+    undone = forgotten(entry.inputs)
     for ref in entry.inputs:
         event: Arrived | Purged
         if isinstance(ref, InputRef):
             message = lookup(ref)
+            if message is None and ref in undone:
+                continue
             if message is None:
                 raise SessionError(f"entry {entry.entry} needs {ref.topic} {ref.source}/{ref.boot}/{ref.seq}, "
                                    "which was not recorded")  # fmt: skip

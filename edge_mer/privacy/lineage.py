@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_mer.bus import Bus
 from edge_mer.clock import SECOND
-from edge_mer.control import Purge, Purged, Register
+from edge_mer.control import Exited, Purge, Purged, Register
 from edge_mer.domain import Modality
 
 REGISTER_US = SECOND // 2
@@ -29,6 +29,10 @@ class LineageChild:
             if isinstance(message, Purge) and message.modality in self._modalities:
                 found.append(message)
         return found
+
+    def leave(self) -> None:
+        """A clean end: nothing is held any more, so a mask need not wait for this child."""
+        self._switch.send(Exited(name=self._name, boot=self._bus.boot))
 
     def done(self, order: Purge) -> None:
         self._switch.send(Purged(modality=order.modality, name=self._name, mask_epoch=order.mask_epoch))

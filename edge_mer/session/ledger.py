@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
+from edge_mer.fusion.journal import forgotten
 from edge_mer.messages import InputRef, Journal, Message
 
 PENDING_LIMIT = 10_000
@@ -56,8 +57,11 @@ class Ledger:
         body, boot = message.body, message.envelope.boot
         self._follow(boot, body.entry)
         self._journal.update(message.header)
+        undone = forgotten(body.inputs)
         for ref in body.inputs:
-            if isinstance(ref, InputRef) and ref.seq not in self._have[ref.topic, ref.source, ref.boot]:
+            if not isinstance(ref, InputRef) or ref in undone:
+                continue
+            if ref.seq not in self._have[ref.topic, ref.source, ref.boot]:
                 self._want(ref, body.entry)
         for result in body.results:
             self._digest.update(f"\n{result}".encode() if self.results else result.encode())

@@ -170,6 +170,7 @@ class Recorder:
         """Take what is still on the bus, and end the file with its trailer."""
         self._take(self._clock.now_us())
         self._finish()
+        self._lineage.leave()
 
 
 def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None) -> Recorder:

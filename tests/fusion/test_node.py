@@ -163,6 +163,19 @@ def test_a_missing_input_is_named(house: House) -> None:
         house.replayed()
 
 
+def test_a_feature_that_was_purged_at_once_need_not_be_recorded(house: House) -> None:
+    for _ in range(6):
+        house.hop("audio", "video")
+    house.send(tokens("audio", [house.clock.now_us() + 100]))
+    house.turn()
+    last = max((r for r in house.recorded if r.topic == "feature/audio"), key=lambda r: r.seq)
+    order_purge(house, "audio", 1)
+    for _ in range(4):
+        house.hop("video")
+    del house.recorded[last]
+    assert [d for r in house.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in house.results]
+
+
 def test_other_content_gives_other_results(house: House) -> None:
     play(house)
     ref = next(ref for ref in house.recorded if ref.topic == "feature/video")
