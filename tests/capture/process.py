@@ -54,7 +54,8 @@ class Capture:
         return found
 
     def until_health(self, health: str) -> SensorState:
-        self.until(lambda: self.states and self.states[-1].health == health)
+        """Under a lease: before the first one every device is absent."""
+        self.until(lambda: self.states and (self.states[-1].gate, self.states[-1].health) == ("live", health))
         return self.states[-1]
 
     def until_frames(self, count: int) -> list[Message[Any]]:
