@@ -101,9 +101,20 @@ def _play(watcher: Watcher, check: Any, stop: Stop, director: Director | None) -
             if director.done or now - began > LIMIT_S * SECOND:
                 return
             continue
+        check_clip(watcher)
         ended_us = (ended_us or now) if clip_ended(watcher) else None
         if ended_us is not None and now - ended_us > LINGER_S * SECOND:
             return
+
+
+def check_clip(watcher: Watcher) -> None:
+    """Raises InputError when the capture process cannot play the clip."""
+    from edge_mer.errors import InputError
+
+    health = watcher.picture.health
+    worker = health.workers.get("file") if health else None
+    if worker is not None and worker.reason and worker.state in ("restarting", "failed") and worker.restarts > 0:
+        raise InputError(worker.reason)
 
 
 def clip_ended(watcher: Watcher) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -143,8 +144,10 @@ class Director:
         """What was seen, for people."""
         order = sorted(self.seen.items(), key=lambda item: item[1])
         began = self.picture.started_us
-        lines = ["seen: " + ", ".join(f"{c} ({(at - began) / 1e6:.1f} s)" for c, at in order)]
+        seen = "seen: " + ", ".join(f"{c} at {(at - began) / 1e6:.1f} s" for c, at in order)
+        lines = textwrap.wrap(seen, 78, subsequent_indent="      ")
         lines.append(f"restarts of killed processes: {self.picture.restarts}")
+        lines += [f"not as planned: {text}" for text in self.failed]
         if self.missing:
-            lines.append(f"missing: {', '.join(self.missing)}")
-        return lines + [f"not as planned: {text}" for text in self.failed]
+            return [*lines, f"missing: {', '.join(self.missing)}"]
+        return [*lines, "all seven combinations and none were seen; next: edge-mer doctor, then edge-mer run"]

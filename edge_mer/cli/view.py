@@ -72,7 +72,7 @@ def _estimate(picture: Picture, now_us: int) -> Panel:
                      title_align="left", height=9, padding=(0, 1))  # fmt: skip
     body = message.body
     table = Table.grid(expand=True, padding=(0, 2, 0, 0))
-    table.add_column(width=BAR + 16, no_wrap=True)
+    table.add_column(width=BAR + 15, no_wrap=True)
     table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     for bar, fact in zip(_bars(body), _facts(body), strict=True):
         table.add_row(bar, fact)
@@ -96,18 +96,22 @@ def _bars(body: Estimate) -> list[Text]:
 
 def _facts(body: Estimate) -> list[Text]:
     spend = body.latency_ms
-    sentiment = f"{body.sentiment:+.2f} of ±3" if body.sentiment is not None else f"none: {body.sentiment_reason}"
     label = (body.label, "bold cyan") if body.label else (f"abstains: {body.abstain}", "yellow")
     confidence = "-" if body.confidence is None else f"{body.confidence:.2f}"
-    return [
+    facts = [
         _line("sensors used  ", (body.combination, "bold")),
         _line("label         ", label),
         _line("confidence    ", confidence, ("" if body.calibrated else "  not calibrated", "dim")),
-        _line("sentiment     ", sentiment),
+        _line("sentiment     ", "none" if body.sentiment is None else f"{body.sentiment:+.2f} of ±3"),
+    ]
+    if body.sentiment is None:
+        facts.append(_line((f" {body.sentiment_reason}", "dim")))
+    facts += [
         _line("latency       ", f"{spend.total:.0f} ms", ("  since it happened", "dim")),
         _line((f" capture {spend.capture:.0f}  encode {spend.encode:.0f}  wait {spend.wait:.0f}", "dim")),
         _line((f" fuse {spend.fuse:.1f}  publish {spend.publish:.1f}", "dim")),
     ]
+    return facts[: len(EMOTIONS)]
 
 
 def _processes(picture: Picture) -> Text:

@@ -64,3 +64,13 @@ def test_a_reader_that_goes_away_ends_it_quietly(place: Path) -> None:
     demo.stdout.close()
     assert demo.wait(timeout=20) != 2
     assert b"Traceback" not in demo.stderr.read()
+
+
+def test_a_clip_that_is_none_is_one_clear_line(place: Path) -> None:
+    clip = place / "not_a_clip.mp4"
+    clip.write_text("this is no video")
+    demo = start(place, "--media", str(clip))
+    _, said = demo.communicate(timeout=30)
+    assert demo.returncode == 1
+    assert b"not_a_clip.mp4" in said
+    assert b"Traceback" not in said
