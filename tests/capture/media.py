@@ -23,8 +23,8 @@ def number(image: np.ndarray) -> int:
 
 
 def make_clip(path: Path, seconds: float = 2.0, fps: int = 10, audio: bool = True, video: bool = True,
-              width: int = 96, height: int = 64) -> Path:  # fmt: skip
-    """Sound: a 440 Hz tone that grows louder from nothing; so its loudness tells the time."""
+              width: int = 96, height: int = 64, holes: tuple[tuple[float, float], ...] = ()) -> Path:  # fmt: skip
+    """Sound: a 440 Hz tone that grows louder from nothing; so its loudness tells the time; none within ``holes``."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("mpeg4", rate=fps) if video else None
         sound = container.add_stream("aac" if path.suffix == ".mp4" else "flac", rate=RATE) if audio else None
@@ -41,6 +41,8 @@ def make_clip(path: Path, seconds: float = 2.0, fps: int = 10, audio: bool = Tru
             time = np.arange(round(seconds * RATE)) / RATE
             tone = (20_000 * time / seconds * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
             for start in range(0, len(tone), 4410):
+                if any(a <= start / RATE < b for a, b in holes):
+                    continue
                 frame = av.AudioFrame.from_ndarray(tone[None, start : start + 4410], format="s16", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
                 container.mux(sound.encode(frame))

@@ -253,6 +253,15 @@ def test_only_the_modalities_that_ask_for_the_file_get_it(state, clip):
     assert not of(messages, "state/video"), "the camera has its own process"
 
 
+def test_holes_in_the_sound_are_silence_and_move_nothing(tmp_path):
+    found = probe(str(make_clip(tmp_path / "holes.mkv", holes=((0.0, 0.3), (0.8, 1.2)))))
+    sound = np.abs(sound_from(found, 0).astype(int))
+    loud = [int(sound[round(t * 16_000) : round((t + 0.1) * 16_000)].max()) for t in (0.1, 0.5, 0.95, 1.4)]
+    assert loud[0] == loud[2] == 0
+    assert loud[1] == pytest.approx(6_000, rel=0.1)
+    assert loud[3] == pytest.approx(15_000, rel=0.1)
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_sound_from_the_middle_lies_within_a_millisecond(tmp_path, suffix):
     """Containers may round the time of a packet to 1 ms."""
