@@ -102,9 +102,9 @@ class GatedSource:
         self._leave(EXIT_HELD)
 
     def _move(self) -> None:
+        blocks = self.device.read()  # also while closed: it takes back what woke the loop
         if self._open_epoch is None:
             return
-        blocks = self.device.read()
         for block in blocks:
             self._liveness.arrived(block.arrived_us, block.repeats)
         allowed = self._budget.take(len(blocks), self._clock.now_us())
@@ -138,7 +138,8 @@ class GatedSource:
             return
         self._said, self._state_due = state, now + STATE_US
         counters = self.counters
-        full = msgspec.structs.replace(state, rate_hz=self._liveness.rate_hz(now),
+        rate = 0.0 if self._open_epoch is None else self._liveness.rate_hz(now)
+        full = msgspec.structs.replace(state, rate_hz=rate,
                                        dropped=counters.get("dropped", 0) + counters["flood"])  # fmt: skip
         self._state.send(full, origin_us=now)
 

@@ -83,6 +83,11 @@ class Capture:
             last = self.raw[-1].envelope
             self._person.send(Exited(name=last.source, boot=last.boot))
 
+    def cpu_us(self) -> int:
+        """Processor time that the worker has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * SECOND // os.sysconf("SC_CLK_TCK")
+
     def network_handles(self) -> int:
         """TCP sockets that the worker holds."""
         inodes = {os.readlink(fd) for fd in _descriptors(self.process.pid)}

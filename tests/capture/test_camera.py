@@ -112,6 +112,15 @@ def test_a_mask_closes_the_handle_within_the_release_time(
         assert epoch > answer.modalities["video"].mask_epoch
 
 
+def test_a_masked_camera_worker_rests(capture: Capture) -> None:
+    capture.until_frames(3)
+    capture.command("mask")
+    before, began = capture.cpu_us(), capture.clock.now_us()
+    capture.until(lambda: capture.clock.now_us() - began > SECOND)
+    assert capture.cpu_us() - before < SECOND // 5
+    assert capture.states[-1].rate_hz == 0
+
+
 def test_loss_of_the_switch_closes_the_handle(camera: MjpegCamera, capture: Capture) -> None:
     capture.until_frames(3)
     deadline = capture.clock.now_us() + 4 * SECOND
