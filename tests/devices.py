@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -131,6 +131,7 @@ class MjpegCamera(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _MjpegHandler)
         self.behaviour = "live"
+        self.picture: Callable[[int], NDArray[np.uint8]] = numbered_frame
         self.ended = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/video?password=secret"
 
@@ -154,7 +155,7 @@ class _MjpegHandler(BaseHTTPRequestHandler):
                 if self.server.behaviour == "stalled":
                     continue
                 number += self.server.behaviour == "live"
-                jpeg = cv2.imencode(".jpg", numbered_frame(number))[1].tobytes()
+                jpeg = cv2.imencode(".jpg", self.server.picture(number))[1].tobytes()
                 self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
                 self.wfile.write(jpeg + b"\r\n")
 

@@ -1,0 +1,157 @@
+"""``edge-mer run`` on real devices: PulseAudio through PortAudio, an MJPEG camera, words by PocketSphinx."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.demo import SESSION
+from edge_mer.cli.instance import Instance, ask
+from edge_mer.clock import SECOND
+from edge_mer.config import Config
+from edge_mer.messages import Estimate, Message, SensorState
+from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+DEADLINE_US = 40 * SECOND
+
+
+def demo_sound() -> NDArray[np.int16]:
+    with av.open(str(SESSION)) as clip:
+        resampler = av.AudioResampler("s16", "mono", 16_000)
+        parts = [r.to_ndarray() for f in clip.decode(audio=0) for r in resampler.resample(f)]
+    return np.concatenate(parts, axis=1).ravel()
+
+
+def demo_pictures() -> list[NDArray[np.uint8]]:
+    with av.open(str(SESSION)) as clip:
+        return [f.to_ndarray(format="bgr24") for f in clip.decode(video=0)]
+
+
+class Living:
+    """A running instance, its devices, and everything that it publishes."""
+
+    def __init__(self, bus: ZmqBus, microphone: PulseAudio, camera: MjpegCamera) -> None:
+        self.bus, self.microphone, self.camera = bus, microphone, camera
+        self._reader = bus.reader("emotion", "state/audio", "state/video", "state/text")
+
+    def until(self, wanted: Callable[[Message[Any]], bool], what: str) -> Message[Any]:
+        """The first message that is as wanted."""
+        deadline = self.bus.clock.now_us() + DEADLINE_US
+        seen: list[str] = []
+        while (left := deadline - self.bus.clock.now_us()) > 0:
+            self.bus.wait(left)
+            for message in self._reader.drain():
+                seen.append(getattr(message.body, "combination", ""))
+                if wanted(message):
+                    return message
+        raise AssertionError(f"{what} did not come; combinations: {sorted(set(seen))}")
+
+    def combination(self, *names: str) -> Message[Any]:
+        return self.until(
+            lambda m: isinstance(m.body, Estimate) and m.body.combination in names, f"combination {names}"
+        )
+
+    def health(self, topic: str, *words: str) -> Message[Any]:
+        return self.until(
+            lambda m: m.topic == topic and isinstance(m.body, SensorState) and m.body.health in words,
+            f"{topic} {words}",
+        )
+
+
+@pytest.fixture(scope="module")
+def living() -> Iterator[Living]:
+    pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        microphone = stack.enter_context(pulseaudio(place))
+        stack.enter_context(microphone.quiet_room())
+        camera = stack.enter_context(mjpeg_camera())
+        pictures = demo_pictures()
+        camera.picture = lambda n: pictures[n % len(pictures)]
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in microphone.env.items():
+            patch.setenv(name, value)
+        config = Config.model_validate(
+            {
+                "audio": {"source": "microphone"},
+                "video": {"source": "camera", "device": camera.url},
+                "text": {"source": "asr", "engine": "pocketsphinx"},
+                "privacy": {"state": str(place / "privacy")},
+            }
+        )
+        directory = place / "run"
+        directory.mkdir(mode=0o700)
+        instance, bus = Instance(config, directory), ZmqBus(directory)
+        stack.callback(bus.close)
+        stack.callback(instance.stop, bus)
+        speech = microphone.play(np.tile(demo_sound(), 6))
+        stack.callback(speech.wait)
+        stack.callback(speech.terminate)
+        yield Living(bus, microphone, camera)
+
+
+def test_voice_face_and_words_of_real_devices_become_one_estimate(living: Living) -> None:
+    estimate = living.combination("atv")
+    assert estimate.body.label is not None
+    assert estimate.body.biometric
+    assert 0 < estimate.body.latency_ms.total < 5_000
+
+
+def test_a_camera_that_shows_the_same_picture_for_ever_is_frozen_not_present(living: Living) -> None:
+    living.camera.behaviour = "frozen"
+    living.health("state/video", "frozen")
+    assert living.combination("a", "at").body.presence["video"].state == "frozen"
+    living.camera.behaviour = "live"
+    living.combination("av", "atv")
+
+
+def test_a_camera_that_falls_silent_is_noticed_and_comes_back(living: Living) -> None:
+    living.camera.behaviour = "stalled"
+    living.health("state/video", "absent")
+    living.combination("a", "at")
+    living.camera.behaviour = "live"
+    living.combination("av", "atv")
+
+
+def test_the_microphones_mask_closes_the_stream_and_takes_the_words_along(living: Living) -> None:
+    living.combination("atv", "av")
+    assert living.microphone.listeners() == 1
+    answer = ask(living.bus, "mask", ("audio",))
+    assert answer.ok, answer.text
+    assert {m: s.effective for m, s in answer.modalities.items()} == {
+        "audio": "masked",
+        "video": "live",
+        "text": "masked",
+    }
+    assert living.microphone.listeners() == 0, "the sound server sees the handle closed"
+    living.combination("v")
+    assert ask(living.bus, "unmask", ("audio",)).ok
+    living.combination("av", "atv")
+    assert living.microphone.listeners() == 1
+
+
+def test_the_cameras_mask_ends_its_connection(living: Living) -> None:
+    living.combination("av", "atv")
+    answer = ask(living.bus, "mask", ("video",))
+    assert answer.ok, answer.text
+    assert connections(living.camera.server_port) == 0
+    living.combination("a", "at")
+    assert ask(living.bus, "unmask", ("video",)).ok
+    living.combination("av", "atv")
+
+
+def connections(port: int) -> int:
+    """Open connections to a local port, as the kernel sees them from the client's side."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = [r for r in rows if r[3] == "01" and int(r[2].split(":")[1], 16) == port]
+    return len(established)
