@@ -128,7 +128,7 @@ class Together:
 
 
 def build(config: Config, bus: Bus) -> Worker:
-    backend = open_backend(config.models.backend)
+    backend = open_backend(config.models.backend, config.models.allow_noncommercial)
     model = load_fusion_model(backend, models_directory(config.models.directory))
     node = FusionNode(bus, config, model, {"backend": backend.name, **backend.describe()})
     if config.perception.placement == "separate":

@@ -47,7 +47,8 @@ class PerceptionNode:
         cv2.setNumThreads(1)
         yunet = Path(config.perception.yunet) if config.perception.yunet else None
         directory = models_directory(config.models.directory)
-        return cls(modality, load_encoder(modality, open_backend(config.models.backend), directory, yunet), bus)
+        backend = open_backend(config.models.backend, config.models.allow_noncommercial)
+        return cls(modality, load_encoder(modality, backend, directory, yunet), bus)
 
     @property
     def counters(self) -> Counter[str]:

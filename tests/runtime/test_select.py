@@ -1,0 +1,28 @@
+"""Which backend, which models, under which licence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_mer.errors import ModelError
+from edge_mer.runtime.select import SHIPPED, models_directory, open_backend
+
+
+def test_an_unknown_backend_names_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="known: onnxruntime"):
+        open_backend("abacus")
+
+
+def test_a_missing_model_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model directory"):
+        models_directory(str(tmp_path / "nowhere"))
+    assert models_directory(None) == SHIPPED
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.onnx")), ids=lambda p: p.name)
+def test_shipped_weights_are_refused_where_only_commercial_ones_may_run(path: Path) -> None:
+    assert open_backend("onnxruntime").load(path).metadata["licence"]
+    with pytest.raises(ModelError, match="allow_noncommercial is false"):
+        open_backend("onnxruntime", allow_noncommercial=False).load(path)
