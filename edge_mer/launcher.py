@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -129,6 +130,12 @@ class SystemProcess:
             os.close(self.fd)
             remove_sockets(self._directory, self.pid)
         return self._code
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code once it has ended, None when the time is over."""
+        if self._code is None:
+            select.select([self.fd], [], [], timeout_s)
+        return self.ended()
 
     def terminate(self) -> None:
         self._send(signal.SIGTERM)

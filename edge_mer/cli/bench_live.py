@@ -80,7 +80,7 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
             took = time.monotonic() - began
             usage = _usage(name, before, _processes(instance.process.pid), took)
         finally:
-            instance.stop(bus)
+            instance.stop()
             bus.close()
     newest = [m for m in found if m.body.revision == 0 and not m.body.final]
     if not newest:

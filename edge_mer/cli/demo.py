@@ -55,7 +55,7 @@ def demo(
             _play(watcher, instance.check, stop, director)
         finally:
             show.close()
-            instance.stop(bus)
+            instance.stop()
             bus.close()
     for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)

@@ -26,5 +26,5 @@ def run(config: ConfigFile = None, setting: Setting = None, json: Json = False) 
                 instance.check()
         finally:
             show.close()
-            instance.stop(bus)
+            instance.stop()
             bus.close()

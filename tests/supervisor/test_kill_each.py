@@ -57,6 +57,6 @@ def test_each_is_back_within_two_seconds_and_no_other_is_disturbed() -> None:
             bus.wait(DEADLINE_US)
             assert any(isinstance(m.body, Estimate) for m in emotion.drain()), "estimates go on"
         finally:
-            instance.stop(bus)
+            instance.stop()
             bus.close()
         assert [p.name for p in directory.iterdir()] == ["log"]

@@ -50,12 +50,9 @@ class Running:
         return self.until(lambda m: isinstance(m.body, SensorState) and m.envelope.boot != boot_not)
 
     def ended(self) -> int:
-        deadline = self.bus.clock.now_us() + DEADLINE_US
-        while self.bus.clock.now_us() < deadline:
-            if (code := self.process.ended()) is not None:
-                return code
-            self.bus.wait(SECOND // 100)
-        raise AssertionError("the supervisor did not end")
+        code = self.process.wait(DEADLINE_US / SECOND)
+        assert code is not None, "the supervisor did not end"
+        return code
 
 
 @pytest.fixture
