@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,21 +43,19 @@ def demo(
         raise InputError(f"{media}: no such file")
     if record is not None and record.exists():
         raise SessionError(f"{record} exists and is not overwritten; choose another name")
-    with interruptible() as stop, temporary_place() as place:
+    with interruptible() as stop, temporary_place() as place, ExitStack() as ending:
         settings = demo_config(Path(place), media, record, overrides(setting))
         runtime = Path(place) / "run"
         runtime.mkdir(mode=0o700)
         instance = Instance(settings, runtime)
+        ending.callback(instance.stop)
         bus = ZmqBus(runtime)
+        ending.callback(bus.close)
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
-        try:
-            watcher = Watcher(bus, show)
-            director = None if media else Director(bus, watcher.picture, stay_us=0 if json else STAY_US)
-            _play(watcher, instance.check, stop, director)
-        finally:
-            show.close()
-            instance.stop()
-            bus.close()
+        ending.callback(show.close)
+        watcher = Watcher(bus, show)
+        director = None if media else Director(bus, watcher.picture, stay_us=0 if json else STAY_US)
+        _play(watcher, instance.check, stop, director)
     for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)
     if record is not None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that a loop asks; the handlers from before come back afterwards."""
+"""Ctrl-C, SIGTERM and a closed terminal as a question that a loop asks; earlier handlers come back afterwards."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from edge_mer.worker import Stop
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
-        yield Stop()
+        stop = Stop()
+        signal.signal(signal.SIGHUP, lambda *_: setattr(stop, "asked", True))
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

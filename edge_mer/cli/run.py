@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
 
 
@@ -15,16 +17,14 @@ def run(config: ConfigFile = None, setting: Setting = None, json: Json = False) 
 
     resolved, _ = load(config, overrides(setting))
     directory = runtime_directory(resolved.run.directory)
-    with interruptible() as stop:
+    with interruptible() as stop, ExitStack() as ending:
         instance = Instance(resolved, directory)
+        ending.callback(instance.stop)
         bus = ZmqBus(directory)
+        ending.callback(bus.close)
         show = choose("run", json)
-        try:
-            watcher = Watcher(bus, show)
-            while not stop.asked:
-                watcher.turn()
-                instance.check()
-        finally:
-            show.close()
-            instance.stop()
-            bus.close()
+        ending.callback(show.close)
+        watcher = Watcher(bus, show)
+        while not stop.asked:
+            watcher.turn()
+            instance.check()
