@@ -29,13 +29,13 @@ class Publisher:
         row = self.service
         if type(body) is not row.body:
             raise BadMessage(f"{row.topic}: carries {row.body.__name__}, not {type(body).__name__}")
-        envelope = Envelope(schema=row.schema, source=self.source, boot=self.boot, seq=self.seq,
-                            origin_us=origin_us, created_us=self._clock.now_us())  # fmt: skip
+        envelope = Envelope(schema=row.schema, source=self.source, boot=self.boot, seq=self.seq, origin_us=origin_us,
+                            created_us=self._clock.now_us(), payload=messages.specs_of(payload))  # fmt: skip
         frames = messages.encode(row.topic, envelope, body, payload)
-        message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+        messages.check_size(row.topic, row.max_bytes, frames)
         self._send(frames)
         self.seq += 1
-        return message
+        return Message(row.topic, envelope, body, tuple(payload), frames[1])
 
     def forward(self, frames: list[bytes]) -> Message[Any]:
         """Publish a message that was made elsewhere, with its own envelope (a replay). Raises BadMessage."""

@@ -26,6 +26,7 @@ class Reader:
         self.topics = topics
         self.counters: Counter[str] = Counter()
         self._clock, self._receive, self.close = clock, receive, close
+        self._rows = {t.encode(): SERVICES[t] for t in topics}
         self._newest: dict[str, Message[Any]] = {}
         self._next: dict[tuple[str, str], tuple[str, int]] = {}
         self._epochs: dict[Modality, int] = {}
@@ -60,19 +61,18 @@ class Reader:
         return message
 
     def _check(self, frames: list[bytes]) -> Message[Any] | None:
-        topic = frames[0].decode("utf-8", "replace") if frames else ""
-        row = SERVICES.get(topic)
-        if row is None or topic not in self.topics:
+        row = self._rows.get(frames[0]) if frames else None
+        if row is None:
             self.counters["bad"] += 1
             return None
         try:
-            message: Message[Any] = messages.decode(topic, row.body, row.version, row.max_bytes, frames)
+            message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
         except BadMessage:
             self.counters["bad"] += 1
             return None
         if not self._in_sequence(message):
             return None
-        if self._is_masked(message):
+        if self._epochs and self._is_masked(message):
             self.counters["masked"] += 1
             return None
         return message
@@ -84,7 +84,7 @@ class Reader:
         if boot == envelope.boot and envelope.seq < expected:
             self.counters["old"] += 1
             return False
-        if boot == envelope.boot:
+        if boot == envelope.boot and envelope.seq > expected:
             self.counters["gap"] += envelope.seq - expected
         self._next[key] = (envelope.boot, envelope.seq + 1)
         return True

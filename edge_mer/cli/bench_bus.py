@@ -22,7 +22,7 @@ from edge_mer.errors import Stale
 from edge_mer.messages import RawVideo
 
 SIZES = {"1 kB": 1_000, "100 kB": 100_000, "1 MB": 1_000_000}
-BLOCKS, BLOCK, WARM_UP = 6, 60, 10
+BLOCKS, BLOCK, WARM_UP = 12, 60, 10
 SPACING_S, BYTES_PER_S = 0.003, 1e8
 FPS, STALL_S, FRAME_BYTES = 15, 3.0, 30_000
 RATIO_TARGET = 1.3
