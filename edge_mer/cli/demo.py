@@ -25,6 +25,7 @@ LINGER_S = 2.5  # after a clip's end: late words may still revise the last estim
 def demo(
     media: Annotated[Path | None, typer.Option("--media", help="an audio or video file of your own")] = None,
     record: Annotated[Path | None, typer.Option("--record", help="record the session into this file (MCAP)")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="save the live view as SVG at the end")] = None,
     json: Json = False,
     setting: Setting = None,
 ) -> None:
@@ -36,7 +37,7 @@ def demo(
     from edge_mer.cli.instance import Instance, temporary_place
     from edge_mer.cli.interrupt import interruptible
     from edge_mer.cli.script import STAY_US, Director
-    from edge_mer.cli.show import Watcher, choose
+    from edge_mer.cli.show import Watcher, choose, save_svg
     from edge_mer.errors import InputError, SessionError
 
     if media is not None and not media.is_file():
@@ -56,6 +57,8 @@ def demo(
         watcher = Watcher(bus, show)
         director = None if media else Director(bus, watcher.picture, stay_us=0 if json else STAY_US)
         _play(watcher, instance.check, stop, director)
+        if picture is not None:
+            save_svg(picture, watcher.picture, bus.clock.now_us(), "demo of the bundled session")
     for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)
     if record is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any, Protocol
 
 from edge_mer.bus import Bus
@@ -81,6 +83,17 @@ class Screen:
 
     def close(self) -> None:
         self._live.stop()
+
+
+def save_svg(path: Path, picture: Picture, now_us: int, title: str) -> None:
+    """The live view as a picture, for a README."""
+    from rich.console import Console
+
+    from edge_mer.cli.view import render
+
+    console = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
+    console.print(render(picture, now_us, title))
+    path.write_text(console.export_svg(title="edge-mer demo"))
 
 
 def choose(title: str, json: bool) -> Show:
