@@ -93,7 +93,7 @@ def living() -> Iterator[Living]:
         directory.mkdir(mode=0o700)
         instance, bus = Instance(config, directory), ZmqBus(directory)
         stack.callback(bus.close)
-        stack.callback(instance.stop, bus)
+        stack.callback(instance.stop)
         speech = microphone.play(np.tile(demo_sound(), 6))
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
