@@ -4,7 +4,8 @@ Latest topics (PUB/SUB): the reader's high-water mark covers its worst stall, it
 ``read_latest(max_age_us)`` raises when stale. Reliable topics (ROUTER/DEALER): acknowledged, resent, gap-checked.
 """
 
-from edge_mer.bus.contract import Bus, Client, Server
+from edge_mer.bus.contract import Bus
+from edge_mer.bus.conversation import Client, Server
 from edge_mer.bus.memory import MemoryBroker, MemoryBus
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader

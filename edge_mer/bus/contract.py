@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
+from edge_mer.bus.conversation import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.clock import Clock
-from edge_mer.control import AnyControl
-
-Frames = list[bytes]
-
-
-class Client(Protocol):
-    """One side of a reliable conversation (DEALER)."""
-
-    def send(self, message: AnyControl) -> None: ...
-
-    def receive(self) -> AnyControl | Frames | None:
-        """The next message, or None. Corrupt ones are dropped and counted in ``bad``."""
-        ...
-
-    @property
-    def bad(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
-class Server(Protocol):
-    """The owner of a reliable endpoint (ROUTER). A peer is known by the bytes of its identity."""
-
-    def send(self, peer: bytes, message: AnyControl | Sequence[bytes]) -> None: ...
-
-    def receive(self) -> tuple[bytes, AnyControl] | None: ...
-
-    @property
-    def bad(self) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Bus(Protocol):

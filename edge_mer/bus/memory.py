@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
 
-from edge_mer import control
+from edge_mer.bus.conversation import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.clock import Clock, FakeClock
-from edge_mer.control import AnyControl
-from edge_mer.errors import BadMessage, EndpointInUse
+from edge_mer.errors import EndpointInUse
 from edge_mer.services import SERVICES
 
 
@@ -21,7 +19,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
         self.inboxes: dict[str, list[deque[list[bytes]]]] = {}
-        self.servers: dict[str, deque[tuple[bytes, bytes]]] = {}
+        self.servers: dict[str, deque[list[bytes]]] = {}
         self.clients: dict[bytes, deque[list[bytes]]] = {}
         self.identities = itertools.count()
 
@@ -44,7 +42,7 @@ class MemoryBus:
         self.clock: Clock = clock or FakeClock()
         self.boot = boot or f"boot{next(broker.identities)}"
         self._owned: list[str] = []
-        self._closers: list[Reader | _MemoryClient] = []
+        self._closers: list[Reader | Client] = []
 
     def publisher(self, topic: str, source: str) -> Publisher:
         self._own(f"pub:{topic}")
@@ -67,13 +65,35 @@ class MemoryBus:
         self._closers.append(reader)
         return reader
 
-    def server(self, endpoint: str) -> _MemoryServer:
+    def server(self, endpoint: str) -> Server:
         self._own(f"server:{endpoint}")
-        self.broker.servers.setdefault(endpoint, deque()).clear()
-        return _MemoryServer(self.broker, endpoint, lambda: self._disown(f"server:{endpoint}"))
+        inbox = self.broker.servers[endpoint] = deque()
 
-    def client(self, endpoint: str) -> _MemoryClient:
-        client = _MemoryClient(self.broker, endpoint, b"%d" % next(self.broker.identities))
+        def send(peer: bytes, frames: list[bytes]) -> bool:
+            known = peer in self.broker.clients
+            if known:
+                self.broker.clients[peer].append(frames)
+            return known
+
+        def close() -> None:
+            self._disown(f"server:{endpoint}")
+            self.broker.servers.pop(endpoint, None)
+
+        return Server(send, lambda: inbox.popleft() if inbox else None, close)
+
+    def client(self, endpoint: str) -> Client:
+        identity = b"%d" % next(self.broker.identities)
+        inbox = self.broker.clients[identity] = deque()
+
+        def send(frames: list[bytes]) -> bool:
+            if (server := self.broker.servers.get(endpoint)) is not None:
+                server.append([identity, *frames])
+            return True  # as over ZeroMQ, what is sent before anybody listens is simply gone
+
+        def close() -> None:
+            self.broker.clients.pop(identity, None)
+
+        client = Client(send, lambda: inbox.popleft() if inbox else None, close)
         self._closers.append(client)
         return client
 
@@ -97,55 +117,3 @@ class MemoryBus:
         if endpoint in self._owned:
             self._owned.remove(endpoint)
             self.broker.owners.pop(endpoint, None)
-
-
-class _MemoryServer:
-    def __init__(self, broker: MemoryBroker, endpoint: str, close: object) -> None:
-        self._broker, self._endpoint, self._close = broker, endpoint, close
-        self.bad = 0
-
-    def send(self, peer: bytes, message: AnyControl | Sequence[bytes]) -> None:
-        frames = list(message) if isinstance(message, (list, tuple)) else [control.encode(message)]  # type: ignore[arg-type]
-        if peer in self._broker.clients:
-            self._broker.clients[peer].append(frames)
-
-    def receive(self) -> tuple[bytes, AnyControl] | None:
-        queue = self._broker.servers[self._endpoint]
-        while queue:
-            peer, frame = queue.popleft()
-            try:
-                return peer, control.decode(frame)
-            except BadMessage:
-                self.bad += 1
-        return None
-
-    def close(self) -> None:
-        if callable(self._close):
-            self._close()
-        self._broker.servers.pop(self._endpoint, None)
-
-
-class _MemoryClient:
-    def __init__(self, broker: MemoryBroker, endpoint: str, identity: bytes) -> None:
-        self._broker, self._endpoint, self._identity = broker, endpoint, identity
-        self._inbox = broker.clients.setdefault(identity, deque())
-        self.bad = 0
-
-    def send(self, message: AnyControl) -> None:
-        queue = self._broker.servers.get(self._endpoint)
-        if queue is not None:
-            queue.append((self._identity, control.encode(message)))
-
-    def receive(self) -> AnyControl | list[bytes] | None:
-        while self._inbox:
-            frames = self._inbox.popleft()
-            if len(frames) > 1:
-                return frames
-            try:
-                return control.decode(frames[0])
-            except BadMessage:
-                self.bad += 1
-        return None
-
-    def close(self) -> None:
-        self._broker.clients.pop(self._identity, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_mer import messages
+from edge_mer import wire
 from edge_mer.clock import Clock
 from edge_mer.errors import BadMessage
 from edge_mer.messages import Body, Envelope, Message
@@ -30,9 +30,9 @@ class Publisher:
         if type(body) is not row.body:
             raise BadMessage(f"{row.topic}: carries {row.body.__name__}, not {type(body).__name__}")
         envelope = Envelope(schema=row.schema, source=self.source, boot=self.boot, seq=self.seq, origin_us=origin_us,
-                            created_us=self._clock.now_us(), payload=messages.specs_of(payload))  # fmt: skip
-        frames = messages.encode(row.topic, envelope, body, payload)
-        messages.check_size(row.topic, row.max_bytes, frames)
+                            created_us=self._clock.now_us(), payload=wire.specs_of(payload))  # fmt: skip
+        frames = wire.encode(row.topic, envelope, body, payload)
+        wire.check_size(row.topic, row.max_bytes, frames)
         self._send(frames)
         self.seq += 1
         return Message(row.topic, envelope, body, tuple(payload), frames[1])
@@ -40,6 +40,6 @@ class Publisher:
     def forward(self, frames: list[bytes]) -> Message[Any]:
         """Publish a message that was made elsewhere, with its own envelope (a replay). Raises BadMessage."""
         row = self.service
-        message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+        message: Message[Any] = wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
         self._send(frames)
         return message

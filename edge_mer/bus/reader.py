@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from edge_mer import messages
+from edge_mer import wire
 from edge_mer.clock import Clock
 from edge_mer.domain import Modality
 from edge_mer.errors import BadMessage, Stale
@@ -66,7 +66,7 @@ class Reader:
             self.counters["bad"] += 1
             return None
         try:
-            message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+            message: Message[Any] = wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
         except BadMessage:
             self.counters["bad"] += 1
             return None

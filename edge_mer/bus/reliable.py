@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_mer import messages
+from edge_mer import wire
 from edge_mer.bus.contract import Bus
 from edge_mer.bus.publisher import Publisher
 from edge_mer.clock import SECOND
@@ -108,7 +108,7 @@ class ReliableReader:
     def _check(self, frames: list[bytes]) -> Message[Any] | None:
         row = self._row
         try:
-            message: Message[Any] = messages.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+            message: Message[Any] = wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
         except BadMessage:
             self.counters["bad"] += 1
             return None

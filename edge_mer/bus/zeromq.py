@@ -7,17 +7,15 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import zmq
 
-from edge_mer import control
+from edge_mer.bus.conversation import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.clock import Clock, SystemClock
-from edge_mer.control import AnyControl
-from edge_mer.errors import BadMessage, ConfigError, EndpointInUse
+from edge_mer.errors import ConfigError, EndpointInUse
 from edge_mer.services import SERVICES
 
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
@@ -75,18 +73,19 @@ class ZmqBus:
         self._poller.register(socket, zmq.POLLIN)
         return Reader(topics, self.clock, lambda: _receive(socket), lambda: self._close(socket))
 
-    def server(self, endpoint: str) -> ZmqServer:
+    def server(self, endpoint: str) -> Server:
         socket = self._socket(zmq.ROUTER)
         bound = self._bind(socket, f"{endpoint}.rel")
         self._poller.register(socket, zmq.POLLIN)
-        return ZmqServer(socket, lambda: self._close(socket, bound))
+        return Server(lambda peer, frames: _send(socket, [peer, *frames]), lambda: _receive(socket),
+                      lambda: self._close(socket, bound))  # fmt: skip
 
-    def client(self, endpoint: str) -> ZmqClient:
+    def client(self, endpoint: str) -> Client:
         socket = self._socket(zmq.DEALER)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.connect(self._address(f"{endpoint}.rel"))
         self._poller.register(socket, zmq.POLLIN)
-        return ZmqClient(socket, lambda: self._close(socket))
+        return Client(lambda frames: _send(socket, frames), lambda: _receive(socket), lambda: self._close(socket))
 
     def settle(self) -> None:
         """Let readers find the publishers that were bound just now, so that all of them see the first message."""
@@ -161,57 +160,13 @@ class _Endpoint:
             self._fd = None
 
 
-class ZmqServer:
-    def __init__(self, socket: zmq.Socket[bytes], close: object) -> None:
-        self._socket, self._close = socket, close
-        self.bad = 0
-
-    def send(self, peer: bytes, message: AnyControl | Sequence[bytes]) -> None:
-        frames = list(message) if isinstance(message, (list, tuple)) else [control.encode(message)]  # type: ignore[arg-type]
-        try:
-            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self.bad += 1  # the peer is gone or full: it asks again
-
-    def receive(self) -> tuple[bytes, AnyControl] | None:
-        while (frames := _receive(self._socket)) is not None:
-            try:
-                if len(frames) != 2:
-                    raise BadMessage(f"control: expected one frame, got {len(frames) - 1}")
-                return frames[0], control.decode(frames[1])
-            except BadMessage:
-                self.bad += 1
-        return None
-
-    def close(self) -> None:
-        if callable(self._close):
-            self._close()
-
-
-class ZmqClient:
-    def __init__(self, socket: zmq.Socket[bytes], close: object) -> None:
-        self._socket, self._close = socket, close
-        self.bad = 0
-
-    def send(self, message: AnyControl) -> None:
-        try:
-            self._socket.send(control.encode(message), zmq.NOBLOCK)
-        except zmq.Again:
-            self.bad += 1  # nobody answers; the sender asks again
-
-    def receive(self) -> AnyControl | list[bytes] | None:
-        while (frames := _receive(self._socket)) is not None:
-            if len(frames) > 1:
-                return frames
-            try:
-                return control.decode(frames[0])
-            except BadMessage:
-                self.bad += 1
-        return None
-
-    def close(self) -> None:
-        if callable(self._close):
-            self._close()
+def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
+    """Whether the frames were taken: a peer that is gone or full gets nothing."""
+    try:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+    except zmq.ZMQError:
+        return False
+    return True
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:

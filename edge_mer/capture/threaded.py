@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -63,7 +64,7 @@ class Opening:
         os.eventfd_write(self._wake, 1)
 
 
-class ThreadedDevice:
+class ThreadedDevice(ABC):
     """Base of devices that block. A subclass gives ``_run`` (and ``_interrupt``, if its calls can be cut short)."""
 
     def __init__(self, name: str, interval_us: int | None, capacity: int) -> None:
@@ -117,12 +118,13 @@ class ThreadedDevice:
     def join(self, timeout_s: float) -> bool:
         return self._opening is None or self._opening.released.wait(timeout_s)
 
+    @abstractmethod
     def _run(self, opening: Opening) -> None:
         """In the thread: open the device, put blocks until ``opening.aborted``, release every handle."""
-        raise NotImplementedError
 
     def _interrupt(self) -> None:
-        """In the loop: cut short the call that the thread is blocked in."""
+        """In the loop: cut short the call that the thread is blocked in, where it does not end by itself."""
+        return None
 
     def _main(self, opening: Opening) -> None:
         try:

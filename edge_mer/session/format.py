@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from edge_mer import messages
+from edge_mer import wire
 from edge_mer.errors import BadMessage, SessionError
 from edge_mer.messages import Body, Envelope, Message
 from edge_mer.services import SERVICES
@@ -84,7 +84,7 @@ def unpack(topic: str, encoding: str, data: bytes) -> Message[Any]:
     if len(data) > row.max_bytes + _LENGTH.size:
         raise BadMessage(f"{topic}: {len(data)} bytes, at most {row.max_bytes} allowed")
     frames = [topic.encode(), *_frames(topic, encoding, data)]
-    return messages.decode(topic, row.body, row.version, row.max_bytes, frames)
+    return wire.decode(topic, row.body, row.version, row.max_bytes, frames)
 
 
 def envelope(encoding: str, data: bytes) -> Envelope:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_mer import messages
+from edge_mer import messages, wire
 from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES, Combination, Gate, Health, Modality, combination_of
 from edge_mer.fusion.estimate import Output
@@ -62,8 +62,8 @@ def message(
     envelope = Envelope(
         schema=row.schema, source="test", boot="b0", seq=seq, origin_us=origin_us, created_us=created_us or origin_us
     )
-    frames = messages.encode(topic, envelope, body, payload)
-    return messages.decode(topic, row.body, row.version, row.max_bytes, frames)
+    frames = wire.encode(topic, envelope, body, payload)
+    return wire.decode(topic, row.body, row.version, row.max_bytes, frames)
 
 
 def tokens(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_mer import messages
+from edge_mer import wire
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
@@ -189,8 +189,8 @@ def rewrite(source: Path, target: Path, change: Callable[[list[Message[Any]]], I
 def remade(message: Message[Any], **changes: Any) -> Message[Any]:
     """The same message with other body fields, as a forger would encode it."""
     body = msgspec.structs.replace(message.body, **changes)
-    frames = messages.encode(message.topic, message.envelope, body, message.payload)
-    return messages.decode(message.topic, type(message.body), 1, 10_000_000, frames)
+    frames = wire.encode(message.topic, message.envelope, body, message.payload)
+    return wire.decode(message.topic, type(message.body), 1, 10_000_000, frames)
 
 
 def frames_of(message: Message[Any]) -> list[bytes]:
