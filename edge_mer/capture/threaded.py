@@ -124,7 +124,7 @@ class ThreadedDevice(ABC):
 
     def _interrupt(self) -> None:
         """In the loop: cut short the call that the thread is blocked in, where it does not end by itself."""
-        return None
+        return
 
     def _main(self, opening: Opening) -> None:
         try:
