@@ -104,7 +104,8 @@ class Feature(Body, frozen=True):
     """Tokens of one modality. Payload: values f4 [n, dim], start_us i8 [n], end_us i8 [n], valid u1 [n].
 
     ``raw_first..raw_last`` is the sequence range of ``raw_boot`` that the tokens came from. ``context`` and ``cut``
-    as in edge_mer.perception.encoder.Tokens. ``watermark_us``: everything before it has been encoded.
+    as in edge_mer.perception.encoder.Tokens. ``watermark_us``: everything before it has been encoded. ``reason``: why
+    the newest token is not valid, where the encoder knows ("no face", "unbound": two faces and no telling whose).
     """
 
     modality: Modality
@@ -121,6 +122,7 @@ class Feature(Body, frozen=True):
     biometric: bool
     mask_epoch: int
     raw_created_us: Annotated[int, DELIVERY]
+    reason: str | None = None
 
 
 class Presence(Struct, frozen=True):

@@ -213,4 +213,4 @@ def _piece(message: Message[Feature]) -> Piece | None:
     if (start > end).any() or (np.diff(end) < 0).any():
         return None
     return Piece(values, start, end, valid.astype(np.bool_), body.context, body.biometric,
-                 body.raw_created_us, message.envelope.created_us)  # fmt: skip
+                 body.raw_created_us, message.envelope.created_us, body.reason)  # fmt: skip

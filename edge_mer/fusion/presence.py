@@ -9,7 +9,7 @@ from typing import Final
 
 from edge_mer.domain import Modality
 from edge_mer.fusion.settings import Settings
-from edge_mer.fusion.window import Track, Window, drop, newest_end
+from edge_mer.fusion.window import Track, Window, drop, newest_end, newest_reason
 from edge_mer.messages import Presence
 
 NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
@@ -31,13 +31,14 @@ def decide(modality: Modality, track: Track, window: Window, tick_us: int,
         return drop(track, tick_us), Presence("absent", STALE[modality], 0)
     if window.tokens >= needed(modality, len(window.mask), settings):
         return replace(track, present=True, poor_hops=0), Presence("present", None, window.tokens)
+    nothing = newest_reason(track.pieces, tick_us) or NOTHING[modality]
     if not track.present:
         state = "warming" if window.tokens else "absent"
-        return track, Presence(state, None if window.tokens else NOTHING[modality], window.tokens)
+        return track, Presence(state, None if window.tokens else nothing, window.tokens)
     poor = track.poor_hops + 1
     if window.tokens and poor < settings.hysteresis_hops:
         return replace(track, poor_hops=poor), Presence("present", None, window.tokens)
-    return drop(track, tick_us), Presence("absent", NOTHING[modality], window.tokens)
+    return drop(track, tick_us), Presence("absent", nothing, window.tokens)
 
 
 def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:

@@ -25,6 +25,7 @@ class Piece:
     biometric: bool
     raw_created_us: int
     created_us: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +63,12 @@ def newest_end(pieces: tuple[Piece, ...], until_us: int) -> int | None:
     """End of the newest token, valid or not, that ended by ``until_us``."""
     ends = [int(e) for p in pieces for e in p.end_us if e <= until_us]
     return max(ends, default=None)
+
+
+def newest_reason(pieces: tuple[Piece, ...], until_us: int) -> str | None:
+    """What the encoder said of its newest token that ended by ``until_us``, where that one is not valid."""
+    seen = [p for p in pieces if p.end_us[0] <= until_us]
+    return seen[-1].reason if seen and not seen[-1].valid[-1] else None
 
 
 def select(pieces: tuple[Piece, ...], until_us: int, span_us: int, after_us: int,

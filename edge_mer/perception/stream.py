@@ -104,6 +104,7 @@ class FeatureStream:
             watermark_us=end,
             biometric=not isinstance(body, RawText) or body.parent is not None,
             mask_epoch=body.mask_epoch,
+            reason=getattr(state.encoder, "reason", None) or None,
             raw_created_us=envelope.created_us,
         )
         origin = int(tokens.start_us.min()) if len(tokens) else envelope.origin_us

@@ -69,7 +69,7 @@ def message(
 def tokens(
     modality: Modality, ends_us: list[int], seed: int = 0, *, valid: bool = True, epoch: int = 0, context: int = 0,
     cut: bool = False, seq: int = 0, model: str | None = None, dim: int | None = None, watermark_us: int | None = None,
-    raw_created_us: int = 0,
+    raw_created_us: int = 0, reason: str | None = None,
 ) -> Message[Feature]:  # fmt: skip
     """A feature message of one token per end time."""
     ends = np.array(ends_us, np.int64)
@@ -79,7 +79,7 @@ def tokens(
         modality=modality, encoder="e", model=model or HashModel.encoders[modality], raw_source="s", raw_boot="r",
         raw_first=0, raw_last=0, context=context, cut=cut, final=True,
         watermark_us=watermark_us if watermark_us is not None else max(ends_us, default=0),
-        biometric=modality != "text", mask_epoch=epoch, raw_created_us=raw_created_us,
+        biometric=modality != "text", mask_epoch=epoch, raw_created_us=raw_created_us, reason=reason,
     )  # fmt: skip
     payload = (values, ends - 1000, ends, np.full(len(ends), valid, np.uint8))
     return message(f"feature/{modality}", body, payload, origin_us=max(ends_us, default=START), seq=seq)

@@ -195,6 +195,14 @@ def test_a_pause_in_speech_does_not_flap_the_combination() -> None:
     assert states == sorted(states), "it left once and stayed away"
 
 
+def test_two_faces_are_nobodys_and_the_estimate_says_so() -> None:
+    scene = Scene()
+    scene.settle("video")
+    for _ in range(9):
+        last = scene.hop("video", valid=False, reason="unbound").estimate
+    assert (last.combination, last.presence["video"].reason) == ("none", "unbound")
+
+
 def test_quality_that_never_suffices_is_warming_not_present() -> None:
     scene = Scene()
     presence = scene.hop("audio").estimate.presence["audio"]

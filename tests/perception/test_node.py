@@ -15,6 +15,7 @@ from edge_mer.control import Purge, Purged, Register
 from edge_mer.messages import Message, RawAudio, RawText, RawVideo, WordTime
 from edge_mer.perception.encoder import AudioBlock, EncoderSpec, TextSegment, Tokens, VideoFrame
 from edge_mer.perception.node import PerceptionNode
+from edge_mer.perception.stream import FeatureStream
 
 
 class Echo:
@@ -159,3 +160,21 @@ def test_the_same_raw_messages_give_the_same_bytes(modality: str) -> None:
         runs.append([[p.tobytes() for p in m.payload] for m in got])
     assert runs[0] == runs[1]
     assert runs[0]
+
+
+def test_two_faces_leave_the_encoder_as_unbound() -> None:
+    """The reason goes with the feature, so that an estimate can say why there is no face in it."""
+
+    class Two(Echo):
+        def step(self, state: int, block: AudioBlock | VideoFrame | TextSegment) -> tuple[int, Tokens]:
+            after, tokens = super().step(state, block)
+            return Unsure(after), tokens
+
+    class Unsure(int):
+        reason = "unbound"
+
+    message = Room("video").raw.send(RawVideo(frame=0, width=8, height=8, mask_epoch=0), (jpeg(9),), origin_us=5)
+    stream = FeatureStream(Two("video"))
+    _, draft = stream.step(stream.initial(), message)
+    assert draft is not None
+    assert draft.body.reason == "unbound"
