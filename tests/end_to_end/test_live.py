@@ -57,9 +57,14 @@ class Living:
         raise AssertionError(f"{what} did not come; combinations: {sorted(set(seen))}")
 
     def combination(self, *names: str) -> Message[Any]:
-        return self.until(
-            lambda m: isinstance(m.body, Estimate) and m.body.combination in names, f"combination {names}"
-        )
+        """An estimate about a window that ends after this call; finals of older ones go by."""
+        now = self.bus.clock.now_us()
+
+        def wanted(message: Message[Any]) -> bool:
+            is_new = isinstance(message.body, Estimate) and message.envelope.origin_us > now
+            return is_new and message.body.combination in names
+
+        return self.until(wanted, f"combination {names}")
 
     def health(self, topic: str, *words: str) -> Message[Any]:
         return self.until(
