@@ -16,12 +16,12 @@ from edge_mer.model.config import MCULoRAConfig
 class Routing:
     """One block's routing of one modality, for L_bal and logs; K tasks, N experts, S = 1 (window) or L (dialogue).
 
-    ``gates`` [K, B, S, N] has exactly k entries above 0 that sum to 1; ``probabilities`` [K, B, S, N] is the softmax
-    over all experts, without noise; ``valid`` [B, S] says whether the modality was there to be routed.
+    ``gates`` [K, B, S, N] has exactly k entries above 0 that sum to 1; ``scores`` [K, B, S, N] are the router's own,
+    without noise; ``valid`` bool [B, S] says whether the modality was there to be routed.
     """
 
     gates: Tensor
-    probabilities: Tensor
+    scores: Tensor
     valid: Tensor
 
 
@@ -34,9 +34,8 @@ def top_gates(scores: Tensor, k: int) -> Tensor:
     n = scores.shape[-1]
     earlier = torch.ones(n, n, device=scores.device).tril(-1) > 0
     rank = ((other > mine) | ((other == mine) & earlier)).to(scores.dtype).sum(-1)
-    weights = torch.exp(scores - scores.amax(-1, keepdim=True))
-    weights = torch.where(rank < k, weights, torch.zeros_like(weights))
-    return weights / weights.sum(-1, keepdim=True)
+    # A row always keeps its largest score, so that -inf cannot make NaN.
+    return torch.softmax(torch.where(rank < k, scores, torch.full_like(scores, -torch.inf)), -1)
 
 
 class UniTSE(nn.Module):
@@ -74,11 +73,12 @@ class UniTSE(nn.Module):
         gates = top_gates(noisy, self.top)
         around = functional.pad(h, (0, 0, 1, 1))
         wide = torch.cat([around[..., :-2, :], h, around[..., 2:, :]], -1)
-        shared = _zeroed(functional.gelu(wide @ self.shared_in + self.shared_in_bias), kept)
+        # The convolutions of kernel 1 do not mix tokens: one select after both masks like one after each.
+        shared = functional.gelu(wide @ self.shared_in + self.shared_in_bias)
         y = (shared * gates.index_select(-1, self.owner)) @ self.shared_out + gates @ self.shared_out_bias
-        own = _zeroed(functional.gelu(wide @ self.task_in[:, None] + self.task_in_bias), kept)
+        own = functional.gelu(wide @ self.task_in[:, None] + self.task_in_bias)
         y = y + own @ self.task_out[:, None] + self.task_out_bias
-        return _zeroed(x + y, kept), Routing(gates, torch.softmax(scores, -1), valid)
+        return _zeroed(x + y, kept), Routing(gates, scores, valid)
 
     def _scores(self, h: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Router scores [K, B, S, N] of the mean over the tokens of a window, or of each utterance."""

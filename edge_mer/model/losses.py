@@ -62,7 +62,7 @@ def balance(trace: Trace) -> Tensor:
         count = weight.sum().clamp(min=1)
         opened = (routed.gates > 0).to(weight.dtype)
         share = (opened / opened.sum(-1, keepdim=True) * weight).sum((1, 2)) / count
-        mean = (routed.probabilities * weight).sum((1, 2)) / count
+        mean = (torch.softmax(routed.scores, -1) * weight).sum((1, 2)) / count
         # Without a valid sample there is nothing to balance.
         terms.append((share * mean).sum(-1).mean() * routed.gates.shape[-1])
     return torch.stack(terms).mean() if terms else torch.zeros(())
