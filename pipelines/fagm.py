@@ -80,7 +80,7 @@ class Fagm:
         self._modules = {
             name: module
             for name, module in model.named_modules()
-            if any(True for _ in module.parameters(recurse=False)) and not name.startswith(tuple(skip) or ("\0",))
+            if any(True for _ in module.parameters(recurse=False)) and not name.startswith(tuple(skip))
         }
 
     def step(self, optimizer: Any, loss: Loss, present: Mapping[Modality, float]) -> None:
