@@ -29,10 +29,10 @@ Makers = Mapping[str, Callable[[float], Any]]
 Make = Callable[[Mapping[Modality, int], int], nn.Module]
 
 # "order" and "emotion" are classes, "score" is continuous; the numbers are inverse strengths of regularisation.
-STRENGTHS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
+STRENGTHS: Final = (0.001, 0.003, 0.01, 0.1, 1.0)
 LINEAR: Final[Makers] = {
-    "emotion": lambda c: LogisticRegression(C=c, max_iter=300),
-    "order": lambda c: LogisticRegression(C=c, max_iter=300),
+    "emotion": lambda c: LogisticRegression(C=c, max_iter=200, tol=1e-3),
+    "order": lambda c: LogisticRegression(C=c, max_iter=200, tol=1e-3),
     "score": lambda c: Ridge(1 / c),
 }
 KERNEL: Final[Makers] = {

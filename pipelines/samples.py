@@ -77,8 +77,8 @@ def samples(rows: Rows, index: Index, scales: Mapping[Modality, Scale]) -> Sampl
     for m in MODALITIES:
         if m not in rows.tokens:
             length = places.shape[1] if dialogue else 1
-            zeros = torch.zeros(len(places), length)
-            windows[m] = Window(zeros[..., None], zeros, zeros)
+            zeros, width = torch.zeros(len(places), length), len(scales[m].mean) if m in scales else 1
+            windows[m] = Window(zeros[..., None].expand(-1, -1, width), zeros, zeros)
             continue
         tokens = scales[m](rows.tokens[m][places[:, :1] if not dialogue else places])
         real = (places >= 0).astype(np.float32)

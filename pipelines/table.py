@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipelines import cells, results
 from pipelines.cells import SYSTEMS, Cell
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    threadpool_limits(arguments.threads)
     end = time.monotonic() + arguments.total
     rows = {name: read(name, arguments.data) for name in arguments.sets}
     jobs = queue(arguments.sets, arguments.systems, arguments.seeds, arguments.runs)

@@ -132,8 +132,9 @@ class _Run:
                 optimizer: Any = self.fabric.setup_optimizers(self._optimizer(stage))
                 if kept is not None and self.state.epoch > first:
                     optimizer.load_state_dict(kept["optimizer"])
-                fagm = self._fagm() if stage < 2 else None
                 for epoch in range(self.state.epoch, first + epochs):
+                    # Begun anew: its count of steps is no part of what a killed run leaves.
+                    fagm = self._fagm() if stage < 2 else None
                     self._epoch(stage, epoch - first, epochs, optimizer, fagm)
                     self._after(stage, epoch - first, optimizer)
                     bar.update(self.state.epoch - bar.n)
@@ -271,7 +272,8 @@ class _Run:
             for c in self.experiment.used:
                 shaped = dev.shape(torch.full((len(dev),), COMBINATIONS.index(c), device=self.fabric.device))
                 found.add(said(self.raw, dev, shaped), shaped)
-        return dict(found.sigma())
+        # Rounding may take a divergence of nothing just below 0.
+        return {c: max(0.0, s) for c, s in found.sigma().items()}
 
     def _kept(self) -> dict[str, Any] | None:
         """What an interrupted run of the very same experiment and data left."""
