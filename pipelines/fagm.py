@@ -108,19 +108,22 @@ class Fagm:
 
     def _measure(self, loss: Loss, present: Mapping[Modality, float]) -> dict[str, Tensor]:
         """A multiplier per parameter that is slowed at all: a scalar, or one number per input column."""
-        used = [m for m in self.modalities if present.get(m, 0.0) > 0]
-        if len(used) < 2:
-            return {}
         with _evaluating(self._model), torch.no_grad():
+            # Every process must come to the same decision, or the others wait for it for ever.
+            device = next(self._model.parameters()).device
+            shares = self._reduce(torch.tensor([present.get(m, 0.0) for m in self.modalities], device=device)).tolist()
+            share = {m: s for m, s in zip(self.modalities, shares, strict=True) if s > 0}
+            if len(share) < 2:
+                return {}
             if self.partition is None:
-                if len(used) < len(self.modalities):
+                if len(share) < len(self.modalities):
                     return {}
                 self.partition = self._divide(loss)
             base, whole = self._run(loss, frozenset(), self.partition.general)
             scores, shifts = {}, {}
-            for m in used:
+            for m in share:
                 without, inputs = self._run(loss, frozenset({m}), self.partition.general)
-                scores[m] = self._reduce(without - base).item() / present[m]
+                scores[m] = self._reduce(without - base).item() / share[m]
                 shifts[m] = {n: self._reduce((whole[n] - x).abs().flatten(0, -2).mean(0)) for n, x in inputs.items()}
         dominant = dominance(self._reduce(base).item(), scores, self.settings)
         return dict(self._slowed(dominant, shifts))
@@ -145,19 +148,17 @@ class Fagm:
         """Specific to m: the input is the same when only m is kept, and another when m is erased."""
         names = tuple(self._modules)
         _, whole = self._run(loss, frozenset(), names)
-        specific: dict[Modality, tuple[str, ...]] = {}
-        for m in self.modalities:
-            _, only = self._run(loss, frozenset(self.modalities) - {m}, names)
-            _, without = self._run(loss, frozenset({m}), names)
-            specific[m] = tuple(n for n in whole if _same(whole[n], only[n]) and not _same(whole[n], without[n]))
+
+        def moved_by(gone: frozenset[Modality]) -> set[str]:
+            _, inputs = self._run(loss, gone, names)
+            # The largest change, not the sum of changes: those of opposite signs must not cancel.
+            return {n for n, x in inputs.items() if self._reduce(_change(whole[n], x)).item() > 0}
+
+        erased = {m: moved_by(frozenset({m})) for m in self.modalities}
+        only = {m: moved_by(frozenset(self.modalities) - {m}) for m in self.modalities}
+        specific = {m: tuple(n for n in whole if n in erased[m] - only[m]) for m in self.modalities}
         taken = {n for part in specific.values() for n in part}
-        moved = {
-            n
-            for m in self.modalities
-            for n, x in self._run(loss, frozenset({m}), names)[1].items()
-            if not _same(whole[n], x)
-        }
-        return Partition(specific, tuple(n for n in whole if n in moved - taken))
+        return Partition(specific, tuple(n for n in whole if n in set().union(*erased.values()) - taken))
 
     def _run(self, loss: Loss, erased: frozenset[Modality], names: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the first input of each called module among ``names``."""
@@ -211,8 +212,8 @@ def endemic(shifts: Mapping[Modality, Tensor], beta: float) -> dict[Modality, Te
     return sets
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(((one - other).abs().max() if one.numel() else 0) == 0)
+def _change(one: Tensor, other: Tensor) -> Tensor:
+    return (one - other).abs().amax()
 
 
 @contextmanager

@@ -84,11 +84,11 @@ def separability(trace: Trace, combination: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _jsd(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence along the last axis, in nats."""
+    """Jensen-Shannon divergence along the last axis, in nats; rounding must not take it below 0."""
     middle = torch.logaddexp(log_p, log_q) - torch.tensor(2.0).log()
     one = (log_p.exp() * (log_p - middle)).sum(-1)
     other = (log_q.exp() * (log_q - middle)).sum(-1)
-    return 0.5 * (one + other)
+    return (0.5 * (one + other)).clamp(min=0)
 
 
 def _ordinal(value: Tensor, ordinal: Tensor) -> Tensor:

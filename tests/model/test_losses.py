@@ -89,7 +89,7 @@ def test_separability_is_0_for_equal_representations_and_ln_2_for_disjoint_ones(
         trace_of(far.repeat(2, 1, 1), torch.cat([far, far.flip(-1)]), torch.ones(2, 1, dtype=torch.bool)),
         torch.tensor([1, 4]),
     )
-    assert total[1] == pytest.approx(0, abs=1e-6)
+    assert 0 <= total[1] <= 1e-6
     assert total[4] == pytest.approx(math.log(2), abs=1e-6)
     assert count.tolist() == [0, 1, 0, 0, 1, 0, 0]
 

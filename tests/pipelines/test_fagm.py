@@ -159,7 +159,7 @@ def test_t9_a_sum_of_differences_would_miss_what_cancels() -> None:
     """The authors' test; max |difference| is ours."""
     one, other = torch.tensor([1.0, -1.0]), torch.tensor([-1.0, 1.0])
     assert (one - other).sum() == 0
-    assert not fagm_module._same(one, other)
+    assert fagm_module._change(one, other) == 2
 
 
 def test_t9_the_branches_of_the_model_are_specific_and_its_pools_general() -> None:
@@ -271,6 +271,17 @@ def test_it_measures_every_tau_steps_in_evaluation_mode_and_gives_the_modes_back
     assert not any(calls)
     assert model.training
     assert not model.mix.training
+
+
+def test_processes_decide_together_what_a_batch_holds() -> None:
+    """A rank whose own batch holds nothing to erase still measures when another one's does."""
+    torch.manual_seed(0)
+    model = LateFusion()
+    optim = torch.optim.SGD(model.parameters(), 0.1)
+    real_loss(model)(frozenset()).backward()
+    fagm = Fagm(model, SETTINGS, skip=("classifier",), reduce=lambda x: x + 0.5 if x.shape == (3,) else x)
+    fagm.step(optim, scored(model, RISE), {})
+    assert "branches.text.0.weight" in fagm.multipliers
 
 
 def test_frozen_parameters_stay() -> None:
