@@ -95,7 +95,7 @@ def main() -> None:
         what = f"{outcome.data} {outcome.system} seed {outcome.seed}" if isinstance(outcome, Cell) else str(outcome)
         print(f"{done}/{len(jobs)} {what} {getattr(outcome, 'facts', '')}", flush=True)
     every = {name: rows.get(name) or read(name, arguments.data) for name in LAYOUTS}
-    text = results.render(every, finished(list(LAYOUTS), arguments.runs), arguments.seeds)
+    text = results.render(every, finished(list(LAYOUTS), arguments.runs), SEEDS)
     arguments.out.write_text(text)
     print(f"wrote {arguments.out}")
 

@@ -23,13 +23,13 @@ WHAT = ("speech", "audio", "face", "text", "fusion")
 
 def experiment(config: Path, data: Path, out: Path) -> Path:
     """Train what ``config`` says; returns the checkpoint. Raises an EdgeMerError for a bad file."""
-    from pipelines import saved, sets, splits, trainer
+    from pipelines import launch, saved, sets, splits, trainer
     from pipelines.experiment import load
 
     plan = load(config)
     rows = sets.read(plan.data, data)
     work, path = out / f"{config.stem}.work", out / f"{config.stem}.safetensors"
-    fabric = trainer.launch(plan, work)
+    fabric = launch.launch(plan, work)
     trained = trainer.train(plan, rows, splits.release(rows), work, fabric=fabric)
     if fabric.is_global_zero:
         saved.save(path, trained)

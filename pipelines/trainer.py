@@ -7,7 +7,6 @@ written, so that a killed run continues with at most that epoch lost, to the sam
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -32,6 +30,7 @@ from pipelines.estimates import Index, quality
 from pipelines.experiment import Experiment
 from pipelines.fagm import Fagm
 from pipelines.guard import Splits
+from pipelines.launch import Scored, launch
 from pipelines.objective import distillation, objective, task_loss
 from pipelines.predictor import predictor, said
 from pipelines.samples import Samples, samples
@@ -72,32 +71,6 @@ def train(
     Raises OutOfTime once time.monotonic() has passed ``deadline_s`` (checked between epochs).
     """
     return _Run(experiment, rows, split, out, fabric or launch(experiment, out)).finish(deadline_s, after_epoch)
-
-
-def launch(experiment: Experiment, out: Path) -> Fabric:
-    """Whatever there is: a CPU, a GPU, or the processes that torchrun started."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-        num_nodes=max(1, processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
-        # Idle adapters have no gradient, by design.
-        strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
-        precision=experiment.precision,  # type: ignore[arg-type]
-        loggers=TensorBoardLogger(str(out), name="tensorboard", version=""),
-    )
-    fabric.launch()
-    return fabric
-
-
-class Scored(nn.Module):
-    """A model whose forward is a loss of it: what Fabric, its autocast and DDP see is one scalar."""
-
-    def __init__(self, model: MCULoRA) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, loss: Callable[[MCULoRA], Tensor]) -> Tensor:
-        return loss(self.model)
 
 
 class _Run:
