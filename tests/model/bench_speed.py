@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -15,6 +16,8 @@ from edge_mer.domain import MODALITIES, Modality
 from edge_mer.model import MCULoRA, MCULoRAConfig, Readout, Window
 from edge_mer.model.inputs import erasable, erased
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
+from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines import export
 from pipelines.fagm import Fagm
 from tests.model.authors import Authors
 
@@ -35,6 +38,15 @@ def ours(config: MCULoRAConfig, length: int) -> Callable[[], Readout]:
     return lambda: model(windows)
 
 
+def shipped(config: MCULoRAConfig, length: int, folder: Path) -> Callable[[], object]:
+    """The merged model as the device runs it."""
+    config, path = replace(config, tokens=dict.fromkeys(MODALITIES, length)), folder / "fusion.onnx"
+    inputs = dict(export._window_inputs(config, MODALITIES))
+    export.write_graph(path, export._FusionGraph(MCULoRA(config).merged("atv")), inputs, ["logits", "sentiment"], {})
+    graph, arrays = OnnxRuntime().load(path), {n: np.asarray(x) for n, x in inputs.items()}
+    return lambda: graph.run(arrays)
+
+
 def theirs(config: MCULoRAConfig, length: int) -> Callable[[], torch.Tensor]:
     model = Authors(config.dims, config.width, config.blocks, 8).eval()
     tokens = {m: w.tokens for m, w in given(config, 1, length).items()}
@@ -42,12 +54,13 @@ def theirs(config: MCULoRAConfig, length: int) -> Callable[[], torch.Tensor]:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("kind", ["merged", "merged-without-experts", "authors"])
-def test_forward(benchmark: BenchmarkFixture, kind: str, length: int) -> None:
+@pytest.mark.parametrize("kind", ["shipped", "merged", "merged-without-experts", "authors"])
+def test_forward(benchmark: BenchmarkFixture, kind: str, length: int, tmp_path: Path) -> None:
     """Batch 1 at equal width, depth, tokens and threads."""
     benchmark.group = f"forward, D {SMALL.width}, depth {SMALL.blocks}, {length} tokens per modality"
     torch.manual_seed(0)
     run = {
+        "shipped": lambda: shipped(SMALL, length, tmp_path),
         "merged": lambda: ours(SMALL, length),
         "merged-without-experts": lambda: ours(replace(SMALL, expert_blocks=0), length),
         "authors": lambda: theirs(SMALL, length),
@@ -85,7 +98,7 @@ def steps(batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def test_a_step_with_fagm_costs_at_most_1_35_of_one_without() -> None:
-    """Groups of tau steps, in turn, so that a busy machine slows both; the median of the ratios."""
+    """Groups of tau steps in turn; the least disturbed of each, for other processes only ever add time."""
     plain, modulated = steps(32)
 
     def four(step: Callable[[], None]) -> float:
@@ -94,9 +107,7 @@ def test_a_step_with_fagm_costs_at_most_1_35_of_one_without() -> None:
             step()
         return time.perf_counter() - start
 
-    four(plain)
-    four(modulated)
-    pairs = [(four(plain), four(modulated)) for _ in range(8)]
-    ratio = statistics.median(b / a for a, b in pairs)
-    print(f"\nstep {pairs[0][0] / 4 * 1e3:.0f} ms, with FAGM {pairs[0][1] / 4 * 1e3:.0f} ms, median ratio {ratio:.3f}")
-    assert ratio <= 1.35
+    pairs = [(four(plain), four(modulated)) for _ in range(9)][1:]
+    without, within = (min(group) / 4 for group in zip(*pairs, strict=True))
+    print(f"\nstep {without * 1e3:.0f} ms, with FAGM {within * 1e3:.0f} ms, ratio {within / without:.3f}")
+    assert within <= 1.35 * without
