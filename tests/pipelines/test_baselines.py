@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipelines import sets
 from pipelines.baselines import BASELINES, MLP, Router, Schedule, network
@@ -17,6 +18,12 @@ from pipelines.splits import splits
 from tests.pipelines.feature_files import write
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
 @pytest.fixture(scope="module", params=["mosi", "meld"])
 def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     return sets.read(request.param, write(tmp_path_factory.mktemp("sets"), request.param))
@@ -24,7 +31,6 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_control_learns_what_is_plain_to_see(rows: Rows, name: str) -> None:
-    torch.set_num_threads(1)
     split = splits(rows, 0)[0]
     fitted = BASELINES[name](rows, split, 0)
     scored = split.final()
