@@ -1,6 +1,8 @@
-"""Scores the shipped ONNX files on the dev splits, through the code that runs on the device.
+"""Scores models; prints one JSON object per file.
 
-``python -m pipelines.evaluate`` prints one JSON object per file; the model cards quote it.
+``python -m pipelines.evaluate [face] [fusion]``: the shipped ONNX files on the dev splits, through the code that runs
+on the device; the model cards quote it. ``python -m pipelines.evaluate CHECKPOINT.safetensors --data FILE.npz``: a
+checkpoint of ``pipelines.train CONFIG.toml`` on any file of its set's layout.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ from numpy.typing import NDArray
 
 from edge_mer import metrics
 from edge_mer.domain import COMBINATIONS, Combination, modalities_of
+from edge_mer.errors import EdgeMerError
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import tracks
-from pipelines.data import DEFAULT_ROOT, fer2013, ravdess, sentences
+from pipelines import saved, sets, tracks
+from pipelines.data import DEFAULT_ROOT, DataError, fer2013, ravdess, sentences
+from pipelines.estimates import answers
+from pipelines.estimates import figures as set_figures
 from pipelines.export import FILES, MODELS
+from pipelines.layouts import combinations_of, layout_of
 from pipelines.nets import CLASSES
+from pipelines.predictor import predictor
 from pipelines.scores import Case, Predicted, cases, figures
 from pipelines.windows import collate
 
@@ -80,15 +87,62 @@ WHAT: Mapping[str, Callable[[Path, Path], Mapping[str, Any]]] = {
 }
 
 
+def checkpoint(path: Path, data: Path, split: str | None = None, combinations: str | None = None) -> dict[str, Any]:
+    """Figures of a trained checkpoint by column; ``data`` is a file, or the folder of all sets.
+
+    On the file that trained it only the split ``dev``, which chose it, is scored unless ``split`` says otherwise; of
+    another file everything. ``combinations`` leaves out others, the rates, and the modalities that only those need.
+    Raises DataError for a file that does not fit.
+    """
+    kept = saved.load(path)
+    chosen = combinations_of(layout_of(kept.experiment.data), combinations)
+    used = {m for c in chosen for m in modalities_of(c)}
+    rows = sets.read(kept.experiment.data, data, used)
+    if split is None and rows.sha256 == kept.facts["data_sha256"] and (rows.split == "dev").any():
+        split = "dev"
+    index = np.flatnonzero(rows.split == split) if split is not None else np.arange(len(rows))
+    if not len(index):
+        raise DataError(f"{data}: no rows of the split {split!r}; it has {', '.join(np.unique(rows.split))}")
+    said = answers(
+        rows.layout,
+        predictor(kept.model(), rows, index, kept.scales),
+        len(index),
+        None if combinations is None else chosen,
+    )
+    found = {c: set_figures(rows, index, said.emotion[c], said.sentiment[c]) for c in said.emotion}
+    return {
+        "file": path.name,
+        "data": kept.experiment.data,
+        "sha256": rows.sha256,
+        "split": split,
+        "rows": len(index),
+        "figures": {c: {name: round(value, 4) for name, value in f.items()} for c, f in found.items()},
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
-    parser.add_argument("what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)}; all by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)} (both by default), or .safetensors files"
+    )
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--split", help="only these rows of a feature set")
+    parser.add_argument("--combinations", help="only these, comma-separated: a,t,atv")
     arguments = parser.parse_args()
     for what in arguments.what:
-        for name, result in WHAT[what](arguments.data, arguments.models).items():
-            print(json.dumps({"file": name, "dev": result}), flush=True)
+        if what in WHAT:
+            for name, result in WHAT[what](arguments.data, arguments.models).items():
+                print(json.dumps({"file": name, "dev": result}), flush=True)
+            continue
+        try:
+            print(
+                json.dumps(checkpoint(Path(what), arguments.data, arguments.split, arguments.combinations)), flush=True
+            )
+        except EdgeMerError as error:
+            raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,14 +31,9 @@ BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
 UNIFORM: Final = np.full(7, 1 / 7)
 
 
-def adapters(model: MCULoRA) -> Iterable[nn.Parameter]:
-    """All low-rank pairs."""
-    return (p for n, p in model.named_parameters() if "shared_" in n or "specific_" in n)
-
-
 def freeze(model: MCULoRA, stage: int) -> list[nn.Parameter]:
     """Stage 0 trains everything but the adapters; stage 1 everything but the base. Returns what is trained."""
-    frozen = {id(p) for p in (adapters(model) if stage == 0 else model.base_parameters())}
+    frozen = {id(p) for p in (model.adapter_parameters() if stage == 0 else model.base_parameters())}
     for p in model.parameters():
         p.requires_grad_(id(p) not in frozen)
     return [p for p in model.parameters() if p.requires_grad]

@@ -1,6 +1,7 @@
-"""MCULoRA: one model for every combination of modalities (torch only, no I/O)."""
+"""MCULoRA with MMoLRE experts: one model for every combination of modalities (torch only, no I/O)."""
 
-from edge_mer.model.config import MCULoRAConfig
-from edge_mer.model.mculora import MCULoRA, Readout
+from edge_mer.model.config import TASKS, MCULoRAConfig, Task, sized
+from edge_mer.model.inputs import Window, dialogue
+from edge_mer.model.mculora import MCULoRA, Readout, Trace
 
-__all__ = ["MCULoRA", "MCULoRAConfig", "Readout"]
+__all__ = ["TASKS", "MCULoRA", "MCULoRAConfig", "Readout", "Task", "Trace", "Window", "dialogue", "sized"]

@@ -1,4 +1,4 @@
-"""Blocks of one modality's branch and the task-adaptive pooling over all of them."""
+"""Blocks of one modality's branch, the task-adaptive pooling over all of them, and the heads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from torch.nn import functional
 
 from edge_mer.domain import Modality
 from edge_mer.model.config import MCULoRAConfig
-from edge_mer.model.mcla import MCLALinear
+from edge_mer.model.experts import Routing, UniTSE
+from edge_mer.model.mcla import MCLALinear, adapted
 
 # Added to the scores of masked tokens: exp underflows to exactly 0, and FP16 can hold it (-inf gives NaN rows).
 MASKED = -1e4
 # Rates (1/s) of the decaying exponentials that code a token's age; smooth, bounded, any age is defined.
 AGE_RATES = (4.0, 2.0, 1.0, 0.5, 0.25)
+
+Pair = tuple[Tensor, Tensor]
+"""R_com and R_c of an input projection, each [B, T, D]."""
 
 
 class Block(nn.Module):
@@ -27,8 +31,8 @@ class Block(nn.Module):
         self.heads = config.heads
         self.before_attention, self.before_network = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1 = MCLALinear(width, hidden, config.block_rank, config.adapter_dropout)
-        self.fc2 = MCLALinear(hidden, width, config.block_rank, config.adapter_dropout)
+        self.fc1 = adapted(width, hidden, config.block_rank, config)
+        self.fc2 = adapted(hidden, width, config.block_rank, config)
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, combination: Tensor | None) -> Tensor:
@@ -44,34 +48,51 @@ class Block(nn.Module):
 
 
 class Branch(nn.Module):
-    """One modality: adapted input projection, age of each token, blocks. Masked tokens leave it as zeros."""
+    """One modality: adapted input projection, age of each token, blocks, experts. Masked tokens leave it as zeros.
+
+    Utterances of a dialogue have no age: their order reaches the experts through the convolution.
+    """
 
     def __init__(self, inputs: int, config: MCULoRAConfig) -> None:
         super().__init__()
-        self.project = MCLALinear(inputs, config.width, config.rank, config.adapter_dropout)
-        self.age = nn.Linear(len(AGE_RATES), config.width)
+        self.project = adapted(inputs, config.width, config.rank, config)
+        self.age = nn.Linear(len(AGE_RATES), config.width) if config.readout == "window" else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.last = nn.LayerNorm(config.width)
+        self.experts = nn.ModuleList(UniTSE(config) for _ in range(config.expert_blocks))
         self.drop = nn.Dropout(config.dropout)
         self.rates = nn.Buffer(torch.tensor(AGE_RATES), persistent=False)
 
-    def forward(self, tokens: Tensor, mask: Tensor, age: Tensor, combination: Tensor | None) -> Tensor:
-        """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] seconds -> [B, T, D]."""
-        kept = (mask > 0)[..., None]
+    def forward(
+        self, tokens: Tensor, mask: Tensor, age: Tensor, combination: Tensor | None
+    ) -> tuple[Tensor, Pair | None, list[Routing]]:
+        """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] s -> [K or 1, B, T, D], R_com and R_c, routing."""
+        kept = mask > 0
         # Selected, not multiplied: 0 x NaN is NaN.
-        tokens = torch.where(kept, tokens, torch.zeros_like(tokens))
-        age = torch.where(kept, age[..., None], torch.zeros_like(age[..., None]))
-        x = self.drop(self.project(tokens, combination) + self.age(torch.exp(-age * self.rates)))
+        x, pair = self._projected(_kept(tokens, kept), combination)
+        if self.age is not None:
+            x = x + self.age(torch.exp(-_kept(age[..., None], kept) * self.rates))
+        x = self.drop(x)
         for block in self.blocks:
             x = block(x, mask, combination)
-        x = self.last(x)
-        return torch.where(kept, x, torch.zeros_like(x))
+        y = _kept(self.last(x), kept)[None]
+        routing: list[Routing] = []
+        for experts in self.experts:
+            y, routed = experts(y, kept)
+            routing.append(routed)
+        return y, pair, routing
+
+    def _projected(self, tokens: Tensor, combination: Tensor | None) -> tuple[Tensor, Pair | None]:
+        if not isinstance(self.project, MCLALinear) or combination is None:
+            return self.project(tokens, combination), None
+        common, specific = self.project.low_rank(tokens, combination)
+        return self.project.base(tokens) + common + specific, (common, specific)
 
 
 class TaskPool(nn.Module):
-    """Task-adaptive fusion (MMoLRE, algorithms.md 2b): one softmax over all valid tokens of all modalities.
+    """Task-adaptive fusion (MMoLRE, algorithms.md 2b): one softmax over the valid tokens of all modalities.
 
-    e = w . tanh(U y) + b_m; the result is the weighted mean, [B, D].
+    e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D].
     """
 
     def __init__(self, config: MCULoRAConfig) -> None:
@@ -80,24 +101,27 @@ class TaskPool(nn.Module):
         self.modality = nn.ParameterDict({m: nn.Parameter(torch.zeros(())) for m in config.dims})
 
     def forward(self, features: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]) -> Tensor:
-        tokens = torch.cat(list(features.values()), 1)
-        scores = [
-            self.score(torch.tanh(self.hidden(y)))[..., 0] + self.modality[m] + (1 - masks[m]) * MASKED
-            for m, y in features.items()
-        ]
-        weights = torch.softmax(torch.cat(scores, 1), -1)
-        return (weights[:, None] @ tokens)[:, 0]
+        """Each modality's features [..., n_m, D] and mask [..., n_m] -> [..., D]."""
+        tokens = torch.cat(list(features.values()), -2)
+        prior = torch.cat([self.modality[m].expand(y.shape[-2]) for m, y in features.items()])
+        hidden = (1 - torch.cat([masks[m] for m in features], -1)) * MASKED
+        scores = self.score(torch.tanh(self.hidden(tokens)))[..., 0] + prior + hidden
+        return (torch.softmax(scores, -1)[..., None, :] @ tokens)[..., 0, :]
 
 
 class Head(nn.Module):
-    """Adapted two-layer head of one task: [B, D] -> [B, outputs]."""
+    """Adapted two-layer head of one task: [B, D] -> [B, outputs], or [B, L, D] -> [B, L, outputs]."""
 
     def __init__(self, outputs: int, config: MCULoRAConfig) -> None:
         super().__init__()
-        self.fc1 = MCLALinear(config.width, config.width, config.rank, config.adapter_dropout)
-        self.fc2 = MCLALinear(config.width, outputs, config.rank, config.adapter_dropout)
+        self.fc1 = adapted(config.width, config.width, config.rank, config)
+        self.fc2 = adapted(config.width, outputs, config.rank, config)
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, combination: Tensor | None) -> Tensor:
         out: Tensor = self.fc2(self.drop(functional.gelu(self.fc1(x, combination))), combination)
         return out
+
+
+def _kept(x: Tensor, kept: Tensor) -> Tensor:
+    return torch.where(kept[..., None], x, torch.zeros_like(x))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_mer.domain import COMBINATIONS
+from edge_mer.model.config import MCULoRAConfig
 
 
 class PlainLinear(nn.Linear):
@@ -18,24 +19,40 @@ class PlainLinear(nn.Linear):
         return super().forward(x)
 
 
+class LowRank(nn.Module):
+    """One pair: x [..., d_in] -> B A x [..., d_out], with A Kaiming-uniform [r, d_in] and B zero [d_out, r].
+
+    It starts as the zero function, but is alive: B gets a gradient at once.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(rank, inputs))
+        self.b = nn.Parameter(torch.zeros(outputs, rank))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.a.T) @ self.b.T
+
+
 class MCLALinear(nn.Module):
-    """y = W x + b + (B_sh A_sh + B_c A_c) x, with c the sample's combination; x [B, ..., d_in].
+    """y = W x + b + (B_sh A_sh + B_c A_c) x, with c the combination of the sample or of the position.
 
     Source: MCULoRA (arXiv 2507.11202), additive form of algorithms.md 1b. The scale alpha / r is 1. Each pair is
     its own Parameter, and only the pairs of combinations in the batch enter the graph: the others keep grad None,
     so that no optimizer moves them.
     """
 
-    def __init__(self, inputs: int, outputs: int, rank: int, dropout: float = 0.0) -> None:
+    def __init__(self, inputs: int, outputs: int, rank: int, dropout: float = 0.0, shared: bool = True) -> None:
         super().__init__()
+        self.rank = rank
         self.base = PlainLinear(inputs, outputs)
         self.drop = nn.Dropout(dropout)
-        self.shared_a, self.shared_b = _pair(inputs, outputs, rank)
-        pairs = [_pair(inputs, outputs, rank) for _ in COMBINATIONS]
-        self.specific_a = nn.ParameterList(a for a, _ in pairs)
-        self.specific_b = nn.ParameterList(b for _, b in pairs)
+        self.shared = LowRank(inputs, outputs, rank) if shared else None
+        self.specific = nn.ModuleList(LowRank(inputs, outputs, rank) for _ in COMBINATIONS)
 
     def forward(self, x: Tensor, combination: Tensor) -> Tensor:
+        """x [B, ..., d_in]; ``combination`` int64 [B] or [B, L] over the leading axes of x, -1 for no pair."""
         common, specific = self.low_rank(x, combination)
         out: Tensor = self.base(x) + common + specific
         return out
@@ -43,28 +60,37 @@ class MCLALinear(nn.Module):
     def low_rank(self, x: Tensor, combination: Tensor) -> tuple[Tensor, Tensor]:
         """R_com = B_sh A_sh x and R_c = B_c A_c x, each [B, ..., d_out] (for L_ort and DPFT)."""
         x = self.drop(x)
-        chosen, of_sample = torch.unique(combination, return_inverse=True)
-        a = torch.stack([self.specific_a[i] for i in chosen.tolist()])[of_sample]
-        b = torch.stack([self.specific_b[i] for i in chosen.tolist()])[of_sample]
-        flat = x.reshape(len(x), -1, x.shape[-1])
-        specific = (flat @ a.transpose(1, 2)) @ b.transpose(1, 2)
-        common = (x @ self.shared_a.T) @ self.shared_b.T
-        return common, specific.reshape(common.shape)
+        chosen = [c for c in torch.unique(combination).tolist() if c >= 0]
+        zero = x.new_zeros(*x.shape[:-1], self.base.out_features)
+        common = zero if self.shared is None else self.shared(x)
+        if not chosen:
+            return common, zero
+        # Side by side in one matrix; each position keeps only the columns of its own pair.
+        a = torch.cat([self._pair(c).a for c in chosen])
+        b = torch.cat([self._pair(c).b for c in chosen], 1)
+        owner = torch.tensor(chosen, device=x.device).repeat_interleave(self.rank)
+        index = combination.reshape(*combination.shape, *[1] * (x.dim() - combination.dim()))
+        hidden = x @ a.T
+        specific = torch.where(index == owner, hidden, torch.zeros_like(hidden)) @ b.T
+        return common, specific
 
     def merged(self, combination: int) -> PlainLinear:
         """The same function of one combination as a plain layer, W_c = W + B_sh A_sh + B_c A_c."""
         plain = deepcopy(self.base)
         with torch.no_grad():
-            plain.weight += self.shared_b @ self.shared_a
-            plain.weight += self.specific_b[combination] @ self.specific_a[combination]
+            for pair in (self.shared, self._pair(combination)):
+                if pair is not None:
+                    plain.weight += pair.b @ pair.a
         return plain
 
+    def _pair(self, combination: int) -> LowRank:
+        pair = self.specific[combination]
+        assert isinstance(pair, LowRank)
+        return pair
 
-Linear = MCLALinear | PlainLinear
 
-
-def _pair(inputs: int, outputs: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """A Kaiming-uniform [r, d_in], B zero [d_out, r]: the adapter starts as the zero function, but is alive."""
-    a = nn.Parameter(torch.empty(rank, inputs))
-    nn.init.kaiming_uniform_(a, a=math.sqrt(5))
-    return a, nn.Parameter(torch.zeros(outputs, rank))
+def adapted(inputs: int, outputs: int, rank: int, config: MCULoRAConfig) -> MCLALinear | PlainLinear:
+    """An adapted layer, or a plain one when the configuration has no adapters."""
+    if not config.adapters:
+        return PlainLinear(inputs, outputs)
+    return MCLALinear(inputs, outputs, rank, config.adapter_dropout, config.shared_pair)

@@ -1,4 +1,4 @@
-"""The model: a branch per modality, a pool and a head per task, adapters by combination."""
+"""The model: a branch with experts per modality, a pool and a head per task, adapters by combination."""
 
 from __future__ import annotations
 
@@ -10,54 +10,89 @@ import torch
 from torch import Tensor, nn
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
-from edge_mer.model.config import MCULoRAConfig
-from edge_mer.model.layers import Branch, Head, TaskPool
-from edge_mer.model.mcla import MCLALinear
+from edge_mer.model.config import MCULoRAConfig, Task
+from edge_mer.model.experts import Routing
+from edge_mer.model.inputs import Window, select
+from edge_mer.model.layers import Branch, Head, Pair, TaskPool
+from edge_mer.model.mcla import LowRank, MCLALinear
+
+__all__ = ["MCULoRA", "Readout", "Trace", "Window", "fold"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
-    """Tokens of one modality: ``tokens`` [B, T, d], ``mask`` [B, T] (1 = valid), ``age`` [B, T] seconds, >= 0."""
+class Trace:
+    """What training looks at beside the result; all by modality.
 
-    tokens: Tensor
-    mask: Tensor
-    age: Tensor
+    ``pairs``: R_com and R_c of the input projection, [B, T, D] each (none in a merged model); ``kept`` bool [B, T];
+    ``routing``: one per UniTSE block; ``fused``: the pooled vector of each task, [B, D] or [B, L, D].
+    """
+
+    pairs: Mapping[Modality, Pair]
+    kept: Mapping[Modality, Tensor]
+    routing: Mapping[Modality, list[Routing]]
+    fused: Mapping[Task, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """``logits`` [B, 7] in the order of EMOTIONS; ``sentiment`` [B, 1] in [-3, 3]."""
+    """``logits`` [B, C] in the order of EMOTIONS; ``sentiment`` [B, 1] in [-3, 3]. In a dialogue [B, L, C], [B, L, 1].
+
+    A task that the configuration leaves out gives zeros: even odds, neutral.
+    """
 
     logits: Tensor
     sentiment: Tensor
+    trace: Trace
 
 
 class MCULoRA(nn.Module):
-    """Emotion and sentiment from the windows of whichever modalities are present.
+    """Emotion and sentiment from whichever modalities are present, per window or per utterance of a dialogue.
 
-    Source: MCULoRA (arXiv 2507.11202) in the additive form of algorithms.md 1b, with the pooling of MMoLRE
-    (arXiv 2505.14143). The content of an absent modality cannot change one bit of the result.
+    Source: MCULoRA (arXiv 2507.11202) in the additive form of algorithms.md 1b, with the experts and the pooling of
+    MMoLRE (arXiv 2505.14143). The content of an absent modality cannot change one bit of the result.
     """
 
     def __init__(self, config: MCULoRAConfig | None = None) -> None:
         super().__init__()
         self.config = config or MCULoRAConfig()
         self.branches = nn.ModuleDict({m: Branch(self.config.dims[m], self.config) for m in MODALITIES})
-        self.emotion_pool, self.sentiment_pool = TaskPool(self.config), TaskPool(self.config)
-        self.emotion_head = Head(self.config.emotions, self.config)
-        self.sentiment_head = Head(1, self.config)
+        outputs: dict[Task, int] = {"emotion": self.config.emotions, "sentiment": 1}
+        self.pools = nn.ModuleDict({task: TaskPool(self.config) for task in self.config.tasks})
+        self.heads = nn.ModuleDict({task: Head(outputs[task], self.config) for task in self.config.tasks})
 
     def forward(self, windows: Mapping[Modality, Window], combination: Tensor | None = None) -> Readout:
-        """``combination`` int64 [B] indexes COMBINATIONS; a merged model takes None and only its own modalities."""
+        """``combination`` int64 indexes COMBINATIONS: [B], or [B, L] in a dialogue (-1 = padding).
+
+        A merged model takes None, and only its own modalities.
+        """
         features: dict[Modality, Tensor] = {}
         masks: dict[Modality, Tensor] = {}
+        pairs: dict[Modality, Pair] = {}
+        routing: dict[Modality, list[Routing]] = {}
         for m in self.modalities:
-            window = windows[m] if combination is None else _select(windows[m], m, combination)
-            features[m] = self.branches[m](window.tokens, window.mask, window.age, combination)
+            window = windows[m] if combination is None else select(windows[m], m, combination)
+            features[m], pair, routing[m] = self.branches[m](window.tokens, window.mask, window.age, combination)
             masks[m] = window.mask
-        logits = self.emotion_head(self.emotion_pool(features, masks), combination)
-        sentiment = self.sentiment_head(self.sentiment_pool(features, masks), combination)
-        return Readout(logits, 3 * torch.tanh(sentiment))
+            if pair is not None:
+                pairs[m] = pair
+        fused = {task: self._fused(i, task, features, masks) for i, task in enumerate(self.config.tasks)}
+        out = {task: self.heads[task](x, combination) for task, x in fused.items()}
+        some = next(iter(out.values()))[..., :1]
+        logits = out["emotion"] if "emotion" in out else some.new_zeros(*some.shape[:-1], self.config.emotions)
+        sentiment = 3 * torch.tanh(out["sentiment"]) if "sentiment" in out else torch.zeros_like(some)
+        return Readout(logits, sentiment, Trace(pairs, {m: x > 0 for m, x in masks.items()}, routing, fused))
+
+    def _fused(
+        self, index: int, task: Task, features: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]
+    ) -> Tensor:
+        """Over all tokens of the window, or over the modalities of each utterance."""
+        # Before any expert, and under hard sharing, all tasks read the same features.
+        own = {m: y[min(index, len(y) - 1)] for m, y in features.items()}
+        if self.config.readout == "dialogue":
+            own = {m: y[..., None, :] for m, y in own.items()}
+            masks = {m: mask[..., None] for m, mask in masks.items()}
+        out: Tensor = self.pools[task](own, masks)
+        return out
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -78,6 +113,12 @@ class MCULoRA(nn.Module):
             if ".base." in name or ".qkv." in name or ".out." in name:
                 yield parameter
 
+    def adapter_parameters(self) -> Iterator[nn.Parameter]:
+        """All low-rank pairs, the shared ones too: what stage 0 leaves alone."""
+        for module in self.modules():
+            if isinstance(module, LowRank):
+                yield from module.parameters()
+
 
 def fold(module: nn.Module, combination: int) -> None:
     """Replace, in place, every adapted layer below ``module`` by its merged form."""
@@ -86,14 +127,3 @@ def fold(module: nn.Module, combination: int) -> None:
             setattr(module, name, child.merged(combination))
         else:
             fold(child, combination)
-
-
-def _select(window: Window, modality: Modality, combination: Tensor) -> Window:
-    """Hard mask: where the sample's combination lacks ``modality``, its tokens, ages and mask become zero."""
-    table = torch.tensor([modality in modalities_of(c) for c in COMBINATIONS], device=combination.device)
-    present = table[combination]
-
-    def keep(x: Tensor) -> Tensor:
-        return torch.where(present.view(-1, *[1] * (x.dim() - 1)), x, torch.zeros_like(x))
-
-    return Window(keep(window.tokens), keep(window.mask), keep(window.age))

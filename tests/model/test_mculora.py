@@ -1,8 +1,8 @@
-"""Properties T1-T4, T12 and T14 of the model (design/algorithms.md, section 6)."""
+"""Properties T1-T4, T12 and T14 of the window readout (design/algorithms.md, section 6), and that each can fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -10,51 +10,20 @@ from torch import Tensor
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
 from edge_mer.errors import ConfigError
-from edge_mer.model import MCULoRA, MCULoRAConfig, Readout
-from edge_mer.model.mcla import MCLALinear
-from edge_mer.model.mculora import Window
+from edge_mer.model import MCULoRA, MCULoRAConfig, Window
+from edge_mer.model import experts as experts_module
+from edge_mer.model import mcla as mcla_module
+from edge_mer.model import mculora as mculora_module
+from edge_mer.model.losses import balance, orthogonality
+from edge_mer.model.mcla import LowRank, MCLALinear
+from tests.model.scene import CONFIG, alive, distance, index, rows, same_bits, windows
 
-CONFIG = MCULoRAConfig(width=32, heads=2)
-Windows = dict[Modality, Window]
-
-
-def windows(batch: int, seed: int = 0, lengths: dict[str, int] | None = None) -> Windows:
-    random = torch.Generator().manual_seed(seed)
-    out: Windows = {}
-    for m in MODALITIES:
-        n = (lengths or {}).get(m, 6)
-        mask = (torch.rand(batch, n, generator=random) < 0.7).float()
-        mask[:, -1] = 1
-        tokens = torch.randn(batch, n, CONFIG.dims[m], generator=random)
-        out[m] = Window(tokens, mask, torch.rand(batch, n, generator=random) * 4)
-    return out
-
-
-def index(combination: Combination, batch: int) -> Tensor:
-    return torch.full((batch,), COMBINATIONS.index(combination))
-
-
-def adapted() -> MCULoRA:
-    """A model whose adapters all do something."""
-    torch.manual_seed(1)
-    model = MCULoRA(CONFIG).eval()
-    for name, parameter in model.named_parameters():
-        if "_b" in name.split(".")[-2] or "_b" in name.split(".")[-1]:
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model
+Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
 def model() -> MCULoRA:
-    return adapted()
-
-
-def same_bits(one: Readout, other: Readout) -> bool:
-    return torch.equal(one.logits, other.logits) and torch.equal(one.sentiment, other.sentiment)
-
-
-def distance(one: Readout, other: Readout) -> float:
-    return max((one.logits - other.logits).abs().max().item(), (one.sentiment - other.sentiment).abs().max().item())
+    return alive()
 
 
 FILLS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -66,13 +35,42 @@ FILLS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("combination", COMBINATIONS)
-def test_t1_an_absent_modality_cannot_change_one_bit(model: MCULoRA, combination: Combination, fill: str) -> None:
+def indifferent(model: MCULoRA, combination: Combination, fill: str) -> bool:
+    """T1: whether other contents of the absent modalities give the same bytes."""
     given, other = windows(3), windows(3)
     for m in set(MODALITIES) - set(modalities_of(combination)):
         other[m] = Window(*(FILLS[fill](x) for x in (given[m].tokens, given[m].mask, given[m].age)))
-    assert same_bits(model(given, index(combination, 3)), model(other, index(combination, 3)))
+    return same_bits(model(given, index(combination, 3)), model(other, index(combination, 3)))
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_t1_an_absent_modality_cannot_change_one_bit(model: MCULoRA, combination: Combination, fill: str) -> None:
+    assert indifferent(model, combination, fill)
+
+
+def _product(window: Window, modality: Modality, combination: Tensor) -> Window:
+    here = torch.tensor([float(modality in modalities_of(c)) for c in COMBINATIONS])[combination]
+    return Window(window.tokens * here[:, None, None], window.mask * here[:, None], window.age * here[:, None])
+
+
+T1_MUTANTS: dict[str, tuple[Mutant, str]] = {
+    "no select at all": (lambda p: p.setattr(mculora_module, "select", lambda w, m, c: w), "random"),
+    "a product instead of a select": (lambda p: p.setattr(mculora_module, "select", _product), "nan"),
+    "tokens zeroed but still attended": (
+        lambda p: p.setattr(
+            mculora_module, "select", lambda w, m, c: Window(_product(w, m, c).tokens, w.mask, w.age * 0)
+        ),
+        "random",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", T1_MUTANTS)
+def test_t1_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    break_it, fill = T1_MUTANTS[name]
+    break_it(monkeypatch)
+    assert not indifferent(model, "av", fill)
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -95,44 +93,74 @@ def test_a_present_modality_does_change_the_result(model: MCULoRA) -> None:
     assert not same_bits(model(given, index("atv", 1)), model(other, index("atv", 1)))
 
 
+def merge_error(model: MCULoRA, combination: Combination) -> float:
+    given, merged = windows(4), model.merged(combination)
+    return distance(model(given, index(combination, 4)), merged({m: given[m] for m in modalities_of(combination)}))
+
+
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_t2_the_merged_model_equals_the_gathered_one(model: MCULoRA, combination: Combination) -> None:
-    given, merged = windows(4), model.merged(combination)
-    only = {m: given[m] for m in modalities_of(combination)}
+    merged = model.merged(combination)
     assert merged.modalities == modalities_of(combination)
-    assert not any(isinstance(layer, MCLALinear) for layer in merged.modules())
-    assert distance(model(given, index(combination, 4)), merged(only)) <= 1e-5
+    assert not any(isinstance(layer, MCLALinear | LowRank) for layer in merged.modules())
+    assert merge_error(model, combination) <= 1e-5
+
+
+T2_MUTANTS: dict[str, Mutant] = {
+    "another combination's pair": lambda p: p.setattr(
+        MCLALinear, "merged", lambda self, c, merged=MCLALinear.merged: merged(self, (c + 1) % 7)
+    ),
+    "no pair": lambda p: p.setattr(MCLALinear, "merged", lambda self, c: self.base),
+}
+
+
+@pytest.mark.parametrize("name", T2_MUTANTS)
+def test_t2_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    T2_MUTANTS[name](monkeypatch)
+    assert merge_error(model, "av") > 1e-5
 
 
 def loss(model: MCULoRA, combination: Combination, seed: int) -> Tensor:
     out = model(windows(4, seed), index(combination, 4))
-    return out.logits.square().sum() + (out.sentiment - 1).square().sum()
+    extra = 0.1 * orthogonality(out.trace) + 0.01 * balance(out.trace)
+    total: Tensor = out.logits.square().sum() + (out.sentiment - 1).square().sum() + extra
+    return total
 
 
 def pairs_of(model: MCULoRA, combination: Combination) -> list[torch.nn.Parameter]:
     i = COMBINATIONS.index(combination)
     layers = [layer for layer in model.modules() if isinstance(layer, MCLALinear)]
-    return [pair for layer in layers for pair in (layer.specific_a[i], layer.specific_b[i])]
+    return [pair for layer in layers for pair in layer.specific[i].parameters()]
 
 
-def test_t3_training_one_combination_leaves_the_adapters_of_the_others_alone() -> None:
-    model = adapted()
+def moved_by_av() -> dict[Combination, bool]:
+    """T3: whose adapters one AdamW step on "av" moves, after earlier steps gave all of them momentum."""
+    model = alive()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    # Momentum from earlier steps must not move idle adapters either.
     for c in COMBINATIONS:
         loss(model, c, 0).backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     before = {c: [p.detach().clone() for p in pairs_of(model, c)] for c in COMBINATIONS}
     loss(model, "av", 1).backward()
-    idle = [c for c in COMBINATIONS if c != "av"]
-    assert all(p.grad is None for c in idle for p in pairs_of(model, c))
     optimizer.step()
-    assert all(torch.equal(p, q) for c in idle for p, q in zip(pairs_of(model, c), before[c], strict=True))
-    assert any(not torch.equal(p, q) for p, q in zip(pairs_of(model, "av"), before["av"], strict=True))
+    return {
+        c: any(not torch.equal(p, q) for p, q in zip(pairs_of(model, c), before[c], strict=True)) for c in COMBINATIONS
+    }
 
 
-def test_t4_every_adapter_comes_alive_in_two_steps() -> None:
+def test_t3_training_one_combination_leaves_the_adapters_of_the_others_alone() -> None:
+    assert [c for c, moved in moved_by_av().items() if moved] == ["av"]
+
+
+def test_t3_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all pairs in the graph, the others get zero gradients, and momentum moves them."""
+    monkeypatch.setattr(mcla_module.torch, "unique", lambda _: torch.arange(7))
+    assert all(moved_by_av().values())
+
+
+def dead_adapters() -> list[str]:
+    """T4: the adapted layers with a zero B that two steps on each combination should have moved."""
     torch.manual_seed(2)
     model = MCULoRA(CONFIG)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
@@ -140,30 +168,53 @@ def test_t4_every_adapter_comes_alive_in_two_steps() -> None:
         optimizer.zero_grad(set_to_none=True)
         loss(model, c, 3).backward()
         optimizer.step()
+    dead = []
     for name, layer in model.named_modules():
         if isinstance(layer, MCLALinear):
             branch = next((m for m in MODALITIES if f".{m}." in name), None)
             used = [i for i, c in enumerate(COMBINATIONS) if branch is None or branch in modalities_of(c)]
-            assert all(layer.specific_b[i].norm() > 0 for i in used), name
+            x = torch.randn(1, layer.base.in_features)
+            outputs = [layer.eval()(x, torch.tensor([i])) for i in used]
+            apart = all(not torch.equal(outputs[i], outputs[j]) for i in range(len(used)) for j in range(i))
+            if not apart or any(layer.specific[i].b.norm() == 0 for i in used):
+                dead.append(name)
+    return dead
+
+
+def test_t4_every_adapter_comes_alive_in_two_steps() -> None:
+    assert dead_adapters() == []
+
+
+def test_t4_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zero A in front of a zero B is the serial dead adapter of the authors' last release."""
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", lambda x, a=0: torch.nn.init.zeros_(x))
+    assert dead_adapters() != []
+
+
+def mixing_error(model: MCULoRA) -> float:
+    """T12: a batch of all combinations against its rows, one by one."""
+    given, combination = windows(7), torch.arange(7)
+    together = model(given, combination)
+    worst = 0.0
     for i in range(7):
-        for j in range(i):
-            layer = model.emotion_head.fc1
-            x = torch.randn(1, CONFIG.width)
-            assert not torch.equal(layer(x, torch.tensor([i])), layer(x, torch.tensor([j])))
+        alone = {m: Window(w.tokens[i : i + 1], w.mask[i : i + 1], w.age[i : i + 1]) for m, w in given.items()}
+        worst = max(worst, distance(rows(together, slice(i, i + 1)), model(alone, combination[i : i + 1])))
+    return worst
 
 
 def test_t12_a_mixed_batch_equals_one_by_one(model: MCULoRA) -> None:
-    given, combination = windows(7), torch.arange(7)
-    together = model(given, combination)
-    for i in range(7):
-        alone = {m: Window(w.tokens[i : i + 1], w.mask[i : i + 1], w.age[i : i + 1]) for m, w in given.items()}
-        one = model(alone, combination[i : i + 1])
-        assert distance(Readout(together.logits[i : i + 1], together.sentiment[i : i + 1]), one) <= 1e-6
+    assert mixing_error(model) <= 1e-6
 
 
-def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
-    given = windows(2)
-    padded = {
+def test_t12_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first sample's combination for the whole batch, as in the authors' code."""
+    low_rank = MCLALinear.low_rank
+    monkeypatch.setattr(MCLALinear, "low_rank", lambda self, x, c: low_rank(self, x, c[:1].expand(len(c))))
+    assert mixing_error(model) > 1e-6
+
+
+def padded(given: Mapping[Modality, Window]) -> dict[Modality, Window]:
+    return {
         m: Window(
             torch.cat([torch.randn(2, 5, CONFIG.dims[m]), w.tokens], 1),
             torch.cat([torch.zeros(2, 5), w.mask], 1),
@@ -171,7 +222,18 @@ def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
         )
         for m, w in given.items()
     }
-    assert distance(model(given, index("atv", 2)), model(padded, index("atv", 2))) <= 1e-6
+
+
+def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
+    given = windows(2)
+    assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) <= 1e-6
+
+
+def test_t14_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the token mask, biases of masked tokens leak through the convolution."""
+    monkeypatch.setattr(experts_module, "_zeroed", lambda x, kept: x)
+    given = windows(2)
+    assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) > 1e-6
 
 
 def test_a_window_without_one_valid_token_gives_a_finite_result(model: MCULoRA) -> None:
@@ -186,7 +248,19 @@ def test_sentiment_stays_in_its_range(model: MCULoRA) -> None:
     assert model(big, index("atv", 5)).sentiment.abs().max() <= 3
 
 
-@pytest.mark.parametrize("wrong", [{"width": 33}, {"rank": 0}, {"dims": {"audio": 3}}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"width": 33},
+        {"rank": 0},
+        {"dims": {"audio": 3}},
+        {"top": 5},
+        {"tasks": ()},
+        {"tasks": ("mood",)},
+        {"readout": "page"},
+        {"expert_ranks": (4, 0)},
+    ],
+)
 def test_an_impossible_configuration_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         MCULoRAConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""MMoLRE: the router (T10), the separation of the tasks (T11), the load of the experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from edge_mer.model import MCULoRA, MCULoRAConfig
+from edge_mer.model.experts import Routing, UniTSE, top_gates
+from edge_mer.model.losses import balance
+from edge_mer.model.mculora import Trace
+from tests.model.scene import CONFIG, alive, index, windows
+
+Gates = Callable[[Tensor, int], Tensor]
+
+
+def by_sorting(scores: Tensor, k: int) -> Tensor:
+    """The top-k form: a stable sort keeps the lower index of equal scores first."""
+    order = torch.sort(scores, dim=-1, descending=True, stable=True).indices[..., :k]
+    kept = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, True)
+    return torch.softmax(scores.masked_fill(~kept, -torch.inf), -1)
+
+
+def routes_well(gates: Gates, scores: Tensor, k: int) -> bool:
+    """T10: k gates above 0, sum 1, the same as the top-k form bit for bit."""
+    out = gates(scores, k)
+    exact = ((out > 0).sum(-1) == k).all() and ((out.sum(-1) - 1).abs() <= 1e-6).all()
+    return bool(exact) and torch.equal(out, by_sorting(scores, k))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([-3.0, -0.5, 0.0, 0.25, 2.0]), min_size=4, max_size=4), min_size=1, max_size=5),
+    st.integers(1, 4),
+)
+def test_t10_exactly_k_gates_open_and_ties_go_to_the_lower_index(scores: list[list[float]], k: int) -> None:
+    assert routes_well(top_gates, torch.tensor(scores), k)
+
+
+def test_t10_the_comparison_form_is_the_top_k_form_on_random_rows() -> None:
+    assert routes_well(top_gates, torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)), 2)
+
+
+def _ties_share(scores: Tensor, k: int) -> Tensor:
+    rank = (scores[..., None, :] > scores[..., :, None]).sum(-1)
+    return torch.softmax(scores.masked_fill(rank >= k, -torch.inf), -1)
+
+
+def _ties_to_the_higher(scores: Tensor, k: int) -> Tensor:
+    return top_gates(scores.flip(-1), k).flip(-1)
+
+
+T10_MUTANTS: dict[str, Gates] = {
+    "ties all win": _ties_share,
+    "ties go to the higher index": _ties_to_the_higher,
+    "one too many": lambda s, k: top_gates(s, k + 1),
+    "softmax before the choice": lambda s, k: torch.where(top_gates(s, k) > 0, torch.softmax(s, -1), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", T10_MUTANTS)
+def test_t10_can_fail(name: str) -> None:
+    assert not routes_well(T10_MUTANTS[name], torch.tensor([[1.0, 0.0, 0.0, -1.0], [0.0, 0.0, 0.0, 0.0]]), 2)
+
+
+def test_t10_every_sample_and_task_of_the_model_opens_k_experts() -> None:
+    out = alive()(windows(5), index("atv", 5))
+    routed = [r for blocks in out.trace.routing.values() for r in blocks]
+    assert len(routed) == 6
+    assert all(r.gates.shape == (2, 5, 1, 4) and ((r.gates > 0).sum(-1) == 2).all() for r in routed)
+
+
+def test_gate_noise_exists_in_training_only() -> None:
+    torch.manual_seed(0)
+    model = alive(replace(CONFIG, dropout=0.0, adapter_dropout=0.0))
+    given, c = windows(3), index("atv", 3)
+    assert torch.equal(model(given, c).logits, model(given, c).logits)
+    model.train()
+    assert not torch.equal(model(given, c).logits, model(given, c).logits)
+
+
+def crosstalk(config: MCULoRAConfig = CONFIG) -> dict[str, float]:
+    """T11: how much each task's loss pulls on the other's experts and router, and on the shared experts."""
+    model = alive(config)
+    pulls: dict[str, float] = {"shared by the weaker": torch.inf}
+    for i, task in enumerate(("emotion", "sentiment")):
+        model.zero_grad(set_to_none=True)
+        out = model(windows(6), index("atv", 6))
+        (out.logits if task == "emotion" else out.sentiment).square().sum().backward()
+        blocks = [b for b in model.modules() if isinstance(b, UniTSE)]
+        foreign = [
+            p.grad[1 - i].abs().max()
+            for b in blocks
+            for p in (b.task_in, b.task_in_bias, b.task_out, b.task_out_bias, b.router)
+            if p.grad is not None
+        ]
+        pulls[task] = torch.stack(foreign).max().item()
+        least = min(b.shared_in.grad.abs().max().item() for b in blocks if b.shared_in.grad is not None)
+        pulls["shared by the weaker"] = min(pulls["shared by the weaker"], least)
+    return pulls
+
+
+def test_t11_a_task_reaches_the_shared_experts_and_not_the_other_tasks_own() -> None:
+    pulls = crosstalk()
+    assert pulls["emotion"] == pulls["sentiment"] == 0
+    assert pulls["shared by the weaker"] > 0
+
+
+def test_t11_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Task experts that are handed to the other task."""
+    forward = UniTSE.forward
+
+    def swapped(self: UniTSE, x: Tensor, kept: Tensor) -> tuple[Tensor, Routing]:
+        y, routed = forward(self, x, kept)
+        return y.flip(0), routed
+
+    monkeypatch.setattr(UniTSE, "forward", swapped)
+    assert crosstalk()["emotion"] > 0
+
+
+def test_hard_sharing_gives_both_tasks_the_same_features_at_the_same_size() -> None:
+    hard = alive(replace(CONFIG, experts=False))
+    out = hard(windows(2), index("atv", 2))
+    assert all(len(r.gates) == 1 and (r.gates == 1).all() for blocks in out.trace.routing.values() for r in blocks)
+    rank = {
+        kind: sum(
+            b.shared_in.shape[1] + b.task_in.shape[0] * b.task_in.shape[2] for b in m.modules() if type(b) is UniTSE
+        )
+        for kind, m in (("hard", hard), ("routed", alive()))
+    }
+    assert rank["hard"] == rank["routed"]
+
+
+def trace_of(gates: Tensor, scores: Tensor) -> Trace:
+    valid = torch.ones(gates.shape[1:3], dtype=torch.bool)
+    return Trace({}, {}, {"audio": [Routing(gates, scores, valid)]}, {})
+
+
+def test_l_bal_is_1_when_even_and_grows_when_one_expert_takes_all() -> None:
+    even = torch.eye(4)[None, :, None]
+    assert balance(trace_of(even, torch.zeros(1, 4, 1, 4))) == pytest.approx(1)
+    one = torch.tensor([20.0, 0, 0, 0]).expand(1, 4, 1, 4)
+    assert balance(trace_of(top_gates(one, 1), one)) == pytest.approx(4, abs=1e-3)
+
+
+def test_l_bal_pulls_a_collapsed_router_apart() -> None:
+    scores = torch.tensor([1.0, 0, 0, 0]).expand(1, 4, 1, 4).clone().requires_grad_()
+    balance(trace_of(top_gates(scores.detach(), 1), scores)).backward()
+    assert scores.grad is not None
+    assert (scores.grad[..., 0] > 0).all()
+    assert (scores.grad[..., 1:] < 0).all()
+
+
+def test_absent_modalities_do_not_count_for_l_bal() -> None:
+    model = alive()
+    with torch.no_grad():
+        out = model(windows(2), torch.tensor([4, 0]))
+    assert out.trace.routing["audio"][0].valid.all()
+    assert out.trace.routing["video"][0].valid.squeeze().tolist() == [False, True]
+
+
+def test_a_model_without_experts_still_reads() -> None:
+    model = MCULoRA(replace(CONFIG, expert_blocks=0)).eval()
+    out = model(windows(2), index("atv", 2))
+    assert out.logits.shape == (2, 7)
+    assert balance(out.trace) == 0

@@ -1,0 +1,104 @@
+"""Losses over labels that may be missing, and the decoupling of the adapters."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from edge_mer.errors import InputError
+from edge_mer.model.losses import emotion_loss, orthogonality, sentiment_loss, separability
+from edge_mer.model.mculora import Trace
+from tests.model.scene import CONFIG, alive, index, windows
+
+NAN = math.nan
+
+
+def test_unlabelled_samples_do_not_count() -> None:
+    logits, label = torch.randn(4, 7), torch.tensor([2, -1, 5, -1])
+    assert torch.equal(emotion_loss(logits, label), emotion_loss(logits[::2], label[::2]))
+    value, score = torch.rand(3, 1), torch.tensor([1.0, NAN, NAN])
+    assert sentiment_loss(value, score) == pytest.approx(abs(value[0, 0].item() - 1))
+
+
+def test_a_batch_without_labels_costs_nothing_and_has_a_gradient() -> None:
+    logits, value = torch.randn(2, 7, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
+    total = emotion_loss(logits, torch.tensor([-1, -1])) + sentiment_loss(value, torch.tensor([NAN, NAN]))
+    total.backward()
+    assert total == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_dialogue_shapes_work_too() -> None:
+    logits, label = torch.randn(2, 3, 7), torch.tensor([[1, 2, -1], [0, -1, -1]])
+    assert emotion_loss(logits, label) > 0
+    assert sentiment_loss(torch.zeros(2, 3, 1), torch.full((2, 3), 2.0)) == 2
+
+
+@pytest.mark.parametrize(("ordinal", "best"), [(-1, -2.0), (0, 0.0), (1, 2.0)])
+def test_the_ordinal_loss_is_least_inside_its_class(ordinal: int, best: float) -> None:
+    losses = {
+        v: sentiment_loss(torch.tensor([[v]]), torch.tensor([NAN]), torch.tensor([ordinal])).item()
+        for v in (-2.0, 0.0, 2.0)
+    }
+    assert min(losses, key=lambda v: losses[v]) == best
+
+
+def test_a_score_outranks_an_order() -> None:
+    assert sentiment_loss(torch.tensor([[1.0]]), torch.tensor([1.0]), torch.tensor([-1])) == 0
+
+
+def test_labels_out_of_range_are_named() -> None:
+    with pytest.raises(InputError, match="label holds 7; expected -1"):
+        emotion_loss(torch.randn(2, 7), torch.tensor([0, 7]))
+    with pytest.raises(InputError, match=r"score holds 4"):
+        sentiment_loss(torch.zeros(1, 1), torch.tensor([-4.0]))
+
+
+def trace_of(common: torch.Tensor, specific: torch.Tensor, kept: torch.Tensor) -> Trace:
+    return Trace({"audio": (common, specific)}, {"audio": kept}, {}, {})
+
+
+def test_l_ort_is_the_squared_cosine_over_present_tokens() -> None:
+    common = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [5.0, 5.0]]])
+    specific = torch.tensor([[[0.0, 3.0], [2.0, 2.0], [5.0, 5.0]]])
+    kept = torch.tensor([[True, True, False]])
+    assert orthogonality(trace_of(common, specific, kept)) == pytest.approx(0.25)
+
+
+def test_l_ort_pulls_pairs_apart_and_is_defined_at_the_start() -> None:
+    zero = torch.zeros(1, 2, 4, requires_grad=True)
+    orthogonality(trace_of(zero, zero, torch.ones(1, 2, dtype=torch.bool))).backward()
+    assert zero.grad is not None
+    assert torch.isfinite(zero.grad).all()
+    model = alive()
+    optimizer = torch.optim.SGD(model.adapter_parameters(), 1.0)
+    before = orthogonality(model(windows(4), index("atv", 4)).trace)
+    for _ in range(5):
+        optimizer.zero_grad(set_to_none=True)
+        orthogonality(model(windows(4), index("atv", 4)).trace).backward()
+        optimizer.step()
+    assert orthogonality(model(windows(4), index("atv", 4)).trace) < 0.7 * before
+
+
+def test_separability_is_0_for_equal_representations_and_ln_2_for_disjoint_ones() -> None:
+    far = torch.tensor([[[60.0, 0.0]]])
+    total, count = separability(
+        trace_of(far.repeat(2, 1, 1), torch.cat([far, far.flip(-1)]), torch.ones(2, 1, dtype=torch.bool)),
+        torch.tensor([1, 4]),
+    )
+    assert 0 <= total[1] <= 1e-6
+    assert total[4] == pytest.approx(math.log(2), abs=1e-6)
+    assert count.tolist() == [0, 1, 0, 0, 1, 0, 0]
+
+
+def test_separability_sees_present_tokens_only() -> None:
+    model = alive()
+    with torch.no_grad():
+        given = windows(2)
+        _, count = separability(model(given, torch.tensor([4, 2])).trace, torch.tensor([4, 2]))
+    assert count[4] == given["audio"].mask[0].sum()
+    assert count[2] == given["audio"].mask[1].sum() + given["video"].mask[1].sum()
+    assert CONFIG.adapters

@@ -1,0 +1,107 @@
+"""The queue of the table: what is missing is filled, what is finished is kept, what is preliminary says so."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import cells, results, sets, table
+from pipelines.cells import SYSTEMS, Cell
+from pipelines.estimates import Answers, columns
+from pipelines.layouts import LAYOUTS
+from pipelines.sets import Rows
+from pipelines.splits import splits
+from pipelines.table import Job
+from pipelines.trainer import OutOfTime
+from tests.pipelines.feature_files import write
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    return sets.read("mosi", write(tmp_path_factory.mktemp("mosi"), "mosi"))
+
+
+def cell(rows: Rows, system: str, seed: int, noise: float) -> Cell:
+    """Answers that are right but for noise."""
+    random = np.random.default_rng(seed)
+    index = np.concatenate([s.final() for s in splits(rows, 0)])
+    wrong = {c: random.normal(size=len(index)) * noise for c in columns(rows.layout)}
+    said = {c: np.clip(rows.score[index] + wrong[c], -3, 3).astype(np.float32) for c in wrong}
+    answers = Answers({c: np.full(len(index), -1) for c in said}, said)
+    return Cell("mosi", system, seed, rows.sha256, index, answers, {})
+
+
+def test_a_finished_cell_survives_its_file(rows: Rows, tmp_path: Path) -> None:
+    one = cell(rows, "full", 3, 1.0)
+    cells.write(tmp_path / "3.json", one)
+    back = cells.read(tmp_path / "3.json")
+    assert (back.data, back.system, back.seed, back.sha256) == ("mosi", "full", 3, rows.sha256)
+    assert np.array_equal(back.index, one.index)
+    for c in columns(rows.layout):
+        assert np.allclose(back.answers.sentiment[c], one.answers.sentiment[c], atol=1e-4)
+        assert np.array_equal(back.answers.emotion[c], one.answers.emotion[c])
+
+
+def test_the_queue_holds_what_is_missing_cheapest_first(rows: Rows, tmp_path: Path) -> None:
+    whole = table.queue(list(LAYOUTS), list(SYSTEMS), 2, tmp_path)
+    baselines = [SYSTEMS[j.system].baseline is not None for j in whole]
+    assert baselines == sorted(baselines, reverse=True)
+    assert [j.data for j in whole if j.system == "single-task"] == ["meld"] * 2
+    assert len(whole) == len(set(whole))
+    done = Job("mosi", "linear", 1)
+    cells.write(done.path(tmp_path), cell(rows, "linear", 1, 1.0))
+    assert set(whole) - set(table.queue(list(LAYOUTS), list(SYSTEMS), 2, tmp_path)) == {done}
+
+
+def test_a_cell_is_run_scored_and_written(rows: Rows, tmp_path: Path) -> None:
+    job = Job("mosi", "linear", 0)
+    (out,) = table.fill([job], {"mosi": rows}, tmp_path, 60)
+    assert isinstance(out, Cell)
+    assert sorted(out.index) == sorted(np.flatnonzero(rows.split == "dev"))
+    assert cells.read(job.path(tmp_path)).system == "linear"
+    assert table.queue(["mosi"], ["linear"], 1, tmp_path) == []
+
+
+def test_a_cell_that_runs_out_of_time_is_not_written_and_goes_on_later(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [OutOfTime("cap"), cell(rows, "full", 0, 1.0)]
+
+    def run(*arguments: object) -> Cell:
+        outcome = left.pop(0)
+        if isinstance(outcome, OutOfTime):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(cells, "run", run)
+    job = Job("mosi", "full", 0)
+    (first,) = table.fill([job], {"mosi": rows}, tmp_path, 0)
+    assert isinstance(first, OutOfTime)
+    assert table.queue(["mosi"], ["full"], 1, tmp_path) == [job]
+    (second,) = table.fill([job], {"mosi": rows}, tmp_path, time.monotonic())
+    assert isinstance(second, Cell)
+
+
+def test_the_results_name_seeds_gaps_and_differences(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "DRAWS", 30)
+    found = [cell(rows, "full", 0, 0.3), cell(rows, "full", 1, 0.3), cell(rows, "linear", 0, 4.0)]
+    text = results.render({"mosi": rows}, found, 5)
+    assert "python -m pipelines.table" in text
+    lines = text.splitlines()
+    full = next(line for line in lines if line.startswith("| full MCULoRA"))
+    assert full.endswith("| 2/5 |")
+    assert "±" in full
+    assert next(line for line in lines if line.startswith("| linear")).endswith("| 1/5 |")
+    assert "No seed yet: RBF-kernel SVM specialists" in text
+    difference = next(line for line in lines if line.startswith("| linear specialists | sentiment_accuracy"))
+    assert "| +" in difference
+    assert difference.endswith("| 1 |")
+
+
+def test_cells_of_other_data_are_left_out(rows: Rows) -> None:
+    other = cell(rows, "full", 0, 0.3)
+    text = results.render({"mosi": rows}, [Cell("mosi", "full", 0, "0" * 64, other.index, other.answers, {})], 5)
+    assert "| full MCULoRA" not in text
