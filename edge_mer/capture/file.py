@@ -7,6 +7,7 @@ t0. Positions count from t0; time never goes back, however often the file starts
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -38,7 +39,7 @@ PACKETS = 16
 R = TypeVar("R", SoundReader, PictureReader)
 
 
-class _Track(Generic[R]):
+class _Track(ABC, Generic[R]):
     """What both tracks share: a reader that exists only while the gate is open, and laps."""
 
     wake: tuple[int, ...] = ()
@@ -75,6 +76,17 @@ class _Track(Generic[R]):
     def playing(self) -> bool:
         return self._wanted and self._missing is None and not self._ended
 
+    @abstractmethod
+    def _open_at(self, position_us: int) -> None:
+        """Begin to read at this time after t0."""
+
+    def _started(self) -> tuple[int, int]:
+        """t0 and now, with the file open at the present position."""
+        t0, now = self._playback.begin(), self._playback.clock.now_us()
+        if self._reader is None:
+            self._open_at(self._playback.position_us())
+        return t0, now
+
     def _release(self) -> None:
         if self._reader is not None:
             self._reader.close()
@@ -103,9 +115,7 @@ class SoundTrack(_Track[SoundReader]):
         blocks: list[Captured] = []
         if not self.playing:
             return blocks
-        t0, now = self._playback.begin(), self._playback.clock.now_us()
-        if self._reader is None:
-            self._open_at(self._playback.position_us())
+        t0, now = self._started()
         while self.playing and now >= t0 + (self._block + 1) * BLOCK_US:
             samples = self._next()
             if samples is None:
@@ -163,9 +173,7 @@ class PictureTrack(_Track[PictureReader]):
         blocks: list[Captured] = []
         if not self.playing:
             return blocks
-        t0, now = self._playback.begin(), self._playback.clock.now_us()
-        if self._reader is None:
-            self._open_at(self._playback.position_us())
+        t0, now = self._started()
         for _ in range(PACKETS):
             assert self._reader is not None
             while self._reader.frames and t0 + self._lap_us + self._reader.frames[0][0] <= now:
