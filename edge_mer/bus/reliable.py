@@ -46,6 +46,11 @@ class ReliablePublisher:
     def seq(self) -> int:
         return self._publisher.seq
 
+    @property
+    def behind(self) -> int | None:
+        """How many messages the slowest reader has not acknowledged; None while nobody reads."""
+        return max((self.seq - 1 - peer.acked for peer in self._peers.values()), default=None)
+
     def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
         message = self._publisher.send(body, payload, origin_us=origin_us)
         self.pump()

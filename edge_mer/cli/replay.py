@@ -37,10 +37,11 @@ def replay(
 
 
 def _verify(file: Path, settings: Config, json: bool) -> bool:
-    from edge_mer.session import verifier
+    from edge_mer.session import parts, verifier
+    from edge_mer.session.keys import key_store
 
     began = time.monotonic()
-    report = verifier.verify(file, verifier.installed(settings.models))
+    report = verifier.verify(file, parts.installed(settings), key_store(settings))
     took = time.monotonic() - began
     typer.echo(msgspec.json.encode(report).decode() if json else "\n".join(verdict(report, took)))
     return report.identical

@@ -15,10 +15,15 @@ from edge_mer.errors import ConfigError
 PRIVATE, PUBLIC = "host.key", "host.pub"
 
 
+def state_path(configured: str | None = None) -> Path:
+    """Where keys and privacy state are, or would be."""
+    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
+    return Path(configured).absolute() if configured else base / "edge_mer"
+
+
 def state_directory(configured: str | None = None) -> Path:
     """The directory of keys and privacy state: created 0700, refused when somebody else could enter it."""
-    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
-    path = Path(configured).absolute() if configured else base / "edge_mer"
+    path = state_path(configured)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.stat()
     if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:

@@ -20,8 +20,8 @@ from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
 from edge_mer.fusion.window import Window
 from edge_mer.messages import Feature, Message, SensorState
-from edge_mer.session import format
-from edge_mer.session.ledger import Ledger
+from edge_mer.session.account import Account
+from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
 from edge_mer.session.writer import SessionWriter
@@ -50,12 +50,17 @@ def load_fake(name: str) -> FusionModel:
     return FakeModel()
 
 
+FAKE = Parts(load_fake)
+
+
 class Home:
     def __init__(self, path: Path, seed: int = 0, model: FusionModel | None = None, **record: Any) -> None:
         self.path, self.rng = path, np.random.default_rng(seed)
         self.model = model or FakeModel()
         self.clock, self.broker = FakeClock(), MemoryBroker()
-        self.config = Config.model_validate({"record": {"path": str(path), "min_free_mb": 0, **record}})
+        self.config = Config.model_validate(
+            {"record": {"path": str(path), "min_free_mb": 0, "encrypt": False, **record}}
+        )
         self.switch = self.bus("switch").server("switch")
         self.peers: dict[str, bytes] = {}
         self.purged: list[tuple[str, Modality, int]] = []
@@ -173,16 +178,12 @@ def rewrite(source: Path, target: Path, change: Callable[[list[Message[Any]]], I
     """A forger's copy: other content, all checksums and the trailer right again."""
     content = list(change(read_all(source)))
     home = MemoryBus(MemoryBroker(), FakeClock(), "forger")
-    writer, ledger = SessionWriter(target, opening(Config(), home)), Ledger()
+    told = opening(Config(), home)
+    writer, account = SessionWriter(target, told), Account(told)
     for message in content:
         writer.add(message, message.envelope.created_us)
-        if message.topic == "journal":
-            ledger.entry(message)
-        else:
-            ledger.recorded(message.ref)
-    writer.close(format.Trailer(closed_us=0, entries=ledger.entries, results=ledger.results,
-                                digest=ledger.digest, journal=ledger.journal, unverifiable=None, models={},
-                                messages={}, counters={}))  # fmt: skip
+        account.take(message)
+    writer.close(msgspec.structs.replace(account.trailer(writer, 0, {}), unverifiable=None))
     return target
 
 

@@ -17,8 +17,9 @@ from edge_mer.domain import MODALITIES
 from edge_mer.errors import ModelError
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.runtime.select import models_directory, open_backend
+from edge_mer.session.parts import installed
 from edge_mer.session.reader import Session
-from edge_mer.session.verifier import installed, verify
+from edge_mer.session.verifier import verify
 from tests.session.stage import Home
 
 DEADLINE_US = 20_000_000
@@ -77,7 +78,9 @@ def test_a_session_played_to_a_live_fusion_node_is_recorded_and_verifies(
     for _ in range(40):
         home.step()
     source, again = home.finish(), tmp_path / "again.mcap"
-    config = Config.model_validate({"record": {"path": str(again)}, "replay": {"path": str(source), "topics": INPUTS}})
+    config = Config.model_validate(
+        {"record": {"path": str(again), "encrypt": False}, "replay": {"path": str(source), "topics": INPUTS}}
+    )
     results = processes.bus.reader("emotion")
     played = processes.bus.reader(*INPUTS)
     processes.start("recorder", "edge_mer.session.recorder", config)
@@ -94,7 +97,7 @@ def test_a_session_played_to_a_live_fusion_node_is_recorded_and_verifies(
 
     wait_for(processes.bus, everything)
     assert [processes.stop(name) for name in ("player", "fusion", "recorder")] == [0, 0, 0]
-    report = verify(again, installed(Models()))
+    report = verify(again, installed(Config()))
     assert (report.identical, report.reason) == (True, None)
     assert report.results > 8
     combinations = {m.body.combination for m in Session(again).messages("emotion")}

@@ -79,7 +79,7 @@ def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
 def test_raw_media_needs_the_setting_and_the_consent(tmp_path: Path, raw: bool, consent: list[str], kept: int) -> None:
     home = Home(tmp_path / "a.mcap")
     config = {
-        "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw},
+        "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw, "encrypt": False},
         "privacy": {"consent": consent},
     }
     recorder = build(Config.model_validate(config), home.bus("other"))

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_mer.config import Models
+from edge_mer.config import Config
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.messages import Message, digest, result_bytes
+from edge_mer.session.compare import differences
+from edge_mer.session.parts import Parts, installed
 from edge_mer.session.reader import Session
-from edge_mer.session.verifier import differences, installed, verify
-from tests.session.stage import FakeModel, Home, load_fake, read_all, record_run, remade, rewrite
+from edge_mer.session.verifier import verify
+from tests.session.stage import FAKE, FakeModel, Home, read_all, record_run, remade, rewrite
 
 Change = Callable[[list[Message[Any]]], Iterable[Message[Any]]]
 
@@ -28,7 +30,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def forge(recorded: Path, tmp_path: Path) -> Callable[[Change], Any]:
-    return lambda change: verify(rewrite(recorded, tmp_path / "forged.mcap", change), load_fake)
+    return lambda change: verify(rewrite(recorded, tmp_path / "forged.mcap", change), FAKE)
 
 
 @given(
@@ -58,7 +60,7 @@ def test_every_run_verifies_whatever_happened_in_it(
             home.publish_state(modality, health="absent")
         for _ in range(12):
             home.step()
-    report = verify(home.finish(), load_fake)
+    report = verify(home.finish(), FAKE)
     assert (report.identical, report.reason) == (True, None)
     assert report.results >= report.estimates > 0
     assert report.entries > 1
@@ -188,13 +190,13 @@ def test_another_model_does_not_verify(recorded: Path) -> None:
     def load(name: str) -> FusionModel:
         return Other()
 
-    report = verify(recorded, load)
+    report = verify(recorded, Parts(load))
     assert not report.identical
     assert [d.field for d in report.differences] == ["sentiment"]
 
 
 def test_a_model_that_is_not_installed_is_a_report(recorded: Path) -> None:
-    report = verify(recorded, installed(Models(directory="/nowhere")))
+    report = verify(recorded, installed(Config.model_validate({"models": {"directory": "/nowhere"}})))
     assert not report.identical
     assert "/nowhere" in report.reason
 
@@ -203,7 +205,7 @@ def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     for _ in range(30):
         home.step()
-    report = verify(home.path, load_fake)
+    report = verify(home.path, FAKE)
     assert not report.identical
     assert report.reason
 
@@ -214,7 +216,7 @@ def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -
     home.recorder._sensed._receive()
     for _ in range(10):
         home.step()
-    assert "unverifiable: 1 inputs" in str(verify(home.finish(), load_fake).reason)
+    assert "unverifiable: 1 inputs" in str(verify(home.finish(), FAKE).reason)
 
 
 def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path
     for inbox in home.broker.clients.values():
         inbox.clear()
     home.fusion_bus.close()
-    report = verify(record_end(home), load_fake)
+    report = verify(record_end(home), FAKE)
     assert report.identical
     assert report.unproven > 0
 
