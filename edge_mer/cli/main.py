@@ -13,8 +13,8 @@ from edge_mer.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
-    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "config", "record", "replay", "tap", "hz",
-    "schema", "bench",
+    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "config", "record", "replay", "session",
+    "tap", "hz", "schema", "bench", "soak",
 )  # fmt: skip
 
 
@@ -27,8 +27,11 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        found = getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name)
+        if isinstance(found, typer.Typer):
+            return get_command(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name))
+        single.command(cmd_name)(found)
         return get_command(single)
 
     def invoke(self, ctx: Any) -> Any:

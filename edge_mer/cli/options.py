@@ -19,6 +19,8 @@ Directory = Annotated[
 ]
 Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
+From = Annotated[float, typer.Option("--from", metavar="S", min=0, help="second to begin at, from the first message")]
+To = Annotated[float | None, typer.Option("--to", metavar="S", min=0, help="second to end before; default: the end")]
 
 
 def overrides(settings: list[str] | None) -> dict[str, dict[str, Any]]:

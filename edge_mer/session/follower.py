@@ -152,7 +152,7 @@ class Follower:
 
 
 def follower(bus: Bus, session: Session, parts: Parts) -> Follower:
-    """Raises SessionError for a session that joined a running node: only ``verify`` can tell where it comes into step."""
+    """Raises SessionError for a session that joined a running node: only ``verify`` tells where it is in step."""
     if session.opening is None or session.opening.joined:
         raise SessionError(f"{session.path} joined a running fusion node; verify it without --speed")
     return Follower(bus, Refold(parts.fusion, session.lost_topics), session.lost_topics)

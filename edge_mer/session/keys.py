@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,7 +124,7 @@ def unseal(cipher: AESGCM, topic: str, encoding: str, data: bytes) -> bytes:
         raise BadMessage(f"{topic}: its seal is broken: changed, moved or of another key") from error
 
 
-def erased_with(modality: Modality, text_source: str) -> tuple[Modality, ...]:
-    """What goes when ``modality`` is erased: itself, and the words that were made from it."""
-    gone: Iterable[Modality] = masked_with(modality, text_source in ("asr", "wyoming"))
+def erased_with(modality: Modality, transcribed: bool) -> tuple[Modality, ...]:
+    """What goes when ``modality`` is erased: itself, and the words if they were made from the microphone."""
+    gone = masked_with(modality, transcribed)
     return tuple(m for m in MODALITIES if m in gone)

@@ -121,6 +121,10 @@ class Session:
     def recorded_us(self, entry: blocks.Entry) -> int:
         return entry.log_ns // 1000 - self._offset_us
 
+    def stamp_ns(self, recorded_us: int) -> int:
+        """The ``log_ns`` of what was recorded then."""
+        return (recorded_us + self._offset_us) * 1000
+
     def open(self, entry: blocks.Entry) -> Message[Any] | None:
         """Decode one entry; None when its key is missing. Raises BadMessage when it is damaged."""
         if self._is_lost(entry.channel):

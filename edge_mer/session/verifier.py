@@ -141,6 +141,7 @@ class _Verification:
             self._proven.update(message.body.results)
             if not again.folded:
                 self._joining += 1
+                self._span = (message.body.tick_us, message.body.tick_us)
             elif not self._erased:
                 self._step(message, again, refold.is_joining)
         if self._joining and self._in_step < IN_STEP_ENTRIES and not self._erased:
