@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edge_mer import wire
-from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.bus import MemoryBroker, MemoryBus, Publisher
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
 from edge_mer.control import Purge, Purged, Register
@@ -67,10 +67,9 @@ class Home:
         self.epochs: dict[Modality, int] = dict.fromkeys(MODALITIES, 1)
         self.recorder: Recorder = build(self.config, self.bus("recorder"))
         self.node = self.start_fusion("fusion1")
-        sensors = self.bus("sensors")
-        self.features = {m: sensors.publisher(f"feature/{m}", f"perception.{m}") for m in MODALITIES}
-        self.states = {m: sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
+        self.start_sensors("sensors")
         self.steps = 0
+        self.silent: set[Modality] = set()
 
     def bus(self, boot: str) -> MemoryBus:
         return MemoryBus(self.broker, self.clock, boot)
@@ -84,8 +83,10 @@ class Home:
         self.fusion_bus.close()
         self.node = self.start_fusion(f"fusion{self.steps}")
 
-    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None) -> Message[Any]:
-        now, count = self.clock.now_us(), int(self.rng.integers(1, 4)) if tokens is None else tokens
+    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None,
+                        ago_us: int = 0) -> Message[Any]:  # fmt: skip
+        """``ago_us``: about something that happened so long ago, as a late transcript is."""
+        now, count = self.clock.now_us() - ago_us, int(self.rng.integers(1, 4)) if tokens is None else tokens
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
         valid = (self.rng.random(count) < 0.9).astype(np.uint8)
         body = Feature(
@@ -105,7 +106,13 @@ class Home:
             raw_created_us=now,
         )
         values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
-        return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
+        payload = [values, ends - 1000, ends, valid]
+        publisher = self.features[modality] if modality not in self.silent else self.nowhere(modality)
+        return publisher.send(body, payload, origin_us=now)
+
+    def nowhere(self, modality: Modality) -> Publisher:
+        """A sensor that is absent: everything else happens as if it were there."""
+        return Publisher(f"feature/{modality}", "nobody", "", self.clock, lambda frames: None, lambda: None)
 
     def publish_state(self, modality: Modality, gate: Gate = "live", health: Health = "ok",
                       epoch: int | None = None) -> Message[Any]:  # fmt: skip
@@ -120,6 +127,16 @@ class Home:
             dropped=0,
         )
         return self.states[modality].send(body, origin_us=self.clock.now_us())
+
+    def restart_sensors(self) -> None:
+        """Other lives of all that publishes features."""
+        self.sensors.close()
+        self.start_sensors(f"sensors{self.steps}")
+
+    def start_sensors(self, boot: str) -> None:
+        self.sensors = self.bus(boot)
+        self.features = {m: self.sensors.publisher(f"feature/{m}", f"perception.{m}") for m in MODALITIES}
+        self.states = {m: self.sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
 
     def step(self, drop: float = 0.2) -> None:
         """A tenth of a second: features, where ``drop`` does not take them; states once a second; everybody's turn."""
@@ -165,6 +182,42 @@ def record_run(path: Path, seed: int = 0, steps: int = 60) -> Path:
         if step == steps // 2:
             home.restart_fusion()
     return home.finish()
+
+
+def busy_run(path: Path, seed: int, **record: Any) -> Path:
+    """All that can happen in a home, in an order of its own: masks, drops, late words, floods, restarts, stalls."""
+    home = Home(path, seed, **record)
+    for _ in range(8):
+        act(home, *happening(home))
+        for _ in range(int(home.rng.integers(6, 14))):
+            home.step()
+    return home.finish()
+
+
+def happening(home: Home) -> tuple[str, Modality]:
+    names = ("mask", "late words", "flood", "fusion restarts", "sensors restart", "stall", "sensor gone", "nothing")
+    return names[int(home.rng.integers(len(names)))], MODALITIES[int(home.rng.integers(3))]
+
+
+def act(home: Home, what: str, modality: Modality) -> None:
+    if what == "mask":
+        home.mask(modality)
+        home.turn()
+        home.publish_state(modality, "masked")
+    elif what == "late words":
+        for ago in (1_500_000, 900_000, 300_000):
+            home.publish_feature("text", tokens=2, ago_us=ago)
+    elif what == "flood":
+        for _ in range(40):
+            home.publish_feature(modality)
+    elif what == "fusion restarts":
+        home.restart_fusion()
+    elif what == "sensors restart":
+        home.restart_sensors()
+    elif what == "stall":
+        home.clock.advance(1_300_000)
+    elif what == "sensor gone":
+        home.publish_state(modality, health="absent")
 
 
 def read_all(path: Path, *topics: str) -> list[Message[Any]]:
