@@ -115,7 +115,8 @@ class Follower:
     def turn(self) -> int:
         """Raises SessionError when the journal does not fit together, or an input never came."""
         now = self._clock.now_us()
-        for message in self._journal.drain():
+        # What is not taken is not acknowledged, so that a feed at full speed waits.
+        for message in () if self._entries else self._journal.drain():
             self._lives += message.body.entry == 0
             envelope = msgspec.structs.replace(message.envelope, boot=f"{message.envelope.boot} {self._lives}")
             self._entries.append(msgspec.structs.replace(message, envelope=envelope))

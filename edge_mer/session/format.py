@@ -24,7 +24,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from edge_mer import wire
@@ -128,10 +127,9 @@ def _frames(topic: str, encoding: str, data: bytes) -> list[bytes]:
     header, rest = _split(encoding, data)
     frames, start = [header], 0
     for spec in _envelope(topic, header).payload:
-        try:
-            size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        except TypeError as error:
-            raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}") from error
+        if spec.dtype not in wire.DTYPES:
+            raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}")
+        size = math.prod(spec.shape) * wire.DTYPES[spec.dtype].itemsize
         if not 0 <= size <= len(rest) - start:
             raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header says")
         frames.append(rest[start : start + size])

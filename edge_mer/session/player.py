@@ -162,7 +162,7 @@ class Player:
         life = f"{self._bus.boot} {self._lives}" if self._lives else self._bus.boot
         try:
             sent = self._publishers[message.topic].forward(retimed(message, shift, life))
-        except (BadMessage, OverflowError, RecursionError):
+        except BadMessage:
             self.counters["bad"] += 1
             return
         self.counters["played"] += 1
