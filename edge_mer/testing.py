@@ -28,21 +28,21 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from edge_mer.bus import MemoryBroker, MemoryBus, Reader
 from edge_mer.clock import SECOND, FakeClock
-from edge_mer.config import Config, load
-from edge_mer.messages import Message
-from edge_mer.services import SERVICES
-from edge_mer.session.keys import key_store
-from edge_mer.session.parts import installed
-from edge_mer.session.player import Player, Speed, again, in_order, parts_for
-from edge_mer.session.reader import Session
-from edge_mer.session.verifier import Report, verify
+
+# Everything else is imported where it is used: every pytest run on this host loads this file.
+if TYPE_CHECKING:
+    from edge_mer.bus import MemoryBroker, MemoryBus, Reader
+    from edge_mer.config import Config
+    from edge_mer.messages import Message
+    from edge_mer.session.player import Player, Speed
+    from edge_mer.session.reader import Session
+    from edge_mer.session.verifier import Report
 
 __all__ = ["FakeClock", "Faults", "Replay", "Stage", "fake_clock", "replay", "replay_session", "session_stage"]
 
@@ -56,6 +56,10 @@ class Replay:
 
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
         """Estimates are those that this version gives; everything else is as recorded. No topic: all of them."""
+        from edge_mer.services import SERVICES
+        from edge_mer.session.parts import installed
+        from edge_mer.session.player import again, in_order
+
         kept = [t for t in topics or SERVICES if t != "emotion"]
         parts = [in_order(self.session.timed(*kept))] if kept else []
         if not topics or "emotion" in topics:
@@ -68,6 +72,12 @@ def replay(path: str | Path, config: Config | None = None) -> Replay:
 
     An erased modality is no failure: what comes is the run without it. ``config``: default is the user's own.
     """
+    from edge_mer.config import load
+    from edge_mer.session.keys import key_store
+    from edge_mer.session.parts import installed
+    from edge_mer.session.reader import Session
+    from edge_mer.session.verifier import verify
+
     config = config or load()[0]
     keys = key_store(config)
     report = verify(Path(path), installed(config), keys)
@@ -82,7 +92,7 @@ class Faults:
 
     def __init__(self, broker: MemoryBroker, clock: FakeClock, seed: int = 0) -> None:
         self.done: Counter[str] = Counter()
-        self._clock, self._rng = clock, np.random.default_rng(seed)
+        self._clock, self._rng = clock, Random(seed)
         self._deliver, broker.inject = broker.inject, self._inject  # type: ignore[method-assign]
         self._shares: dict[tuple[str, str], float] = {}
         self._delays: dict[str, int] = {}
@@ -112,7 +122,7 @@ class Faults:
             self._deliver(topic, frames)
 
     def _happens(self, what: str, topic: str) -> bool:
-        happens = bool(self._rng.random() < self._shares.get((what, topic), 0.0))
+        happens = self._rng.random() < self._shares.get((what, topic), 0.0)
         self.done[f"{topic} {what}"] += happens
         return happens
 
@@ -121,7 +131,7 @@ class Faults:
             return
         if self._happens("corrupted", topic):
             header = bytearray(frames[1])
-            header[int(self._rng.integers(len(header)))] ^= 0xFF
+            header[self._rng.randrange(len(header))] ^= 0xFF
             frames = [frames[0], bytes(header), *frames[2:]]
         for _ in range(1 + self._happens("duplicated", topic)):
             if delay := self._delays.get(topic, 0):
@@ -136,12 +146,16 @@ class Stage:
     """A bus in memory on a fake clock. ``bus(name)`` is the view of one process; closing it is kill -9."""
 
     def __init__(self, clock: FakeClock) -> None:
+        from edge_mer.bus import MemoryBroker
+
         self.clock, self.broker = clock, MemoryBroker()
         self.faults = Faults(self.broker, clock)
         self.workers: list[Any] = []
         self._listeners: list[tuple[Reader, Callable[[Message[Any]], object]]] = []
 
     def bus(self, name: str = "") -> MemoryBus:
+        from edge_mer.bus import MemoryBus
+
         return MemoryBus(self.broker, self.clock, name)
 
     def listen(self, topic: str, heard: Callable[[Message[Any]], object]) -> Reader:
@@ -160,6 +174,11 @@ class Stage:
 
     def play(self, path: str | Path, speed: Speed = 1.0, topics: tuple[str, ...] = (), linger_s: float = 5.0) -> Player:
         """Play a session to its end and ``linger_s`` longer; returns the player with its counters."""
+        from edge_mer.config import load
+        from edge_mer.session.keys import key_store
+        from edge_mer.session.player import Player, parts_for
+        from edge_mer.session.reader import Session
+
         config = load()[0]
         session = Session(Path(path), key_store(config))
         player = Player(session, self.bus("player"), speed, topics, parts=parts_for(session, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -14,13 +15,13 @@ def bench(
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
     only: Annotated[str | None, typer.Option(help="bus, live or session")] = None,
 ) -> None:
-    """Measure the bus, the live path and sessions on this machine. Exit code 0 when measured, whether or not targets are met."""
+    """Measure the bus, the live path and sessions. Exit code 0 when measured, whether or not targets are met."""
     import msgspec
 
     from edge_mer.cli import bench_bus, bench_live, bench_session
-    from edge_mer.cli.figures import table
+    from edge_mer.cli.figures import Figure, table
 
-    parts = {
+    parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bench_bus.measure,
         "live": lambda: bench_live.measure(seconds),
         "session": lambda: bench_session.measure(seconds),

@@ -81,7 +81,7 @@ def _recorder_cpu(instance: Instance) -> float:
     for process in psutil.Process(instance.process.pid).children(recursive=True):
         if "edge_mer.session.recorder" in process.cmdline():
             times = process.cpu_times()
-            return times.user + times.system
+            return float(times.user + times.system)
     return 0.0
 
 
