@@ -17,6 +17,7 @@ from edge_mer.session.ledger import Ledger, Sequences
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import build
 from tests.session.stage import Home, frames_of, read_all, remade
+from tests.session.studio import Studio
 
 RAW = RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1)
 
@@ -173,6 +174,18 @@ class TestMask:
         fresh = home.publish_feature("audio")
         home.turn()
         assert fresh.ref in {m.ref for m in read_all(home.finish())}
+
+    def test_no_raw_media_from_before_a_mask_is_written_after_it(self, tmp_path: Path) -> None:
+        studio = Studio(tmp_path / "a.mcap")
+        studio.run(1)
+        before = studio.epochs["video"]
+        studio.mask("video")
+        studio.turn()
+        told = len(list(Session(studio.path).messages("raw/video")))
+        studio.epochs["video"] = before  # a gate that has not heard yet
+        studio.run(1)
+        assert len(read_all(studio.finish(), "raw/video")) == told > 3
+        assert read_all(studio.path, "raw/audio")[-1].envelope.created_us > studio.clock.now_us() - 100_000
 
 
 class TestTrouble:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from edge_mer.config import Config
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.messages import Message, digest, result_bytes
-from edge_mer.session.compare import differences
+from edge_mer.session.compare import array_difference, beyond, differences
 from edge_mer.session.parts import Parts, installed
 from edge_mer.session.reader import Session
 from edge_mer.session.verifier import verify
@@ -254,3 +255,67 @@ def test_differences_are_named_by_their_path() -> None:
         {"field": "d", "recorded": None, "replayed": "(no such field)"},
         {"field": "e", "recorded": "(no such field)", "replayed": 1},
     ]
+
+
+class TestElsewhere:
+    """On another backend, version or processor: within the tolerance, and it says so."""
+
+    @staticmethod
+    def off_by(much: float, runtime: dict[str, str]) -> Parts:
+        class Other(FakeModel):
+            def predict(self, *args: Any) -> Prediction:
+                same = super().predict(*args)
+                probabilities = list(same.probabilities)
+                probabilities[0] += much
+                probabilities[1] -= much
+                return Prediction(tuple(probabilities), (same.sentiment or 0.0) + much, same.sentiment_reason)
+
+        return Parts(lambda name: Other(), None, runtime)
+
+    def test_small_differences_are_equal_but_never_called_identical(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}))
+        assert (report.equal, report.identical, report.reason) == (True, False, None)
+        assert report.elsewhere == {"backend": ("test", "tensorrt")}
+        assert report.tolerance == 1e-3
+        assert 0 < report.largest <= 1e-4
+
+    def test_large_ones_are_not(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(0.05, {"backend": "tensorrt"}))
+        assert not report.equal
+        assert "differs" in str(report.reason)
+
+    def test_on_the_runtime_of_the_recording_not_one_byte_may_differ(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(1e-9, {"backend": "test"}))
+        assert (report.equal, report.tolerance, report.elsewhere) == (False, 0.0, {})
+
+    def test_a_tolerance_can_be_asked_for_or_refused(self, recorded: Path) -> None:
+        assert verify(recorded, self.off_by(1e-5, {"backend": "test"}), tolerance=1e-3).equal
+        assert not verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}), tolerance=0.0).equal
+
+    def test_the_same_bytes_elsewhere_are_identical(self, recorded: Path) -> None:
+        report = verify(recorded, Parts(FAKE.fusion, None, {"backend": "tensorrt"}))
+        assert report.identical
+        assert report.elsewhere
+
+    def test_a_tolerance_never_excuses_what_is_not_a_number(self) -> None:
+        found = differences({"combination": "at", "n": 1, "b": True}, {"combination": "a", "n": 1.0001, "b": False})
+        assert [d.field for d in beyond(found, 0.01)] == ["combination", "b"]
+
+    def test_arrays_name_their_worst_element(self) -> None:
+        a = np.zeros((3, 4), np.float32)
+        b = a.copy()
+        b[2, 1] = 0.5
+        (found,) = array_difference("values", a, b)
+        assert (found.field, found.recorded, found.replayed) == ("values[2, 1]", 0.0, 0.5)
+        (found,) = array_difference("values", a, b[:2])
+        assert found.replayed == "float32 [2, 4]"
+
+
+def test_the_trailer_says_with_what_it_was_recorded(recorded: Path) -> None:
+    session = Session(recorded)
+    assert session.trailer is not None
+    assert session.opening is not None
+    assert session.trailer.models["fusion"] == FakeModel.name
+    assert set(session.trailer.threads) >= {"OMP_NUM_THREADS", "inference"}
+    assert len(session.trailer.config) == len(session.trailer.runtime) == 32
+    assert session.opening.host["cpu"]
