@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,12 @@ def installed(config: Config, any_model: bool = False) -> Parts:
     backend = open_backend(config.models.backend, config.models.allow_noncommercial)
     yunet = Path(config.perception.yunet) if config.perception.yunet else None
 
+    @cache
+    def configured() -> FusionModel:
+        return load_fusion_model(backend, models_directory(config.models.directory))
+
     def fusion(name: str) -> FusionModel:
-        model = load_fusion_model(backend, models_directory(config.models.directory))
+        model = configured()  # once for all lives of a session: loading takes longer than folding a minute
         fits = model.name == name or (any_model and model.name.partition("@")[0] == name.partition("@")[0])
         if not fits:
             raise SessionError(

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from edge_mer.bus import Bus, Reader, ReliableReader
+from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
 from edge_mer.domain import MODALITIES
@@ -41,6 +41,7 @@ from edge_mer.worker import THREADS
 
 TURN_US = SECOND // 20
 SPACE_US = SECOND
+NICE = 5  # a process of its own gives way to the live path; its queues hold ten seconds
 PACKAGES = ("edge_mer", "mcap", "msgspec", "numpy", "onnxruntime", "pyzmq")
 log = logging.getLogger("recorder")
 
@@ -176,6 +177,8 @@ def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | No
     runs already (None: only for a successor).
     Raises SessionError when there is no path, or a finished file of that name.
     """
+    if isinstance(bus, ZmqBus):
+        os.nice(NICE)
     if config.record.path is None:
         raise SessionError("nowhere to record to; set record.path, or use --record FILE")
     path = Path(config.record.path).absolute()
