@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -17,11 +16,10 @@ from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import EdgeMerError, SessionError
 from edge_mer.fusion.replay import Refold, Replayed
-from edge_mer.messages import Envelope, Estimate, Journal, Message, canonical, digest, result, result_bytes
-from edge_mer.perception import replay as perception
-from edge_mer.perception.stream import FeatureStream
+from edge_mer.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
 from edge_mer.session import format
-from edge_mer.session.compare import Difference, array_difference, beyond, differences, size
+from edge_mer.session.compare import Difference, beyond, differences, size
+from edge_mer.session.encoded import encoded_again
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.ledger import JOIN_US, Ledger, name
 from edge_mer.session.parts import Parts
@@ -237,58 +235,16 @@ class _Verification:
     # -- perception --------------------------------------------------------------------------------------------
 
     def _perception(self, session: Session, modality: Modality) -> None:
+        assert self._parts.encoder is not None
         if not {f"raw/{modality}", f"feature/{modality}"} <= session.topics:
             return
-        assert self._parts.encoder is not None
-        stream = FeatureStream(self._parts.encoder(modality))
-        features = sorted(session.messages(f"feature/{modality}"), key=_life_order(session, modality))
-        raw = _Span(session, f"raw/{modality}")
-        for again in perception.replay(features, session.lookup, stream):
-            feature = again.feature
-            told = feature.body
-            if told.model != stream.encoder.spec.model and not self._tolerance:
-                raise _Failed(f"feature/{modality} was made by encoder {told.encoder} {told.model}, configured is "
-                              f"{stream.encoder.spec.model}; point models.directory to the former")  # fmt: skip
-            place = f"{name(feature.ref)} encoded again"
-            if again.missing is not None:
-                if raw.encloses(again.missing.boot, again.missing.seq):
-                    raise _Failed(f"{place}: {name(again.missing)} was not recorded")
+        for again in encoded_again(session, self._parts.encoder(modality), any_model=bool(self._tolerance)):
+            if again.unproven:
                 self._features_unproven += 1
                 continue
             self._features += 1
-            if again.draft is None:
-                raise _Failed(f"{place}: nothing came")
-            draft = again.draft
-            if canonical(draft.origin_us, draft.body, draft.payload) == result_bytes(feature):
-                continue
-            found = differences(result(feature.envelope.origin_us, told), result(draft.origin_us, draft.body))
-            for part, a, b in zip(("values", "start_us", "end_us", "valid"), feature.payload, draft.payload,
-                                  strict=False):  # fmt: skip
-                found += array_difference(part, a, b)
-            self._allow(f"{place} differs", found)
-
-
-class _Span:
-    """First and last recorded sequence number of every life of one topic: what is missing between them is a hole."""
-
-    def __init__(self, session: Session, topic: str) -> None:
-        self._ends: dict[str, tuple[int, int]] = {}
-        for message in session.messages(topic):
-            seq = message.envelope.seq
-            low, high = self._ends.get(message.envelope.boot, (seq, seq))
-            self._ends[message.envelope.boot] = (min(low, seq), max(high, seq))
-
-    def encloses(self, boot: str, seq: int) -> bool:
-        low, high = self._ends.get(boot, (0, -1))
-        return low < seq < high
-
-
-def _life_order(session: Session, modality: Modality) -> Any:
-    """Lives in the order in which they were recorded, each in its own order."""
-    lives: dict[str, int] = {}
-    for message in session.messages(f"feature/{modality}"):
-        lives.setdefault(message.envelope.boot, len(lives))
-    return lambda m: (lives[m.envelope.boot], m.envelope.seq)
+            if again.differences:
+                self._allow(f"{name(again.ref)} encoded again differs", again.differences)
 
 
 def gone(session: Session, keys: KeyStore | None) -> str:

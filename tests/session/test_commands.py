@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_mer.session.parts.installed", lambda *_: FAKE)
+    monkeypatch.setattr("edge_mer.session.parts.installed", lambda *_, **__: FAKE)
 
 
 def call(*arguments: object) -> Result:
