@@ -47,7 +47,8 @@ def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: Ke
     session = Session(source, keys)
     if faults := session.check():
         raise SessionError(f"{source}: {faults[0]}; first: edge-mer session recover {source} OUT")
-    assert session.opening is not None
+    if session.opening is None:
+        raise SessionError(f"{source} has no opening: edge_mer did not record it")
     first, last = session.span_us
     begin, end = first + start_us, first + end_us if end_us is not None else last + 1
     if not first <= begin < min(end, last + 1):
@@ -98,24 +99,38 @@ def _opened(session: Session) -> Iterator[Entry]:
 
 def _write(session: Session, target: Path, opening: format.Opening, entries: Iterable[Entry], origin: str,
            unverifiable: str | None) -> format.Trailer:  # fmt: skip
-    writer, account = SessionWriter(target, opening), Account(opening, session.lost_topics)
-    counters = session.trailer.counters if session.trailer is not None else {}
-    chunk_us, last_us = None, opening.opened_us
+    """Raises SessionError when the disk does; then nothing is left of ``target``."""
+    writer = SessionWriter(target, opening)
+    try:
+        account = Account(opening, session.lost_topics)
+        last_us = _copy(session, writer, account, entries)
+        counters = session.trailer.counters if session.trailer is not None else {}
+        trailer = account.trailer(writer, last_us, counters, unverifiable, origin)
+        writer.close(trailer)
+    except BaseException as error:
+        writer.abandon()
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise SessionError(f"{target}: {error.strerror or error}") from error
+        raise
+    return trailer
+
+
+def _copy(session: Session, writer: SessionWriter, account: Account, entries: Iterable[Entry]) -> int:
+    """Returns when the last was recorded. No chunk is longer than a second."""
+    chunk_us, at = None, writer.opening.opened_us
     for entry in entries:
+        if entry.channel.topic not in SERVICES:
+            continue
         at = session.recorded_us(entry)
         if chunk_us is not None and not 0 <= at - chunk_us < CHUNK_US:
             writer.flush()
             chunk_us = None
-        if entry.channel.topic not in SERVICES:
-            continue
         chunk_us = at if chunk_us is None else chunk_us
         writer.copy(entry)
         if (message := _read(session, entry)) is not None:
             account.take(message)
-        last_us = at
-    trailer = account.trailer(writer, last_us, counters, unverifiable, origin)
-    writer.close(trailer)
-    return trailer
+    return at
 
 
 def _read(session: Session, entry: Entry) -> Message[Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from edge_mer.errors import ConfigError, EndpointInUse, SessionError
 from edge_mer.messages import ClockReport, InputRef, Message
 from edge_mer.services import SERVICES
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.player import Player, Speed, build, in_order
+from edge_mer.session.player import SLACK_US, Player, Speed, build, in_order
 from edge_mer.session.reader import Session
 from edge_mer.session.retime import retimed
 from tests.session.stage import FAKE, Home, read_all, record_run
@@ -194,6 +195,16 @@ def test_links_between_messages_move_with_them(recorded: Path) -> None:
     header = json.loads(retimed(feature, 1, "x")[1])
     assert header["raw_boot"] == header["boot"] != "sensors"  # both were "sensors"
     assert InputRef("feature/audio", header["source"], "sensors", header["seq"]) == feature.ref
+
+
+@pytest.mark.parametrize("created", [0, 10**15, -(10**15)])
+def test_a_time_that_does_not_fit_is_bent_to_when_it_was_recorded(recorded: Path, created: int) -> None:
+    told = [(t, m) for t, m in Session(recorded).timed("state/audio")]
+    envelope = msgspec.structs.replace(told[2][1].envelope, created_us=created)
+    strange = msgspec.structs.replace(told[2][1], envelope=envelope)
+    found = list(in_order([*told[:2], (told[2][0], strange), *told[3:]]))
+    at = next(t for t, m in found if m is strange)
+    assert told[2][0] - SLACK_US <= at <= told[2][0]
 
 
 class TestControls:

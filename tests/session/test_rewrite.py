@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap.writer import Writer
 
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
@@ -15,9 +16,9 @@ from edge_mer.fusion.journal import REPEAT_OPENING
 from edge_mer.session import blocks
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
-from edge_mer.session.recorder import build
+from edge_mer.session.recorder import Recorder, build
 from edge_mer.session.rewrite import recover, trim, unsealed
-from edge_mer.session.verifier import verify
+from edge_mer.session.verifier import IN_STEP_US, verify
 from tests.session.stage import FAKE, Home, busy_run, read_all
 
 CUTS = 200
@@ -120,6 +121,26 @@ class TestTrim:
         report = verify(tmp_path / "b.mcap", type(FAKE)(lambda name: Louder()))
         assert not report.equal
 
+    def test_once_in_step_a_difference_is_never_forgiven(self, tmp_path: Path) -> None:
+        path = long_run(tmp_path / "a.mcap", 900)
+        trim(path, tmp_path / "b.mcap", 5 * SECOND, None)
+        joined = Session(tmp_path / "b.mcap").opening
+        assert joined is not None
+
+        class LaterLouder:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(FAKE.fusion("fake@1"), name)
+
+            def predict(self, combination: Any, windows: Any) -> Any:
+                same = FAKE.fusion("fake@1").predict(combination, windows)
+                newest = max(w.newest_us for w in windows.values())
+                is_late = newest > joined.opened_us + IN_STEP_US + 5 * SECOND
+                return type(same)(same.probabilities, 0.5 if is_late else same.sentiment, None)
+
+        report = verify(tmp_path / "b.mcap", type(FAKE)(lambda name: LaterLouder()))
+        assert not report.equal
+        assert "result 0 differs" in str(report.reason)
+
     def test_too_short_a_part_proves_nothing(self, tmp_path: Path) -> None:
         path = long_run(tmp_path / "a.mcap", 120)
         trim(path, tmp_path / "b.mcap", 5 * SECOND, 8 * SECOND)
@@ -144,15 +165,17 @@ class TestTrim:
         assert Session(tmp_path / "b.mcap", store).unreadable == ("audio",)
 
 
+def join(home: Home, path: Path) -> Recorder:
+    config = Config.model_validate({"record": {"path": str(path), "min_free_mb": 0, "encrypt": False}})
+    return build(config, home.bus("late"), name="late", joins=True)
+
+
 class TestJoined:
     def test_a_recorder_that_joins_later_makes_a_verifiable_session(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "a.mcap", seed=8)
         for _ in range(70):
             home.step()
-        config = Config.model_validate(
-            {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "encrypt": False}}
-        )
-        late = build(config, home.bus("late"), name="late", joins=True)
+        late = join(home, tmp_path / "b.mcap")
         for step in range(400):
             home.step()
             late.turn()
@@ -174,10 +197,7 @@ class TestJoined:
         home.node._journal._log = type(home.node._journal._log)(list(home.node._journal._log)[-100:], maxlen=100)
         for _ in range(5):
             home.step()
-        config = Config.model_validate(
-            {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "encrypt": False}}
-        )
-        late = build(config, home.bus("late"), name="late", joins=True)
+        late = join(home, tmp_path / "b.mcap")
         for _ in range(300):
             home.step()
             late.turn()
@@ -188,10 +208,7 @@ class TestJoined:
 
     def test_one_that_lost_an_input_on_the_way_is_not(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "a.mcap", seed=8)
-        config = Config.model_validate(
-            {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "encrypt": False}}
-        )
-        late = build(config, home.bus("late"), name="late", joins=True)
+        late = join(home, tmp_path / "b.mcap")
         for step in range(100):
             if step == 60:
                 home.publish_feature("audio")
@@ -222,3 +239,30 @@ def test_the_index_at_the_end_says_what_a_walk_finds(recorded: Path) -> None:
     assert set(indexed.channels.values()) == {
         e.channel for place in walked.chunks for e in blocks.load(walked, data, place)
     }
+
+
+class TestTrouble:
+    def test_a_foreign_mcap_file_is_refused_in_words(self, tmp_path: Path) -> None:
+        with (tmp_path / "ros.mcap").open("wb") as file:
+            foreign = Writer(file, enable_data_crcs=True)
+            foreign.start("ros2", "somebody")
+            channel = foreign.register_channel("/camera", "cdr", foreign.register_schema("x", "ros2msg", b""))
+            foreign.add_message(channel, 5, b"data", 5)
+            foreign.finish()
+        assert Session(tmp_path / "ros.mcap").topics == frozenset()
+        for make in (lambda a, b: trim(a, b, 0, None), unsealed):
+            with pytest.raises(SessionError, match="opening"):
+                make(tmp_path / "ros.mcap", tmp_path / "b.mcap")
+        assert not verify(tmp_path / "ros.mcap", FAKE).equal
+        assert not (tmp_path / "b.mcap").exists()
+
+    def test_a_full_disk_leaves_nothing_behind(
+        self, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("edge_mer.session.writer.SessionWriter.flush", fail)
+        with pytest.raises(SessionError, match="No space left"):
+            recover(recorded, tmp_path / "b.mcap")
+        assert not (tmp_path / "b.mcap").exists()
