@@ -45,10 +45,10 @@ def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: Ke
     SessionError when nothing lies between, or ``source`` is damaged (recover it first).
     """
     session = Session(source, keys)
+    if session.opening is None:
+        raise SessionError(f"{source} has no opening: it is damaged, or edge_mer did not record it")
     if faults := session.check():
         raise SessionError(f"{source}: {faults[0]}; first: edge-mer session recover {source} OUT")
-    if session.opening is None:
-        raise SessionError(f"{source} has no opening: edge_mer did not record it")
     first, last = session.span_us
     begin, end = first + start_us, first + end_us if end_us is not None else last + 1
     if not first <= begin < min(end, last + 1):

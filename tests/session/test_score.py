@@ -48,6 +48,13 @@ class TestPairs:
         assert [p.predicted for p in found] == [m.body.label for m in inside]
         assert len(found) > 3, "the scene lost its point"
 
+    def test_the_start_is_outside_and_the_end_inside(self, folder: Path) -> None:
+        path = folder / "s1.mcap"
+        begin, ticks = Session(path).span_us[0], [m.envelope.origin_us for m in finals(path)]
+        one, two = ((tick - begin) / 1e6 for tick in ticks[:2])
+        assert len(score.pairs(path, [label(f"{one:.6f}", f"{two:.6f}")])) == 1
+        assert len(score.pairs(path, [label(f"{one:.6f}")])) == 1
+
     def test_without_an_end_it_holds_for_the_next_tick_alone(self, folder: Path) -> None:
         path = folder / "s1.mcap"
         begin = Session(path).span_us[0]

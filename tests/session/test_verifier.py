@@ -288,6 +288,14 @@ class TestElsewhere:
         report = verify(recorded, self.off_by(1e-9, {"backend": "test"}))
         assert (report.equal, report.tolerance, report.elsewhere) == (False, 0.0, {})
 
+    def test_nor_may_a_word(self, recorded: Path) -> None:
+        class Renamed(FakeModel):
+            name = "fake@2"
+
+        report = verify(recorded, Parts(lambda name: Renamed()))
+        assert not report.equal
+        assert [d.field for d in report.differences] == ["model"]
+
     def test_a_tolerance_can_be_asked_for_or_refused(self, recorded: Path) -> None:
         assert verify(recorded, self.off_by(1e-5, {"backend": "test"}), tolerance=1e-3).equal
         assert not verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}), tolerance=0.0).equal
