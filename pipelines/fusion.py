@@ -1,34 +1,40 @@
-"""Trains MCULoRA on windows: the base on all combinations alike, then the adapters over the frozen base."""
+"""Trains the shipped MCULoRA on windows: its base on all combinations alike, then adapters under DPFT; FAGM in both."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
 
-from edge_mer.domain import COMBINATIONS, Combination
-from edge_mer.model import MCULoRA, MCULoRAConfig
+from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality
+from edge_mer.model import MCULoRA, MCULoRAConfig, Readout
+from edge_mer.model.inputs import Window, erasable, erased
+from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines import checkpoint, tracks
-from pipelines.data import LICENCES, UNKNOWN, Faces, fer2013, ravdess, sentences
+from pipelines.average import running_average
+from pipelines.data import LICENCES, Faces, fer2013, ravdess, sentences
+from pipelines.dpft import Dpft, Separability
 from pipelines.export import FILES, MODELS, sha16
+from pipelines.fagm import Fagm
 from pipelines.report import Log
 from pipelines.scores import Case, Predicted, cases, figures
-from pipelines.text import sentiment_loss
-from pipelines.windows import Example, Sampler, collate
+from pipelines.windows import Batch, Example, Sampler, collate
 
 EPOCHS, STEPS, BATCH = 8, 150, 128
 # The share of the epochs that train the base; the others train adapters over it.
 BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
-UNIFORM: Final = np.full(7, 1 / 7)
+# The share that the running average of the weights keeps at each step, and noise in deviations of a token's features.
+AVERAGE, NOISE = 0.98, 0.3
+ORTHO, BALANCE = 0.1, 0.01
 
 
 def freeze(model: MCULoRA, stage: int) -> list[nn.Parameter]:
@@ -87,11 +93,13 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
         "encoders": {m: sha16(models / name) for m, name in FILES.items()},
     }
     base_epochs = max(1, round(epochs * BASE_SHARE))
+    dpft, spread = Dpft(), _spread(joint, faces, texts)
     for stage, (first, last, rate) in enumerate(
         [(0, base_epochs, BASE_RATE), (base_epochs, max(epochs, base_epochs + 1), ADAPTER_RATE)]
     ):
         trained = freeze(model, stage)
         optimizer = torch.optim.AdamW(trained, rate, weight_decay=1e-2 if stage == 0 else 0.0)
+        fagm, mean = Fagm(model), running_average(model, AVERAGE)
         for epoch in range(first, last):
             model.train()
             total = 0.0
@@ -99,26 +107,70 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
                 progress = (epoch - first + step / STEPS) / (last - first)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * min(1.0, progress * 20) * (0.5 + 0.5 * math.cos(math.pi * progress))
-                loss = loss_of(model, sampler, random)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(trained, 1.0)
-                optimizer.step()
-                total += loss.item()
-            facts["metrics"] = evaluate(model, dev_clips, dev_texts)
-            log(f"fusion stage {stage} epoch {epoch + 1} loss {total / STEPS:.3f} {_line(facts['metrics'])}")
-            checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(model.state_dict(), facts, epoch + 1))
+                batch = _noisy(sampler.batch(BATCH, dpft.shares, random), spread)
+                total += _step(model, batch, optimizer, fagm, trained) / STEPS
+                mean.update_parameters(model)
+            kept = mean.module
+            assert isinstance(kept, MCULoRA)
+            facts["metrics"] = evaluate(kept, dev_clips, dev_texts)
+            if stage == 1:
+                dpft.update(_sigma(kept, dev_clips, dev_texts))
+            facts["shares"] = dict(zip(COMBINATIONS, dpft.shares.round(4).tolist(), strict=True))
+            log(f"fusion stage {stage} epoch {epoch + 1} loss {total:.3f} {_line(facts['metrics'])}")
+            checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(kept.state_dict(), facts, epoch + 1))
+        model.load_state_dict(mean.module.state_dict())
     return facts
 
 
-def loss_of(model: MCULoRA, sampler: Sampler, random: np.random.Generator) -> torch.Tensor:
-    """Emotion and sentiment loss of one batch, each over the samples that carry its label."""
-    batch = sampler.batch(BATCH, UNIFORM, random)
+def _step(
+    model: MCULoRA, batch: Batch, optimizer: torch.optim.Optimizer, fagm: Fagm, trained: Sequence[nn.Parameter]
+) -> float:
     out = model(batch.windows, batch.combination)
-    known = batch.emotion != UNKNOWN
-    emotion = functional.cross_entropy(out.logits[known], batch.emotion[known], label_smoothing=0.05)
-    sentiment = sentiment_loss(out.sentiment[:, 0], batch.ordinal, batch.score).mean()
-    return emotion + sentiment
+    loss = loss_of(out, batch) + ORTHO * orthogonality(out.trace) + BALANCE * balance(out.trace)
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+
+    def without(gone: frozenset[Modality]) -> Tensor:
+        return loss_of(model(erased(batch.windows, batch.combination, gone), batch.combination), batch)
+
+    fagm.step(optimizer, without, erasable(batch.combination))
+    return loss.item()
+
+
+def loss_of(out: Readout, batch: Batch) -> Tensor:
+    """Emotion and sentiment loss of one batch, each over the samples that carry its label."""
+    return emotion_loss(out.logits, batch.emotion) + sentiment_loss(out.polarity, batch.score, batch.ordinal)
+
+
+def _sigma(model: MCULoRA, clips: Sequence[Example], texts: Sequence[Example]) -> dict[Combination, float]:
+    """Separability of every combination on the dev windows, for DPFT."""
+    found = Separability()
+    model.eval()
+    with torch.no_grad():
+        for c in COMBINATIONS:
+            some = [row.placed for row in cases(c, clips, texts)[1][:256]]
+            index = torch.full((len(some),), COMBINATIONS.index(c))
+            found.add(model(collate(some, model.config), index), index)
+    return {c: max(0.0, s) for c, s in found.sigma().items()}
+
+
+def _spread(*sources: Sequence[Example]) -> dict[Modality, Tensor]:
+    """Standard deviation of each feature of a modality's tokens, over a thousand examples of each source."""
+    out: dict[Modality, Tensor] = {}
+    for m in MODALITIES:
+        some = [e.tracks[m].values for source in sources for e in source[:1000] if m in e.tracks]
+        out[m] = torch.from_numpy(np.concatenate(some).std(0))
+    return out
+
+
+def _noisy(batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:
+    """Encoders know the voices that they were trained on too well: noise keeps fusion from trusting them blindly."""
+    windows = {
+        m: Window(w.tokens + NOISE * spread[m] * torch.randn_like(w.tokens), w.mask, w.age)
+        for m, w in batch.windows.items()
+    }
+    return dataclasses.replace(batch, windows=windows)
 
 
 def _line(figures: Mapping[Combination, Mapping[str, Mapping[str, float]]]) -> str:

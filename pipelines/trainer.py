@@ -18,7 +18,7 @@ import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Modality
@@ -26,6 +26,7 @@ from edge_mer.errors import EdgeMerError
 from edge_mer.model import MCULoRA
 from edge_mer.model.inputs import check, erasable, erased
 from pipelines.augment import Mixed, augmented, mixed
+from pipelines.average import running_average
 from pipelines.dpft import Dpft, Separability
 from pipelines.estimates import Index, quality
 from pipelines.experiment import Experiment
@@ -124,7 +125,7 @@ class _Run:
 
     def _averaged(self) -> AveragedModel:
         """A running average of the weights; it begins as a copy."""
-        return AveragedModel(self.raw, multi_avg_fn=get_ema_multi_avg_fn(self.experiment.average))
+        return running_average(self.raw, self.experiment.average)
 
     @property
     def _judged(self) -> MCULoRA:
