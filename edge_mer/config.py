@@ -60,7 +60,16 @@ class Perception(Section):
 
 class Models(Section):
     directory: str | None = Field(None, description="directory of ONNX files; default: those shipped in the package")
-    backend: Literal["onnxruntime"] = "onnxruntime"
+    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime", "torch"] = Field(
+        "auto", description="auto: the best that is there and passes its self-test; a named one is used or fails"
+    )
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="which form of the models; fp32 where one has no other form"
+    )
+    engines: str | None = Field(None, description="directory of compiled engines; default ~/.cache/edge_mer/engines")
+    engine_level: int = Field(3, ge=0, le=5, description="how long the engine builder searches")
+    workspace_mb: int | None = Field(None, ge=1, description="GPU memory that the engine builder may use")
+    dla_core: int | None = Field(None, ge=0, description="deep learning accelerator of a Jetson; its rest on the GPU")
     allow_noncommercial: bool = Field(True, description="false refuses weights trained on non-commercial data")
 
 

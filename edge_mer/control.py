@@ -118,13 +118,17 @@ class Answer(Control, frozen=True):
 
 
 class Heartbeat(Control, frozen=True):
-    """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows."""
+    """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows.
+
+    ``notes``: what a person should know about it, as which runtime it uses and why no faster one.
+    """
 
     name: str
     boot: str
     pid: int
     created_us: int
     counters: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 class Exited(Control, frozen=True):

@@ -35,6 +35,10 @@ class ModelError(EdgeMerError):
     """A model file is missing, damaged or of another contract."""
 
 
+class GpuError(EdgeMerError):
+    """There is no usable GPU, or it ran out of memory, or one of its calls failed."""
+
+
 class InputError(EdgeMerError):
     """An array handed to a model or an encoder has the wrong shape, type or range."""
 

@@ -263,6 +263,7 @@ class WorkerHealth(Struct, frozen=True):
     cpu: float
     rss: int
     counters: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 class HealthReport(Body, frozen=True):

@@ -58,6 +58,7 @@ class Child:
     reason: str | None = None
     killed_for: str | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     ends: deque[int] = field(default_factory=lambda: deque(maxlen=16))
 
 
@@ -120,6 +121,7 @@ class Supervisor:
                 continue
             if beat.pid == child.process.pid:
                 child.heard_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
+                child.notes = beat.notes
                 if child.state == "starting":
                     child.state, child.reason = "running", None
         self.counters["bad"] = self._server.bad
@@ -155,7 +157,7 @@ class Supervisor:
 
     def _start(self, child: Child, now: int) -> None:
         child.boot, child.heard_us, child.since_us, child.killed_for = None, None, now, None
-        child.counters = {}
+        child.counters, child.notes = {}, ()
         try:
             child.process = self._launcher.start(child.row.name, child.row.module)
         except OSError as error:
@@ -224,6 +226,7 @@ class Supervisor:
             cpu=cpu,
             rss=rss,
             counters=child.counters,
+            notes=child.notes,
         )
 
     def _publish_clock(self) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge_mer.bus import Bus, ZmqBus
 from edge_mer.clock import SECOND
@@ -47,6 +47,14 @@ class Worker(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Noted(Protocol):
+    """A worker with something to say that health should show."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
 class Stop:
     """Set by SIGTERM and SIGINT."""
 
@@ -69,7 +77,9 @@ def run(name: str, worker: Worker, bus: Bus, stop: Stop) -> None:
         if now >= due:
             due = now + HEARTBEAT_US
             counters = {k: v for k, v in worker.counters.items() if v}
-            supervisor.send(Heartbeat(name=name, boot=bus.boot, pid=os.getpid(), created_us=now, counters=counters))
+            notes = worker.notes if isinstance(worker, Noted) else ()
+            supervisor.send(Heartbeat(name=name, boot=bus.boot, pid=os.getpid(), created_us=now, counters=counters,
+                                      notes=notes))  # fmt: skip
         if not stop.asked:
             bus.wait(min(wait, due - now), *worker.wake)
     worker.close()

@@ -1,36 +1,60 @@
-"""Writes checkpoints as ONNX files of the shipped contract: FP32, static shapes, metadata under ``edge_mer``."""
+"""Writes checkpoints as ONNX files: four encoders, seven merged fusion graphs and one gathered, in FP32 and FP16.
+
+``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fp16`` and ``restamp`` need only ONNX files: the
+first writes ``OUT/fp16`` again, the second rewrites the files of ``--source`` with the metadata of today. INT8 is
+``python -m calibration.int8``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
-from edge_mer.errors import ModelError
+from edge_mer.domain import COMBINATIONS, EMOTIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.errors import EdgeMerError, ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
+from edge_mer.model.gathered import gathered
 from edge_mer.model.mculora import Window
 from edge_mer.perception.audio import CONTEXT_FRAMES, MELS
 from edge_mer.perception.face import CROP
+from edge_mer.runtime.backend import Arrays, TensorSpec
+from edge_mer.runtime.golden import draw
 from pipelines import checkpoint
+from pipelines.forms import CASES, half, restamp, vocabulary
 from pipelines.nets import AudioNet, FaceNet, TextNet
+from pipelines.onnx_file import Draft, ranges_of, write
 from pipelines.speech import SpeechNet
 
 MODELS: Final = Path("edge_mer/models")
 RUNS: Final = Path("runs")
 OPSET: Final = 18
-FORBIDDEN: Final = {"If", "Loop", "Scan", "NonZero", "TopK", "Dropout"}
+OUTPUTS: Final = ("logits", "sentiment")
+GATHERED: Final = "fusion.gathered.onnx"
+# What the metadata says of one combination only.
+_OF_ONE: Final = ("combination", "measured", "metrics", "sentiment")
 FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.onnx", "text": "text.onnx"}
 # Only these were trained and measured on jointly recorded data.
 MEASURED: Final = ("a", "v", "av", "t")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exportable:
+    """A network with the name of its file and all that the file says."""
+
+    name: str
+    net: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: Sequence[str]
+    metadata: Mapping[str, Any]
 
 
 class _AudioGraph(nn.Module):
@@ -65,14 +89,24 @@ class _FusionGraph(nn.Module):
         return readout.logits, readout.sentiment
 
 
-def write_graph(
-    path: Path, net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], metadata: Mapping[str, Any]
-) -> None:
-    """Export ``net`` with static shapes and check the result. Raises ModelError for a forbidden operator."""
+class _GatheredGraph(_FusionGraph):
+    """The same for all modalities, with the combination as the last input."""
+
+    def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
+        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(MODALITIES)}
+        readout = self.model(windows, flat[-1])
+        return readout.logits, readout.sentiment
+
+
+def draft(
+    name: str, net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], metadata: Mapping[str, Any]
+) -> Draft:
+    """``net`` as a static graph, with what torch says to the golden inputs."""
+    net = net.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            net.eval(),
+            net,
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=list(outputs),
@@ -81,59 +115,76 @@ def write_graph(
             verbose=False,
         )
     assert program is not None
-    write_model(path, program.model_proto, metadata)
+    ranges = ranges_of(inputs, vocabulary(program.model_proto))
+    specs = {n: TensorSpec(tuple(x.shape), x.numpy().dtype) for n, x in inputs.items()}
+    expected = [_outputs(net, draw(specs, ranges, seed), outputs) for seed in range(CASES)]
+    return Draft(name, program.model_proto, metadata, ranges, expected)
 
 
-def write_model(path: Path, model: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
-    """Check, strip what only debugging needs, and write whole or not at all."""
-    found = FORBIDDEN & {node.op_type for node in model.graph.node}
-    if found:
-        raise ModelError(f"{path}: the graph holds {', '.join(sorted(found))}, which no static engine takes")
-    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        item.ClearField("metadata_props")
-        item.ClearField("doc_string")
-    del model.graph.value_info[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "edge_mer", json.dumps(metadata, sort_keys=True)
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(model.SerializeToString(deterministic=True))
-    partial.replace(path)
-    print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+def _outputs(net: nn.Module, inputs: Arrays, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    with torch.no_grad():
+        out = net(*(torch.from_numpy(x) for x in inputs.values()))
+    return {n: x.numpy() for n, x in zip(names, (out,) if isinstance(out, Tensor) else out, strict=True)}
 
 
-def export_audio(runs: Path, out: Path) -> None:
+def save_program(path: Path, net: nn.Module, inputs: Mapping[str, Tensor]) -> None:
+    """Beside the ONNX file at ``path``: the same network for the torch plug-in of the runtime."""
+    program = torch.export.export(net.eval(), tuple(inputs.values()))
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    torch.export.save(program, str(path.with_suffix(".pt2")), extra_files={"sha256": sha})
+
+
+def audio_graph(runs: Path) -> Exportable:
     """Audio encoder: ``mel`` [1, 76, 64] -> ``token`` [1, 64]."""
     saved = checkpoint.load(runs / "audio.pt")
     net = AudioNet()
     net.load_state_dict(dict(saved.weights))
     inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
-    write_graph(out / FILES["audio"], _AudioGraph(net), inputs, ["token"], _encoder("audio", 8.0, 64, saved.facts))
+    return Exportable(FILES["audio"], _AudioGraph(net), inputs, ["token"], _encoder("audio", 8.0, 64, saved.facts))
 
 
-def export_face(runs: Path, out: Path) -> None:
+def face_graph(runs: Path) -> Exportable:
     """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
     saved = checkpoint.load(runs / "face.pt")
     net = FaceNet()
     net.load_state_dict(dict(saved.weights))
     graph = _FaceGraph(net, float(saved.facts.get("temperature", 1.0)))
     inputs = {"face": torch.rand(1, 1, CROP, CROP)}
-    write_graph(out / FILES["video"], graph, inputs, ["posterior"], _encoder("video", 5.0, 7, saved.facts))
+    return Exportable(FILES["video"], graph, inputs, ["posterior"], _encoder("video", 5.0, 7, saved.facts))
 
 
-def export_text(runs: Path, out: Path) -> None:
+def text_graph(runs: Path) -> Exportable:
     """Text encoder: ``ids`` int64 [1, 24], ``mask`` [1, 24] -> ``tokens`` [1, 24, 64]."""
     saved = checkpoint.load(runs / "text.pt")
     net = TextNet(len(saved.weights["words.weight"]))
     net.load_state_dict(dict(saved.weights))
     inputs = {"ids": torch.zeros(1, net.length, dtype=torch.int64), "mask": torch.ones(1, net.length)}
-    write_graph(out / FILES["text"], net, inputs, ["tokens"], _encoder("text", 6.0, 64, saved.facts))
+    return Exportable(FILES["text"], net, inputs, ["tokens"], _encoder("text", 6.0, 64, saved.facts))
+
+
+def speech_graph(runs: Path) -> Exportable:
+    """Voice activity: ``mel`` [1, 76, 64] -> ``speech`` [1, 1], a probability."""
+    saved = checkpoint.load(runs / "speech.pt")
+    net = SpeechNet()
+    net.load_state_dict(dict(saved.weights))
+    metadata = {"kind": "voice activity", "name": "edge-mer-speech", "modality": "audio", **saved.facts}
+    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
+    return Exportable("speech.onnx", nn.Sequential(net, nn.Sigmoid()), inputs, ["speech"], metadata)
+
+
+def export_encoders(runs: Path, out: Path, programs: bool = False) -> None:
+    """The four small networks; the tokenizer is copied beside them."""
+    _export([make(runs) for make in (speech_graph, audio_graph, face_graph, text_graph)], out, None, programs)
     (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
 
-def export_fusion(runs: Path, out: Path, combinations: Sequence[Combination] = COMBINATIONS) -> None:
-    """One merged graph per combination. Raises ModelError when the encoders are not those of the training."""
+def export_fusion(
+    runs: Path, out: Path, combinations: Sequence[Combination] = COMBINATIONS, programs: bool = False
+) -> None:
+    """One merged graph per combination, weights that they share in one file, and one gathered graph for all.
+
+    Raises ModelError when the encoders are not those of the training.
+    """
     saved = checkpoint.load(runs / "fusion.pt")
     encoders = {m: sha16(out / name) for m, name in FILES.items()}
     trained = saved.facts.get("encoders", encoders)
@@ -141,21 +192,33 @@ def export_fusion(runs: Path, out: Path, combinations: Sequence[Combination] = C
         raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
     model = MCULoRA(MCULoRAConfig())
     model.load_state_dict(dict(saved.weights))
-    for c in combinations:
-        merged, used = model.merged(c), modalities_of(c)
-        inputs = dict(_window_inputs(model.config, used))
-        metadata = _fusion(c, model.config, encoders, saved.facts)
-        write_graph(out / f"fusion.{c}.onnx", _FusionGraph(merged), inputs, ["logits", "sentiment"], metadata)
+    graphs = [merged_graph(model, c, encoders, saved.facts) for c in combinations]
+    _export([*graphs, gathered_graph(model, encoders, saved.facts)], out, "fusion.weights", programs)
 
 
-def export_speech(runs: Path, out: Path) -> None:
-    """Voice activity: ``mel`` [1, 76, 64] -> ``speech`` [1, 1], a probability."""
-    saved = checkpoint.load(runs / "speech.pt")
-    net = SpeechNet()
-    net.load_state_dict(dict(saved.weights))
-    metadata = {"kind": "voice activity", "name": "edge-mer-speech", "modality": "audio", **saved.facts}
-    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
-    write_graph(out / "speech.onnx", nn.Sequential(net, nn.Sigmoid()), inputs, ["speech"], metadata)
+def merged_graph(
+    model: MCULoRA, c: Combination, encoders: Mapping[Modality, str], facts: Mapping[str, Any]
+) -> Exportable:
+    """Tokens, mask and age of each modality of ``c`` -> ``logits`` [1, 7], ``sentiment`` [1, 1]."""
+    inputs = dict(_window_inputs(model.config, modalities_of(c)))
+    metadata = _fusion(c, model.config, encoders, facts)
+    return Exportable(f"fusion.{c}.onnx", _FusionGraph(model.merged(c)), inputs, OUTPUTS, metadata)
+
+
+def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapping[str, Any]) -> Exportable:
+    """All modalities and ``combination`` int64 [1], an index of COMBINATIONS -> the outputs of a merged graph."""
+    inputs = dict(_window_inputs(model.config, MODALITIES))
+    inputs["combination"] = torch.zeros(1, dtype=torch.int64)
+    shape = {k: v for k, v in _fusion("atv", model.config, encoders, facts).items() if k not in _OF_ONE}
+    metadata = {**shape, "kind": "gathered fusion", "name": "edge-mer-fusion-gathered",
+                "combinations": list(COMBINATIONS)}  # fmt: skip
+    return Exportable(GATHERED, _GatheredGraph(gathered(model)), inputs, OUTPUTS, metadata)
+
+
+def _export(graphs: Sequence[Exportable], out: Path, shared: str | None, programs: bool) -> None:
+    write(out, [draft(g.name, g.net, g.inputs, g.outputs, g.metadata) for g in graphs], shared)
+    for g in graphs if programs else ():
+        save_program(out / g.name, g.net, g.inputs)
 
 
 def sha16(path: Path) -> str:
@@ -211,17 +274,26 @@ def _fusion(
 
 
 def main() -> None:
-    """Command line: ``python -m pipelines.export [all|encoders|fusion]``."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.export", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "encoders", "fusion"), default="all")
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--out", type=Path, default=MODELS)
+    """Command line: ``python -m pipelines.export [all|encoders|fusion|fp16|restamp]``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=("all", "encoders", "fusion", "fp16", "restamp"), default="all")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="directory of checkpoints")
+    parser.add_argument("--out", type=Path, default=MODELS, help="directory of ONNX files")
+    parser.add_argument("--source", type=Path, default=MODELS, help="restamp: directory of the files to rewrite")
+    parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
     arguments = parser.parse_args()
-    if arguments.what != "fusion":
-        for export in (export_speech, export_audio, export_face, export_text):
-            export(arguments.runs, arguments.out)
-    if arguments.what != "encoders":
-        export_fusion(arguments.runs, arguments.out)
+    try:
+        if arguments.what in ("all", "encoders"):
+            export_encoders(arguments.runs, arguments.out, arguments.torch)
+        if arguments.what in ("all", "fusion"):
+            export_fusion(arguments.runs, arguments.out, programs=arguments.torch)
+        if arguments.what == "restamp":
+            restamp(arguments.source, arguments.out)
+        half(arguments.out)
+    except EdgeMerError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

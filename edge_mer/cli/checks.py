@@ -62,7 +62,7 @@ def models(config: Config) -> Iterator[Finding]:
 
     try:
         directory = models_directory(config.models.directory)
-        backend = open_backend(config.models.backend)
+        backend = open_backend(config.models.model_copy(update={"allow_noncommercial": True}))
     except EdgeMerError as error:
         yield Finding(False, str(error), REINSTALL, demo=True)
         return

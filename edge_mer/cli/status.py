@@ -75,6 +75,7 @@ def worker_lines(workers: Mapping[str, WorkerHealth]) -> list[str]:
     return [
         f"  {name:<17} {w.state:<10} pid {w.pid or '-':<7} {w.restarts} restarts  {w.cpu:5.2f} cores "
         f"{w.rss / 1e6:5.0f} MB{f'  {w.reason}' if w.reason else ''}{_counters(w)}"
+        + "".join(f"\n  {'':<17} {note}" for note in w.notes)
         for name, w in workers.items()
     ]
 

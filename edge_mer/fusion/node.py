@@ -18,8 +18,8 @@ from edge_mer.fusion.settings import settings_from
 from edge_mer.messages import InputRef, Latency, PurgeRef
 from edge_mer.perception.node import PerceptionNode, wanted
 from edge_mer.privacy.lineage import LineageChild
-from edge_mer.runtime.select import models_directory, open_backend
-from edge_mer.worker import Worker
+from edge_mer.runtime.select import models_directory, notes, open_backend
+from edge_mer.worker import Noted, Worker
 
 TOPICS = tuple(f"{kind}/{m}" for m in MODALITIES for kind in ("feature", "state"))
 
@@ -29,10 +29,11 @@ class FusionNode:
 
     wake: tuple[int, ...] = ()
 
-    def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str]) -> None:
+    def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str],
+                 notes: tuple[str, ...] = ()) -> None:  # fmt: skip
         self._bus, self._clock = bus, bus.clock
         self._fusion = Fusion(settings_from(config.fusion), model)
-        self._runtime = runtime["backend"]
+        self._runtime, self.notes = runtime["backend"], notes
         self._reader = bus.reader(*TOPICS)
         self._child = LineageChild(bus, "fusion", MODALITIES)
         self._emotion = bus.publisher("emotion", "fusion")
@@ -120,6 +121,10 @@ class Together:
     def counters(self) -> Counter[str]:
         return sum((Counter(w.counters) for w in self._workers), Counter[str]())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note for w in self._workers if isinstance(w, Noted) for note in w.notes))
+
     def turn(self) -> int:
         return min(w.turn() for w in self._workers)
 
@@ -129,9 +134,9 @@ class Together:
 
 
 def build(config: Config, bus: Bus) -> Worker:
-    backend = open_backend(config.models.backend, config.models.allow_noncommercial)
+    backend = open_backend(config.models)
     model = load_fusion_model(backend, models_directory(config.models.directory))
-    node = FusionNode(bus, config, model, {"backend": backend.name, **backend.describe()})
+    node = FusionNode(bus, config, model, backend.describe(), notes(backend))
     if config.perception.placement == "separate":
         return node
     encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))

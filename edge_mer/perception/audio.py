@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_mer.errors import InputError
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
-from edge_mer.runtime.backend import Graph
+from edge_mer.runtime.backend import Graph, origin
 
 TOKEN_SAMPLES: Final = 2000
 TOKEN_US: Final = 125_000
@@ -61,7 +61,7 @@ class AudioEncoder:
             rate_hz=SAMPLE_RATE / TOKEN_SAMPLES,
             dim=dim,
             latency_us=TOKEN_US,
-            model=graph.sha256[:16],
+            model=origin(graph)[:16],
         )
 
     def initial(self) -> AudioState:

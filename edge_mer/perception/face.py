@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_mer.errors import InputError
 from edge_mer.perception.detect import Box, FaceDetector, Image
 from edge_mer.perception.encoder import EncoderSpec, Tokens, VideoFrame, no_tokens
-from edge_mer.runtime.backend import Graph
+from edge_mer.runtime.backend import Graph, origin
 
 SLOT_US: Final = 200_000
 CROP: Final = 48
@@ -54,7 +54,7 @@ class FaceEncoder:
             rate_hz=1e6 / SLOT_US,
             dim=graph.outputs["posterior"].shape[1],
             latency_us=0,
-            model=graph.sha256[:16],
+            model=origin(graph)[:16],
         )
 
     def initial(self) -> FaceState:

@@ -18,7 +18,7 @@ from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
 from edge_mer.privacy.lineage import LineageChild
-from edge_mer.runtime.select import models_directory, open_backend
+from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
 IDLE_US = SECOND // 4
@@ -32,7 +32,8 @@ def wanted(config: Config) -> tuple[Modality, ...]:
 class PerceptionNode:
     wake: tuple[int, ...] = ()
 
-    def __init__(self, modality: Modality, encoder: Encoder[Any, Any], bus: Bus) -> None:
+    def __init__(self, modality: Modality, encoder: Encoder[Any, Any], bus: Bus, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
         self._clock = bus.clock
         self._modality: Modality = modality
         self._stream = FeatureStream(encoder)
@@ -47,8 +48,9 @@ class PerceptionNode:
         cv2.setNumThreads(1)
         yunet = Path(config.perception.yunet) if config.perception.yunet else None
         directory = models_directory(config.models.directory)
-        backend = open_backend(config.models.backend, config.models.allow_noncommercial)
-        return cls(modality, load_encoder(modality, backend, directory, yunet), bus)
+        backend = open_backend(config.models)
+        encoder = load_encoder(modality, backend, directory, yunet)
+        return cls(modality, encoder, bus, notes(backend))
 
     @property
     def counters(self) -> Counter[str]:

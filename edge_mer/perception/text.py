@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_mer.errors import InputError, ModelError
 from edge_mer.perception.encoder import EncoderSpec, TextSegment, Tokens, Word
-from edge_mer.runtime.backend import Graph
+from edge_mer.runtime.backend import Graph, origin
 
 # No real word is longer; the cut bounds the time that garbage can take.
 LONGEST_WORD: Final = 64
@@ -56,7 +56,7 @@ class TextEncoder:
             rate_hz=RATE_HZ,
             dim=dim,
             latency_us=0,
-            model=graph.sha256[:16],
+            model=origin(graph)[:16],
         )
 
     def initial(self) -> None:

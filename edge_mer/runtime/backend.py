@@ -1,4 +1,4 @@
-"""The backend contract: load a compiled graph, run it on arrays, say what it is."""
+"""The backend contract: load and warm up a compiled graph, run it on arrays, say what it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_mer.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -54,3 +56,24 @@ class Backend(Protocol):
     def describe(self) -> dict[str, str]:
         """Versions, device and thread counts: everything that could change a result bit."""
         ...
+
+
+def origin(graph: Graph) -> str:
+    """sha256 of the FP32 file that the weights come from: FP16 and INT8 forms of one encoder are the same encoder."""
+    return str(graph.metadata.get("origin", graph.sha256))
+
+
+def check_inputs(got: Arrays, expected: Mapping[str, TensorSpec]) -> None:
+    """Raises InputError that names the first offending input, what came and what was expected."""
+    for name in [n for n in expected if n not in got] + [n for n in got if n not in expected]:
+        state = "missing" if name in expected else "unknown"
+        raise InputError(f"input {name!r} is {state}; expected exactly: {', '.join(expected)}")
+    for name, spec in expected.items():
+        shape, dtype = np.shape(got[name]), np.asarray(got[name]).dtype
+        if shape != spec.shape or dtype != spec.dtype:
+            raise InputError(f"input {name!r}: got {dtype}{list(shape)}, expected {spec.dtype}{list(spec.shape)}")
+
+
+def zeros(specs: Mapping[str, TensorSpec]) -> dict[str, NDArray[Any]]:
+    """Inputs to warm up with."""
+    return {name: np.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}

@@ -1,23 +1,107 @@
-"""Which backend, and where its model files lie."""
+"""Which backend, in which precision, and where its model files lie."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final, Protocol
+
+import onnxruntime as ort
 
 from edge_mer.errors import ModelError
+from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend, Graph
-from edge_mer.runtime.onnx import OnnxRuntime
+from edge_mer.runtime.cuda import driver_there
+from edge_mer.runtime.engines import EngineCache, Options, engines_directory
+from edge_mer.runtime.onnx import CUDA, OnnxRuntime
+from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
+from edge_mer.runtime.tensorrt_build import Progress
 
 SHIPPED = Path(__file__).parent.parent / "models"
-
-_BACKENDS: Mapping[str, Callable[[], Backend]] = {"onnxruntime": OnnxRuntime}
-
-
+AUTO: Final = "auto"
+# Loaded by name, so that nothing on the run-time path imports torch.
+_TORCH: Final = "edge_mer.torch_backend"
 # How the licences in the models' metadata name data that must not earn money.
 RESTRICTED = re.compile(r"\bNC\b|non-?commercial|research only", re.IGNORECASE)
+
+
+class Settings(Protocol):
+    """What a choice depends on; the config's ``[models]`` is one."""
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def allow_noncommercial(self) -> bool: ...
+
+    @property
+    def engines(self) -> str | None: ...
+
+    @property
+    def engine_level(self) -> int: ...
+
+    @property
+    def workspace_mb(self) -> int | None: ...
+
+    @property
+    def dla_core(self) -> int | None: ...
+
+
+def tensorrt(settings: Settings, name: str, may_build: bool = False, progress: Progress | None = None) -> TensorRT:
+    """TensorRT or TensorRT-RTX over the configured engine cache."""
+    options = Options(settings.engine_level, settings.workspace_mb, settings.dla_core)
+    return TensorRT(name, EngineCache(engines_directory(settings.engines)), options, may_build, progress)
+
+
+def _torch(settings: Settings) -> Backend:
+    backend: Backend = import_module(_TORCH).Torch()
+    return backend
+
+
+_BACKENDS: Final[Mapping[str, Callable[[Settings], Backend]]] = {
+    TENSORRT: lambda settings: tensorrt(settings, TENSORRT),
+    RTX: lambda settings: tensorrt(settings, RTX),
+    "onnxruntime-cuda": lambda _: OnnxRuntime(CUDA),
+    "onnxruntime": lambda _: OnnxRuntime(),
+    "torch": _torch,
+}
+# Best first. Whether one is worth a try is asked cheaply: without a driver nothing heavy is imported.
+_AUTOMATIC: Final[Mapping[str, Callable[[], bool]]] = {
+    TENSORRT: lambda: driver_there() and find_spec("tensorrt") is not None,
+    RTX: lambda: driver_there() and find_spec("tensorrt_rtx") is not None,
+    "onnxruntime-cuda": lambda: driver_there() and CUDA in ort.get_available_providers(),
+    "onnxruntime": lambda: True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InPrecision:
+    """Takes ``<directory>/<precision>/<file>`` where there is one, else the FP32 file."""
+
+    inner: Backend
+    precision: str
+    without: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def load(self, path: Path) -> Graph:
+        form = in_precision(path, self.precision)
+        if form == path:
+            self.without[path.name] = None
+        return self.inner.load(form)
+
+    def describe(self) -> dict[str, str]:
+        plain = f" (fp32: {', '.join(self.without)})" if self.without else ""
+        return {**self.inner.describe(), "precision": self.precision + plain}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +126,31 @@ class CommercialOnly:
         return self.inner.describe()
 
 
-def open_backend(name: str, allow_noncommercial: bool = True) -> Backend:
-    """Raises ModelError for a backend that is not in the table."""
-    if name not in _BACKENDS:
-        raise ModelError(f"unknown backend {name!r}; known: {', '.join(_BACKENDS)}")
-    backend = _BACKENDS[name]()
-    return backend if allow_noncommercial else CommercialOnly(backend)
+def open_backend(settings: Settings) -> Backend:
+    """``auto`` falls back; a backend that is named is used or fails. Raises ModelError for an unknown name."""
+    if settings.backend == AUTO:
+        there = [name for name, present in _AUTOMATIC.items() if present()]
+        backend: Backend = Auto({name: _opener(name, settings) for name in there})
+    elif settings.backend in _BACKENDS:
+        backend = _BACKENDS[settings.backend](settings)
+    else:
+        raise ModelError(f"unknown backend {settings.backend!r}; known: {', '.join((AUTO, *_BACKENDS))}")
+    if settings.precision != "fp32":
+        backend = InPrecision(backend, settings.precision)
+    return backend if settings.allow_noncommercial else CommercialOnly(backend)
+
+
+def in_precision(path: Path, precision: str) -> Path:
+    """The form of a model in another precision, or the model itself where there is none."""
+    form = path.parent / precision / path.name
+    return form if form.is_file() else path
+
+
+def notes(backend: Backend) -> tuple[str, ...]:
+    """What health should say about a backend: what runs, and what was refused and why."""
+    facts = backend.describe()
+    used = f"{facts['backend']} {facts.get('version', '')} {facts.get('precision', 'fp32')}"
+    return (used, f"refused: {facts['refused']}") if "refused" in facts else (used,)
 
 
 def models_directory(configured: str | None) -> Path:
@@ -56,3 +159,7 @@ def models_directory(configured: str | None) -> Path:
     if not directory.is_dir():
         raise ModelError(f"no model directory {directory}; unset models.directory to use the shipped models")
     return directory
+
+
+def _opener(name: str, settings: Settings) -> Callable[[], Backend]:
+    return lambda: _BACKENDS[name](settings)

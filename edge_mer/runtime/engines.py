@@ -1,0 +1,163 @@
+"""The engine cache: compiled plans on disk, each under the name of everything that it depends on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.errors import ModelError
+
+SUFFIX: Final = ".engine"
+_MAGIC: Final = b"edge_mer engine 1\n"
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Options(Struct, frozen=True):
+    """What the builder is told. ``level`` 0 to 5: how long it searches; ``workspace_mb``: device memory to search with.
+
+    ``dla_core``: run what it can on this deep learning accelerator of a Jetson, the rest on the GPU.
+    """
+
+    level: int = 3
+    workspace_mb: int | None = None
+    dla_core: int | None = None
+
+
+class Key(Struct, frozen=True):
+    """A plan fits only this. ``sha256`` is the model's; ``capability`` the GPU's, "" where a plan fits several."""
+
+    model: str
+    sha256: str
+    precision: str
+    runtime: str
+    version: str
+    capability: str
+    machine: str
+    options: Options
+
+    @property
+    def file(self) -> str:
+        digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        return f"{self.model.removesuffix('.onnx')}.{self.precision}.{digest[:16]}{SUFFIX}"
+
+
+class Header(Struct, frozen=True):
+    """The first part of an engine file; the plan follows. ``seconds``: how long the build took."""
+
+    key: Key
+    plan_sha256: str
+    plan_bytes: int
+    seconds: float
+    built: float
+
+
+class Entry(Struct, frozen=True):
+    """One file of the cache; ``fault`` says why it cannot be used, ``header`` is None where it cannot be read."""
+
+    path: Path
+    header: Header | None
+    fault: str | None
+
+
+def engines_directory(configured: str | None) -> Path:
+    """The configured directory, or the user's cache."""
+    if configured is not None:
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_mer" / "engines"
+
+
+class EngineCache:
+    """A directory of engine files. Written whole or not at all; a damaged file is as good as none."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def get(self, key: Key) -> bytes | None:
+        """The plan, or None when there is none or it is damaged."""
+        path = self.directory / key.file
+        try:
+            header, plan = _read(path)
+        except (OSError, ModelError):
+            return None
+        return plan if header.key == key else None
+
+    def put(self, key: Key, plan: bytes, seconds: float) -> Path:
+        """Raises ModelError when the directory cannot be written."""
+        header = Header(key, hashlib.sha256(plan).hexdigest(), len(plan), round(seconds, 2), time.time())
+        head = msgspec.json.encode(header)
+        path = self.directory / key.file
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(_MAGIC + _LENGTH.pack(len(head)) + head + plan)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise ModelError(f"{self.directory}: the engine cannot be kept ({error.strerror}); name another directory "
+                             "in models.engines") from error  # fmt: skip
+        return path
+
+    def drop(self, key: Key) -> None:
+        (self.directory / key.file).unlink(missing_ok=True)
+
+    @contextmanager
+    def building(self, key: Key) -> Iterator[None]:
+        """Held by the one process that builds this engine; others wait, and find it built."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = (self.directory / f".{key.file}.lock").open("wb")
+        except OSError as error:
+            raise ModelError(f"{self.directory}: cannot be written ({error.strerror}); name another directory in "
+                             "models.engines") from error  # fmt: skip
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the file stays: removing it would let two builders in
+            yield
+
+    def entries(self) -> list[Entry]:
+        """Every engine file, checked."""
+        return [_entry(path) for path in sorted(self.directory.glob(f"*{SUFFIX}"))]
+
+    def clean(self, keep: frozenset[str] = frozenset()) -> list[Path]:
+        """Remove every file that is not named in ``keep``, and what broken builds left; returns what is gone."""
+        patterns = (f"*{SUFFIX}", "*.partial", ".*.lock")
+        gone = [p for pattern in patterns for p in self.directory.glob(pattern) if p.name not in keep]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return sorted(gone)
+
+
+def _entry(path: Path) -> Entry:
+    try:
+        header, _ = _read(path)
+    except (OSError, ModelError) as error:
+        return Entry(path, None, str(error))
+    return Entry(path, header, None if path.name == header.key.file else "renamed: its name is not that of its key")
+
+
+def _read(path: Path) -> tuple[Header, bytes]:
+    content = path.read_bytes()
+    start = len(_MAGIC) + _LENGTH.size
+    if not content.startswith(_MAGIC) or len(content) < start:
+        raise ModelError("no engine file of this version")
+    end = start + _LENGTH.unpack_from(content, len(_MAGIC))[0]
+    try:
+        header = msgspec.json.decode(content[start:end], type=Header)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"its header is damaged ({error})") from error
+    plan = content[end:]
+    if len(plan) != header.plan_bytes or hashlib.sha256(plan).hexdigest() != header.plan_sha256:
+        raise ModelError(f"damaged: {len(plan)} bytes of plan, expected {header.plan_bytes} of another hash")
+    return header, plan
