@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.autocast import autocast
 from pipelines.onnx_file import Draft, ranges_of, write
 
 CASES: Final = 3
 FUSION: Final = "fusion."
-# What overflows or loses its sense in 10 bits of mantissa stays FP32; the casts lie in the graph.
-KEPT_FP32: Final = ("LayerNormalization", "Softmax", "ReduceMean", "ReduceSum", "Exp", "Sqrt", "Pow", "Range")
-PRODUCTS: Final = ("MatMul", "Gemm", "Conv")
 _WRITTEN: Final = ("contract", "golden", "graph_sha256", "precision", "weights", "origin")
 
 
@@ -72,27 +69,8 @@ def _renamed(fusion: Draft, new: Mapping[str, str]) -> Draft:
 
 
 def _half(path: Path) -> Draft:
-    from onnxruntime.transformers import float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
     draft = reread(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # says for each tiny weight that FP16 rounds it
-        model = float16.convert_float_to_float16(draft.model, keep_io_types=True, op_block_list=list(KEPT_FP32),
-                                                 node_block_list=_before_products(draft.model))  # fmt: skip
-    OnnxModel(model).topological_sort()  # the casts were appended at the end
-    return derived(draft, model, "fp16", path)
-
-
-def _before_products(model: onnx.ModelProto) -> list[str]:
-    """Nodes between an input and the first product: log-mel of -30 or an age in seconds has no 10 bits to lose."""
-    reached = {value.name for value in model.graph.input if not value.name.endswith("mask")}
-    found: list[str] = []
-    for node in model.graph.node:
-        if node.op_type not in PRODUCTS and reached & set(node.input):
-            reached |= set(node.output)
-            found.append(node.name)
-    return found
+    return derived(draft, autocast(draft.model), "fp16", path)
 
 
 def derived(draft: Draft, model: onnx.ModelProto, precision: str, path: Path) -> Draft:
