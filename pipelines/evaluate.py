@@ -71,14 +71,19 @@ def run(graph: Graph, c: Combination, rows: Sequence[Case]) -> Predicted:
     """The graph on each row, one window at a time as on the device."""
     logits, sentiment = [], []
     for row in rows:
-        inputs: dict[str, NDArray[np.float32]] = {}
-        for m, window in collate([row.placed]).items():
-            if m in modalities_of(c):
-                inputs |= {m: window.tokens.numpy(), f"{m}_mask": window.mask.numpy(), f"{m}_age": window.age.numpy()}
-        out = graph.run(inputs)
+        out = graph.run(inputs_of(c, row))
         logits.append(out["logits"][0])
         sentiment.append(out["sentiment"][0, 0])
     return Predicted(np.array(logits), np.array(sentiment))
+
+
+def inputs_of(c: Combination, row: Case) -> dict[str, NDArray[np.float32]]:
+    """One window as the graph of ``c`` takes it."""
+    inputs: dict[str, NDArray[np.float32]] = {}
+    for m, window in collate([row.placed]).items():
+        if m in modalities_of(c):
+            inputs |= {m: window.tokens.numpy(), f"{m}_mask": window.mask.numpy(), f"{m}_age": window.age.numpy()}
+    return inputs
 
 
 WHAT: Mapping[str, Callable[[Path, Path], Mapping[str, Any]]] = {

@@ -57,6 +57,9 @@ def restamp(source: Path, out: Path) -> None:
     """Rewrite the FP32 files of ``source`` with the metadata of today; fusion names the rewritten encoders."""
     drafts = [reread(path) for path in graph_files(source)]
     plain = [d for d in drafts if not d.name.startswith(FUSION)]
+    out.mkdir(parents=True, exist_ok=True)
+    for tokenizer in source.glob("*.spm"):
+        (out / tokenizer.name).write_bytes(tokenizer.read_bytes())
     old = {hashlib.sha256((source / d.name).read_bytes()).hexdigest()[:16]: d.name for d in plain}
     write(out, plain)
     new = {sha: hashlib.sha256((out / name).read_bytes()).hexdigest()[:16] for sha, name in old.items()}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from edge_mer.cli.options import ConfigFile
 
 
-def doctor(config: ConfigFile = None) -> None:
-    """Check this installation. Exit code 1 only when edge-mer demo could not run."""
+def doctor(
+    config: ConfigFile = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="test every GPU runtime; prints a report to paste")] = False,
+) -> None:
+    """Check this installation. Exit code 1 only when edge-mer demo could not run; with --gpu when no GPU runtime can."""
     from edge_mer.cli.checks import CHECKS
     from edge_mer.config import Config, load
     from edge_mer.errors import ConfigError
@@ -18,6 +23,12 @@ def doctor(config: ConfigFile = None) -> None:
     except ConfigError as error:
         typer.echo(f"NO  config: {error}")
         resolved = Config()
+    if gpu:
+        from edge_mer.cli.gpu_report import report
+
+        if not report(resolved.models, typer.echo):
+            raise typer.Exit(1)
+        return
     blocked = False
     for name, check in CHECKS.items():
         typer.echo(name)

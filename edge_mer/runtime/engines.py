@@ -132,11 +132,11 @@ class EngineCache:
 
     def clean(self, keep: frozenset[str] = frozenset()) -> list[Path]:
         """Remove every file that is not named in ``keep``, and what broken builds left; returns what is gone."""
-        patterns = (f"*{SUFFIX}", "*.partial", ".*.lock")
-        gone = [p for pattern in patterns for p in self.directory.glob(pattern) if p.name not in keep]
-        for path in gone:
+        gone = [p for pattern in (f"*{SUFFIX}", "*.partial") for p in self.directory.glob(pattern)]
+        gone = sorted(p for p in gone if p.name not in keep)
+        for path in (*gone, *self.directory.glob(".*.lock")):
             path.unlink(missing_ok=True)
-        return sorted(gone)
+        return gone
 
 
 def _entry(path: Path) -> Entry:

@@ -94,8 +94,10 @@ class OnnxRuntime:
         options = _options()
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.path.parent.resolve()))
         providers = [(self.provider, dict(_PROVIDER_OPTIONS[self.provider]))]
+        # ONNX Runtime would make Gemm of MatMul and Add before it looks for INT8, and then find none.
+        without = ["MatMulAddFusion"] if model.precision == "int8" else []
         try:
-            session = ort.InferenceSession(model.content, options, providers=providers)
+            session = ort.InferenceSession(model.content, options, providers=providers, disabled_optimizers=without)
         except Exception as error:  # onnxruntime raises a dozen unrelated types for a damaged file
             raise ModelError(f"{model.path}: not a usable ONNX file ({str(error).splitlines()[0]})") from error
         if self.provider not in session.get_providers():

@@ -140,6 +140,13 @@ def open_backend(settings: Settings) -> Backend:
     return backend if settings.allow_noncommercial else CommercialOnly(backend)
 
 
+def wants_engines(settings: Settings) -> bool:
+    """Whether TensorRT or TensorRT-RTX would be used, or at least tried."""
+    if settings.backend == AUTO:
+        return any(_AUTOMATIC[name]() for name in (TENSORRT, RTX))
+    return settings.backend in (TENSORRT, RTX)
+
+
 def in_precision(path: Path, precision: str) -> Path:
     """The form of a model in another precision, or the model itself where there is none."""
     form = path.parent / precision / path.name

@@ -44,7 +44,7 @@ class TensorRT:
         """
         model, trt, cuda = read_model(path), self._trt(), self._cuda()
         device = cuda.device()
-        key = self._key(model, device.capability)
+        key = self._key(model)
         plan, fresh = self._plan(key, model)
         logger = make_logger(trt)
         runtime = trt.Runtime(logger)
@@ -67,8 +67,12 @@ class TensorRT:
         TensorRT-RTX builds without a GPU: its plans fit every RTX card from Ampere on.
         """
         model = read_model(path)
-        key = self._key(model, "" if self.name == RTX else self._cuda().device().capability)
+        key = self._key(model)
         return key, self._plan(key, model)[1]
+
+    def key(self, path: Path) -> Key:
+        """What the engine of this model would be called on this machine. Raises GpuError, MissingExtra, ModelError."""
+        return self._key(read_model(path))
 
     def describe(self) -> dict[str, str]:
         """Versions and device: everything that could change a result bit."""
@@ -102,14 +106,14 @@ class TensorRT:
             self.cache.put(key, plan, time.monotonic() - began)
         return plan, True
 
-    def _key(self, model: ModelFile, capability: str) -> Key:
+    def _key(self, model: ModelFile) -> Key:
         return Key(
             model=model.path.name,
             sha256=model.sha256,
             precision=model.precision,
             runtime=self.name,
             version=str(self._trt().__version__),
-            capability="" if self.name == RTX else capability,
+            capability="" if self.name == RTX else self._cuda().device().capability,
             machine=platform.machine(),
             options=self.options,
         )

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.runtime.backend import Arrays, TensorSpec
-from edge_mer.runtime.backend import check_inputs
+from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs
 
 F32 = np.dtype(np.float32)
 

@@ -1,0 +1,1 @@
+"""After training: INT8 ranges, and what they cost in accuracy."""
