@@ -191,7 +191,7 @@ def export_fusion(
     trained = saved.facts.get("encoders", encoders)
     if trained != encoders:
         raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
-    model = MCULoRA(MCULoRAConfig())
+    model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
     model.load_state_dict(dict(saved.weights))
     graphs = [merged_graph(model, c, encoders, saved.facts) for c in combinations]
     _export([*graphs, gathered_graph(model, encoders, saved.facts)], out, "fusion.weights", programs)

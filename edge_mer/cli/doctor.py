@@ -13,7 +13,7 @@ def doctor(
     config: ConfigFile = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="test every GPU runtime; prints a report to paste")] = False,
 ) -> None:
-    """Check this installation. Exit code 1 only when edge-mer demo could not run; with --gpu when no GPU runtime can."""
+    """Check this installation. Exit code 1 only when edge-mer demo cannot run; with --gpu, when no GPU runtime can."""
     from edge_mer.cli.checks import CHECKS
     from edge_mer.config import Config, load
     from edge_mer.errors import ConfigError

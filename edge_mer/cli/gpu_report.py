@@ -103,10 +103,8 @@ def _tested(backend: Backend, path: Path) -> str:
     began = time.monotonic()
     graph = backend.load(path)
     ready = time.monotonic() - began
-    if "golden" in graph.metadata:
-        tested = ", ".join(map(str, self_test(graph)))
-    else:
-        tested = "untested: no golden vectors"
+    there = "golden" in graph.metadata
+    tested = ", ".join(map(str, self_test(graph))) if there else "untested: no golden vectors"
     p50, p95 = _times(graph)
     line = f"{path.parent.name}/{path.name}: p50 {p50:.3f} ms, p95 {p95:.3f} ms, ready in {ready:.1f} s; {tested}"
     if isinstance(graph, EngineGraph):
