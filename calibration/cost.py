@@ -58,9 +58,9 @@ class Costs:
             lines.append(_row([name, fp32, *(_delta(base[row], self.figures[f][row]) for f in forms)]))
         verdict = f"Kept in INT8: {', '.join(self.kept) or 'nothing'}. Refused: {', '.join(self.refused) or 'nothing'}."
         return "\n".join([
-            "`python -m calibration.int8`: ranges from train data, cost on dev through the device's own code. A cell is",
-            "the change of accuracy / UAR / sentiment weighted F1 against FP32, in points; a part that loses more than",
-            f"{self.limit:g} on measured windows is refused.",
+            "`python -m calibration.int8`: ranges from train data, cost on dev through the device's own code.",
+            "A cell is the change of accuracy / UAR / sentiment weighted F1 against FP32, in points; a part",
+            f"that loses more than {self.limit:g} on measured windows is refused.",
             "",
             *lines,
             "",

@@ -3,6 +3,7 @@
 Symmetric INT8 on both sides (TensorRT refuses zero points), one scale per output channel of the weights, biases and
 results in FP32 (TensorRT refuses ONNX Runtime's INT32 biases, and a rounded result gains nothing). Each product has a
 DQ of its own, or ONNX Runtime does not fuse it. Only a convolution's result is rounded too: else its kernel stays FP32.
+Kept higher: softmax, norms, sums, products of few rows (routers, pooling, heads), and convolutions that read an input.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from pipelines.autocast import PRODUCTS
+from pipelines.autocast import PRODUCTS, first_products
 
 LEVELS: Final = 127
 # No scale is smaller: an activation that never moved must not divide by zero.
@@ -24,13 +25,13 @@ LEAST: Final = 1e-8
 ZERO: Final = "int8_zero"
 # A product of fewer rows gains no time, and decides the most: routers, the pooling's scores, heads.
 LEAST_ROWS: Final = 8
-# Fewer weights per output than this are a first layer that reads the input itself, or a depthwise one.
+# Fewer weights per output than this are a depthwise convolution.
 LEAST_DEPTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product with constant weights; ``work`` is its multiplications, ``axis`` that of the output channels.
+    """One product with constant weights; ``axis`` is that of the output channels, ``work`` its multiplications.
 
     ``result`` names what it gives where that is rounded too.
     """
@@ -43,10 +44,12 @@ class Product:
     rows: int
     depth: int
     work: int
+    at_door: bool
 
     @property
     def worthwhile(self) -> bool:
-        return self.rows >= LEAST_ROWS and self.depth >= LEAST_DEPTH
+        """Whether INT8 saves time here and can be trusted: an image of few levels must not lose some at the door."""
+        return self.rows >= LEAST_ROWS and self.depth >= LEAST_DEPTH and not (self.at_door and self.result)
 
 
 def products(model: onnx.ModelProto) -> list[Product]:
@@ -54,6 +57,7 @@ def products(model: onnx.ModelProto) -> list[Product]:
     shapes = shapes_of(model)
     tables = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     found = []
+    first = first_products(model)
     for node in model.graph.node:
         if node.op_type not in PRODUCTS or node.input[1] not in tables:
             continue
@@ -67,7 +71,11 @@ def products(model: onnx.ModelProto) -> list[Product]:
             axis, depth, rows = (0, dims[1], work // dims[0]) if transposed else (1, dims[0], work // dims[1])
         else:
             continue
-        found.append(Product(node.name, node.input[0], node.input[1], result, axis, rows, depth, work * depth))
+        found.append(
+            Product(
+                node.name, node.input[0], node.input[1], result, axis, rows, depth, work * depth, node.name in first
+            )
+        )
     return found
 
 

@@ -8,7 +8,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,7 +105,8 @@ class EngineCache:
                 os.fsync(file.fileno())
             partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise ModelError(f"{self.directory}: the engine cannot be kept ({error.strerror}); name another directory "
                              "in models.engines") from error  # fmt: skip
         return path

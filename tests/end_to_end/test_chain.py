@@ -50,7 +50,7 @@ class Chain:
         switch = HostStub(config, self.bus(), BOOT_ID)
         file_bus = self.bus()
         capture = assemble(config, file_bus, lambda m, d: GatedSource(config, file_bus, "file", m, d, boot_id=BOOT_ID))
-        backend = open_backend("onnxruntime")
+        backend = open_backend(config.models)
         self.model: FusionModel = load_fusion_model(backend, models_directory(None))
         perception = [PerceptionNode.open(m, config, self.bus()) for m in MODALITIES]
         self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})

@@ -1,7 +1,7 @@
 """A GPU for tests: device memory is host memory, a captured stream only records, an engine is an ONNX session.
 
-``FakeCuda`` stands for the module ``cuda.bindings.runtime``, ``FakeTensorRT`` for ``tensorrt``; the contract tests check
-that the real modules have every name that the code touches.
+``FakeCuda`` stands for the module ``cuda.bindings.runtime``, ``FakeTensorRT`` for ``tensorrt``; the contract tests
+check that the real modules have every name that the code touches.
 """
 
 from __future__ import annotations

@@ -31,9 +31,10 @@ def tiny(path: Path, factor: float = 2.0, opset: int = 18, shape: tuple[int, ...
 
 
 def expected(model: onnx.ModelProto, ranges: Any) -> list[dict[str, Any]]:
+    from onnx.reference import ReferenceEvaluator
+
     from edge_mer.runtime.backend import TensorSpec
     from edge_mer.runtime.golden import draw
-    from onnx.reference import ReferenceEvaluator
 
     shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     specs = {"x": TensorSpec(shape, np.dtype(np.float32))}

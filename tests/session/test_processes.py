@@ -35,7 +35,7 @@ pytestmark = pytest.mark.end_to_end
 def model() -> FusionModel:
     settings = Models()
     try:
-        return load_fusion_model(open_backend(settings.backend), models_directory(settings.directory))
+        return load_fusion_model(open_backend(settings), models_directory(settings.directory))
     except ModelError as error:
         pytest.skip(f"no shipped models: {error}")
 

@@ -1,0 +1,112 @@
+"""INT8 in the graph: which products, at which scales, and what is kept higher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from calibration.qdq import LEVELS, Product, products, quantise
+from calibration.ranges import Recorder, ranges
+from edge_mer.errors import ModelError
+from edge_mer.model import MCULoRA, MCULoRAConfig
+from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines import export
+from tests.runtime.tiny import tiny
+
+RANDOM = np.random.default_rng(0)
+WEIGHTS = RANDOM.normal(size=(32, 24)).astype(np.float32) * np.logspace(-2, 1, 24, dtype=np.float32)
+
+
+def product(rows: int = 16) -> onnx.ModelProto:
+    """``y = x W``, x [rows, 32]."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, 24])],
+        [numpy_helper.from_array(WEIGHTS, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def run(model: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:
+    from onnx.reference import ReferenceEvaluator
+
+    out: np.ndarray = ReferenceEvaluator(model).run(None, inputs)[0]
+    return out
+
+
+def test_every_output_channel_has_a_scale_of_its_own() -> None:
+    model = product()
+    x = RANDOM.normal(size=(16, 32)).astype(np.float32)
+    largest = {"x": float(np.abs(x).max())}
+    got = run(quantise(model, products(model), largest), x=x)
+    per_tensor = np.abs(WEIGHTS).max() / LEVELS
+    coarse = x @ (np.rint(WEIGHTS / per_tensor) * per_tensor)
+    error, worse = np.abs(got - x @ WEIGHTS), np.abs(coarse - x @ WEIGHTS)
+    assert error[:, 0].max() < 0.1 * worse[:, 0].max(), "the weakest channel keeps its bits"
+    assert error.max() <= 0.03 * np.abs(x @ WEIGHTS).max()
+
+
+def test_what_lies_beyond_the_range_is_clipped_not_wrapped() -> None:
+    model = product()
+    x = np.full((16, 32), 1.0, np.float32)
+    got = run(quantise(model, products(model), {"x": 0.5}), x=x)
+    assert np.allclose(got, 0.5 * WEIGHTS.sum(0), atol=0.02 * np.abs(WEIGHTS).sum(0).max())
+
+
+@pytest.mark.parametrize(("rows", "worthwhile"), [(1, False), (7, False), (8, True), (80, True)])
+def test_products_of_few_rows_stay_as_they_are(rows: int, worthwhile: bool) -> None:
+    [found] = products(product(rows))
+    assert found == Product("matmul", "x", "w", None, 1, rows, 32, rows * 24 * 32, True)
+    assert found.worthwhile is worthwhile
+
+
+def test_a_convolution_that_reads_an_input_stays_as_it_is() -> None:
+    [found] = products(product())
+    assert not replace(found, result="y").worthwhile
+
+
+def test_routers_pooling_and_heads_of_the_model_stay_as_they_are(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = MCULoRAConfig(blocks=1, expert_blocks=1)
+    g = export.merged_graph(MCULoRA(config), "a", {"audio": "", "video": "", "text": ""}, {})
+    model = export.draft(g.name, g.net, g.inputs, g.outputs, g.metadata).model
+    found = products(model)
+    kept = [p for p in found if not p.worthwhile]
+    width, experts = config.width, len(config.expert_ranks)
+    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    outputs = sorted(shapes[p.weights][1 - p.axis if p.axis else 1] for p in kept)
+    assert all(p.rows < 8 or p.depth < 16 for p in kept)
+    # Heads: 64 -> 64 -> 7 and 64 -> 64 -> 1; biases by gates [4] and the age code [5] are no products worth it.
+    assert [p for p in kept if p.depth == width and p.rows < 8]
+    assert experts in {p.depth for p in kept}
+    chosen = [p for p in found if p.worthwhile]
+    assert {p.rows for p in chosen} == {config.tokens["audio"]}
+    assert sum(p.work for p in chosen) > 0.9 * sum(p.work for p in found), outputs
+
+
+def test_ranges_are_the_largest_magnitudes_that_recorded_inputs_reach() -> None:
+    model = product()
+    inputs = [{"x": np.full((16, 32), v, np.float32)} for v in (-3.0, 0.5, 2.0)]
+    [(name, value)] = ranges(model, products(model), inputs).items()
+    assert name == "x"
+    assert value == pytest.approx(3.0, abs=0.01)
+    with pytest.raises(ModelError, match="no recorded input"):
+        ranges(model, products(model), [])
+
+
+def test_a_recorder_keeps_every_nth_input_and_no_more_than_asked(tmp_path: Path) -> None:
+    recorder = Recorder(OnnxRuntime().load(tiny(tmp_path / "m.onnx")), stride=3, most=2)
+    x = np.zeros((1, 3), np.float32)
+    for k in range(20):
+        x[...] = k
+        assert (recorder.run({"x": x})["y"] == 2 * k + 1).all()
+    assert [float(r["x"][0, 0]) for r in recorder.seen] == [0.0, 3.0]
+    assert recorder.metadata["name"] == "tiny"

@@ -1,0 +1,30 @@
+"""What several packages of tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calibration.int8 import quantised
+from edge_mer.runtime.golden import draw
+from edge_mer.runtime.onnx import OnnxRuntime
+from edge_mer.runtime.select import SHIPPED
+from pipelines.forms import FUSION, half, restamp
+from pipelines.onnx_file import write
+
+
+@pytest.fixture(scope="session")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights in today's files: FP32, ``fp16`` and ``int8``; ranges of INT8 from the golden inputs."""
+    place = tmp_path_factory.mktemp("forms")
+    restamp(SHIPPED, place)
+    half(place)
+    drafts = []
+    for path in sorted(place.glob("*.onnx")):
+        graph = OnnxRuntime().load(path)
+        ranges = graph.metadata["golden"]["ranges"]
+        drafts.append(quantised(path, [draw(graph.inputs, ranges, seed) for seed in range(4)]))
+    write(place / "int8", [d for d in drafts if not d.name.startswith(FUSION)])
+    write(place / "int8", [d for d in drafts if d.name.startswith(FUSION)], "fusion.weights")
+    return place

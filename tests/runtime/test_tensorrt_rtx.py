@@ -1,0 +1,85 @@
+"""A real NVIDIA parser and builder, without a GPU: TensorRT-RTX takes every graph in every precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edge_mer.domain import COMBINATIONS
+from edge_mer.errors import GpuError, ModelError
+from edge_mer.runtime.cuda import driver_there
+from edge_mer.runtime.engines import EngineCache, Options
+from edge_mer.runtime.model_file import read_model
+from edge_mer.runtime.tensorrt import RTX, TensorRT
+from edge_mer.runtime.tensorrt_build import build
+
+trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx (x86_64 Linux); the extra test installs it there")
+NAMES = ("speech", "audio", "face", "text", *(f"fusion.{c}" for c in COMBINATIONS))
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> TensorRT:
+    return TensorRT(RTX, EngineCache(tmp_path / "engines"), may_build=True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_builds_every_graph(forms: Path, backend: TensorRT, name: str, precision: str) -> None:
+    path = forms / ("" if precision == "fp32" else precision) / f"{name}.onnx"
+    key, built = backend.build(path)
+    assert built
+    assert key.precision == precision
+    assert len(backend.cache.get(key) or b"") > 10_000
+    assert backend.build(path) == (key, False)
+
+
+def test_progress_is_told_from_first_to_last_step(forms: Path) -> None:
+    said: list[tuple[str, int, int]] = []
+    build(trt, read_model(forms / "speech.onnx"), Options(), lambda *step: said.append(step))
+    assert said
+    assert {phase for phase, _, _ in said} == {said[0][0]}
+    assert [step for _, step, _ in said] == sorted({step for _, step, _ in said})
+
+
+def test_what_the_parser_refuses_is_named_with_its_node(forms: Path, tmp_path: Path) -> None:
+    model = onnx.load(forms / "speech.onnx")
+    node = next(n for n in model.graph.node if n.op_type == "Sigmoid")
+    node.op_type, node.domain = "Mystery", "of.nobody"
+    model.opset_import.add(domain="of.nobody", version=1)
+    content = model.SerializeToString()
+    bad = read_model(forms / "speech.onnx")
+    object.__setattr__(bad, "content", content)
+    with pytest.raises(ModelError, match=r"speech\.onnx: refused by the parser of tensorrt_rtx 1\.7.*Mystery"):
+        build(trt, bad, Options())
+
+
+def test_the_qdq_that_onnx_runtime_writes_by_default_is_refused_and_ours_is_not(forms: Path, tmp_path: Path) -> None:
+    """Why ``calibration.qdq`` exists: INT32 biases and zero points stop NVIDIA's parser."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    from edge_mer.runtime.golden import draw
+    from edge_mer.runtime.onnx import OnnxRuntime
+
+    graph = OnnxRuntime().load(forms / "audio.onnx")
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = [draw(graph.inputs, graph.metadata["golden"]["ranges"], 0)]
+
+        def get_next(self) -> object:
+            return self.left.pop() if self.left else None
+
+    out = tmp_path / "default.onnx"
+    quantize_static(forms / "audio.onnx", out, Reader(), quant_format=QuantFormat.QDQ)
+    bad = read_model(forms / "audio.onnx")
+    object.__setattr__(bad, "content", out.read_bytes())
+    with pytest.raises(ModelError, match="refused by the parser"):
+        build(trt, bad, Options())
+
+
+@pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
+def test_running_an_engine_without_a_gpu_is_a_clear_error(forms: Path, backend: TensorRT) -> None:
+    with pytest.raises(GpuError, match="no usable NVIDIA GPU"):
+        backend.load(forms / "speech.onnx")
