@@ -57,7 +57,7 @@ def ranges(model: onnx.ModelProto, chosen: Sequence[Product], inputs: Iterable[A
     rows: list[list[float]] = []
     for given in inputs:
         made = [n for n in names if n not in given]
-        seen = {**given, **dict(zip(made, session.run(made, dict(given)), strict=True))}
+        seen = {**given, **dict(zip(made, session.run(made, dict(given)) if made else [], strict=True))}
         rows.append([float(np.abs(seen[n]).max()) for n in names])
     if not rows:
         raise ModelError("no recorded input to take INT8 ranges from")

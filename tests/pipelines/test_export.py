@@ -2,78 +2,208 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from edge_mer.cli.demo import SESSION
+from edge_mer.config import Models
 from edge_mer.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalities_of
 from edge_mer.errors import ModelError
-from edge_mer.model import MCULoRA
+from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
+from edge_mer.perception.encoder import AudioBlock, TextSegment, Word
+from edge_mer.perception.load import load_encoder
+from edge_mer.runtime.golden import self_test
 from edge_mer.runtime.onnx import OnnxRuntime
+from edge_mer.runtime.select import open_backend
 from pipelines import checkpoint, export
 from pipelines.data import DataError
+from pipelines.forms import half
+from pipelines.onnx_file import FORBIDDEN, write
 
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
 
 
+CONFIG = {"blocks": 1, "expert_blocks": 1, "width": 32, "tokens": {"audio": 6, "video": 5, "text": 4}}
+Exported = tuple[MCULoRA, Path]
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MCULoRA, Path]:
-    """A model with live adapters, exported for two combinations."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A small model with live adapters: seven merged graphs, the gathered one, and their FP16 forms."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    folder, model = tmp_path_factory.mktemp("models"), MCULoRA().eval()
+    folder, model = tmp_path_factory.mktemp("models"), MCULoRA(MCULoRAConfig(**CONFIG)).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    checkpoint.save(folder / "fusion.pt", checkpoint.Checkpoint(model.state_dict()))
+    checkpoint.save(folder / "fusion.pt", checkpoint.Checkpoint(model.state_dict(), {"config": CONFIG}))
     for name in export.FILES.values():
         (folder / name).write_bytes(name.encode())
-    export.export_fusion(folder, folder, ("av", "t"))
+    export.export_fusion(folder, folder)
+    for name in export.FILES.values():
+        (folder / name).unlink()
+    half(folder)
     return model, folder
 
 
-@pytest.mark.parametrize("combination", ["av", "t"])
-def test_t13_the_graph_gives_what_the_model_gives(exported: tuple[MCULoRA, Path], combination: str) -> None:
-    model, folder = exported
-    graph = OnnxRuntime().load(folder / f"fusion.{combination}.onnx")
+def windows(model: MCULoRA, kind: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """All three modalities at the edges of what may come: see the names."""
+    random = np.random.default_rng(seed)
+    inputs: dict[str, np.ndarray] = {}
+    for m in MODALITIES:
+        length, width = model.config.tokens[m], model.config.dims[m]
+        tokens = random.uniform(-1, 1, (1, length, width))
+        mask, age = random.random((1, length)) > 0.3, random.uniform(0, 4, (1, length))
+        if kind == "large":
+            tokens *= 1e4
+        elif kind == "saturated":
+            tokens, mask = np.sign(tokens), np.ones_like(mask)
+        elif kind == "one token":
+            mask = np.arange(length)[None] == length - 1
+        elif kind == "nothing":
+            mask = np.zeros_like(mask)
+        elif kind == "old":
+            age = np.full_like(age, 1e6)
+        elif kind == "recorded":
+            tokens = recorded(m, length, width)[None]
+        inputs |= {m: tokens, f"{m}_mask": mask, f"{m}_age": age}
+    return {n: x.astype(np.float32) for n, x in inputs.items()}
+
+
+@functools.cache
+def recorded(m: str, length: int, width: int) -> np.ndarray:
+    """Tokens that the shipped encoders make of the bundled demo session's sound, and of words and a face."""
+    backend = OnnxRuntime()
+    if m == "audio":
+        resampler = av.AudioResampler("fltp", "mono", 16_000)
+        frames = [g for f in av.open(str(SESSION)).decode(audio=0) for g in resampler.resample(f)]
+        sound = np.concatenate([f.to_ndarray()[0] for f in frames])
+        encoder = load_encoder("audio", backend, MODELS)
+        _, tokens = encoder.step(encoder.initial(), AudioBlock(sound[:64_000].astype(np.float32), 0))
+        return tokens.values[-length:]
+    if m == "text":
+        encoder = load_encoder("text", backend, MODELS)
+        said = tuple(
+            Word(w, i, i + 1) for i, w in enumerate(["i", "am", "so", "happy", "to", "see", "you", "again", "today"])
+        )
+        return encoder.step(None, TextSegment(0, said, True))[1].values[-length:]
+    face = backend.load(MODELS / "face.onnx")
+    crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
+    return np.concatenate([face.run({"face": crop})["posterior"] for crop in crops])[:, :width]
+
+
+def expected(model: MCULoRA, combination: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the torch model says, with NaN in everything that the combination lacks."""
     used = modalities_of(combination)  # type: ignore[arg-type]
-    assert list(graph.inputs) == [n for m in used for n in (m, f"{m}_mask", f"{m}_age")]
-    random = np.random.default_rng(0)
-    inputs = {n: random.random(s.shape, np.float32) for n, s in graph.inputs.items()}
-    for m in used:
-        inputs[f"{m}_mask"] = (inputs[f"{m}_mask"] > 0.3).astype(np.float32)
     full = {
         m: Window(
             *(
-                torch.from_numpy(inputs[n]) if m in used else torch.full(size, torch.nan)
-                for n, size in ((m, (1, 2, model.config.dims[m])), (f"{m}_mask", (1, 2)), (f"{m}_age", (1, 2)))
+                torch.from_numpy(inputs[n] if m in used else np.full_like(inputs[n], np.nan))
+                for n in (m, f"{m}_mask", f"{m}_age")
             )
         )
         for m in MODALITIES
     }
     with torch.no_grad():
-        expected = model(full, torch.tensor([COMBINATIONS.index(combination)]))  # type: ignore[arg-type]
-    out = graph.run(inputs)
-    assert np.abs(out["logits"] - expected.logits.numpy()).max() <= 1e-4
-    assert np.abs(out["sentiment"] - expected.sentiment.numpy()).max() <= 1e-4
+        out = model(full, torch.tensor([COMBINATIONS.index(combination)]))  # type: ignore[arg-type]
+    return {"logits": out.logits.numpy(), "sentiment": out.sentiment.numpy()}
+
+
+KINDS = ("random", "recorded", "large", "saturated", "one token", "nothing", "old")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_t13_the_graphs_give_what_the_model_gives(exported: Exported, combination: str, kind: str) -> None:
+    """Merged, gathered, and both in FP16; the gathered one with random content where nothing is present."""
+    model, folder = exported
+    inputs = windows(model, kind)
+    truth = expected(model, combination, inputs)
+    used = modalities_of(combination)  # type: ignore[arg-type]
+    some = {n: x for n, x in inputs.items() if n.partition("_")[0] in used}
+    every = {**inputs, "combination": np.array([COMBINATIONS.index(combination)])}  # type: ignore[arg-type]
+    for precision, absolute, relative in (("", 1e-4, 0.0), ("fp16", 1e-4, 5e-3)):
+        for name, given in ((combination, some), ("gathered", every)):
+            graph = OnnxRuntime().load(folder / precision / f"fusion.{name}.onnx")
+            assert set(graph.inputs) == set(given)
+            out = graph.run(given)
+            for output, x in truth.items():
+                error = np.abs(out[output] - x).max()
+                assert error <= absolute + relative * np.abs(x).max(), (name, precision, output)
 
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf, 1e4])
-def test_t1_a_masked_token_cannot_change_one_bit_of_the_graph(exported: tuple[MCULoRA, Path], fill: float) -> None:
-    graph = OnnxRuntime().load(exported[1] / "fusion.av.onnx")
-    inputs = {n: np.full(s.shape, 0.5, np.float32) for n, s in graph.inputs.items()}
+def test_t1_what_is_masked_or_absent_cannot_change_one_bit(exported: Exported, fill: float) -> None:
+    model, folder = exported
+    inputs = {**windows(model, "saturated"), "combination": np.array([COMBINATIONS.index("av")])}
     for m in ("audio", "video"):
-        inputs[f"{m}_mask"][:] = 1
-        inputs[f"{m}_mask"][:, :5] = 0
+        inputs[f"{m}_mask"][:, :2] = 0
+    graph = OnnxRuntime().load(folder / "fusion.gathered.onnx")
     clean = graph.run(inputs)
     for m in ("audio", "video"):
-        inputs[m][:, :5], inputs[f"{m}_age"][:, :5] = fill, fill
+        inputs[m][:, :2], inputs[f"{m}_age"][:, :2] = fill, fill
+    inputs["text"][...], inputs["text_age"][...] = fill, fill
     dirty = graph.run(inputs)
     assert all(clean[n].tobytes() == dirty[n].tobytes() for n in clean)
+
+
+def test_the_metadata_says_all_that_a_backend_needs(exported: Exported) -> None:
+    for path in sorted(exported[1].glob("*.onnx")):
+        graph = OnnxRuntime().load(path)
+        said = graph.metadata
+        assert said["labels"] == list(EMOTIONS)
+        assert said["contract"]["version"] == "edge_mer.graph/1"
+        assert said["contract"]["opset"] >= 18
+        assert {n: tuple(s["shape"]) for n, s in said["contract"]["inputs"].items()} == {
+            n: s.shape for n, s in graph.inputs.items()
+        }
+        assert said["precision"] == "fp32"
+        assert len(said["golden"]["cases"]) == 3
+        assert all(d.good for d in self_test(graph))
+
+
+def test_no_training_only_node_is_left(exported: Exported) -> None:
+    for path in sorted(exported[1].rglob("*.onnx")):
+        kinds = {n.op_type for n in onnx.load(path).graph.node}
+        assert not kinds & {*FORBIDDEN, "RandomUniform", "RandomNormalLike", "Bernoulli", "Dropout"}, path
+
+
+def test_a_graph_that_no_engine_takes_is_refused(tmp_path: Path) -> None:
+    class Sorted(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.topk(x, 2).values
+
+    bad = export.draft("bad.onnx", Sorted(), {"x": torch.rand(1, 4)}, ["y"], {})
+    with pytest.raises(ModelError, match=r"bad\.onnx: the graph holds TopK, which no static engine takes"):
+        write(tmp_path, [bad])
+    assert not (tmp_path / "bad.onnx").exists()
+
+
+def test_torch_runs_the_same_program_as_a_plug_in(exported: Exported, tmp_path: Path) -> None:
+    model, folder = exported
+    backend = open_backend(Models(backend="torch"))
+    with pytest.raises(
+        ModelError, match=r"fusion\.av\.pt2: absent; write it with: python -m pipelines\.export --torch"
+    ):
+        backend.load(folder / "fusion.av.onnx")
+    g = export.merged_graph(model, "av", dict.fromkeys(MODALITIES, ""), {})
+    export._export([g], tmp_path, None, programs=True)
+    graph = backend.load(tmp_path / g.name)
+    assert all(d.largest <= 1e-6 for d in self_test(graph))
+    export._export([g], tmp_path / "other", None, programs=False)
+    other = tmp_path / "other" / g.name
+    other.write_bytes((folder / g.name).read_bytes())
+    (tmp_path / "other" / "fusion.weights").write_bytes((folder / "fusion.weights").read_bytes())
+    (tmp_path / "other" / "fusion.av.pt2").write_bytes((tmp_path / "fusion.av.pt2").read_bytes())
+    with pytest.raises(ModelError, match="of another export"):
+        backend.load(other)
 
 
 def test_fusion_refuses_other_encoders_than_those_of_its_training(tmp_path: Path) -> None:
@@ -87,7 +217,7 @@ def test_fusion_refuses_other_encoders_than_those_of_its_training(tmp_path: Path
 
 def test_a_missing_checkpoint_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"python -m pipelines\.train audio"):
-        export.export_audio(tmp_path, tmp_path)
+        export.audio_graph(tmp_path)
 
 
 SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))
@@ -102,7 +232,7 @@ def test_all_graphs_are_shipped_and_small() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_graphs_are_static_and_hold_no_forbidden_operator(name: str) -> None:
     model = onnx.load(MODELS / name)
-    assert not export.FORBIDDEN & {node.op_type for node in model.graph.node}
+    assert not FORBIDDEN & {node.op_type for node in model.graph.node}
     for value in (*model.graph.input, *model.graph.output):
         assert all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim), value.name
 
