@@ -6,7 +6,7 @@ A second opinion for maintainers, loaded by name only (``models.backend = "torch
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,5 +74,5 @@ class Torch:
         return {"backend": self.name, "version": torch.__version__, "threads": "1", "machine": platform.machine()}
 
 
-def _specs(contract: Mapping[str, Any]) -> Specs:
-    return {n: TensorSpec(tuple(s["shape"]), np.dtype(s["dtype"])) for n, s in contract.items()}
+def _specs(contract: Sequence[Mapping[str, Any]]) -> Specs:
+    return {s["name"]: TensorSpec(tuple(s["shape"]), np.dtype(s["dtype"])) for s in contract}

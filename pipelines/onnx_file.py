@@ -104,8 +104,8 @@ def _write(path: Path, draft: Draft, weights: Mapping[str, str] | None) -> None:
         "contract": {
             "version": CONTRACT,
             "opset": next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
-            "inputs": {v.name: _spec(v) for v in model.graph.input},
-            "outputs": {v.name: _spec(v) for v in model.graph.output},
+            "inputs": [_spec(v) for v in model.graph.input],
+            "outputs": [_spec(v) for v in model.graph.output],
         },
         "precision": draft.precision,
         "golden": golden(draft.ranges, draft.expected, atol, rtol),
@@ -123,7 +123,7 @@ def _write(path: Path, draft: Draft, weights: Mapping[str, str] | None) -> None:
 def _spec(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.tensor_type
     shape = [d.dim_value for d in kind.shape.dim]
-    return {"shape": shape, "dtype": str(helper.tensor_dtype_to_np_dtype(kind.elem_type))}
+    return {"name": value.name, "shape": shape, "dtype": str(helper.tensor_dtype_to_np_dtype(kind.elem_type))}
 
 
 def _share(models: Sequence[onnx.ModelProto], path: Path) -> dict[str, str] | None:

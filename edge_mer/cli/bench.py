@@ -13,16 +13,17 @@ from edge_mer.cli.options import Json
 def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
-    only: Annotated[str | None, typer.Option(help="bus, live or session")] = None,
+    only: Annotated[str | None, typer.Option(help="bus, runtime, live or session")] = None,
 ) -> None:
-    """Measure the bus, the live path and sessions. Exit code 0 when measured, whether or not targets are met."""
+    """Measure the bus, models, the live path and sessions. Exit code 0 when measured, whether or not targets are met."""
     import msgspec
 
-    from edge_mer.cli import bench_bus, bench_live, bench_session
+    from edge_mer.cli import bench_bus, bench_live, bench_runtime, bench_session
     from edge_mer.cli.figures import Figure, table
 
     parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bench_bus.measure,
+        "runtime": bench_runtime.measure,
         "live": lambda: bench_live.measure(seconds),
         "session": lambda: bench_session.measure(seconds),
     }

@@ -19,6 +19,7 @@ from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentimen
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines import export
 from pipelines.fagm import Fagm
+from pipelines.onnx_file import write
 from tests.model.authors import Authors
 
 SMALL = MCULoRAConfig()
@@ -40,11 +41,22 @@ def ours(config: MCULoRAConfig, length: int) -> Callable[[], Readout]:
 
 def shipped(config: MCULoRAConfig, length: int, folder: Path) -> Callable[[], object]:
     """The merged model as the device runs it."""
-    config, path = replace(config, tokens=dict.fromkeys(MODALITIES, length)), folder / "fusion.onnx"
-    inputs = dict(export._window_inputs(config, MODALITIES))
-    export.write_graph(path, export._FusionGraph(MCULoRA(config).merged("atv")), inputs, ["logits", "sentiment"], {})
-    graph, arrays = OnnxRuntime().load(path), {n: np.asarray(x) for n, x in inputs.items()}
+    path = exported(config, length, folder)
+    graph = OnnxRuntime().load(path)
+    arrays = {n: np.asarray(x) for n, x in export._window_inputs(at(config, length), MODALITIES)}
     return lambda: graph.run(arrays)
+
+
+def at(config: MCULoRAConfig, length: int) -> MCULoRAConfig:
+    return replace(config, tokens=dict.fromkeys(MODALITIES, length))
+
+
+def exported(config: MCULoRAConfig, length: int, folder: Path) -> Path:
+    """The merged graph of all three modalities."""
+    model = MCULoRA(at(config, length))
+    g = export.merged_graph(model, "atv", dict.fromkeys(MODALITIES, ""), {})
+    write(folder, [export.draft(g.name, g.net, g.inputs, g.outputs, g.metadata)])
+    return folder / g.name
 
 
 def theirs(config: MCULoRAConfig, length: int) -> Callable[[], torch.Tensor]:

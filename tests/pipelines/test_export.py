@@ -90,9 +90,8 @@ def recorded(m: str, length: int, width: int) -> np.ndarray:
         return tokens.values[-length:]
     if m == "text":
         encoder = load_encoder("text", backend, MODELS)
-        said = tuple(
-            Word(w, i, i + 1) for i, w in enumerate(["i", "am", "so", "happy", "to", "see", "you", "again", "today"])
-        )
+        words = ("i", "am", "so", "happy", "to", "see", "you", "again", "today")
+        said = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
         return encoder.step(None, TextSegment(0, said, True))[1].values[-length:]
     face = backend.load(MODELS / "face.onnx")
     crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
@@ -161,7 +160,7 @@ def test_the_metadata_says_all_that_a_backend_needs(exported: Exported) -> None:
         assert said["labels"] == list(EMOTIONS)
         assert said["contract"]["version"] == "edge_mer.graph/1"
         assert said["contract"]["opset"] >= 18
-        assert {n: tuple(s["shape"]) for n, s in said["contract"]["inputs"].items()} == {
+        assert {s["name"]: tuple(s["shape"]) for s in said["contract"]["inputs"]} == {
             n: s.shape for n, s in graph.inputs.items()
         }
         assert said["precision"] == "fp32"
@@ -189,9 +188,7 @@ def test_a_graph_that_no_engine_takes_is_refused(tmp_path: Path) -> None:
 def test_torch_runs_the_same_program_as_a_plug_in(exported: Exported, tmp_path: Path) -> None:
     model, folder = exported
     backend = open_backend(Models(backend="torch"))
-    with pytest.raises(
-        ModelError, match=r"fusion\.av\.pt2: absent; write it with: python -m pipelines\.export --torch"
-    ):
+    with pytest.raises(ModelError, match=r"fusion\.av\.pt2: absent; .*python -m pipelines\.export --torch"):
         backend.load(folder / "fusion.av.onnx")
     g = export.merged_graph(model, "av", dict.fromkeys(MODALITIES, ""), {})
     export._export([g], tmp_path, None, programs=True)

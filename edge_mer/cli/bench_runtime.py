@@ -1,0 +1,78 @@
+"""The compiled models on this machine: a step of each, its tail, and what 10,000 steps leave behind."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import psutil
+
+from edge_mer.cli.engine import model_files
+from edge_mer.cli.figures import Figure, percentile, spread
+from edge_mer.config import Models
+from edge_mer.runtime.backend import Graph
+from edge_mer.runtime.golden import Range, draw
+from edge_mer.runtime.select import in_precision, open_backend
+
+STEP_MS, TAIL, GROWTH_MB = 1.5, 2.0, 2.0
+WARM, STEPS, LONG = 50, 2000, 10_000
+PRECISIONS: Final = ("fp32", "fp16", "int8")
+
+
+def measure(models: Models | None = None) -> list[Figure]:
+    """Each model in each precision that there is, one window at a time, on the configured backend."""
+    models = models or Models()
+    figures: list[Figure] = []
+    for precision in PRECISIONS:
+        backend = open_backend(models.model_copy(update={"precision": "fp32"}))
+        for plain in model_files(models):
+            path = in_precision(plain, precision)
+            if precision != "fp32" and path == plain:
+                continue
+            graph = backend.load(path)
+            took, used = _times(graph, STEPS)
+            name = f"{path.stem} {precision}, {backend.name}"
+            figures += spread(f"step of {name}", took, "ms", STEP_MS)
+            figures += [
+                Figure(f"p99 / p50 of {name}", _tail(took), "x", TAIL, "others on this machine included"),
+                Figure(f"p99 / p50 of its own CPU time, {name}", _tail(used), "x", TAIL),
+            ]
+            if path.stem == "fusion.atv":
+                figures.append(_growth(name, graph))
+    return figures
+
+
+def inputs_of(graph: Graph) -> dict[str, Any]:
+    """Plausible arrays for any of our models."""
+    ranges: dict[str, Range] = {
+        name: {"low": 0.0 if "_" in name else -1.0, "high": 1.0, "integer": name.endswith(("mask", "ids"))}
+        for name in graph.inputs
+    }
+    return draw(graph.inputs, ranges, 0)
+
+
+def _times(graph: Graph, steps: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of each step on the clock, and of the CPU time that this thread used for it."""
+    inputs, took, used = inputs_of(graph), list[float](), list[float]()
+    for _ in range(WARM + steps):
+        began, own = time.perf_counter(), time.thread_time()
+        graph.run(inputs)
+        used.append((time.thread_time() - own) * 1e3)
+        took.append((time.perf_counter() - began) * 1e3)
+    return took[WARM:], used[WARM:]
+
+
+def _tail(values: list[float]) -> float:
+    return round(percentile(values, 0.99) / percentile(values, 0.5), 2)
+
+
+def _growth(name: str, graph: Graph) -> Figure:
+    """Memory that is held after 10,000 steps and was not before."""
+    inputs = inputs_of(graph)
+    for _ in range(LONG // 10):
+        graph.run(inputs)
+    before = psutil.Process().memory_info().rss
+    for _ in range(LONG):
+        graph.run(inputs)
+    grown = (psutil.Process().memory_info().rss - before) / 1e6
+    return Figure(f"memory after {LONG} more steps of {name}", round(grown, 2), "MB", GROWTH_MB)
