@@ -1,0 +1,138 @@
+"""``edge-mer engine``, ``doctor --gpu``, and what ``status`` says of a runtime: on a machine without a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_mer.cli import engine
+from edge_mer.cli.status import worker_lines
+from edge_mer.config import Models
+from edge_mer.errors import GpuError
+from edge_mer.messages import WorkerHealth
+from edge_mer.runtime import select
+from edge_mer.runtime.cuda import Cuda, driver_there
+from edge_mer.runtime.engines import EngineCache
+from edge_mer.runtime.tensorrt import TENSORRT, TensorRT
+from tests.runtime.fake_gpu import FakeCuda, FakeTensorRT
+
+without_gpu = pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_mer.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.fixture
+def models(forms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """A machine with a GPU, whose engines lie in a directory of their own."""
+    gpu = FakeCuda()
+    module = FakeTensorRT(gpu)
+
+    def faked(settings: Models, name: str, may_build: bool = False, progress: object = None) -> TensorRT:
+        cache = EngineCache(Path(settings.engines or ""))
+        return TensorRT(TENSORRT, cache, may_build=may_build, progress=progress, cuda=Cuda(gpu), module=module)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(select, "tensorrt", faked)
+    monkeypatch.setattr("edge_mer.runtime.select.tensorrt", faked)
+    return Models(directory=str(forms), engines=str(tmp_path / "engines"), precision="fp16", backend="tensorrt")
+
+
+def said(action: str, models: Models, capsys: pytest.CaptureFixture[str], everything: bool = False) -> list[str]:
+    engine._ACTIONS[action](models, everything)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_build_then_list_then_verify_then_clean(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    built = said("build", models, capsys)
+    assert len(built) == 11
+    assert all(line.startswith("built") for line in built)
+    assert all(line.startswith("there") for line in said("build", models, capsys))
+    listed = said("list", models, capsys)
+    assert len(listed) == 12
+    assert "fusion.atv.onnx" in " ".join(listed)
+    assert "tensorrt 10.3.0, GPU 8.7" in listed[0]
+    verified = said("verify", models, capsys)
+    assert len(verified) == 11
+    assert all(line.startswith("ok") for line in verified)
+    assert said("clean", models, capsys) == []
+    gone = said("clean", models.model_copy(update={"precision": "fp32"}), capsys)
+    assert len(gone) == 11
+    assert said("list", models, capsys) == [f"in {models.engines}"]
+
+
+def test_verify_names_a_damaged_engine_and_fails(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    said("build", models, capsys)
+    victim = sorted(Path(models.engines or "").glob("fusion.a.*.engine"))[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(Exception, match="1"):
+        engine._verify(models, False)
+    out = capsys.readouterr().out
+    assert f"NO  {victim.name}: damaged" in out
+    assert "NO  fusion.a.onnx: no engine for" in out
+
+
+def test_before_a_run_what_is_missing_is_built(models: Models) -> None:
+    lines: list[str] = []
+    engine.prepare(models, lines.append)
+    assert len(lines) == 11
+    plain = Models(directory=models.directory, engines=models.engines, backend="onnxruntime")
+    engine.prepare(plain, lines.append)
+    assert len(lines) == 11
+
+
+def test_with_auto_a_build_that_fails_leaves_the_next_backend(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(models: Models, say: object) -> None:
+        raise GpuError("out of GPU memory")
+
+    monkeypatch.setattr(engine, "build_missing", fails)
+    monkeypatch.setattr("edge_mer.runtime.select.wants_engines", lambda settings: True)
+    lines: list[str] = []
+    engine.prepare(models.model_copy(update={"backend": "auto"}), lines.append)
+    assert lines == ["no engines: out of GPU memory"]
+    with pytest.raises(GpuError):
+        engine.prepare(models, lines.append)
+
+
+def test_an_unknown_action_is_wrong_usage() -> None:
+    done = run("engine", "polish")
+    assert done.returncode == 2
+    assert "known: build, list, verify, clean" in done.stderr
+
+
+@without_gpu
+def test_building_without_a_gpu_is_exit_code_1_with_the_reason(tmp_path: Path) -> None:
+    where = ("--set", f"models.engines={tmp_path}", "--set", "models.backend=tensorrt")
+    done = run("engine", "build", *where)
+    assert done.returncode == 1
+    assert "tensorrt is not installed" in done.stderr or "no usable NVIDIA GPU" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@without_gpu
+def test_doctor_gpu_prints_what_was_tried_and_fails(tmp_path: Path) -> None:
+    done = run("doctor", "--gpu")
+    assert done.returncode == 1
+    for runtime in ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime"):
+        assert runtime in done.stdout.splitlines()
+    assert "ok  models/fusion.atv.onnx: p50" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("no GPU runtime works")
+
+
+@without_gpu
+def test_a_named_backend_that_cannot_be_had_is_an_error_not_a_fallback() -> None:
+    with pytest.raises(GpuError):
+        select.open_backend(Models(backend="onnxruntime-cuda")).load(select.SHIPPED / "audio.onnx")
+
+
+def test_status_shows_which_runtime_and_what_was_refused() -> None:
+    notes = ("onnxruntime 1.31.1 fp32", "refused: tensorrt (audio.onnx: self-test failed: token off by 0.3)")
+    worker = WorkerHealth("running", 7, 0, 0, None, 0.1, 10**8, {}, notes)
+    lines = "\n".join(worker_lines({"fusion": worker}))
+    assert "onnxruntime 1.31.1 fp32" in lines
+    assert "token off by 0.3" in lines

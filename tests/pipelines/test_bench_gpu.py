@@ -1,0 +1,41 @@
+"""The GPU bench on the CPU: every runtime that can be had gives what eager gives, and what cannot says why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edge_mer.errors import GpuError
+from pipelines import bench_gpu
+from pipelines.bench_gpu import Ceiling, Device, Row, table
+
+
+def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_gpu, "LONG_ENOUGH", 0.01)
+    torch.set_num_threads(1)
+    every = bench_gpu.runtimes
+    monkeypatch.setattr(bench_gpu, "runtimes", lambda *a: (r for r in every(*a) if r[0] != "torch.compile"))
+    rows = list(bench_gpu.measure("small", (1, 3), Device("cpu")))
+    assert [(r.runtime, r.windows) for r in rows] == [
+        ("torch eager", 1), ("onnxruntime", 1), ("torch eager", 3), ("onnxruntime", 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row.off is not None
+        assert row.off <= 1e-4
+        assert row.ms is not None
+        assert 0 < row.roofline_ms < row.ms, "nothing is faster than the device"
+
+
+def test_a_runtime_that_cannot_be_had_is_a_row_with_the_reason() -> None:
+    def ready() -> bench_gpu.Run:
+        raise GpuError("no usable NVIDIA GPU")
+
+    row = bench_gpu._row("tensorrt", 8, ready, [], 0.5, Device("cpu"))
+    assert row == Row("tensorrt", 8, None, None, None, 0.5, None, None, "no usable NVIDIA GPU")
+    assert "| 8 | tensorrt | no usable NVIDIA GPU |" in table([row])
+
+
+def test_a_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
+    ceiling = Ceiling(flops=1e12, bytes=1e10)
+    assert ceiling.ms(2e9, 1e6) == pytest.approx(2.0)
+    assert ceiling.ms(1e6, 1e8) == pytest.approx(10.0)
