@@ -103,7 +103,7 @@ class Device:
         host = (time.perf_counter() - began) * 1e3 / count
         if not self.cuda:
             return host, host
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         first.record()
         for _ in range(count):
             run()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.demo import demo_config
 from edge_mer.cli.engine import model_files
 from edge_mer.cli.figures import Figure, percentile, spread
+from edge_mer.cli.instance import Instance, temporary_place
+from edge_mer.clock import SECOND
 from edge_mer.config import Models
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import Range, draw
@@ -16,6 +21,7 @@ from edge_mer.runtime.select import in_precision, open_backend
 
 STEP_MS, TAIL, GROWTH_MB = 1.5, 2.0, 2.0
 WARM, STEPS, LONG = 50, 2000, 10_000
+START_US: Final = 20 * SECOND
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
@@ -39,7 +45,30 @@ def measure(models: Models | None = None) -> list[Figure]:
             ]
             if path.stem == "fusion.atv":
                 figures.append(_growth(name, graph))
-    return figures
+    return [*figures, *_beside_workers(models)]
+
+
+def _beside_workers(models: Models) -> list[Figure]:
+    """The fusion step while capture, encoders and fusion of the demo session run as processes of their own."""
+    graph = open_backend(models).load(next(p for p in model_files(models) if p.stem == "fusion.atv"))
+    with temporary_place() as place:
+        directory = Path(place) / "run"
+        directory.mkdir(mode=0o700)
+        instance, bus = Instance(demo_config(Path(place), None, None, {}), directory), ZmqBus(directory)
+        try:
+            reader, deadline = bus.reader("emotion"), bus.clock.now_us() + START_US
+            while not any(m.body.combination == "atv" for m in reader.drain()) and bus.clock.now_us() < deadline:
+                bus.wait(SECOND // 4)
+            took, used = _times(graph, STEPS)
+        finally:
+            instance.stop()
+            bus.close()
+    name = f"fusion.atv fp32 beside the live workers, n={STEPS}"
+    return [
+        *spread(f"step of {name}", took, "ms", STEP_MS),
+        Figure(f"p99 / p50, {name}", _tail(took), "x", TAIL, "others on this machine included"),
+        Figure(f"p99 / p50 of its own CPU time, {name}", _tail(used), "x", TAIL),
+    ]
 
 
 def inputs_of(graph: Graph) -> dict[str, Any]:

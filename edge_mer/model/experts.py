@@ -90,7 +90,7 @@ class UniTSE(nn.Module):
 
 def _zeroed(x: Tensor, kept: Tensor) -> Tensor:
     """Masked tokens by select: biases must not leak through a convolution into their neighbours."""
-    return torch.where(kept[..., None], x, torch.zeros_like(x))
+    return torch.where(kept[..., None], x, x.new_zeros(()))
 
 
 def _matrix(*shape: int) -> nn.Parameter:

@@ -62,7 +62,7 @@ def select(window: Window, modality: Modality, combination: Tensor) -> Window:
     here = presence(combination)[..., MODALITIES.index(modality)]
 
     def keep(x: Tensor) -> Tensor:
-        return torch.where(here.reshape(*here.shape, *[1] * (x.dim() - here.dim())), x, torch.zeros_like(x))
+        return torch.where(here.reshape(*here.shape, *[1] * (x.dim() - here.dim())), x, x.new_zeros(()))
 
     return Window(keep(window.tokens), keep(window.mask), keep(window.age))
 

@@ -124,4 +124,4 @@ class Head(nn.Module):
 
 
 def _kept(x: Tensor, kept: Tensor) -> Tensor:
-    return torch.where(kept[..., None], x, torch.zeros_like(x))
+    return torch.where(kept[..., None], x, x.new_zeros(()))

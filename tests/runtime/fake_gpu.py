@@ -10,6 +10,7 @@ import ctypes
 import json
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,11 +173,11 @@ class FakeTensorRT:
             config.progress_monitor.step_complete("Building engine", 0)
             config.progress_monitor.phase_finish("Building engine")
         fits = json.dumps([self.__version__, *self.cuda.capability]).encode()
-        return fits + b"\n" + network.content
+        return fits + b"\n" + network.path.encode() + b"\n" + network.content
 
     def OnnxParser(self, network: Any, logger: Any) -> Any:
         def parse(content: bytes, path: str) -> bool:
-            network.content = content
+            network.content, network.path = content, path
             return self.refuses is None
 
         error = SimpleNamespace(desc=lambda: self.refuses, node=lambda: 3, node_operator=lambda: "TopK")
@@ -188,7 +189,8 @@ class FakeTensorRT:
             if fits != json.dumps([self.__version__, *self.cuda.capability]).encode():
                 logger.log(_Severity.ERROR, "engine plan file is not compatible with this version or GPU")
                 return None
-            return FakeEngine(self, content)
+            path, _, content = content.partition(b"\n")
+            return FakeEngine(self, content, Path(path.decode()))
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
 
@@ -196,9 +198,11 @@ class FakeTensorRT:
 class FakeEngine:
     """Runs the ONNX model that its plan is made of, on the addresses that it was given."""
 
-    def __init__(self, trt: FakeTensorRT, content: bytes) -> None:
+    def __init__(self, trt: FakeTensorRT, content: bytes, path: Path) -> None:
         self._trt = trt
-        self._session = ort.InferenceSession(content)
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        self._session = ort.InferenceSession(content, options)
         self._inputs = {a.name: a for a in self._session.get_inputs()}
         self._all = {**self._inputs, **{a.name: a for a in self._session.get_outputs()}}
         self._addresses: dict[str, int] = {}
