@@ -31,7 +31,8 @@ class GatheredLinear(nn.Module):
     def forward(self, x: Tensor, combination: Tensor) -> Tensor:
         """x [B, ..., d_in], ``combination`` int64 [B] in 0..6 -> [B, ..., d_out]."""
         rows = x if x.dim() == 3 else x[:, None]
-        out: Tensor = self.base(rows) + (rows @ self.a[combination]) @ self.b[combination]
+        a, b = self.a.index_select(0, combination), self.b.index_select(0, combination)
+        out: Tensor = self.base(rows) + (rows @ a) @ b
         return out if x.dim() == 3 else out[:, 0]
 
 

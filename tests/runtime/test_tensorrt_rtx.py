@@ -6,14 +6,22 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
-from edge_mer.domain import COMBINATIONS
+from calibration.int8 import quantised
+from edge_mer.domain import COMBINATIONS, MODALITIES
 from edge_mer.errors import GpuError, ModelError
+from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.cuda import driver_there
 from edge_mer.runtime.engines import EngineCache, Options
+from edge_mer.runtime.golden import draw
 from edge_mer.runtime.model_file import read_model
+from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.tensorrt import RTX, TensorRT
 from edge_mer.runtime.tensorrt_build import build
+from pipelines import export
+from pipelines.forms import half
+from pipelines.onnx_file import write
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx (x86_64 Linux); the extra test installs it there")
 NAMES = ("speech", "audio", "face", "text", *(f"fusion.{c}" for c in COMBINATIONS))
@@ -33,6 +41,31 @@ def test_it_builds_every_graph(forms: Path, backend: TensorRT, name: str, precis
     assert key.precision == precision
     assert len(backend.cache.get(key) or b"") > 10_000
     assert backend.build(path) == (key, False)
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one graph for all combinations of a small model with experts, in three precisions."""
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("gathered")
+    config = MCULoRAConfig(blocks=1, expert_blocks=1, width=32, tokens={"audio": 9, "video": 8, "text": 10})
+    g = export.gathered_graph(MCULoRA(config), dict.fromkeys(MODALITIES, ""), {})
+    write(place, [export.draft(g.name, g.net, g.inputs, g.outputs, g.metadata)])
+    half(place)
+    whole = OnnxRuntime().load(place / g.name)
+    every = [draw(whole.inputs, whole.metadata["golden"]["ranges"], seed) for seed in range(7)]
+    for index, inputs in enumerate(every):
+        inputs["combination"][:] = index
+    write(place / "int8", [quantised(place / g.name, every)])
+    return place
+
+
+@pytest.mark.parametrize("precision", ["", "fp16", "int8"])
+def test_it_builds_the_gathered_graph_of_a_model_with_experts(
+    gathered: Path, backend: TensorRT, precision: str
+) -> None:
+    _, built = backend.build(gathered / precision / export.GATHERED)
+    assert built
 
 
 def test_progress_is_told_from_first_to_last_step(forms: Path) -> None:
@@ -58,9 +91,6 @@ def test_what_the_parser_refuses_is_named_with_its_node(forms: Path, tmp_path: P
 def test_the_qdq_that_onnx_runtime_writes_by_default_is_refused_and_ours_is_not(forms: Path, tmp_path: Path) -> None:
     """Why ``calibration.qdq`` exists: INT32 biases and zero points stop NVIDIA's parser."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-
-    from edge_mer.runtime.golden import draw
-    from edge_mer.runtime.onnx import OnnxRuntime
 
     graph = OnnxRuntime().load(forms / "audio.onnx")
 
