@@ -22,6 +22,9 @@ from edge_mer.runtime.model_file import ModelFile, read_model
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # TF32 would keep 10 bits of each product; an FP32 model promises 1e-4.
 _PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
+# It makes Gemm and two Reshape of MatMul and Add, 6-13 % slower at the paper's size (tests/runtime/bench_paper_size.py),
+# and then nothing is left that could run in INT8.
+_DISABLED_OPTIMIZERS: Final = ("MatMulAddFusion",)
 _NAMES: Final = {CPU: "onnxruntime", CUDA: "onnxruntime-cuda"}
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -94,10 +97,10 @@ class OnnxRuntime:
         options = _options()
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.path.parent.resolve()))
         providers = [(self.provider, dict(_PROVIDER_OPTIONS[self.provider]))]
-        # ONNX Runtime would make Gemm of MatMul and Add before it looks for INT8, and then find none.
-        without = ["MatMulAddFusion"] if model.precision == "int8" else []
         try:
-            session = ort.InferenceSession(model.content, options, providers=providers, disabled_optimizers=without)
+            session = ort.InferenceSession(
+                model.content, options, providers=providers, disabled_optimizers=_DISABLED_OPTIMIZERS
+            )
         except Exception as error:  # onnxruntime raises a dozen unrelated types for a damaged file
             raise ModelError(f"{model.path}: not a usable ONNX file ({str(error).splitlines()[0]})") from error
         if self.provider not in session.get_providers():
