@@ -22,8 +22,8 @@ from edge_mer.runtime.model_file import ModelFile, read_model
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # TF32 would keep 10 bits of each product; an FP32 model promises 1e-4.
 _PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
-# It makes Gemm and two Reshape of MatMul and Add, 6-13 % slower at the paper's size (tests/runtime/bench_paper_size.py),
-# and then nothing is left that could run in INT8.
+# It makes Gemm and two Reshape of MatMul and Add: 6-13 % slower at the paper's size
+# (tests/runtime/bench_paper_size.py), and then nothing is left that could run in INT8.
 _DISABLED_OPTIMIZERS: Final = ("MatMulAddFusion",)
 _NAMES: Final = {CPU: "onnxruntime", CUDA: "onnxruntime-cuda"}
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"

@@ -2,8 +2,8 @@
 
 Ours at the paper's size (D 256, depth 4) in ONNX Runtime, FP32 and INT8, against the module shape of the authors' first
 release in torch, at equal D, depth, tokens and threads; and what share of the machine's GEMM rate that is. The runs of
-all rivals alternate, and the least disturbed of each counts: other processes only ever add time. Every ratio is also
-printed for the medians.
+all rivals alternate; what counts is the CPU time of the one thread, and of it the least disturbed run of each: other
+processes take caches and memory away, which only ever adds time. Every ratio is also printed for the medians.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Race:
-    """Milliseconds per step: the least and the median, by runner."""
+    """Milliseconds of CPU time per step: the least and the median, by runner."""
 
     least: Mapping[str, float]
     median: Mapping[str, float]
@@ -54,9 +54,9 @@ def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> Race:
         for _ in range(rounds):
             for name, step in steps.items():
                 step()  # its own caches, not those of the rival before it
-                began = time.perf_counter()
+                began = time.thread_time()
                 step()
-                took[name].append((time.perf_counter() - began) * 1e3)
+                took[name].append((time.thread_time() - began) * 1e3)
     return Race({n: min(t) for n, t in took.items()}, {n: float(np.median(t)) for n, t in took.items()})
 
 
