@@ -36,7 +36,7 @@ class Parts:
 def installed(config: Config, any_model: bool = False) -> Parts:
     """The configured models. ``any_model`` takes also others than the session was recorded with, of the same name
     before the ``@`` (another precision). Raises ModelError when there is no such directory or backend."""
-    backend = open_backend(config.models.backend, config.models.allow_noncommercial)
+    backend = open_backend(config.models)
     yunet = Path(config.perception.yunet) if config.perception.yunet else None
 
     @cache

@@ -18,7 +18,7 @@ from edge_mer.capture.recorded import read_transcript
 from edge_mer.capture.track import BLOCK, RATE, PictureReader, SoundReader
 from edge_mer.cli.demo import SESSION, WORDS
 from edge_mer.clock import SECOND
-from edge_mer.config import Config
+from edge_mer.config import Config, Models
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.fusion.node import FusionNode
@@ -80,7 +80,7 @@ class Studio(Home):
     """``run`` lets the clip play on; raw media is recorded with it."""
 
     def __init__(self, path: Path, **record: Any) -> None:
-        backend = open_backend("onnxruntime")
+        backend = open_backend(Models())
         self.runtime = {"backend": backend.name, **backend.describe()}
         super().__init__(path, model=load_fusion_model(backend, models_directory(None)), raw=True, **record)
         self.features.clear()
