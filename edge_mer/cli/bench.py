@@ -15,7 +15,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
     only: Annotated[str | None, typer.Option(help="bus, runtime, live or session")] = None,
 ) -> None:
-    """Measure the bus, models, the live path and sessions. Exit code 0 when measured, whether or not targets are met."""
+    """Measure bus, models, live path and sessions. Exit code 0 when measured, whether or not targets are met."""
     import msgspec
 
     from edge_mer.cli import bench_bus, bench_live, bench_runtime, bench_session
