@@ -42,7 +42,7 @@ class Lease(Control, frozen=True):
     """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
 
     Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
-    ``signature``: Ed25519 over ``lease_bytes``, hex.
+    ``signature``: see privacy.signing.
     """
 
     modality: Modality

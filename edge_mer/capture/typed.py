@@ -10,7 +10,8 @@ import stat
 from collections import Counter
 from pathlib import Path
 
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
+from edge_mer.capture.handles import open_files
 from edge_mer.capture.words import spread
 from edge_mer.clock import SECOND, Clock
 from edge_mer.errors import DeviceError
@@ -60,6 +61,7 @@ class TypedTranscript:
         except OSError as error:
             raise DeviceError(f"{self.path}: {error}") from error
         self._rest, self._skip = b"", False
+        self._said_until = max(self._said_until, self._clock.now_us())  # nothing counts as said behind the closed gate
 
     def read(self) -> list[Captured]:
         return [c for line in self._lines() if (c := self._captured(line)) is not None]
@@ -69,6 +71,9 @@ class TypedTranscript:
             os.close(self._fd)
             self.path.unlink(missing_ok=True)
             self._fd, self._rest = None, b""
+
+    def release(self) -> Release:
+        return Release(tuple(open_files(str(self.path))), not self.read(), "FIFO")
 
     def join(self, timeout_s: float) -> bool:
         return True
