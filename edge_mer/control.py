@@ -114,10 +114,11 @@ class Grant(Control, frozen=True):
 
 
 class Command(Control, frozen=True):
-    """A person or hub asks: ``mask``, ``unmask`` (with a ``grant``) or ``status``.
+    """A person or hub asks: ``mask``, ``unmask`` or ``resume`` (with a ``grant``), or ``status``.
 
-    ``for_s``: a mask that ends by itself after so many seconds; 0 is until somebody unmasks. ``counter`` grows with
-    every command of one sender over TCP; on the host's own sockets it is not looked at.
+    ``resume`` is what ``edge-mer run`` asks: as unmask, but masks that somebody asked for stay. ``for_s``: a mask that
+    ends by itself after so many seconds; 0 is until somebody unmasks. ``counter`` grows with every command of one
+    sender over TCP; on the host's own sockets it is not looked at.
     """
 
     id: str

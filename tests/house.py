@@ -24,7 +24,7 @@ from edge_mer.privacy.host_key import host_key
 from edge_mer.privacy.household import pair_console
 from edge_mer.privacy.identity import Identity
 from edge_mer.privacy.signing import public_hex
-from edge_mer.privacy.switch import Switch
+from edge_mer.privacy.switch import Doors, Switch
 
 BOOT_ID = "00000000-test-boot"
 TODAY = datetime.date(2026, 11, 21)
@@ -60,7 +60,7 @@ class House:
 
     def start_switch(self) -> None:
         self._switch_bus = self.bus()
-        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, button=self.button)
+        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, Doors(button=self.button))
 
     def kill_switch(self) -> None:
         """As kill -9 does: nothing is said, nothing is saved."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from edge_mer.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
-    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "config", "record", "replay", "tap", "hz",
-    "schema", "bench",
+    "demo", "run", "status", "mask", "unmask", "receipts", "keys", "devices", "doctor", "config", "record",
+    "replay", "tap", "hz", "schema", "bench",
 )  # fmt: skip
 
 
@@ -27,8 +27,12 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        found = getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name)
+        if isinstance(found, typer.Typer):
+            found.info.name = cmd_name
+            return get_group(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name))
+        single.command(cmd_name)(found)
         return get_command(single)
 
     def invoke(self, ctx: Any) -> Any:

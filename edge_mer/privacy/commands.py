@@ -24,6 +24,8 @@ MOST_COMMANDS = 256
 RATE_HZ, BURST = 50, 100
 LONGEST_S = 30 * 24 * 3600
 
+ACTIONS = ("mask", "unmask", "resume", "status")
+
 Ticket = tuple[str, str]
 
 
@@ -79,8 +81,8 @@ class Commands:
             if command.counter <= last:
                 return f"command {command.counter} of {caller.name} was sent before, or came out of order: last {last}"
             self._switch.used[caller.key] = command.counter
-        if command.action not in ("mask", "unmask", "status"):
-            return f"unknown action {command.action!r}; known: mask, unmask, status"
+        if command.action not in ACTIONS:
+            return f"unknown action {command.action!r}; known: {', '.join(ACTIONS)}"
         if command.action != "mask" and not self._budgets[caller.key].take(1, self._switch.now_us):
             return f"too many commands: at most {RATE_HZ} a second; masks are always taken"
         if command.action != "status" and not command.modalities:
@@ -105,7 +107,10 @@ class Commands:
         except PrivacyError as error:
             self._answer(ticket, reply, False, str(error))
             return
-        refusal = self._switch.unmask(command.modalities, holding, lifts_hard=caller.door == "root")
+        modalities = command.modalities
+        if command.action == "resume":
+            modalities = tuple(m for m in modalities if self._switch.demand.asked[m].mask is None)
+        refusal = self._switch.unmask(modalities, holding, lifts_hard=caller.door == "root")
         self._answer(ticket, reply, not refusal, refusal)
 
     def _holding(self, caller: Caller, command: Command) -> Holding:

@@ -13,8 +13,8 @@ from msgspec import Struct, field
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.domain import Modality
-from edge_mer.errors import ConfigError, PrivacyError
-from edge_mer.privacy.host_key import state_directory, write_atomic
+from edge_mer.errors import PrivacyError
+from edge_mer.privacy.host_key import state_path, write_atomic
 
 FILE = "deployment.toml"
 # What one can agree to: the three modalities, and that the words' sound is sent to a Wyoming server.
@@ -75,7 +75,7 @@ class Deployment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def deployment_path(config: Config) -> Path:
-    return state_directory(config.privacy.state) / FILE
+    return state_path(config.privacy.state) / FILE
 
 
 def read_deployment(path: Path) -> Deployment:
@@ -136,7 +136,7 @@ def agreed(config: Config, wall_us: int) -> frozenset[Matter]:
     """What there is consent to now; nothing when the deployment file is missing or damaged."""
     try:
         deployment = read_deployment(deployment_path(config))
-    except (PrivacyError, ConfigError, OSError):
+    except PrivacyError:
         return frozenset()
     return frozenset(m for m in MATTERS if deployment.refusal(m, wall_us) is None)
 

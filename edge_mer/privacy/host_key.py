@@ -13,17 +13,36 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_mer.errors import ConfigError
 
 PRIVATE, PUBLIC = "host.key", "host.pub"
+STATE_LINK = "state"
+
+
+def state_path(configured: str | None = None) -> Path:
+    """Where that directory is, whether it exists or not."""
+    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
+    return Path(configured).absolute() if configured else base / "edge_mer"
 
 
 def state_directory(configured: str | None = None) -> Path:
     """The directory of keys and privacy state: created 0700, refused when somebody else could enter it."""
-    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
-    path = Path(configured).absolute() if configured else base / "edge_mer"
+    path = state_path(configured)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.stat()
     if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
         raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
     return path
+
+
+def show_state_directory(runtime: Path, state: Path) -> Path:
+    """Leave a link in the runtime directory, so that commands find the keys of the instance that runs there."""
+    link = runtime / STATE_LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(state)
+    return link
+
+
+def shown_state_directory(runtime: Path) -> Path | None:
+    link = runtime / STATE_LINK
+    return link.readlink() if link.is_symlink() else None
 
 
 def host_key(directory: Path) -> Ed25519PrivateKey:
@@ -44,7 +63,12 @@ def host_key(directory: Path) -> Ed25519PrivateKey:
 def public_key(directory: Path) -> Ed25519PublicKey | None:
     """The public key that leases are checked with; None while no switch has ever run here."""
     path = directory / PUBLIC
-    return Ed25519PublicKey.from_public_bytes(_read(path)) if path.exists() else None
+    return read_public(path) if path.exists() else None
+
+
+def read_public(path: Path) -> Ed25519PublicKey:
+    """Raises ConfigError when the file holds no public key."""
+    return Ed25519PublicKey.from_public_bytes(_read(path))
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -27,11 +27,26 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``first`` is the number of the first receipt in the file."""
+    """What a good file holds, and the hash of each line."""
 
-    first: int
-    head: Head
     receipts: tuple[Receipt, ...]
+    hashes: tuple[str, ...]
+
+    @property
+    def first(self) -> int:
+        return self.receipts[0].number if self.receipts else 0
+
+    @property
+    def head(self) -> Head:
+        return Head(self.receipts[-1].number + 1, self.hashes[-1]) if self.receipts else Head()
+
+    def continues(self, known: Head) -> bool:
+        """Whether the chain went through ``known``: what was written later does not matter."""
+        if not self.receipts or known.count <= self.first:
+            first = self.receipts[0].previous if self.receipts else ""
+            return known == Head(self.first, first)
+        place = known.count - self.first - 1
+        return place < len(self.hashes) and self.hashes[place] == known.hash
 
 
 class ReceiptLog:
@@ -71,9 +86,8 @@ class ReceiptLog:
         self._cut_unfinished_line()
         try:
             found = verify(self.path, self._key.public_key())
-            holds = found.head.count >= known.count and (found.head.count > known.count or found.head == known)
-            if holds and (found.first == 0 or found.receipts):
-                return found.head
+            if found.continues(known):
+                return found.head if found.receipts else known
             reason = f"it ends at receipt {found.head.count}, the switch wrote {known.count}"
         except PrivacyError as error:
             reason = str(error)
@@ -106,12 +120,11 @@ def verify(path: Path, key: Ed25519PublicKey, head: Head | None = None) -> Verif
         raise PrivacyError(f"{path} cannot be read: {error.strerror}") from error
     if lines.pop() != b"":
         raise PrivacyError(f"{path}: line {len(lines) + 1}: it is cut short")
-    found = list[Receipt]()
-    previous: str | None = None
+    found, hashes = list[Receipt](), list[str]()
     for number, line in enumerate(lines, 1):
         receipt = _checked(f"{path}: line {number}", line, key)
         expected = found[-1].number + 1 if found else receipt.number
-        if receipt.number != expected or (previous is not None and receipt.previous != previous):
+        if receipt.number != expected or (hashes and receipt.previous != hashes[-1]):
             raise PrivacyError(
                 f"{path}: line {number}: receipt {receipt.number} does not follow the line before it "
                 f"(a line was removed, added or moved)"
@@ -119,12 +132,14 @@ def verify(path: Path, key: Ed25519PublicKey, head: Head | None = None) -> Verif
         if receipt.number == 0 and receipt.previous:
             raise PrivacyError(f"{path}: line {number}: the first receipt follows another")
         found.append(receipt)
-        previous = line_hash(line)
-    end = Head(found[-1].number + 1, previous or "") if found else Head()
-    if head is not None and end != head:
-        raise PrivacyError(f"{path}: line {len(lines) + 1}: missing; the switch wrote {head.count} receipts, here end "
-                           f"{end.count}")  # fmt: skip
-    return Verified(found[0].number if found else 0, end, tuple(found))
+        hashes.append(line_hash(line))
+    verified = Verified(tuple(found), tuple(hashes))
+    if head is not None and not verified.continues(head):
+        raise PrivacyError(
+            f"{path}: line {len(lines) + 1}: missing; the switch wrote {head.count} receipts, these end at "
+            f"{verified.head.count}"
+        )
+    return verified
 
 
 def _checked(where: str, line: bytes, key: Ed25519PublicKey) -> Receipt:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Struct, field
 
 from edge_mer.domain import Gate, Modality
@@ -71,18 +71,7 @@ class StateFile:
         self._key = key
 
     def load(self) -> SwitchState:
-        """Raises PrivacyError when it is not exactly what this host's switch wrote, FileNotFoundError without one."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise PrivacyError(f"{self.path} cannot be read: {error.strerror}") from error
-        try:
-            self._key.public_key().verify(data[:SIGNATURE_BYTES], data[SIGNATURE_BYTES:])
-            return msgspec.json.decode(data[SIGNATURE_BYTES:], type=SwitchState)
-        except (InvalidSignature, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise PrivacyError(f"{self.path} is damaged") from error
+        return read_state(self.path, self._key.public_key())
 
     def save(self, state: SwitchState) -> None:
         """Raises OSError when the disk does. Then no file stays, for it would tell of the past as if it held."""
@@ -93,3 +82,18 @@ class StateFile:
             with suppress(OSError):
                 self.path.unlink()
             raise
+
+
+def read_state(path: Path, key: Ed25519PublicKey) -> SwitchState:
+    """Raises PrivacyError when it is not exactly what this host's switch wrote, FileNotFoundError without one."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PrivacyError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        key.verify(data[:SIGNATURE_BYTES], data[SIGNATURE_BYTES:])
+        return msgspec.json.decode(data[SIGNATURE_BYTES:], type=SwitchState)
+    except (InvalidSignature, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PrivacyError(f"{path} is damaged") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from edge_mer.privacy.channels import Channels
 from edge_mer.privacy.commands import Commands
 from edge_mer.privacy.demand import STEP_US, Demand, Instant
 from edge_mer.privacy.deployment import FILE, read_deployment
-from edge_mer.privacy.host_key import host_key, public_key, state_directory
+from edge_mer.privacy.host_key import host_key, public_key, show_state_directory, state_directory
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.privacy.receipts import Head, ReceiptLog
 from edge_mer.privacy.remote import RemoteDoor, open_remote
@@ -47,14 +48,30 @@ BUTTON = "the local button"
 log = logging.getLogger(NAME)
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways in beside the host's own bus, and the ``link`` to the state directory that is removed at the end."""
+
+    remote: RemoteDoor | None = None
+    root: RootDoor | None = None
+    button: Button | None = None
+    link: Path | None = None
+
+    def close(self) -> None:
+        for door in (self.remote, self.root, self.button):
+            if door is not None:
+                door.close()
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
+
+
 class Switch:
     """Binds the endpoint ``switch`` and the topics ``privacy`` and ``receipt``.
 
     ``used``: the highest counter that each key has used up. ``host``: this host's public key, hex.
     """
 
-    def __init__(self, config: Config, bus: Bus, boot_id: str | None = None, remote: RemoteDoor | None = None,
-                 root: RootDoor | None = None, button: Button | None = None) -> None:  # fmt: skip
+    def __init__(self, config: Config, bus: Bus, boot_id: str | None = None, doors: Doors | None = None) -> None:
         directory = state_directory(config.privacy.state)
         restarted = public_key(directory) is not None
         key = host_key(directory)
@@ -74,7 +91,7 @@ class Switch:
         former_until = self.now_us + lease_us + RELEASE_US if restarted else self.now_us
         self._channels = Channels(self._server, self._clock, key, self._boot_id, lease_us, former_until)
         self._commands = Commands(self)
-        self._remote, self._root, self._button = remote, root, button
+        self._doors = doors or Doors()
         self._publisher = bus.publisher("privacy", NAME)
         self._receipts = ReliablePublisher(bus, "receipt", NAME)
         self._look_due = self._publish_due = 0
@@ -132,19 +149,18 @@ class Switch:
     @property
     def wake(self) -> tuple[int, ...]:
         """The local button and root's socket end the wait too."""
-        return tuple(fd for door in (self._root, self._button) if door is not None for fd in door.wake)
+        return tuple(fd for door in (self._doors.root, self._doors.button) if door for fd in door.wake)
 
     @property
     def counters(self) -> Counter[str]:
-        remote = Counter(self._remote.counters) if self._remote is not None else Counter()
+        remote = self._doors.remote.counters if self._doors.remote is not None else Counter[str]()
         return self._own + self._channels.counters + Counter(bad=self._server.bad) + remote
 
     def close(self) -> None:
+        """What was live is saved as it is, for ``resume``."""
         self._save()
         self._server.close()
-        for door in (self._remote, self._root, self._button):
-            if door is not None:
-                door.close()
+        self._doors.close()
 
     def _listen(self) -> None:
         for _ in range(MOST_MESSAGES):
@@ -156,11 +172,11 @@ class Switch:
                 self._commands.receive(partial(self._server.send, peer), HOST, message)
             elif not self._channels.handle(peer, message):
                 self._own["unexpected"] += 1
-        for door in (self._root, self._remote):
+        for door in (self._doors.root, self._doors.remote):
             for reply, caller, command in door.receive() if door is not None else ():
                 self._commands.receive(reply, caller, command)
-        if self._button is not None:
-            for press in self._button.presses():
+        if self._doors.button is not None:
+            for press in self._doors.button.presses():
                 self._pressed(press)
 
     # -- what people ask -----------------------------------------------------------------------------------------
@@ -312,5 +328,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def build(config: Config, bus: Bus) -> Switch:
     """Raises ConfigError when the configured button or address cannot be used."""
     assert isinstance(bus, ZmqBus)
-    return Switch(config, bus, remote=open_remote(config, bus), root=RootDoor(bus.directory / RootDoor.NAME),
-                  button=open_button(config.button.source))  # fmt: skip
+    link = show_state_directory(bus.directory, state_directory(config.privacy.state))
+    doors = Doors(
+        open_remote(config, bus), RootDoor(bus.directory / RootDoor.NAME), open_button(config.button.source), link
+    )
+    return Switch(config, bus, doors=doors)
