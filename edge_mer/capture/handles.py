@@ -18,14 +18,14 @@ def open_files(*beginnings: str) -> list[str]:
 
 
 def network_connections() -> list[str]:
-    """TCP sockets, connected or not."""
-    return [name for name, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
+    """TCP sockets: the peer of each, or "nobody" when it has none."""
+    return [peer or "nobody" for peer, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def local_connections() -> list[str]:
     """Paths of the Unix sockets that this process is connected to, the bus apart: a sound server, for example."""
-    found = [name for name, family in _sockets() if family == socket.AF_UNIX]
-    return [name for name in found if name and not name.endswith(BUS_ENDING)]
+    found = [peer for peer, family in _sockets() if family == socket.AF_UNIX]
+    return [peer for peer in found if peer and not peer.endswith(BUS_ENDING)]
 
 
 def listed() -> Iterator[tuple[int, str]]:
@@ -36,7 +36,7 @@ def listed() -> Iterator[tuple[int, str]]:
 
 
 def _sockets() -> Iterator[tuple[str, int]]:
-    """The peer's name and the family of every stream socket."""
+    """Name of the peer ("" without) and family of every stream socket."""
     for fd, _ in listed():
         with suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
@@ -50,5 +50,5 @@ def _peer(twin: socket.socket) -> str:
     try:
         peer = twin.getpeername()
     except OSError:
-        return "a socket without peer"
+        return ""
     return str(peer[0]) if isinstance(peer, tuple) else os.fsdecode(peer)

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from edge_mer.capture.device import Captured, Fault, Release
-from edge_mer.capture.handles import open_files
+from edge_mer.capture.handles import listed
 from edge_mer.capture.words import spread
 from edge_mer.clock import SECOND, Clock
 from edge_mer.errors import DeviceError
@@ -36,6 +36,7 @@ class TypedTranscript:
         self.counters: Counter[str] = Counter()
         self._clock = clock
         self._fd: int | None = None
+        self._last_fd = -1
         self._rest = b""
         self._skip = False
         self._segment = 0
@@ -60,6 +61,7 @@ class TypedTranscript:
             self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise DeviceError(f"{self.path}: {error}") from error
+        self._last_fd = self._fd
         self._rest, self._skip = b"", False
         self._said_until = max(self._said_until, self._clock.now_us())  # nothing counts as said behind the closed gate
 
@@ -73,7 +75,8 @@ class TypedTranscript:
             self._fd, self._rest = None, b""
 
     def release(self) -> Release:
-        return Release(tuple(open_files(str(self.path))), not self.read(), "FIFO")
+        held = tuple(target for fd, target in listed() if fd == self._last_fd and target.startswith(str(self.path)))
+        return Release(held, not self.read(), "FIFO")
 
     def join(self, timeout_s: float) -> bool:
         return True
