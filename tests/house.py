@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_mer.bus import Client, MemoryBroker, MemoryBus
 from edge_mer.capture.device import Captured, Fault, Release
@@ -20,10 +21,9 @@ from edge_mer.domain import MODALITIES, Modality
 from edge_mer.messages import RawVideo
 from edge_mer.privacy.button import Button
 from edge_mer.privacy.deployment import FILE, MATTERS, Deployment, household, write_deployment
-from edge_mer.privacy.host_key import host_key
+from edge_mer.privacy.host_key import public_key
 from edge_mer.privacy.household import pair_console
 from edge_mer.privacy.identity import Identity
-from edge_mer.privacy.signing import public_hex
 from edge_mer.privacy.switch import Doors, Switch
 
 BOOT_ID = "00000000-test-boot"
@@ -49,11 +49,19 @@ class House:
         self._ids = itertools.count()
         self.start_switch()
         self.person = self.bus("person").client("switch")
+        self._unmasked: list[tuple[Modality, int]] = []
         agreed = [m for m in MODALITIES if deployment and deployment.refusal(m, self.clock.wall_us()) is None]
         if live and agreed:
             self.ask("unmask", *agreed)
             self.turn()
             self.answers()
+
+    @property
+    def host_public(self) -> Ed25519PublicKey:
+        """The host's public key."""
+        found = public_key(self.directory)
+        assert found is not None
+        return found
 
     def bus(self, boot: str = "") -> MemoryBus:
         return MemoryBus(self.broker, self.clock, boot)
@@ -73,8 +81,9 @@ class House:
     def ask(self, action: str, *modalities: Modality, hard: bool = False, id_: str = "", for_s: int = 0,
             requester: str = "local", grant: Grant | None = None) -> None:  # fmt: skip
         """Unmasking takes a fresh grant of the console, unless another is given."""
-        if action == "unmask" and grant is None:
-            grant = self.grant(*modalities)
+        if action == "unmask":
+            grant = grant or self.grant(*modalities)
+            self._unmasked += [(m, self.clock.now_us()) for m in modalities]
         command = Command(id=id_ or f"c{next(self._ids)}", action=action, modalities=modalities, requester=requester,
                           grant=grant, hard=hard, for_s=for_s)  # fmt: skip
         self.person.send(command)
@@ -82,8 +91,12 @@ class House:
     def grant(self, *modalities: Modality, identity: Identity | None = None, ahead: int = 0) -> Grant:
         """Leave to unmask, by somebody who sees the newest mask epoch, or knows that it is ``ahead`` by then."""
         epoch = ahead + max(self.switch.epochs().values()) if self.switch is not None else 0
-        host = public_hex(host_key(self.directory))
+        host = self.host_public.public_bytes_raw().hex()
         return (identity or self.console).grant(host, modalities, epoch, self.clock.wall_us())
+
+    def openings(self, modality: Modality) -> list[int]:
+        """When unmasking it was asked (us)."""
+        return [at for m, at in self._unmasked if m == modality]
 
     def answers(self) -> list[Answer]:
         """Those that came since the last call, in the order of the questions."""

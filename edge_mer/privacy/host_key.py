@@ -56,7 +56,9 @@ def host_key(directory: Path) -> Ed25519PrivateKey:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(f"{path} may be read by others, so it proves nothing; remove it, a new one will be made")
     key = Ed25519PrivateKey.from_private_bytes(_read(path))
-    write_atomic(directory / PUBLIC, key.public_key().public_bytes_raw().hex().encode())
+    public, content = directory / PUBLIC, key.public_key().public_bytes_raw().hex().encode()
+    if not public.exists() or public.read_bytes() != content:
+        write_atomic(public, content)
     return key
 
 
@@ -87,10 +89,14 @@ def _create(path: Path, secret: bytes) -> None:
 def _draft(path: Path, content: bytes) -> Path:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink()
+        raise
     return draft
 
 

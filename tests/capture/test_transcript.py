@@ -211,8 +211,8 @@ def test_speech_recognition_is_a_child_of_the_microphone(state):
 
 
 def test_wyoming_without_consent_does_not_start(state):
+    agreed = household("Anna", ("audio", "text"), TODAY)
     with pytest.raises(ConfigError, match="wyoming"):
-        agreed = household("Anna", ("audio", "text"), TODAY)
         Words(state, deployment=agreed, text={"source": "wyoming", "wyoming": "hub:10300"})
 
 
