@@ -12,6 +12,7 @@ from edge_mer.bus import MemoryBus
 from edge_mer.capture.device import Captured
 from edge_mer.capture.source import CaptureWorker, GatedSource
 from edge_mer.clock import FakeClock
+from edge_mer.control import AnyControl, encode
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.messages import Message, RawAudio, RawText, RawVideo, WordTime
 from edge_mer.privacy.lineage import LineageChild
@@ -59,11 +60,13 @@ class Gatehouse:
         if self.alive:
             return
         self.lives += 1
+        others = set(self.house.broker.clients)
         self.bus = self.house.bus(f"{self.modality}-life{self.lives}")
         self.device = Device(self.house.clock, self.modality)
         self.source = GatedSource(self.house.config, self.bus, f"gate.{self.modality}", self.modality, self.device,
                                   leave=self._leave, boot_id=BOOT_ID)  # fmt: skip
         self.worker = CaptureWorker(self.source)
+        self.identities = set(self.house.broker.clients) - others
         self.alive = True
 
     def _leave(self, code: int) -> None:
@@ -78,6 +81,11 @@ class Gatehouse:
     def turn(self) -> None:
         if self.alive:
             self.worker.turn()
+
+    def inject(self, message: AnyControl) -> None:
+        """As if the switch had said it."""
+        for identity in self.identities & set(self.house.broker.clients):
+            self.house.broker.clients[identity].append([encode(message)])
 
     @property
     def is_open(self) -> bool:
