@@ -26,22 +26,20 @@ class Console:
 
     def __init__(self, bus: ZmqBus) -> None:
         self._bus = bus
+        self._client: Client | None = None
 
     def ask(self, action: str, modalities: tuple[Modality, ...] = (), hard: bool = False, requester: str = WHO,
             for_s: int = 0) -> Answer:  # fmt: skip
         """Ask and wait for the answer. Raises EdgeMerError when the switch does not answer."""
-        client = self._bus.client("switch")
-        try:
-            command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester,
-                              hard=hard, for_s=for_s)  # fmt: skip
-            if action == "unmask":
-                states = self._conversation(client, Command(id=secrets.token_hex(8), action="status")).modalities
-                if os.geteuid() == 0 and any(states[m].requested == "hard" for m in modalities if m in states):
-                    return ask_as_root(self._bus.directory, command)
-                command = self.granted(command, states)
-            return self._conversation(client, command)
-        finally:
-            client.close()
+        client = self._client = self._client or self._bus.client("switch")
+        command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester,
+                          hard=hard, for_s=for_s)  # fmt: skip
+        if action == "unmask":
+            states = self._conversation(client, Command(id=secrets.token_hex(8), action="status")).modalities
+            if os.geteuid() == 0 and any(states[m].requested == "hard" for m in modalities if m in states):
+                return ask_as_root(self._bus.directory, command)
+            command = self.granted(command, states)
+        return self._conversation(client, command)
 
     def granted(self, command: Command, seen: Mapping[Modality, PrivacyState]) -> Command:
         """The command with a grant of the console's key, by somebody who ``seen`` what is masked now.

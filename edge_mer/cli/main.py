@@ -14,7 +14,7 @@ from edge_mer.errors import EdgeMerError
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
     "demo", "run", "status", "mask", "unmask", "receipts", "keys", "devices", "doctor", "config", "record",
-    "replay", "tap", "hz", "schema", "bench",
+    "replay", "tap", "hz", "schema", "bench", "soak",
 )  # fmt: skip
 
 

@@ -156,7 +156,8 @@ class Faults(RuleBasedStateMachine):
         self.house.ask("unmask", *modalities, grant=grant)
         if self.house.switch is None:
             return self.pass_time(20_000)
-        expected = self.agreed and not self.full and not any(self.wishes[m].hard for m in modalities)
+        opens = not all(self.wishes[m].live for m in modalities)
+        expected = self.agreed and not (self.full and opens) and not any(self.wishes[m].hard for m in modalities)
         if expected:
             for m in modalities:
                 self.wishes[m] = Wish(live=True)
@@ -173,7 +174,10 @@ class Faults(RuleBasedStateMachine):
 
     def _unmask_with(self, grant: Grant) -> None:
         self.house.broker.servers.get("switch", []).append(  # type: ignore[union-attr]
-            [b"thief", encode(Command(id=os.urandom(4).hex(), action="unmask", modalities=grant.modalities, grant=grant))]
+            [
+                b"thief",
+                encode(Command(id=os.urandom(4).hex(), action="unmask", modalities=grant.modalities, grant=grant)),
+            ]
         )
         self.pass_time(20_000)
 
@@ -254,7 +258,10 @@ class Faults(RuleBasedStateMachine):
     def _start_switch(self) -> None:
         self.house.start_switch()
         assert self.house.switch is not None
-        for m, asked in self.house.switch.demand.asked.items():  # what a damaged or unsaved file forgot is no mask any more
+        for (
+            m,
+            asked,
+        ) in self.house.switch.demand.asked.items():  # what a damaged or unsaved file forgot is no mask any more
             wish = self.wishes[m]
             wish.masked, wish.hard = asked.mask is not None, asked.mask is not None and asked.mask.gate == "hard"
             wish.timed = wish.timed if asked.mask is not None and asked.mask.until else None
@@ -262,7 +269,6 @@ class Faults(RuleBasedStateMachine):
     @rule(modality=ONE)
     def kill_a_gate(self, modality: Modality) -> None:
         self.plant.gates[modality].kill()
-        self.opened[modality] = 0
         self.pass_time(20_000)
 
     @rule(modality=ONE)
@@ -277,7 +283,6 @@ class Faults(RuleBasedStateMachine):
         """All its children die with it."""
         for gate in self.plant.gates.values():
             gate.kill()
-        self.opened = dict.fromkeys(MODALITIES, 0)
         if self.house.switch is not None:
             self.house.kill_switch()
         self._restarted()
@@ -285,6 +290,7 @@ class Faults(RuleBasedStateMachine):
         self._start_switch()
         for gate in self.plant.gates.values():
             gate.start()
+        self.opened = dict.fromkeys(MODALITIES, 0)
         self.pass_time(20_000)
 
     @rule(full=st.booleans())

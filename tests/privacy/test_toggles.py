@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from edge_mer.cli.toggles import Spans
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.messages import Receipt
 from edge_mer.privacy.receipts import FILE, verify
@@ -52,28 +54,14 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
     for modality in MODALITIES:
         assert len(published[modality]) > 1000, "there was something to leak"
         assert len(recorded[modality]) > 1000
-        intervals = masked_intervals([r for r in closings if r.modality == modality], house.openings(modality))
+        masked_for = masked_spans([r for r in closings if r.modality == modality], house.openings(modality))
         for stamps in (published[modality], recorded[modality]):
-            assert inside(stamps, intervals) == []
+            assert [at for at in stamps if at in masked_for] == []
     in_file = [m.body for m in read_all(tmp_path / "a.mcap", "receipt")]
     assert [r.number for r in in_file if isinstance(r, Receipt)] == [r.number for r in receipts][-len(in_file) :]
 
 
-def masked_intervals(closings: list[Receipt], openings: list[int]) -> list[tuple[int, int]]:
+def masked_spans(closings: list[Receipt], openings: list[int]) -> Spans:
     """From each ``closed`` to the next unmasking."""
-    found = []
-    for receipt in closings:
-        later = [at for at in openings if at > receipt.closed_us]
-        found.append((receipt.closed_us, min(later, default=2**62)))
-    return found
-
-
-def inside(stamps: list[int], intervals: list[tuple[int, int]]) -> list[int]:
-    """Stamps strictly after a closing and before the next unmasking."""
-    found, place = [], 0
-    for stamp in sorted(stamps):
-        while place < len(intervals) and intervals[place][1] <= stamp:
-            place += 1
-        if place < len(intervals) and intervals[place][0] < stamp < intervals[place][1]:
-            found.append(stamp)
-    return found
+    ends = sorted(openings)
+    return Spans((r.closed_us, ends[i] if (i := bisect(ends, r.closed_us)) < len(ends) else 2**62) for r in closings)
