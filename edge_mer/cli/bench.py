@@ -14,7 +14,10 @@ def bench(
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
     only: Annotated[str | None, typer.Option(help="bus, live or privacy")] = None,
 ) -> None:
-    """Measure the bus, the live path and the privacy switch on this machine. Exit code 0 when measured, whether or not targets are met."""
+    """Measure bus, live path and privacy switch on this machine.
+
+    Exit code 0 when measured, whether or not targets are met.
+    """
     import msgspec
 
     from edge_mer.cli import bench_bus, bench_live, bench_privacy
