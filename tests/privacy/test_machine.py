@@ -58,9 +58,9 @@ class Faults(RuleBasedStateMachine):
         self.wishes: dict[Modality, Wish] = {m: Wish(since_us=self.clock.now_us()) for m in MODALITIES}
         self.opened = dict.fromkeys(MODALITIES, 0)
         self.grants: list[Grant] = []
-        self.leases: list[Lease] = []
         self.agreed = True
-        self.pass_time(20_000)
+        self.leases: list[Lease] = []
+        self.unmask(set(MODALITIES))
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -236,11 +236,11 @@ class Faults(RuleBasedStateMachine):
     # -- faults --------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.house.switch is not None)
-    @rule()
-    def kill_the_switch(self) -> None:
+    @rule(away_us=st.sampled_from([20_000, 3 * SECOND]))
+    def kill_the_switch(self, away_us: int) -> None:
         self.house.kill_switch()
         self._restarted()
-        self.pass_time(20_000)
+        self.pass_time(away_us)
 
     def _restarted(self) -> None:
         """A grant does not outlive the switch."""
@@ -347,7 +347,7 @@ class Faults(RuleBasedStateMachine):
 
 
 Faults.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None,
+    max_examples=40, stateful_step_count=30, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-TestFaults: Any = Faults.TestCase
+TestFaults: Any = pytest.mark.timeout(400)(Faults.TestCase)

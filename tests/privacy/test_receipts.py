@@ -152,6 +152,20 @@ def test_swapped_and_repeated_lines_are_named(tmp_path: Path) -> None:
             verify(path, KEY.public_key())
 
 
+def test_a_line_of_another_branch_is_named_though_the_host_signed_it(tmp_path: Path) -> None:
+    """As after a state directory was copied back and used again."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    ours.mkdir(), other.mkdir()
+    lines = written(ours).read_bytes().splitlines(keepends=True)
+    log = ReceiptLog(other, KEY, Head())
+    for epoch in range(100, 105):
+        log.append(draft(epoch))
+    branch = (other / FILE).read_bytes().splitlines(keepends=True)
+    (ours / FILE).write_bytes(b"".join([*lines[:2], branch[2], *lines[3:]]))
+    with pytest.raises(PrivacyError, match="line 3: receipt 2 does not follow"):
+        verify(ours / FILE, KEY.public_key())
+
+
 def test_another_hosts_receipts_are_not_ours(tmp_path: Path) -> None:
     with pytest.raises(PrivacyError, match="line 1: it is not what this host's switch signed"):
         verify(written(tmp_path), Ed25519PrivateKey.generate().public_key())

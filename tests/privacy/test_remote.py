@@ -215,9 +215,12 @@ def test_only_commands_come_through(host: Host) -> None:
 def test_a_revoked_key_is_out_though_its_connection_stands(host: Host) -> None:
     _, client = host.paired()
     assert client.command(command("status"), CLOCK).ok
+    _, other = host.paired("other")
     Keyring(host.state).revoke("phone")
     with pytest.raises(PrivacyError, match="does not answer"):
         client.command(command("status"), CLOCK)
+    assert other.command(command("status"), CLOCK).ok
+    assert host.door.counters["remote.unexpected"] >= 1
 
 
 def test_a_flood_is_refused_but_masks_are_taken(host: Host) -> None:

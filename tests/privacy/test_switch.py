@@ -274,6 +274,15 @@ def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life
     assert house.answers()[0].ok
 
 
+def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(house: House) -> None:
+    new_gate(house, "video")
+    house.kill_switch()
+    house.start_switch()
+    house.ask("unmask", "video")
+    house.turn()
+    assert house.answers()[0].modalities["video"].effective == "live", "nobody has said that it is closed"
+
+
 def test_a_hard_mask_is_not_lifted_over_the_bus(house: House) -> None:
     house.ask("mask", "video", hard=True)
     house.ask("mask", "video")

@@ -10,7 +10,9 @@ import pytest
 
 from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES
+from edge_mer.privacy.demand import Instant
 from edge_mer.privacy.deployment import household
+from edge_mer.privacy.state import Deadline
 from tests.house import EVERYBODY, TODAY, House
 from tests.privacy.test_memory import reasons, requested, restart
 
@@ -104,6 +106,12 @@ def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Pat
     assert requested(house) == dict.fromkeys(MODALITIES, "masked")
     pass_time(house, HOUR)
     assert requested(house) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_a_deadline_of_an_earlier_boot_goes_by_the_wall_clock_alone() -> None:
+    deadline = Deadline(wall_us=1000, boottime_us=10**12, boot_id="earlier")
+    assert not Instant(wall_us=999, boottime_us=5, boot_id="now").is_past(deadline)
+    assert Instant(wall_us=1000, boottime_us=5, boot_id="now").is_past(deadline)
 
 
 def test_with_resume_a_clock_set_back_while_the_switch_was_off_masks(tmp_path: Path) -> None:
