@@ -37,7 +37,6 @@ from edge_mer.privacy.state import Asked, Holding, Mask, StateFile, SwitchState
 
 NAME = "switch"
 PUBLISH_US = SECOND // 2
-LOOK_US = SECOND // 2
 SAVE_AGAIN_US = SECOND
 # Epochs are used up before they are saved, so that a mask never waits for the disk.
 RESERVED = 1000
@@ -94,7 +93,7 @@ class Switch:
         self._doors = doors or Doors()
         self._publisher = bus.publisher("privacy", NAME)
         self._receipts = ReliablePublisher(bus, "receipt", NAME)
-        self._look_due = self._publish_due = 0
+        self._publish_due = 0
         self._save_due: int | None = None
         self._own: Counter[str] = Counter()
         self._highest_offset = state.wall_us - self._clock.boottime_us() if state.wall_us else self._offset()
@@ -130,8 +129,7 @@ class Switch:
         self.now_us = self._clock.now_us()
         self._watch_clock()
         self.demand.expire(self._instant())
-        if self.now_us >= self._look_due:
-            self._look_around()
+        self._look_around()
         self.settle("the switch", self.now_us)
         self._listen()
         self._channels.turn()
@@ -143,7 +141,7 @@ class Switch:
         if self.now_us >= self._publish_due or self.states() != before:
             self._publish_due = self.now_us + PUBLISH_US
             self._publisher.send(Privacy(mask_epoch=self._epoch, modalities=self.states()), origin_us=self.now_us)
-        due = [self._publish_due, self._look_due, *self._commands.due_us, *self._channels.due_us]
+        due = [self._publish_due, *self._commands.due_us, *self._channels.due_us]
         return max(0, min(due) - self.now_us)
 
     @property
@@ -288,7 +286,6 @@ class Switch:
 
     def _look_around(self) -> None:
         """The deployment file and the paired keys may have changed."""
-        self._look_due = self.now_us + LOOK_US
         stamp = _stamp(self._deployment_path)
         if stamp != self._deployment_seen:
             self._deployment_seen = stamp

@@ -59,6 +59,7 @@ class Faults(RuleBasedStateMachine):
         self.opened = dict.fromkeys(MODALITIES, 0)
         self.grants: list[Grant] = []
         self.agreed = True
+        self.started_us = 0
         self.leases: list[Lease] = []
         self.unmask(set(MODALITIES))
 
@@ -84,6 +85,10 @@ class Faults(RuleBasedStateMachine):
             lease = gate.source.gate._lease
             if lease is not None and lease not in self.leases:
                 self.leases.append(lease)
+
+    def knows_everybody(self) -> bool:
+        """Gates speak to a new switch within half a second; until then their leases must run out."""
+        return self.clock.now_us() - self.started_us > SECOND
 
     def _end_timed(self) -> None:
         for wish in self.wishes.values():
@@ -132,7 +137,7 @@ class Faults(RuleBasedStateMachine):
                 self.wishes[m].timed, self.wishes[m].masked = None, True
             self._masked(*modalities)
         self.pass_time(20_000)
-        if self.house.switch is not None:
+        if self.house.switch is not None and self.knows_everybody():
             assert not self.plant.open() & modalities, "a mask closes at once"
 
     @rule(modality=ONE, minutes=st.integers(1, 100))
@@ -153,7 +158,8 @@ class Faults(RuleBasedStateMachine):
     def unmask(self, modalities: set[Modality]) -> None:
         grant = self.house.grant(*modalities)
         self.grants.append(grant)
-        self.house.ask("unmask", *modalities, grant=grant)
+        id_ = f"unmask {grant.counter}"
+        self.house.ask("unmask", *modalities, grant=grant, id_=id_)
         if self.house.switch is None:
             return self.pass_time(20_000)
         opens = not all(self.wishes[m].live for m in modalities)
@@ -162,7 +168,7 @@ class Faults(RuleBasedStateMachine):
             for m in modalities:
                 self.wishes[m] = Wish(live=True)
         self.pass_time(20_000)
-        answer = self.house.answers()[-1]
+        answer = next(a for a in self.house.answers() if a.id == id_)
         assert answer.ok == expected, answer
         if expected:
             self.pass_time(SECOND)
@@ -229,7 +235,7 @@ class Faults(RuleBasedStateMachine):
         self.wishes[modality].timed, self.wishes[modality].masked = None, True
         self._masked(modality)
         self.pass_time(100_000)
-        assert modality not in self.plant.open(), "a mask comes through a flood"
+        assert modality not in self.plant.open() or not self.knows_everybody(), "a mask comes through a flood"
         self.pass_time(3 * SECOND)
         self.house.answers()
 
@@ -257,6 +263,7 @@ class Faults(RuleBasedStateMachine):
 
     def _start_switch(self) -> None:
         self.house.start_switch()
+        self.started_us = self.clock.now_us()
         assert self.house.switch is not None
         for (
             m,
