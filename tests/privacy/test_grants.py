@@ -121,8 +121,8 @@ def test_a_revoked_key_is_out_at_once_and_what_it_unmasked_is_masked(house: Hous
     house.answers()
     held = house.grant("text", ahead=1)
     Keyring(house.directory).revoke(CONSOLE)
+    house.turn()
     assert "is not paired" in refused(house, held, "text")
-    house.run(600_000)
     assert house.switch is not None
     states = house.switch.states()
     assert states["audio"].requested == states["video"].requested == "masked"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from bisect import bisect
+from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path
 
@@ -64,4 +64,4 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
 def masked_spans(closings: list[Receipt], openings: list[int]) -> Spans:
     """From each ``closed`` to the next unmasking."""
     ends = sorted(openings)
-    return Spans((r.closed_us, ends[i] if (i := bisect(ends, r.closed_us)) < len(ends) else 2**62) for r in closings)
+    return Spans((r.closed_us, ends[i] if (i := bisect_left(ends, r.closed_us)) < len(ends) else 2**62) for r in closings)
