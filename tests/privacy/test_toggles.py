@@ -63,5 +63,5 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
 
 def masked_spans(closings: list[Receipt], openings: list[int]) -> Spans:
     """From each ``closed`` to the next unmasking."""
-    ends = sorted(openings)
-    return Spans((r.closed_us, ends[i] if (i := bisect_left(ends, r.closed_us)) < len(ends) else 2**62) for r in closings)
+    ends = [*sorted(openings), 2**62]
+    return Spans((r.closed_us, ends[bisect_left(ends, r.closed_us)]) for r in closings)
