@@ -106,6 +106,11 @@ class Record(Section):
     path: str | None = None
     raw: bool = Field(False, description="also record raw media (needs consent)")
     min_free_mb: int = Field(200, ge=0, description="recording stops when the disk has less room than this")
+    encrypt: bool = Field(True, description="seal raw and feature channels with a key of their modality")
+    keys: str | None = Field(None, description="directory of these keys; default: session_keys in privacy.state")
+    keep_days: float = Field(0, ge=0, description="delete older sessions in the folder of record.path, with their "
+                             "keys; 0 keeps them")  # fmt: skip
+    keep_gb: float = Field(0, ge=0, description="delete the oldest sessions there while all take more; 0 keeps them")
 
 
 class Replay(Section):

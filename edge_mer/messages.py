@@ -100,12 +100,21 @@ class SensorState(Body, frozen=True):
     dropped: int
 
 
+class SeqRange(Struct, frozen=True):
+    """Sequence numbers ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
 class Feature(Body, frozen=True):
     """Tokens of one modality. Payload: values f4 [n, dim], start_us i8 [n], end_us i8 [n], valid u1 [n].
 
-    ``raw_first..raw_last`` is the sequence range of ``raw_boot`` that the tokens came from. ``context`` and ``cut``
-    as in edge_mer.perception.encoder.Tokens. ``watermark_us``: everything before it has been encoded. ``reason``: why
-    the newest token is not valid, where the encoder knows ("no face", "unbound": two faces and no telling whose).
+    ``raw_first..raw_last`` is the sequence range of ``raw_boot`` that the tokens came from, without ``raw_skipped``:
+    what was lost, late or unusable. ``began``: the encoder started anew with ``raw_first``. So a recording of the raw
+    messages is enough to encode again. ``context`` and ``cut`` as in edge_mer.perception.encoder.Tokens.
+    ``watermark_us``: everything before it has been encoded. ``reason``: why the newest token is not valid, where the
+    encoder knows ("no face", "unbound": two faces and no telling whose).
     """
 
     modality: Modality
@@ -123,6 +132,8 @@ class Feature(Body, frozen=True):
     mask_epoch: int
     raw_created_us: Annotated[int, DELIVERY]
     reason: str | None = None
+    raw_skipped: tuple[SeqRange, ...] = ()
+    began: bool = False
 
 
 class Presence(Struct, frozen=True):
@@ -193,7 +204,8 @@ class PurgeRef(Struct, frozen=True, tag="purge"):
 class Journal(Body, frozen=True):
     """What one tick folded, in order. ``chain`` hashes the entry before it, so swapped entries are found.
 
-    ``entry`` 0 opens a life of the node: ``opening`` holds the fold's configuration and model, as JSON.
+    ``entry`` 0 opens a life of the node: ``opening`` holds the fold's configuration and model, as JSON. It is repeated
+    now and then, for a recorder that joins later.
     """
 
     entry: int

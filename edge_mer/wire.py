@@ -19,8 +19,8 @@ from edge_mer.messages import ArraySpec, B, Body, Envelope, Message, schema_name
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _ENCODER = msgspec.json.Encoder()
-_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "int16", "int64", "uint8")}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "int16", "int64", "uint8")}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def specs_of(payload: Sequence[NDArray[Any]]) -> tuple[ArraySpec, ...]:
@@ -32,7 +32,7 @@ def encode(topic: str, envelope: Envelope, body: Body, payload: Sequence[NDArray
     """Wire frames of one message. Raises BadMessage for NaN or Inf: they never leave a worker."""
     for array in payload:
         if array.dtype not in _NAMES:
-            raise BadMessage(f"{topic}: payload dtype {array.dtype.name!r}, expected {', '.join(_DTYPES)}")
+            raise BadMessage(f"{topic}: payload dtype {array.dtype.name!r}, expected {', '.join(DTYPES)}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BadMessage(f"{topic}: payload holds NaN or Inf; mark such tokens invalid instead of sending them")
     if _holds_floats(type(body)) and not _finite(msgspec.to_builtins(body)):
@@ -80,9 +80,9 @@ def _holds_floats(body: type[Body]) -> bool:
 
 
 def _array(topic: str, spec: ArraySpec, frame: bytes) -> NDArray[Any]:
-    dtype = _DTYPES.get(spec.dtype)
+    dtype = DTYPES.get(spec.dtype)
     if dtype is None:
-        raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}, expected {', '.join(_DTYPES)}")
+        raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}, expected {', '.join(DTYPES)}")
     if math.prod(spec.shape) * dtype.itemsize != len(frame) or min(spec.shape, default=0) < 0:
         raise BadMessage(f"{topic}: payload of {len(frame)} bytes does not hold {spec.dtype} {list(spec.shape)}")
     array = np.frombuffer(frame, dtype).reshape(spec.shape)

@@ -24,12 +24,13 @@ class Mixed:
 def augmented(some: Samples, drop: float, noise: float) -> Samples:
     """Noise on the standardised inputs; each sample loses up to ``drop`` of its tokens.
 
-    In a dialogue a modality is one vector per utterance: its features are dropped instead, and the rest scaled up.
+    Where a modality is one vector (per clip, or per utterance of a dialogue) ``drop`` of its features are lost instead,
+    and the rest scaled up.
     """
     windows = {}
     for m, w in some.windows.items():
         tokens = w.tokens + noise * torch.randn_like(w.tokens)
-        if some.dialogue:
+        if some.dialogue or tokens.shape[1] == 1:
             windows[m] = Window(torch.nn.functional.dropout(tokens, drop), w.mask, w.age)
             continue
         rate = torch.rand(len(tokens), 1, device=tokens.device) * drop

@@ -18,6 +18,7 @@ from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality, mod
 from edge_mer.model.losses import emotion_loss, sentiment_loss
 from pipelines.estimates import Estimate, Index, has, quality
 from pipelines.guard import Splits
+from pipelines.predictor import sentiment_said
 from pipelines.scaling import Scale
 from pipelines.sets import Rows
 
@@ -165,7 +166,7 @@ def network(make: Make, dropout: bool, plan: Schedule | None = None) -> Fit:
         random = np.random.default_rng(seed)
         used = [m for m in MODALITIES if m in rows.vectors]
         scales = {m: Scale.of(rows.vectors[m][split["train"]]) for m in used}
-        net = make({m: rows.vectors[m].shape[1] for m in used}, len(rows.layout.emotions) + 1)
+        net = make({m: rows.vectors[m].shape[1] for m in used}, len(rows.layout.emotions) + 3)
         ids = [COMBINATIONS.index(c) for c in rows.layout.combinations]
 
         def inputs(rows: Rows, index: Index, pattern: Index) -> tuple[list[Tensor], Tensor]:
@@ -176,9 +177,8 @@ def network(make: Make, dropout: bool, plan: Schedule | None = None) -> Fit:
         def fitted(rows: Rows, index: Index, pattern: Index) -> Estimate:
             net.eval()
             with torch.no_grad():
-                out = net(*inputs(rows, index, pattern)).numpy()
-            value = 3 * np.tanh(out[:, -1]) if rows.layout.sentiment else np.full(len(index), np.nan, np.float32)
-            return Estimate(out[:, :-1], value)
+                out = net(*inputs(rows, index, pattern))
+            return Estimate(out[:, :-3].numpy(), sentiment_said(rows.layout, out[:, -3:]))
 
         def pattern_of(index: Index) -> Index:
             return random.choice(ids, len(index)) if dropout else np.full(len(index), ids[0])
@@ -212,9 +212,9 @@ def network(make: Make, dropout: bool, plan: Schedule | None = None) -> Fit:
 def _loss(rows: Rows, index: Index, out: Tensor) -> Tensor:
     """The tasks that the set has, summed."""
     emotion, score, ordinal = (torch.from_numpy(x[index]) for x in (rows.emotion, rows.score, rows.ordinal))
-    terms = [emotion_loss(out[:, :-1], emotion)] if rows.layout.emotions else []
+    terms = [emotion_loss(out[:, :-3], emotion)] if rows.layout.emotions else []
     if rows.layout.sentiment:
-        terms.append(sentiment_loss(3 * torch.tanh(out[:, -1:]), score, ordinal))
+        terms.append(sentiment_loss(out[:, -3:], score, ordinal))
     return torch.stack(terms).sum()
 
 

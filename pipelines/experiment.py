@@ -32,6 +32,7 @@ class Experiment:
     ``model``: changes to MCULoRAConfig. ``epochs``: of stage 0 (base), 1 (adapters), 2 (self-distillation);
     ``rates``: learning rates of base and of adapters. ``token_dropout``: most of the tokens (of the features, where a
     modality is one vector) that a sample loses; ``noise``: deviation of the noise on standardised inputs.
+    ``average``: share that the running average of the weights keeps at each step; what is validated and kept.
     ``complete``: least share of the full combination in stage 0. ``combinations``: all of the set by default.
     """
 
@@ -51,6 +52,7 @@ class Experiment:
     balance: float = 0.01
     distill: float = 0.2
     smoothing: float = 0.1
+    average: float = 0.0
     dpft: bool = True
     dpft_from: int = 3
     fagm: int = 4
@@ -65,8 +67,10 @@ class Experiment:
         combinations_of(layout, ",".join(self.combinations) or None)
         if len(self.epochs) != 3 or min(self.epochs) < 0 or sum(self.epochs) < 1 or len(self.rates) != 2:
             raise ConfigError(f"epochs {self.epochs} must be three counts with a sum above 0, rates {self.rates} two")
-        if self.batch < 1 or min(self.rates) <= 0 or not (0 <= self.token_dropout < 1 and 0 <= self.complete <= 1):
-            raise ConfigError(f"{self}: expected batch >= 1, rates > 0, 0 <= token_dropout < 1, 0 <= complete <= 1")
+        if self.batch < 1 or min(self.rates) <= 0:
+            raise ConfigError(f"{self}: expected batch >= 1, rates > 0")
+        if not (0 <= self.token_dropout < 1 and 0 <= self.average < 1 and 0 <= self.complete <= 1):
+            raise ConfigError(f"{self}: expected token_dropout and average from 0 to below 1, complete from 0 to 1")
 
     @property
     def used(self) -> tuple[Combination, ...]:

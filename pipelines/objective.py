@@ -37,8 +37,8 @@ def task_loss(out: Readout, some: Samples, experiment: Experiment, mix: Mixed | 
 
 def _tasks(out: Readout, emotion: Tensor, score: Tensor, ordinal: Tensor, experiment: Experiment) -> Tensor:
     logits = out.logits.reshape(*emotion.shape, -1)
-    sentiment = out.sentiment.reshape(*emotion.shape, 1)
-    return emotion_loss(logits, emotion, smoothing=experiment.smoothing) + sentiment_loss(sentiment, score, ordinal)
+    polarity = out.polarity.reshape(*emotion.shape, -1)
+    return emotion_loss(logits, emotion, smoothing=experiment.smoothing) + sentiment_loss(polarity, score, ordinal)
 
 
 def distillation(model: MCULoRA, some: Samples, combination: Tensor, out: Readout) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from edge_mer.domain import COMBINATIONS, Combination, Modality
 from edge_mer.model import MCULoRA, Readout
-from pipelines.estimates import Estimate, Index, Predict
+from edge_mer.model.mculora import expected_sentiment
+from pipelines.estimates import Estimate, Floats, Index, Predict
+from pipelines.layouts import Layout
 from pipelines.samples import Samples, samples
 from pipelines.scaling import Scale
 from pipelines.sets import Rows
@@ -48,11 +50,20 @@ def predictor(model: MCULoRA, rows: Rows, index: Index, scales: Mapping[Modality
                 if classes:
                     emotion[place] = out.logits.float().cpu().reshape(*there.shape, -1)[there].numpy()
                 if "sentiment" in tasks:
-                    sentiment[place] = out.sentiment.float().cpu().reshape(there.shape)[there].numpy()
+                    polarity = out.polarity.float().cpu().reshape(*there.shape, -1)[there]
+                    sentiment[place] = sentiment_said(rows.layout, polarity)
         model.train(training)
         return Estimate(emotion[index], sentiment[index])
 
     return predict
+
+
+def sentiment_said(layout: Layout, polarity: Tensor) -> Floats:
+    """Logits [n, 3] -> what is scored, [n]: a value in [-3, 3], the likeliest of -1, 0, 1, or NaN without the task."""
+    if layout.sentiment is None:
+        return np.full(len(polarity), np.nan, np.float32)
+    said = polarity.argmax(-1) - 1 if layout.sentiment == "ordinal" else expected_sentiment(polarity)
+    return said.numpy().astype(np.float32)
 
 
 def routed(specialists: Mapping[Combination, Predict]) -> Predict:

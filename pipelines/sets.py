@@ -71,6 +71,8 @@ def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, 
         raise DataError(f"{path}: no rows; expected at least one")
     present = [m for m in MODALITIES if m in layout.arrays and (modalities is None or m in set(modalities))]
     vectors = {m: _features(table, layout, m, count, path) for m in present}
+    if layout.name == "ravdess" and "video" in vectors:
+        vectors["video"] = np.concatenate([vectors["video"], sequences.log_posteriors(table)], 1)
     tokens, mask, age = _sequences(table, layout, vectors, path)
     emotion, score, ordinal = _labels(table, layout, count, path, labelled)
     return Rows(

@@ -18,6 +18,7 @@ import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Modality
@@ -88,6 +89,7 @@ class _Run:
         shaped = self.data.shape(first)
         check(self.data.given(shaped), shaped, self.raw.config)
         self.model: nn.Module = fabric.setup_module(Scored(self.raw))
+        self.mean = self._averaged()
         self.dpft, self.state = Dpft(experiment.used), State()
 
     def finish(self, deadline_s: float, after_epoch: Callable[[int], object]) -> Saved:
@@ -102,6 +104,7 @@ class _Run:
             if self.state.epoch < first + epochs:
                 if self.state.epoch == first and self.state.best_weights:
                     self.raw.load_state_dict(self.state.best_weights)
+                    self.mean = self._averaged()
                 optimizer: Any = self.fabric.setup_optimizers(self._optimizer(stage))
                 if kept is not None and self.state.epoch > first:
                     optimizer.load_state_dict(kept["optimizer"])
@@ -118,6 +121,17 @@ class _Run:
             first += epochs
         bar.close()
         return self._saved()
+
+    def _averaged(self) -> AveragedModel:
+        """A running average of the weights; it begins as a copy."""
+        return AveragedModel(self.raw, multi_avg_fn=get_ema_multi_avg_fn(self.experiment.average))
+
+    @property
+    def _judged(self) -> MCULoRA:
+        """The weights that are validated and kept."""
+        model = self.mean.module if self.experiment.average else self.raw
+        assert isinstance(model, MCULoRA)
+        return model
 
     def _optimizer(self, stage: int) -> torch.optim.Optimizer:
         """Stage 0 trains all but the adapters, later ones all but the base; adapters never decay."""
@@ -166,6 +180,7 @@ class _Run:
             own = batch[self.fabric.global_rank :: self.fabric.world_size]
             some = self.data.take(torch.from_numpy(own if len(own) else batch)).to(self.fabric.device)
             total += self._step(stage, some, random, optimizer, fagm) / len(batches)
+            self.mean.update_parameters(self.raw)
         self.state.log.append({"stage": stage, "loss": total})
 
     def _step(self, stage: int, some: Samples, random: np.random.Generator, optimizer: Any, fagm: Fagm | None) -> float:
@@ -213,13 +228,13 @@ class _Run:
         """Validate, let DPFT look, keep the best, write everything."""
         state, e = self.state, self.experiment
         state.epoch += 1
-        reached = quality(self.rows, self.dev, predictor(self.raw, self.rows, self.dev, self.scales), e.used)
+        reached = quality(self.rows, self.dev, predictor(self._judged, self.rows, self.dev, self.scales), e.used)
         adapted = any(True for _ in self.raw.adapter_parameters())
         if e.dpft and adapted and stage > 0 and epoch + 1 >= e.dpft_from and len(e.used) > 1:
             self.dpft.update(self._sigma())
         if reached >= state.best:
             state.best, state.best_epoch = reached, state.epoch
-            state.best_weights = {k: v.detach().cpu().clone() for k, v in self.raw.state_dict().items()}
+            state.best_weights = {k: v.detach().cpu().clone() for k, v in self._judged.state_dict().items()}
         state.log[-1] |= {"dev": reached}
         shares = {f"share/{c}": float(self.dpft.shares[COMBINATIONS.index(c)]) for c in e.used}
         self.fabric.log_dict({**state.log[-1], **shares}, step=state.epoch)
@@ -229,6 +244,7 @@ class _Run:
                 "data": self.rows.sha256,
                 "state": {f: getattr(state, f) for f in State.__dataclass_fields__},
                 "model": self.raw.state_dict(),
+                "mean": self.mean.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "dpft": self.dpft.state(),
             }
@@ -240,11 +256,11 @@ class _Run:
 
     def _sigma(self) -> dict[Any, float]:
         found, dev = Separability(), samples(self.rows, self.dev, self.scales).to(self.fabric.device)
-        self.raw.eval()
+        model = self._judged.eval()
         with torch.no_grad():
             for c in self.experiment.used:
                 shaped = dev.shape(torch.full((len(dev),), COMBINATIONS.index(c), device=self.fabric.device))
-                found.add(said(self.raw, dev, shaped), shaped)
+                found.add(said(model, dev, shaped), shaped)
         # Rounding may take a divergence of nothing just below 0.
         return {c: max(0.0, s) for c, s in found.sigma().items()}
 
@@ -258,6 +274,7 @@ class _Run:
             return None
         self.state = State(**kept["state"])
         self.raw.load_state_dict(kept["model"])
+        self.mean.load_state_dict(kept["mean"])
         self.dpft.restore(kept["dpft"])
         return kept
 

@@ -26,9 +26,11 @@ PATIENCE_US = 2 * RESEND_US
 
 @dataclass
 class _Peer:
+    """``waiting_us``: since when what was sent waits for an acknowledgement."""
+
     acked: int
     sent: int
-    sent_us: int
+    waiting_us: int
     heard_us: int
 
 
@@ -45,6 +47,11 @@ class ReliablePublisher:
     @property
     def seq(self) -> int:
         return self._publisher.seq
+
+    @property
+    def behind(self) -> int | None:
+        """How many messages the slowest reader has not acknowledged; None while nobody reads."""
+        return max((self.seq - 1 - peer.acked for peer in self._peers.values()), default=None)
 
     def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
         message = self._publisher.send(body, payload, origin_us=origin_us)
@@ -65,16 +72,20 @@ class ReliablePublisher:
             if now - peer.heard_us > FORGET_US:
                 del self._peers[peer_id]
                 continue
-            if peer.sent > peer.acked and now - peer.sent_us > RESEND_US:
-                peer.sent = peer.acked
+            if peer.sent == peer.acked:
+                peer.waiting_us = now
+            elif now - peer.waiting_us > RESEND_US:
+                peer.sent, peer.waiting_us = peer.acked, now
             for seq, frames in self._log:
                 if seq > peer.sent:
                     self._server.send(peer_id, frames)
-                    peer.sent, peer.sent_us = seq, now
+                    peer.sent = seq
 
     def _hear(self, peer_id: bytes, message: Subscribe, now: int) -> None:
         after = message.after if message.boot == self._bus.boot else -1
         peer = self._peers.setdefault(peer_id, _Peer(after, after, now, now))
+        if after > peer.acked:
+            peer.waiting_us = now
         peer.acked, peer.heard_us = after, now
         peer.sent = max(peer.sent, after)
 
@@ -91,6 +102,7 @@ class ReliableReader:
         self._boot, self._last = "", -1
         self._asked_us = -ASK_US
         self._jumped_us: int | None = None
+        self._previous = 0
         self.counters: Counter[str] = Counter()
 
     def drain(self) -> list[Message[Any]]:
@@ -117,19 +129,22 @@ class ReliableReader:
             self._boot, self._last, self._jumped_us = envelope.boot, -1, None
         if envelope.seq <= self._last:
             return None
-        if envelope.seq > self._last + 1 and not self._lost_for_good():
+        if envelope.seq > self._last + 1 and not self._lost_for_good(envelope.seq):
             return None
         self._jumped_us = None
         self.counters["gap"] += envelope.seq - self._last - 1
         self._last = envelope.seq
         return message
 
-    def _lost_for_good(self) -> bool:
-        """Whether the publisher has had time to send the missing messages again and could not."""
+    def _lost_for_good(self, seq: int) -> bool:
+        """Whether the publisher has had time to send the missing messages again, and this is the oldest that it has:
+        it sends again from there on, so numbers fall back where that begins."""
         now = self._bus.clock.now_us()
         if self._jumped_us is None:
-            self._jumped_us = now
-        return now - self._jumped_us > PATIENCE_US
+            self._jumped_us, self._previous = now, seq
+        is_oldest, self._previous = seq <= self._previous, seq
+        waited = now - self._jumped_us
+        return waited > 2 * PATIENCE_US or (waited > PATIENCE_US and is_oldest)
 
     def close(self) -> None:
         self._client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,25 +13,26 @@ from edge_mer.cli.options import Json
 def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
-    only: Annotated[str | None, typer.Option(help="bus, live or privacy")] = None,
+    only: Annotated[str | None, typer.Option(help="bus, live, session or privacy")] = None,
 ) -> None:
-    """Measure bus, live path and privacy switch on this machine.
+    """Measure the bus, the live path, sessions and the privacy switch.
 
     Exit code 0 when measured, whether or not targets are met.
     """
     import msgspec
 
-    from edge_mer.cli import bench_bus, bench_live, bench_privacy
-    from edge_mer.cli.figures import table
+    from edge_mer.cli import bench_bus, bench_live, bench_privacy, bench_session
+    from edge_mer.cli.figures import Figure, table
 
-    benches = {
+    parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bench_bus.measure,
         "live": lambda: bench_live.measure(seconds),
+        "session": lambda: bench_session.measure(seconds),
         "privacy": bench_privacy.measure,
     }
-    if only is not None and only not in benches:
-        raise typer.BadParameter(f"--only takes one of {', '.join(benches)}, got {only!r}")
-    figures = [figure for name, measure in benches.items() if only in (None, name) for figure in measure()]
+    if only is not None and only not in parts:
+        raise typer.BadParameter(f"--only takes {', '.join(parts)}; got {only!r}")
+    figures = [figure for name, measure in parts.items() if only in (None, name) for figure in measure()]
     if json:
         for figure in figures:
             typer.echo(msgspec.json.encode({**msgspec.to_builtins(figure), "verdict": figure.verdict}).decode())

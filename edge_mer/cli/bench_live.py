@@ -74,10 +74,10 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
         try:
             reader = bus.reader("emotion")
             unmask(bus)
-            _collect(bus, reader, instance, WARM_UP_US, until="atv")
+            collect(bus, reader, instance, WARM_UP_US, until="atv")
             before = _processes(instance.process.pid)
             began = time.monotonic()
-            found = _collect(bus, reader, instance, round(seconds * SECOND))
+            found = collect(bus, reader, instance, round(seconds * SECOND))
             took = time.monotonic() - began
             usage = _usage(name, before, _processes(instance.process.pid), took)
         finally:
@@ -109,7 +109,7 @@ def unmask(bus: ZmqBus) -> None:
         raise EdgeMerError(opening.refusal)
 
 
-def _collect(
+def collect(
     bus: ZmqBus, reader: Any, instance: Instance, for_us: int, until: str | None = None
 ) -> list[Message[Estimate]]:
     """Estimates of the next ``for_us``, or those before the first with the combination ``until``."""

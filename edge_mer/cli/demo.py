@@ -80,15 +80,17 @@ def demo_config(place: Path, media: Path | None, record: Path | None, more: dict
     """
     from edge_mer.config import Config, load
     from edge_mer.privacy.household import agree
+    from edge_mer.session.keys import key_store
 
-    load(None, more)  # names what is wrong with --set
+    user, _ = load(None, more)  # names what is wrong with --set
     sections: dict[str, dict[str, Any]] = {
         "audio": {"source": "file"},
         "video": {"source": "file", "live": False},
         "text": {"source": "recorded", "path": str(WORDS)},
         "file": {"path": str(SESSION), "loop": True},
         "privacy": {"state": str(place / "privacy")},
-        "record": {"path": str(record.absolute()) if record else None},
+        # The keys of a recording outlive the demo's own state.
+        "record": {"path": str(record.absolute()) if record else None, "keys": str(key_store(user).directory)},
     }
     if media is not None:
         heard = find_spec("pocketsphinx") is not None

@@ -7,14 +7,14 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command, get_group
+from typer.main import get_command
 
 from edge_mer.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
     "demo", "run", "status", "mask", "unmask", "receipts", "keys", "devices", "doctor", "config", "record",
-    "replay", "tap", "hz", "schema", "bench", "soak",
+    "replay", "session", "tap", "hz", "schema", "bench", "soak",
 )  # fmt: skip
 
 
@@ -29,8 +29,7 @@ class Commands(TyperGroup):
             return None
         found = getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name)
         if isinstance(found, typer.Typer):
-            found.info.name = cmd_name
-            return get_group(found)
+            return get_command(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(cmd_name)(found)
         return get_command(single)

@@ -22,6 +22,8 @@ At = Annotated[
     str | None, typer.Option("--at", metavar="NAME", help="a switch elsewhere, by the name of the keys paired with it")
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
+From = Annotated[float, typer.Option("--from", metavar="S", min=0, help="second to begin at, from the first message")]
+To = Annotated[float | None, typer.Option("--to", metavar="S", min=0, help="second to end before; default: the end")]
 
 
 def overrides(settings: list[str] | None) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_mer.cli.options import ConfigFile, Directory
+from edge_mer.cli.options import ConfigFile, Directory, Setting, overrides
 
 if TYPE_CHECKING:
     from edge_mer.session.format import Trailer
@@ -18,11 +18,12 @@ def record(
     out: Annotated[Path, typer.Argument(help="session file to write (MCAP); never overwritten")],
     raw: Annotated[bool, typer.Option("--raw", help="also raw media of the modalities with consent")] = False,
     directory: Directory = None,
+    setting: Setting = None,
     config: ConfigFile = None,
 ) -> None:
     """Record what runs until Ctrl-C; nothing masked is ever recorded.
 
-    It begins in the middle, so it cannot be verified; for that: edge-mer run --set record.path=OUT.
+    It begins in the middle: verification follows fusion until it is in step, and proves what comes after.
     """
     from edge_mer.cli.instance import connected
     from edge_mer.cli.interrupt import interruptible
@@ -33,10 +34,11 @@ def record(
 
     if out.exists():
         raise SessionError(f"{out} exists and is not overwritten; choose another name")
-    settings, _ = load(config, {"record": {"path": str(out), "raw": raw}})
+    asked = overrides(setting)
+    settings, _ = load(config, {**asked, "record": {**asked.get("record", {}), "path": str(out), "raw": raw}})
     with connected(directory, config) as bus, interruptible() as stop:
         name = f"record-{os.getpid()}"
-        worker = recorder.build(settings, bus, name)
+        worker = recorder.build(settings, bus, name, joins=True)
         typer.echo(f"recording {bus.directory} into {out}; Ctrl-C ends it", err=True)
         run(name, worker, bus, stop)
     typer.echo(summary(out, worker.trailer))

@@ -9,76 +9,144 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from edge_mer.cli.options import ConfigFile, Directory, Json
+from edge_mer.cli.options import ConfigFile, Directory, From, Json, Setting, To, overrides
 
 if TYPE_CHECKING:
     from edge_mer.config import Config
     from edge_mer.messages import Estimate, Message
-    from edge_mer.session.player import Speed
+    from edge_mer.session.player import Player, Speed
     from edge_mer.session.verifier import Report
 
 
 def replay(
     file: Annotated[Path, typer.Argument(help="session file, as written by --record or edge-mer record")],
-    speed: Annotated[str, typer.Option(help="1 is the original spacing, 10 is ten times as fast; or max")] = "1",
-    verify: Annotated[bool, typer.Option("--verify", help="fold again and compare every result byte for byte")] = False,
+    speed: Annotated[str | None, typer.Option(help="1 is the original spacing, 10 is ten times as fast; max")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="run again and compare every result byte for byte")] = False,
+    begin: From = 0.0,
+    end: To = None,
+    loop: Annotated[bool, typer.Option("--loop", help="again and again until Ctrl-C")] = False,
+    perception: Annotated[bool, typer.Option(help="with --verify: encode raw media again, where it is there")] = True,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="with --verify: the most a number may differ; default: 0, elsewhere 0.001"),
+    ] = None,
     json: Json = False,
     directory: Directory = None,
+    setting: Setting = None,
     config: ConfigFile = None,
 ) -> None:
-    """Play a session on the sockets of the live workers; or verify it: exit 0 only if every result is identical."""
+    """Play a session on the sockets of the live workers. In a terminal: space pauses, arrows seek, + - change speed.
+
+    With --verify exit code 0 only if every result is identical (on another backend or processor: within the
+    tolerance, and it says so). With --verify --speed it is run again through sockets and processes at that speed.
+    """
     from edge_mer.config import load
 
-    settings, _ = load(config)
+    settings, _ = load(config, overrides(setting))
+    if verify and (begin or end is not None or loop):
+        raise typer.BadParameter("--verify takes the whole session; cut it first with: edge-mer session trim")
     if not verify:
-        _play(file, _speed(speed), directory, settings, json)
-    elif not _verify(file, settings, json):
+        if tolerance is not None or not perception:
+            raise typer.BadParameter("--tolerance and --no-perception go with --verify")
+        _play(file, _speed(speed or "1"), (begin, end, loop), directory, settings, json)
+    elif not (_verify(file, settings, json, perception, tolerance) and _rerun(file, settings, json, speed)):
         raise typer.Exit(1)
 
 
-def _verify(file: Path, settings: Config, json: bool) -> bool:
-    from edge_mer.session import verifier
+def _verify(file: Path, settings: Config, json: bool, perception: bool, tolerance: float | None) -> bool:
+    from dataclasses import replace
+
+    from edge_mer.session import parts, verifier
+    from edge_mer.session.keys import key_store
 
     began = time.monotonic()
-    report = verifier.verify(file, verifier.installed(settings.models))
+    with_ = parts.installed(settings, any_model=bool(tolerance))
+    if not perception:
+        with_ = replace(with_, encoder=None)
+    report = verifier.verify(file, with_, key_store(settings), tolerance)
     took = time.monotonic() - began
     typer.echo(msgspec.json.encode(report).decode() if json else "\n".join(verdict(report, took)))
-    return report.identical
+    return report.equal
 
 
 def verdict(report: Report, took_s: float) -> list[str]:
     """What a person reads: the verdict, and the first difference field by field."""
     span = report.span_us / 1e6
-    counts = f"{report.results} results of {report.entries} journal entries, {span:.1f} s"
+    counts = f"{report.results} results of {report.entries} journal entries"
+    counts += (f", {report.features} features" if report.features else "") + f", {span:.1f} s"
+    pace = f"replayed in {took_s:.2f} s ({span / max(took_s, 1e-9):.0f} x real time)"
     if report.identical:
-        lines = [f"identical: {counts}, replayed in {took_s:.2f} s ({span / max(took_s, 1e-9):.0f} x real time)"]
+        lines = [f"identical: {counts}, {pace}"]
+    elif report.equal:
+        lines = [f"equal within {report.tolerance:g}, NOT byte for byte (largest difference {report.largest:.2g}): "
+                 f"{counts}, {pace}"]  # fmt: skip
     else:
         lines = [f"NOT identical: {report.reason}", f"compared until then: {counts}"]
     lines += [f"  {d.field}: recorded {d.recorded}, replayed {d.replayed}" for d in report.differences]
+    lines += [f"another {k}: recorded on {a or 'unknown'}, here {b}" for k, (a, b) in report.elsewhere.items()]
+    if report.joining:
+        lines.append(f"{report.joining} entries at the beginning are not proven: the recording joined a running node")
     if report.unproven:
         lines.append(f"{report.unproven} estimates without journal entry: their fusion node died in that moment")
+    if report.features_unproven:
+        lines.append(f"{report.features_unproven} features are not proven: their raw media is not wholly there")
     return lines
 
 
-def _play(file: Path, speed: Speed, directory: Path | None, settings: Config, json: bool) -> None:
+def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
+    """Once more through sockets and processes, where a speed was asked for."""
+    if speed is None:
+        return True
+    from edge_mer.cli.rerun import rerun
+
+    outcome = rerun(file, settings, _speed(speed))
+    typer.echo(msgspec.json.encode(outcome).decode() if json else outcome.line)
+    return outcome.identical
+
+
+def _play(file: Path, speed: Speed, part: tuple[float, float | None, bool], directory: Path | None,
+          settings: Config, json: bool) -> None:  # fmt: skip
     from edge_mer.bus import ZmqBus, runtime_directory
     from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.keyboard import Keyboard
     from edge_mer.clock import SECOND
-    from edge_mer.session.player import Player
+    from edge_mer.session.keys import key_store
+    from edge_mer.session.player import Player, parts_for
     from edge_mer.session.reader import Session
 
     def show(message: Message[Any]) -> None:
         if message.topic == "emotion":
             typer.echo(message.header.decode() if json else line(message))
 
+    session = Session(file, key_store(settings))
+    begin, end, loop = part
     bus = ZmqBus(runtime_directory(str(directory) if directory else settings.run.directory))
     try:
-        player = Player(Session(file), bus, speed, played=show)
-        with interruptible() as stop:
+        player = Player(session, bus, speed, settings.replay.topics, played=show, start_us=round(begin * SECOND),
+                        end_us=None if end is None else round(end * SECOND), loop=loop,
+                        parts=parts_for(session, settings))  # fmt: skip
+        with interruptible() as stop, Keyboard() as keyboard:
             while not (player.done or stop.asked):
-                bus.wait(min(player.turn(), SECOND // 4))
+                bus.wait(min(player.turn(), SECOND // 4), *keyboard.wake)
+                for key in keyboard.pressed():
+                    if key == "q":
+                        return
+                    steer(player, key)
     finally:
         bus.close()
+
+
+def steer(player: Player, key: str) -> None:
+    """What a key does to a playing session."""
+    from edge_mer.clock import SECOND
+
+    jump, faster = {"right": 5, "left": -5}, {"+": 2.0, "-": 0.5}
+    if key == " ":
+        (player.resume if player.paused else player.pause)()
+    elif key in jump:
+        player.seek(player.position_us + jump[key] * SECOND)
+    elif key in faster and player.speed != "max":
+        player.speed = min(max(player.speed * faster[key], 1 / 64), 64.0)
 
 
 def line(message: Message[Estimate]) -> str:

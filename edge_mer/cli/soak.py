@@ -1,95 +1,30 @@
-"""``edge-mer soak WHAT``: long runs that look for what happens once in ten thousand times."""
+"""``edge-mer soak WHAT``: long proofs, to be run before a release."""
 
 from __future__ import annotations
 
-import random
-import time
-from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge_mer.cli.options import Json
+
+# What there is: the file of that name in edge_mer/cli, and its function.
+SOAKS = {"replay": "soak_replay", "privacy": "soak_privacy"}
+
 
 def soak(
-    what: Annotated[str, typer.Argument(help="privacy")],
-    toggles: Annotated[int, typer.Option(min=10, help="how many masks")] = 10_000,
-    seed: Annotated[int, typer.Option(help="of the random order")] = 1,
+    what: Annotated[str, typer.Argument(help=f"one of: {', '.join(SOAKS)}")],
+    file: Annotated[Path | None, typer.Option(help="replay: a session; default: one is recorded first")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="how many times, at each speed")] = 20,
+    seconds: Annotated[float, typer.Option(min=2, help="replay: length of the session that is recorded")] = 10.0,
+    toggles: Annotated[int, typer.Option(min=10, help="privacy: how many masks")] = 10_000,
+    json: Json = False,
 ) -> None:
-    """Mask and unmask the bundled session at random on real processes, and look for one byte too many.
-
-    Exit code 0 only if every mask was proven, nothing leaked to an independent subscriber or into the recording, and
-    the receipts verify.
-    """
-    if what != "privacy":
-        raise typer.BadParameter(f"unknown soak {what!r}; known: privacy")
-    if not _privacy(toggles, seed):
+    """Do something many times over and count what went wrong. Exit code 0 only when nothing did."""
+    if what not in SOAKS:
+        raise typer.BadParameter(f"soak what? one of: {', '.join(SOAKS)}")
+    run = getattr(import_module(f"edge_mer.cli.{SOAKS[what]}"), SOAKS[what])
+    if not (run(toggles) if what == "privacy" else run(file, runs, seconds, json)):
         raise typer.Exit(1)
-
-
-def _privacy(count: int, seed: int) -> bool:
-    import psutil
-
-    from edge_mer.bus import ZmqBus
-    from edge_mer.cli.bench_live import unmask
-    from edge_mer.cli.demo import demo_config
-    from edge_mer.cli.figures import percentile
-    from edge_mer.cli.instance import Instance, temporary_place
-    from edge_mer.cli.toggles import Observer, Toggler
-    from edge_mer.domain import MODALITIES
-    from edge_mer.privacy.host_key import read_public
-    from edge_mer.privacy.receipts import FILE, verify
-
-    rng, began = random.Random(seed), time.monotonic()
-    with temporary_place() as place, ExitStack() as ending:
-        out = Path(place) / "soak.mcap"
-        config = demo_config(Path(place), None, out, {"record": {"path": str(out), "raw": True, "min_free_mb": 50}})
-        directory = Path(place) / "run"
-        directory.mkdir(mode=0o700)
-        instance = Instance(config, directory)
-        stop = ending.callback(instance.stop)
-        bus = ZmqBus(directory)
-        ending.callback(bus.close)
-        observer = ending.enter_context(Observer(directory).listening())
-        unmask(bus)
-        toggler, masked = Toggler(bus, observer), set[str]()
-        for modality in MODALITIES[:2]:
-            toggler.until_data(modality, 5)
-        before = _memory(instance.process.pid)
-        while len(toggler.toggles) + len(masked) < count:
-            modality = rng.choice(MODALITIES)
-            if modality in masked:
-                toggler.unmask(modality)
-                masked.discard(modality)
-            else:
-                toggler.mask(modality)
-                masked.add(modality)
-            toggler.wait(rng.randrange(0, 40_000))
-            instance.check()
-            done = len(toggler.toggles)
-            if done and done % 1000 == 0 and modality not in masked:
-                typer.echo(f"{done} masks in {time.monotonic() - began:.0f} s", err=True)
-        toggler.finish()
-        after = _memory(instance.process.pid)
-        alive = len(psutil.Process(instance.process.pid).children())
-        stop()
-        leaks, recorded = toggler.leaks(), toggler.recorded_leaks(out)
-        receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
-    closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
-    typer.echo(
-        f"{len(toggler.toggles)} masks in {time.monotonic() - began:.0f} s, {len(toggler.refused)} not proven "
-        f"{sorted(set(toggler.refused))[:3]}\n"
-        f"closed p50 {percentile(closed, 0.5):.1f} p99 {percentile(closed, 0.99):.1f} max {max(closed):.1f} ms; "
-        f"receipt p50 {percentile(proven, 0.5):.1f} p99 {percentile(proven, 0.99):.1f} max {max(proven):.1f} ms\n"
-        f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
-        f"messages; in the recording: {recorded} messages\n"
-        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; memory {before:.0f} -> {after:.0f} MB"
-    )
-    return not (toggler.refused or leaks or recorded)
-
-
-def _memory(pid: int) -> float:
-    import psutil
-
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return sum(float(p.memory_info().rss) for p in family) / 1e6

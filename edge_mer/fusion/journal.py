@@ -9,10 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from edge_mer.domain import Modality
+from edge_mer.errors import SessionError
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Event, Purged, State
 from edge_mer.fusion.settings import Settings
 from edge_mer.messages import InputRef, Journal, PurgeRef, canonical, digest
+
+# A publisher keeps 2,000 entries for readers that join: the newest opening is always among them.
+REPEAT_OPENING = 500
 
 
 class Opening(Struct, frozen=True):
@@ -29,18 +33,33 @@ def opening_entry(opening: Opening) -> Journal:
                    opening=msgspec.json.encode(opening, order="sorted").decode())  # fmt: skip
 
 
+def opening_of(entry: Journal) -> Opening | None:
+    """What an entry tells of its life; None where it tells nothing. Raises SessionError when that is damaged."""
+    if entry.opening is None:
+        return None
+    try:
+        return msgspec.json.decode(entry.opening, type=Opening)
+    except msgspec.DecodeError as error:
+        raise SessionError(f"journal entry {entry.entry}: its opening is damaged: {error}") from error
+
+
 def next_entry(previous: Journal, state: State, inputs: Sequence[InputRef | PurgeRef], outputs: Sequence[Output],
-               drops: Mapping[str, int]) -> Journal:  # fmt: skip
-    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both."""
+               drops: Mapping[str, int], opening: str | None = None) -> Journal:  # fmt: skip
+    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both.
+
+    ``opening`` is that of entry 0; it is told again in every ``REPEAT_OPENING``-th entry.
+    """
+    number = previous.entry + 1
     watermarks: dict[Modality, int] = {m: t.watermark_us for m, t in state.tracks.items() if t.watermark_us >= 0}
     return Journal(
-        entry=previous.entry + 1,
+        entry=number,
         tick_us=state.tick_us,
         inputs=tuple(inputs),
         watermarks=watermarks,
         drops=dict(sorted(Counter(drops).items())),
         results=tuple(output_digest(o) for o in outputs),
         chain=link(previous),
+        opening=opening if number % REPEAT_OPENING == 0 else None,
     )
 
 

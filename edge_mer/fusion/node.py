@@ -44,6 +44,7 @@ class FusionNode:
         self._state = self._fusion.initial(start)
         opening = Opening(self._fusion.settings, model.name, runtime, start)
         self._entry = opening_entry(opening)
+        self._opening = self._entry.opening
         self._journal.send(self._entry, origin_us=start)
 
     @property
@@ -92,7 +93,7 @@ class FusionNode:
             latency = self._latency(output, began, fused)
             body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
             self._emotion.send(body, origin_us=output.origin_us)
-        self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops)
+        self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops, self._opening)
         self._journal.send(self._entry, origin_us=tick_us)
         self._total += self._drops
         self._inputs, self._drops = [], Counter()

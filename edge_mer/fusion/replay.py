@@ -2,96 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from edge_mer.errors import SessionError
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Fusion, Purged, State, Tick
-from edge_mer.fusion.journal import Opening, forgotten, link, output_digest
+from edge_mer.fusion.journal import Opening, forgotten, link, opening_of, output_digest
 from edge_mer.fusion.model import FusionModel
 from edge_mer.messages import Estimate, InputRef, Journal, Message
+
+Lookup = Callable[[InputRef], Message[Any] | None]
+LoadModel = Callable[[str], FusionModel]
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What one journal entry gave again: ``results`` as (origin_us, estimate) and their ``digests``."""
+    """What one journal entry gave again: ``results`` as (origin_us, estimate) and their ``digests``.
+
+    ``folded`` is False for entries from before a recording joined: they are followed, and give nothing.
+    """
 
     entry: int
     boot: str
-    results: tuple[tuple[int, Estimate], ...]
-    digests: tuple[str, ...]
+    results: tuple[tuple[int, Estimate], ...] = ()
+    digests: tuple[str, ...] = ()
+    folded: bool = True
 
 
-@dataclass
-class _Run:
-    fusion: Fusion
-    state: State
-    last: Journal
+class Refold:
+    """Folds journal entries again, one after the other, each life of the node from its opening on.
 
-
-def replay(entries: Iterable[Message[Journal]], lookup: Callable[[InputRef], Message[Any] | None],
-           load_model: Callable[[str], FusionModel]) -> Iterator[Replayed]:  # fmt: skip
-    """Fold the journal again. Raises SessionError for a broken chain, a missing opening or a missing input.
-
-    ``load_model`` gets the model name of the opening and raises when it has another one.
+    ``load_model`` gets the model name of the opening and raises when it has another one. ``without``: topics whose
+    messages are left out, as if their sensor had sent nothing. ``joined_us``: entries of the first life up to this
+    tick are followed without their inputs; after it the fold starts empty, and comes into step with the recorded one.
     """
-    run: _Run | None = None
-    boot = ""
+
+    def __init__(self, load_model: LoadModel, without: Collection[str] = (), joined_us: int | None = None) -> None:
+        self._load_model, self._without = load_model, frozenset(without)
+        self._joined_us = joined_us
+        self._boot = ""
+        self._last: Journal | None = None
+        self._fusion: Fusion | None = None
+        self._state: State | None = None
+        self.opening: Opening | None = None
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether this is the life that the recording joined."""
+        return self._joined_us is not None
+
+    def entry(self, message: Message[Journal], lookup: Lookup) -> Replayed:
+        """Raises SessionError for a broken chain, a missing opening or a missing input."""
+        entry, boot = message.body, message.envelope.boot
+        if boot != self._boot:
+            if self._boot:
+                self._joined_us = None  # a later life is there from its beginning on
+            self._boot, self._last, self._fusion, self._state = boot, None, None, None
+        if self._last is not None:
+            self._check(self._last, entry, boot)
+        before, self._last = self._last, entry
+        if self._fusion is None and (opening := opening_of(entry)) is not None:
+            self.opening = opening
+            self._fusion = Fusion(opening.settings, self._load_model(opening.model))
+            if self._joined_us is None and entry.entry == 0:
+                self._state = self._fusion.initial(opening.tick_us)
+                return Replayed(0, boot)
+        if self._state is None:
+            if self._joined_us is not None and entry.tick_us <= self._joined_us:
+                return Replayed(entry.entry, boot, folded=False)
+            if self._fusion is None or self._joined_us is None or before is None:
+                raise SessionError(f"journal of fusion {boot} begins with entry {entry.entry}, not with its opening: "
+                                   "the beginning was not recorded, so it cannot be replayed")  # fmt: skip
+            self._state = self._fusion.initial(before.tick_us)
+        outputs = self._fold(entry, lookup)
+        return Replayed(entry.entry, boot, tuple((o.origin_us, o.estimate) for o in outputs),
+                        tuple(output_digest(o) for o in outputs))  # fmt: skip
+
+    def _check(self, last: Journal, entry: Journal, boot: str) -> None:
+        if self._state is None and last.opening is not None and entry.entry > last.entry + 1:
+            return  # what a trimmed recording keeps of the time before it is the opening alone
+        if entry.entry != last.entry + 1:
+            raise SessionError(f"journal of fusion {boot}: entry {entry.entry} follows entry {last.entry}")
+        if entry.chain != link(last):
+            raise SessionError(f"journal of fusion {boot}: entry {entry.entry} does not continue entry {last.entry}; "
+                               "one of them was changed or moved")  # fmt: skip
+
+    def _fold(self, entry: Journal, lookup: Lookup) -> list[Output]:
+        assert self._fusion is not None
+        assert self._state is not None
+        state, outputs = self._state, list[Output]()
+        undone = forgotten(entry.inputs)
+        for ref in entry.inputs:
+            event: Arrived | Purged
+            if isinstance(ref, InputRef):
+                if ref.topic in self._without:
+                    continue
+                message = lookup(ref)
+                if message is None and ref in undone:
+                    continue
+                if message is None:
+                    raise SessionError(f"entry {entry.entry} needs {ref.topic} {ref.source}/{ref.boot}/{ref.seq}, "
+                                       "which was not recorded")  # fmt: skip
+                event = Arrived(message)
+            else:
+                event = Purged(ref.modality, ref.mask_epoch)
+            state, outcome = self._fusion.step(state, event)
+            outputs.extend(outcome.outputs)
+        self._state, outcome = self._fusion.step(state, Tick(entry.tick_us))
+        return [*outputs, *outcome.outputs]
+
+
+def replay(entries: Iterable[Message[Journal]], lookup: Lookup, load_model: LoadModel,
+           without: Collection[str] = (), joined_us: int | None = None) -> Iterator[Replayed]:  # fmt: skip
+    """``Refold`` over all ``entries``."""
+    refold = Refold(load_model, without, joined_us)
     for message in entries:
-        entry = message.body
-        if message.envelope.boot != boot:
-            boot = message.envelope.boot
-            run = _open(entry, boot, load_model)
-            yield Replayed(entry.entry, boot, (), ())
-            continue
-        assert run is not None
-        _check(run.last, entry, boot)
-        outputs = _fold(run, entry, lookup)
-        run.last = entry
-        yield Replayed(entry.entry, boot, tuple((o.origin_us, o.estimate) for o in outputs),
-                       tuple(output_digest(o) for o in outputs))  # fmt: skip
-
-
-def _open(entry: Journal, boot: str, load_model: Callable[[str], FusionModel]) -> _Run:
-    if entry.entry != 0 or entry.opening is None:
-        raise SessionError(f"journal of fusion {boot} begins with entry {entry.entry}, not with its opening: "
-                           "the beginning was not recorded, so it cannot be replayed")  # fmt: skip
-    try:
-        opening = msgspec.json.decode(entry.opening, type=Opening)
-    except msgspec.DecodeError as error:
-        raise SessionError(f"journal of fusion {boot}: its opening is damaged: {error}") from error
-    fusion = Fusion(opening.settings, load_model(opening.model))
-    return _Run(fusion, fusion.initial(opening.tick_us), entry)
-
-
-def _check(last: Journal, entry: Journal, boot: str) -> None:
-    if entry.entry != last.entry + 1:
-        raise SessionError(f"journal of fusion {boot}: entry {entry.entry} follows entry {last.entry}")
-    if entry.chain != link(last):
-        raise SessionError(f"journal of fusion {boot}: entry {entry.entry} does not continue entry {last.entry}; "
-                           "one of them was changed or moved")  # fmt: skip
-
-
-def _fold(run: _Run, entry: Journal, lookup: Callable[[InputRef], Message[Any] | None]) -> list[Output]:
-    outputs: list[Output] = []
-    undone = forgotten(entry.inputs)
-    for ref in entry.inputs:
-        event: Arrived | Purged
-        if isinstance(ref, InputRef):
-            message = lookup(ref)
-            if message is None and ref in undone:
-                continue
-            if message is None:
-                raise SessionError(f"entry {entry.entry} needs {ref.topic} {ref.source}/{ref.boot}/{ref.seq}, "
-                                   "which was not recorded")  # fmt: skip
-            event = Arrived(message)
-        else:
-            event = Purged(ref.modality, ref.mask_epoch)
-        run.state, outcome = run.fusion.step(run.state, event)
-        outputs.extend(outcome.outputs)
-    run.state, outcome = run.fusion.step(run.state, Tick(entry.tick_us))
-    return [*outputs, *outcome.outputs]
+        yield refold.entry(message, lookup)

@@ -7,10 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_mer.errors import InputError
-from edge_mer.model.mculora import Trace
-
-# Slope of the logistic noise around the two thresholds at +-0.5.
-STEEP = 3.0
+from edge_mer.model.mculora import Trace, expected_sentiment
 
 
 def emotion_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, smoothing: float = 0.05) -> Tensor:
@@ -23,20 +20,21 @@ def emotion_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, sm
     return functional.cross_entropy(logits[known], label[known], weight, label_smoothing=smoothing)
 
 
-def sentiment_loss(predicted: Tensor, score: Tensor, ordinal: Tensor | None = None) -> Tensor:
-    """Mean over the samples that have a sentiment label; ``predicted`` [..., 1] in [-3, 3].
+def sentiment_loss(polarity: Tensor, score: Tensor, ordinal: Tensor | None = None) -> Tensor:
+    """Mean over the samples that have a sentiment label; ``polarity`` [..., 3]: logits of negative, neutral, positive.
 
-    ``score`` [...] in [-3, 3], NaN = unknown: absolute error. ``ordinal`` [...] in {-1, 0, 1}, anything else = unknown,
-    read only where no score is: likelihood of negative < -0.5 < neutral < 0.5 < positive (McCullagh 1980).
+    ``score`` [...] in [-3, 3], NaN = unknown: absolute error of 3 (P(positive) - P(negative)). ``ordinal`` [...] in
+    {-1, 0, 1}, anything else = unknown, read only where no score is: cross-entropy, and the squared distance of the
+    cumulative distributions, which knows the order (Hou et al. 2016).
     """
-    value, scored = predicted[..., 0], ~torch.isnan(score)
+    value, scored = expected_sentiment(polarity), ~torch.isnan(score)
     if scored.any() and score[scored].abs().max() > 3:
         raise InputError(f"score holds {score[scored].abs().max().item()}; expected [-3, 3] or NaN (unknown)")
     error = (value - torch.nan_to_num(score)).abs()
     ranked = torch.zeros_like(scored)
     if ordinal is not None:
         ranked = ~scored & (ordinal.abs() <= 1)
-        error = torch.where(ranked, _ordinal(value, ordinal), error)
+        error = torch.where(ranked, _ordinal(polarity, ordinal), error)
     known = scored | ranked
     return torch.where(known, error, torch.zeros_like(error)).sum() / known.sum().clamp(min=1)
 
@@ -91,11 +89,10 @@ def _jsd(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (0.5 * (one + other)).clamp(min=0)
 
 
-def _ordinal(value: Tensor, ordinal: Tensor) -> Tensor:
-    above = functional.binary_cross_entropy_with_logits(
-        STEEP * (value - 0.5), (ordinal > 0).to(value.dtype), reduction="none"
-    )
-    below = functional.binary_cross_entropy_with_logits(
-        STEEP * (value + 0.5), (ordinal >= 0).to(value.dtype), reduction="none"
-    )
-    return 0.5 * (above + below)
+def _ordinal(polarity: Tensor, ordinal: Tensor) -> Tensor:
+    """Unlike two thresholds on one axis, it can tell torn between the extremes from neutral."""
+    label = (ordinal.clamp(-1, 1) + 1).long()
+    log_odds = torch.log_softmax(polarity, -1)
+    surprise = -log_odds.gather(-1, label[..., None])[..., 0]
+    truth = functional.one_hot(label, 3).to(polarity.dtype)
+    return surprise + (log_odds.exp() - truth).cumsum(-1).square().sum(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from edge_mer.model.inputs import Window, select
 from edge_mer.model.layers import Branch, Head, Pair, TaskPool
 from edge_mer.model.mcla import LowRank, MCLALinear
 
-__all__ = ["MCULoRA", "Readout", "Trace", "Window", "fold"]
+__all__ = ["MCULoRA", "Readout", "Trace", "Window", "expected_sentiment", "fold"]
+
+POLARITIES: Final = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +38,15 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """``logits`` [B, C] in the order of EMOTIONS; ``sentiment`` [B, 1] in [-3, 3]. In a dialogue [B, L, C], [B, L, 1].
+    """``logits`` [B, C] in the order of EMOTIONS; ``sentiment`` [B, 1] in [-3, 3], of ``polarity`` [B, 3]: logits of
+    negative, neutral, positive. In a dialogue [B, L, C], [B, L, 1], [B, L, 3].
 
     A task that the configuration leaves out gives zeros: even odds, neutral.
     """
 
     logits: Tensor
     sentiment: Tensor
+    polarity: Tensor
     trace: Trace
 
 
@@ -56,7 +61,7 @@ class MCULoRA(nn.Module):
         super().__init__()
         self.config = config or MCULoRAConfig()
         self.branches = nn.ModuleDict({m: Branch(self.config.dims[m], self.config) for m in MODALITIES})
-        outputs: dict[Task, int] = {"emotion": self.config.emotions, "sentiment": 1}
+        outputs: dict[Task, int] = {"emotion": self.config.emotions, "sentiment": len(POLARITIES)}
         self.pools = nn.ModuleDict({task: TaskPool(self.config) for task in self.config.tasks})
         self.heads = nn.ModuleDict({task: Head(outputs[task], self.config) for task in self.config.tasks})
 
@@ -79,8 +84,13 @@ class MCULoRA(nn.Module):
         out = {task: self.heads[task](x, combination) for task, x in fused.items()}
         some = next(iter(out.values()))[..., :1]
         logits = out["emotion"] if "emotion" in out else some.new_zeros(*some.shape[:-1], self.config.emotions)
-        sentiment = 3 * torch.tanh(out["sentiment"]) if "sentiment" in out else torch.zeros_like(some)
-        return Readout(logits, sentiment, Trace(pairs, {m: x > 0 for m, x in masks.items()}, routing, fused))
+        polarity = out["sentiment"] if "sentiment" in out else some.new_zeros(*some.shape[:-1], len(POLARITIES))
+        return Readout(
+            logits,
+            expected_sentiment(polarity)[..., None],
+            polarity,
+            Trace(pairs, {m: x > 0 for m, x in masks.items()}, routing, fused),
+        )
 
     def _fused(
         self, index: int, task: Task, features: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]
@@ -118,6 +128,12 @@ class MCULoRA(nn.Module):
         for module in self.modules():
             if isinstance(module, LowRank):
                 yield from module.parameters()
+
+
+def expected_sentiment(polarity: Tensor) -> Tensor:
+    """Logits of negative, neutral, positive [..., 3] -> 3 (P(positive) - P(negative)), [...] in [-3, 3]."""
+    odds = torch.softmax(polarity, -1)
+    return 3 * (odds[..., 2] - odds[..., 0])
 
 
 def fold(module: nn.Module, combination: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.errors import InputError
-from edge_mer.messages import Feature, Message, RawAudio, RawText, RawVideo
+from edge_mer.messages import Feature, Message, RawAudio, RawText, RawVideo, SeqRange
 from edge_mer.perception.encoder import (
     SAMPLE_RATE,
     AudioBlock,
@@ -22,12 +22,15 @@ from edge_mer.perception.encoder import (
     Word,
 )
 
+MOST_GAPS = 100  # a source that does nothing but skip must not fill the memory
+
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """``encoder`` is the encoder's own state; ``first`` the first raw message that no feature covers yet.
 
-    ``is_new``: the next feature cuts the context, because the stream began here.
+    ``is_new``: the next feature cuts the context, because the stream began here. ``due`` is the next sequence number,
+    ``skipped`` what never came or could not be used since ``first``.
     """
 
     encoder: Any
@@ -35,6 +38,8 @@ class StreamState:
     mask_epoch: int = -1
     first: int = 0
     is_new: bool = True
+    due: int = 0
+    skipped: tuple[SeqRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +64,9 @@ class FeatureStream:
         """Fold one raw message in. Raises InputError when its content cannot be used; the state stays as it was."""
         envelope, body = message.envelope, message.body
         if envelope.boot != state.boot or body.mask_epoch != state.mask_epoch:
-            state = StreamState(self.encoder.initial(), envelope.boot, body.mask_epoch, envelope.seq)
+            seq = envelope.seq
+            state = StreamState(self.encoder.initial(), envelope.boot, body.mask_epoch, first=seq, due=seq)
+        state = _follow(state, envelope.seq)
         block = self._block(state, message)
         if block is None:
             return state, None
@@ -68,7 +75,7 @@ class FeatureStream:
         if not len(tokens) and not isinstance(body, RawText):
             return state, None
         draft = self._draft(state, message, tokens)
-        return replace(state, first=envelope.seq + 1, is_new=False), draft
+        return replace(state, first=envelope.seq + 1, is_new=False, skipped=()), draft
 
     def _block(self, state: StreamState, message: Message[Any]) -> AudioBlock | VideoFrame | TextSegment | None:
         body, origin_us = message.body, message.envelope.origin_us
@@ -105,11 +112,21 @@ class FeatureStream:
             biometric=not isinstance(body, RawText) or body.parent is not None,
             mask_epoch=body.mask_epoch,
             reason=getattr(state.encoder, "reason", None) or None,
+            raw_skipped=state.skipped,
+            began=state.is_new,
             raw_created_us=envelope.created_us,
         )
         origin = int(tokens.start_us.min()) if len(tokens) else envelope.origin_us
         payload = (tokens.values, tokens.start_us, tokens.end_us, tokens.valid.astype(np.uint8))
         return Draft(origin, feature, payload)
+
+
+def _follow(state: StreamState, seq: int) -> StreamState:
+    """Note what is missing before ``seq``. A message that cannot be used leaves no trace, so it is missing too."""
+    if seq <= state.due:
+        return replace(state, due=seq + 1)
+    gap = SeqRange(state.due, seq - 1)
+    return replace(state, due=seq + 1, skipped=(*state.skipped, gap)[-MOST_GAPS:])
 
 
 def _one(message: Message[Any]) -> NDArray[Any]:

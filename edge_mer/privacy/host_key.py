@@ -17,7 +17,7 @@ STATE_LINK = "state"
 
 
 def state_path(configured: str | None = None) -> Path:
-    """Where that directory is, whether it exists or not."""
+    """Where keys and privacy state are, or would be."""
     base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
     return Path(configured).absolute() if configured else base / "edge_mer"
 

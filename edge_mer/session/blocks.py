@@ -21,13 +21,14 @@ DAMAGE = (McapError, struct.error, ValueError, zstandard.ZstdError, MemoryError,
 
 _RECORD = struct.Struct("<BQ")
 _SPAN = struct.Struct("<QQ")
+_CHUNK_INDEX = struct.Struct("<QQQQ")
 _MESSAGE = struct.Struct("<HIQQ")
 _FOOTER = struct.Struct("<QQI")
 _CRC = struct.Struct("<I")
 
 
 class Place(NamedTuple):
-    """Where the content of a record lies. ``first_us`` to ``last_us`` are the log times of a chunk."""
+    """Where the content of a record lies. ``first_us`` to ``last_us`` are the log times (wall) of a chunk."""
 
     start: int
     end: int
@@ -41,10 +42,12 @@ class Channel(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One stored message, not yet decoded."""
+    """One stored message, not yet decoded. Times are nanoseconds of wall time."""
 
     channel: Channel
-    log_us: int
+    sequence: int
+    log_ns: int
+    publish_ns: int
     data: bytes
 
 
@@ -59,6 +62,41 @@ class Layout:
     data_end: Place | None = None
     footer: Place | None = None
     finished: bool = False
+
+
+def index(data: Buffer) -> Layout | None:
+    """The layout as the summary at the end tells it, so that opening costs the same for any length.
+
+    None where the summary is missing or damaged; ``check`` compares it with what ``walk`` finds.
+    """
+    end = len(data) - len(MCAP0_MAGIC)
+    footer = end - _FOOTER.size
+    if footer < len(MCAP0_MAGIC) + _RECORD.size or bytes(data[end:]) != MCAP0_MAGIC:
+        return None
+    if _RECORD.unpack_from(data, footer - _RECORD.size) != (Opcode.FOOTER, _FOOTER.size):
+        return None
+    start, _, recorded = _FOOTER.unpack_from(data, footer)
+    if not len(MCAP0_MAGIC) < start <= footer or zlib.crc32(data[start : end - _CRC.size]) != recorded:
+        return None
+    layout = Layout(finished=True, footer=Place(footer, end))
+    position = start
+    try:
+        while position < footer - _RECORD.size:
+            opcode, length = _RECORD.unpack_from(data, position)
+            place = Place(position + _RECORD.size, position + _RECORD.size + length)
+            if opcode == Opcode.CHUNK_INDEX:
+                first, last, at, size = _CHUNK_INDEX.unpack_from(data, place.start)
+                layout.chunks.append(Place(at + _RECORD.size, at + size, first // 1000, last // 1000))
+            elif opcode == Opcode.METADATA_INDEX:
+                at, size = _SPAN.unpack_from(data, place.start)
+                record = records.Metadata.read(_stream(data, Place(at + _RECORD.size, at + size)))
+                layout.metadata[record.name] = record.metadata
+            elif opcode == Opcode.CHANNEL:
+                _note_channel(layout, _stream(data, place))
+            position = place.end
+    except DAMAGE:
+        return None
+    return layout if all(c.start < c.end <= start for c in layout.chunks) else None
 
 
 def walk(data: Buffer) -> Layout:
@@ -116,11 +154,11 @@ def load(layout: Layout, data: Buffer, place: Place) -> list[Entry]:
         if opcode == Opcode.CHANNEL:
             _note_channel(layout, _stream(raw, Place(start, position)))
         elif opcode == Opcode.MESSAGE:
-            channel, _, log_ns, _ = _MESSAGE.unpack_from(raw, start)
+            channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(raw, start)
             if channel not in layout.channels:
                 raise ValueError(f"message of unknown channel {channel}")
             content = bytes(raw[start + _MESSAGE.size : position])
-            entries.append(Entry(layout.channels[channel], log_ns // 1000, content))
+            entries.append(Entry(layout.channels[channel], sequence, log_ns, publish_ns, content))
     return entries
 
 

@@ -2,13 +2,15 @@
 
 One channel per topic, named like it, with the JSON Schema of its header in the file. Message encodings:
 
-- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it.
+- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it. Sound and
+  pictures are JSON too, in Foxglove's own schemas (``edge_mer.session.foxglove``).
 - ``edge_mer.frames``: header length (u32, little endian), the header frame, the payload frames one after
   another; the header's ``payload`` field gives the dtype and shape of each, hence its length.
+- either with ``+aes256gcm`` behind it: sealed with the key of its modality (``edge_mer.session.keys``).
 
-Both keep the wire frames byte for byte. Times are nanoseconds of the host's monotonic clock: ``publish_time``
-is when the worker made the message (``created_us``), ``log_time`` when the recorder took it from the bus. The
-metadata record ``edge_mer.opening`` holds the offset to wall time, and topic ``clock`` keeps it up to date.
+All keep the wire frames byte for byte. ``log_time`` (when the recorder took it) and ``publish_time`` (when the worker
+made it, ``created_us``) are nanoseconds of wall time: the host's monotonic time plus ``wall_offset_us`` of the metadata
+record ``edge_mer.opening``, constant within a file; topic ``clock`` says how the two drift.
 
 The metadata record ``edge_mer.trailer`` closes the file; a file without it was cut off. Metadata values are
 JSON.
@@ -22,15 +24,15 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from edge_mer import wire
 from edge_mer.errors import BadMessage, SessionError
 from edge_mer.messages import Body, Envelope, Message
 from edge_mer.services import SERVICES
+from edge_mer.session import foxglove
 
-VERSION = 1
+VERSION = 2
 PROFILE = "edge_mer"
 JSON, FRAMES = "json", "edge_mer.frames"
 OPENING, TRAILER = "edge_mer.opening", "edge_mer.trailer"
@@ -40,9 +42,15 @@ _ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
 class Opening(Struct, kw_only=True, frozen=True):
-    """What ran, where and how: all that could change a result bit. ``config`` is without passwords."""
+    """What ran, where and how: all that could change a result bit. ``config`` is without passwords.
+
+    ``session`` (32 hex digits) names the recording in the key store. ``joined``: the recording began while fusion was
+    already running, so that its first entries cannot be folded again.
+    """
 
     format: int
+    session: str
+    joined: bool
     boot_id: str
     opened_us: int
     wall_offset_us: int
@@ -55,7 +63,9 @@ class Opening(Struct, kw_only=True, frozen=True):
 class Trailer(Struct, kw_only=True, frozen=True):
     """What was recorded. ``digest`` covers all results, ``journal`` all journal headers, in their order.
 
-    ``unverifiable`` says why the session cannot be verified, or is null.
+    ``unverifiable`` says why the session cannot be verified, or is null. ``models`` are those of the features and of
+    fusion; ``config`` and ``runtime`` are digests of ``Opening.config`` and of everything that computed (versions,
+    backend, machine); ``threads`` is what each library was allowed. ``origin`` says what became of the recording since.
     """
 
     closed_us: int
@@ -65,13 +75,20 @@ class Trailer(Struct, kw_only=True, frozen=True):
     journal: str
     unverifiable: str | None
     models: dict[str, str]
+    config: str
+    runtime: str
+    threads: dict[str, str]
     messages: dict[str, int]
     counters: dict[str, int]
+    origin: str = "recorded"
 
 
-def pack(message: Message[Any]) -> tuple[str, bytes]:
+def pack(message: Message[Any], wall_offset_us: int = 0) -> tuple[str, bytes]:
     """Message encoding and data of one message."""
-    if not message.payload:
+    if message.topic in foxglove.SCHEMA_OF:
+        if foxglove.fits(message):
+            return JSON, foxglove.pack(message, wall_offset_us)
+    elif not message.payload:
         return JSON, message.header
     return FRAMES, b"".join([_LENGTH.pack(len(message.header)), message.header, *map(bytes, message.payload)])
 
@@ -81,15 +98,16 @@ def unpack(topic: str, encoding: str, data: bytes) -> Message[Any]:
     row = SERVICES.get(topic)
     if row is None:
         raise BadMessage(f"{topic}: no such topic in this version")
-    if len(data) > row.max_bytes + _LENGTH.size:
+    if len(data) > 2 * row.max_bytes:  # base64 and a header around it
         raise BadMessage(f"{topic}: {len(data)} bytes, at most {row.max_bytes} allowed")
     frames = [topic.encode(), *_frames(topic, encoding, data)]
     return wire.decode(topic, row.body, row.version, row.max_bytes, frames)
 
 
-def envelope(encoding: str, data: bytes) -> Envelope:
+def envelope(topic: str, encoding: str, data: bytes) -> Envelope:
     """Only the envelope, cheaply: for indexing. Raises BadMessage."""
-    return _envelope("message", _split(encoding, data)[0])
+    is_media = encoding == JSON and topic in foxglove.SCHEMA_OF
+    return _envelope(topic, foxglove.header(data) if is_media else _split(encoding, data)[0])
 
 
 def _split(encoding: str, data: bytes) -> tuple[bytes, bytes]:
@@ -104,13 +122,14 @@ def _split(encoding: str, data: bytes) -> tuple[bytes, bytes]:
 
 
 def _frames(topic: str, encoding: str, data: bytes) -> list[bytes]:
+    if encoding == JSON and topic in foxglove.SCHEMA_OF:
+        return foxglove.frames(data)
     header, rest = _split(encoding, data)
     frames, start = [header], 0
     for spec in _envelope(topic, header).payload:
-        try:
-            size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        except TypeError as error:
-            raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}") from error
+        if spec.dtype not in wire.DTYPES:
+            raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}")
+        size = math.prod(spec.shape) * wire.DTYPES[spec.dtype].itemsize
         if not 0 <= size <= len(rest) - start:
             raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header says")
         frames.append(rest[start : start + size])
@@ -128,7 +147,7 @@ def _envelope(topic: str, header: bytes) -> Envelope:
 
 
 def header_schema(schema: str, body: type[Body]) -> bytes:
-    """JSON Schema of a topic's header: envelope and body fields in one flat object."""
+    """JSON Schema of a topic's header: envelope and body fields in one flat object, in the subset Foxglove reads."""
     parts, definitions = msgspec.json.schema_components([Envelope, body], ref_template="#/$defs/{name}")
     objects = [definitions.pop(part["$ref"].rpartition("/")[2]) for part in parts]
     merged = {
@@ -137,9 +156,8 @@ def header_schema(schema: str, body: type[Body]) -> bytes:
         "type": "object",
         "properties": objects[0]["properties"] | objects[1]["properties"],
         "required": objects[0]["required"] + objects[1]["required"],
-        "$defs": definitions,
     }
-    return msgspec.json.encode(merged)
+    return msgspec.json.encode(foxglove.plain(merged, definitions))
 
 
 S = TypeVar("S", Opening, Trailer)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Collection
 
+from edge_mer.clock import SECOND
 from edge_mer.fusion.journal import forgotten
 from edge_mer.messages import InputRef, Journal, Message
 
 PENDING_LIMIT = 10_000
+# A recorder that joins hears every sensor within this; what fusion folded before cannot all be there.
+JOIN_US = 2 * SECOND
 
 
 class Sequences:
@@ -28,25 +32,32 @@ class Sequences:
 
 
 class Ledger:
-    """``recorded`` and ``entry`` take what goes into the file; ``unverifiable`` says what is missing."""
+    """``recorded`` and ``entry`` take what goes into the file; ``unverifiable`` says what is missing.
 
-    def __init__(self) -> None:
+    ``joined_us`` is where a recording begins that joined a running fusion node; None when it was there first.
+    ``lost``: topics that nobody can read here, so that nothing is known of them.
+    """
+
+    def __init__(self, joined_us: int | None = None, lost: Collection[str] = ()) -> None:
         self.entries = 0
         self.results = 0
         self.unverifiable: str | None = None
+        self._complete_us = None if joined_us is None else joined_us + JOIN_US
+        self._lost = frozenset(lost)
         self._digest, self._journal = hashlib.sha256(), hashlib.sha256()
         self._have: defaultdict[tuple[str, str, str], Sequences] = defaultdict(Sequences)
         self._wanted: dict[InputRef, int] = {}
         self._life, self._next = "", 0
+        self._lives = 0
 
     @property
     def digest(self) -> str:
-        """``format.results_digest`` of all entries so far."""
+        """``messages.digest`` of all result digests so far, one a line."""
         return self._digest.hexdigest()[:32]
 
     @property
     def journal(self) -> str:
-        """``format.journal_digest`` of all entries so far."""
+        """``messages.digest`` of all journal headers so far."""
         return self._journal.hexdigest()[:32]
 
     def recorded(self, ref: InputRef) -> None:
@@ -55,11 +66,11 @@ class Ledger:
 
     def entry(self, message: Message[Journal]) -> None:
         body, boot = message.body, message.envelope.boot
-        self._follow(boot, body.entry)
+        before = self._follow(boot, body)
         self._journal.update(message.header)
         undone = forgotten(body.inputs)
-        for ref in body.inputs:
-            if not isinstance(ref, InputRef) or ref in undone:
+        for ref in () if before else body.inputs:
+            if not isinstance(ref, InputRef) or ref in undone or ref.topic in self._lost:
                 continue
             if ref.seq not in self._have[ref.topic, ref.source, ref.boot]:
                 self._want(ref, body.entry)
@@ -77,12 +88,16 @@ class Ledger:
         elif not self.entries:
             self._spoil("no journal was recorded; was the fusion node running?")
 
-    def _follow(self, boot: str, entry: int) -> None:
+    def _follow(self, boot: str, body: Journal) -> bool:
+        """Whether the entry is from before the recording was complete."""
         if boot != self._life:
             self._life, self._next = boot, 0
-        if entry != self._next:
-            self._spoil(f"journal entry {entry} of life {boot} came where {self._next} was due")
-        self._next = entry + 1
+            self._lives += 1
+        before = self._lives == 1 and self._complete_us is not None and body.tick_us <= self._complete_us
+        if body.entry != self._next and not before:
+            self._spoil(f"journal entry {body.entry} of life {boot} came where {self._next} was due")
+        self._next = body.entry + 1
+        return before
 
     def _want(self, ref: InputRef, entry: int) -> None:
         if len(self._wanted) < PENDING_LIMIT:

@@ -2,6 +2,9 @@
 
 It needs no lease, because it opens no device. The reliable topics stay in the file: journal and receipts prove
 what happened then, and would prove nothing if they were said again.
+
+Times: at any finite speed every message is made to be created now. At ``max`` the original spacing of the times is
+kept, so that what is computed from them stays right.
 """
 
 from __future__ import annotations
@@ -12,97 +15,221 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_mer import wire
 from edge_mer.bus import Bus
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.errors import BadMessage, ConfigError, SessionError
-from edge_mer.messages import Message
+from edge_mer.messages import Envelope, Message
 from edge_mer.services import SERVICES
+from edge_mer.session.keys import key_store
+from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
 from edge_mer.session.retime import retimed
+from edge_mer.session.verifier import refolded
 
 LEAD_US = SECOND // 2  # readers find new sockets within a fifth of a second
 SLACK_US = 2 * SECOND
 BATCH = 16  # at most half of what the smallest reader holds
 
 Speed = float | Literal["max"]
+Timed = tuple[int, Message[Any]]
 
 
 class Player:
-    """A worker. ``played`` is called with every message that goes out; ``bad`` counts what could not."""
+    """A worker. ``played`` is called with every message that goes out; ``bad`` counts what could not.
+
+    Positions are microseconds from the first message that can be played. ``start_us``, ``end_us``: play only this
+    range; ``loop``: again and again. ``parts``: where a modality was erased, estimates are made anew without it.
+    """
 
     wake: tuple[int, ...] = ()
 
     def __init__(self, session: Session, bus: Bus, speed: Speed = 1.0, topics: Collection[str] = (),
-                 played: Callable[[Message[Any]], None] | None = None) -> None:  # fmt: skip
+                 played: Callable[[Message[Any]], None] | None = None, *, start_us: int = 0, end_us: int | None = None,
+                 loop: bool = False, parts: Parts | None = None) -> None:  # fmt: skip
         """``topics``: only these. Raises EndpointInUse when a live worker owns the socket of a recorded topic."""
-        if speed != "max" and not speed > 0:
-            raise ConfigError(f"speed must be above 0, or max; got {speed}")
         wanted = {s.topic for s in SERVICES.values() if s.policy == "latest"} & set(topics or SERVICES)
-        recorded = session.topics & wanted
+        recorded = (session.topics - session.lost_topics) & wanted
         if not recorded:
             raise SessionError(f"{session.path} holds nothing to play of: {', '.join(sorted(wanted))}")
-        self._bus, self._speed, self._played = bus, speed, played
+        self._session, self._bus, self._played = session, bus, played
+        self._topics, self._parts = recorded, parts if session.unreadable else None
+        first = next(in_order(self._source(None)), None)
+        self._origin_us = first[0] if first else 0
+        self._start_us, self._end_us, self._loop = start_us, end_us, loop
+        if start_us < 0 or (end_us is not None and end_us <= start_us):
+            raise ConfigError(f"nothing lies between {start_us / SECOND} s and {(end_us or 0) / SECOND} s")
         self._publishers = {topic: bus.publisher(topic, "player") for topic in sorted(recorded)}
-        self._queue = in_order(session.messages(*recorded))
-        self._next: Message[Any] | None = next(self._queue, None)
-        self._first_us = self._next.envelope.created_us if self._next else 0
-        self._start_us = bus.clock.now_us() + LEAD_US
         self.counters: Counter[str] = Counter()
+        self.paused = False
+        self._lives = self._given = 0
+        self._speed: Speed = 1.0
+        self._next: Timed | None = None
+        self._queue: Iterator[Timed] = iter(())
+        self._anchored_us = self._anchor_us = self._reached_us = 0
+        self._from(start_us, bus.clock.now_us() + LEAD_US)
+        self.speed = speed
+
+    # -- what a person does with it ----------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
-        return self._next is None
+        return self._next is None and not self._loop
+
+    @property
+    def position_us(self) -> int:
+        if self._speed == "max":
+            return self._reached_us - self._origin_us
+        if self.paused:
+            return self._anchor_us - self._origin_us
+        moved = max(0, self._bus.clock.now_us() - self._anchored_us)
+        return self._anchor_us + round(moved * self._speed) - self._origin_us
+
+    @property
+    def speed(self) -> Speed:
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: Speed) -> None:
+        if speed != "max" and not 0 < speed < float("inf"):
+            raise ConfigError(f"speed must be above 0, or max; got {speed}")
+        self._anchor(max(self._anchored_us, self._bus.clock.now_us()))
+        self._speed = speed
+
+    def pause(self) -> None:
+        if not self.paused:
+            self._anchor(self._bus.clock.now_us())
+            self.paused = True
+
+    def resume(self) -> None:
+        if self.paused:
+            self._anchored_us, self.paused = self._bus.clock.now_us(), False
+
+    def seek(self, position_us: int) -> None:
+        """Go on from there. What comes is a new life of every source, so that readers take what they had already."""
+        end = self._end_us if self._end_us is not None else self._session.span_us[1] - self._origin_us
+        self._lives += 1
+        self._from(min(max(position_us, self._start_us), max(end, self._start_us)), self._bus.clock.now_us())
+
+    # -- the loop ----------------------------------------------------------------------------------------------
 
     def turn(self) -> int:
+        if self.paused:
+            return SECOND
         now = self._bus.clock.now_us()
         for _ in range(BATCH):
+            if self._next is None and self._loop and self._given:
+                self.seek(self._start_us)
             if self._next is None:
+                self._loop = False
                 return SECOND
-            due = self._due_us(self._next)
+            due = self._due_us(self._next[0])
             if due > now:
                 return due - now
-            self._publish(self._next)
+            self._publish(*self._next)
+            self._given += 1
+            if self._speed == "max":
+                self._reached_us = self._next[0]
             self._next = next(self._queue, None)
         return 0
 
-    def _due_us(self, message: Message[Any]) -> int:
-        if self._speed == "max":
-            return self._start_us
-        return self._start_us + round((message.envelope.created_us - self._first_us) / self._speed)
+    def close(self) -> None:
+        for publisher in self._publishers.values():
+            publisher.close()
 
-    def _publish(self, message: Message[Any]) -> None:
-        shift = self._start_us - self._first_us
+    def _from(self, position_us: int, at_us: int) -> None:
+        """``at_us``: when what lies at the position is due."""
+        begin = self._origin_us + position_us
+        end = None if self._end_us is None else self._origin_us + self._end_us
+        self._queue = within(in_order(self._source(begin)), begin, end)
+        self._next = next(self._queue, None)
+        self._given = 0
+        self._anchored_us, self._anchor_us = at_us, begin
+        self._reached_us = begin
+
+    def _anchor(self, at_us: int) -> None:
+        """From here on time passes otherwise."""
+        self._anchor_us, self._anchored_us = self._origin_us + self.position_us, at_us
+
+    def _due_us(self, made_us: int) -> int:
+        if self._speed == "max":
+            return self._anchored_us
+        return self._anchored_us + round((made_us - self._anchor_us) / self._speed)
+
+    def _publish(self, made_us: int, message: Message[Any]) -> None:
+        shift = (self._anchored_us - self._anchor_us) if self._speed == "max" else self._due_us(made_us) - made_us
+        life = f"{self._bus.boot} {self._lives}" if self._lives else self._bus.boot
         try:
-            sent = self._publishers[message.topic].forward(retimed(message, shift, self._bus.boot))
-        except (BadMessage, OverflowError):
+            sent = self._publishers[message.topic].forward(retimed(message, shift, life))
+        except BadMessage:
             self.counters["bad"] += 1
             return
         self.counters["played"] += 1
         if self._played is not None:
             self._played(sent)
 
-    def close(self) -> None:
-        for publisher in self._publishers.values():
-            publisher.close()
+    def _source(self, begin_us: int | None) -> Iterator[Timed]:
+        if self._parts is None:
+            return self._session.timed(*self._topics, start_us=begin_us)
+        kept = self._topics - {"emotion", "explain"}
+        return heapq.merge(self._session.timed(*kept, start_us=begin_us) if kept else iter(()),
+                           again(self._session, self._parts) if "emotion" in self._topics else iter(()),
+                           key=lambda item: item[0])  # fmt: skip
 
 
-def in_order(messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
-    """By the time they were made; the recorder may have taken them up to ``SLACK_US`` later."""
+def again(session: Session, parts: Parts) -> Iterator[Timed]:
+    """The estimates of a session, made anew from what can still be read of it."""
+    row, seq = SERVICES["emotion"], 0
+    for entry, replayed in refolded(session, parts):
+        told = entry.envelope
+        for origin_us, estimate in replayed.results:
+            envelope = Envelope(schema=row.schema, source=told.source, boot=told.boot, seq=seq, origin_us=origin_us,
+                                created_us=told.created_us)  # fmt: skip
+            frames = wire.encode(row.topic, envelope, estimate)
+            yield told.created_us, wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+            seq += 1
+
+
+def in_order(messages: Iterable[Timed]) -> Iterator[Timed]:
+    """By the time they were made; the recorder may have taken them up to ``SLACK_US`` later.
+
+    Takes (time of recording, message). A time of making that does not fit is bent to the nearest that does.
+    """
     heap: list[tuple[int, int, Message[Any]]] = []
     newest = 0
-    for number, message in enumerate(messages):
-        created = message.envelope.created_us
-        heapq.heappush(heap, (created, number, message))
-        newest = max(newest, created)
+    for number, (logged, message) in enumerate(messages):
+        made = min(max(message.envelope.created_us, logged - SLACK_US), logged)
+        heapq.heappush(heap, (made, number, message))
+        newest = max(newest, made)
         while heap and heap[0][0] < newest - SLACK_US:
-            yield heapq.heappop(heap)[2]
+            made, _, earliest = heapq.heappop(heap)
+            yield made, earliest
     while heap:
-        yield heapq.heappop(heap)[2]
+        made, _, earliest = heapq.heappop(heap)
+        yield made, earliest
+
+
+def within(messages: Iterator[Timed], begin_us: int, end_us: int | None) -> Iterator[Timed]:
+    for made, message in messages:
+        if end_us is not None and made >= end_us:
+            return
+        if made >= begin_us:
+            yield made, message
 
 
 def build(config: Config, bus: Bus) -> Player:
     """Play ``replay.topics`` of ``replay.path`` at ``replay.speed``."""
     if config.replay.path is None:
         raise SessionError("nothing to play; set replay.path, or use: edge-mer replay FILE")
-    return Player(Session(Path(config.replay.path)), bus, config.replay.speed, config.replay.topics)
+    session = Session(Path(config.replay.path), key_store(config))
+    return Player(session, bus, config.replay.speed, config.replay.topics, parts=parts_for(session, config))
+
+
+def parts_for(session: Session, config: Config) -> Parts | None:
+    """The configured models, where something was erased and estimates have to be made anew."""
+    if not session.unreadable:
+        return None
+    from edge_mer.session.parts import installed
+
+    return installed(config)

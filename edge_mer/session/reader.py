@@ -5,14 +5,19 @@ from __future__ import annotations
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mcap.writer import MCAP0_MAGIC
 
+from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import BadMessage, SessionError
 from edge_mer.messages import InputRef, Message
-from edge_mer.session import blocks, format
+from edge_mer.services import SERVICES
+from edge_mer.session import blocks, format, keys
+from edge_mer.session.keys import KeyStore
 from edge_mer.session.ledger import name
 
 CACHED_CHUNKS = 16
@@ -21,22 +26,22 @@ CACHED_CHUNKS = 16
 class Session:
     """``faults`` names everything that was found damaged so far; ``check`` looks at the whole file.
 
-    ``trailer`` is None when the file was cut off, ``opening`` when its start is damaged.
+    ``trailer`` is None when the file was cut off, ``opening`` when its start is damaged. Times are microseconds of the
+    recording host's monotonic clock.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises SessionError for what is not a session, or is one of a newer version."""
-        self.path = path
+    def __init__(self, path: Path, keys: KeyStore | None = None) -> None:
+        """``keys`` opens what is sealed. Raises SessionError for what is no session, or of another version."""
+        self.path, self._keys = path, keys
         self._data = memoryview(_map(path))
-        self._layout = blocks.walk(self._data)
+        self._layout = blocks.index(self._data) or blocks.walk(self._data)
         self.finished = self._layout.finished
         self._faults = dict.fromkeys(self._layout.faults)
         self.opening = self._metadata(format.OPENING, format.Opening)
         self.trailer = self._metadata(format.TRAILER, format.Trailer)
+        self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
         self._cache: OrderedDict[int, list[blocks.Entry]] = OrderedDict()
         self._index: dict[InputRef, tuple[int, int]] | None = None
-        if self.opening is not None and self.opening.format > format.VERSION:
-            raise SessionError(f"{path} is of format {self.opening.format}, newer than this version; update edge_mer")
         if not self.finished:
             for number in range(self.chunks):
                 self._load(number)  # a cut file has no index of its channels
@@ -48,25 +53,84 @@ class Session:
     @property
     def topics(self) -> frozenset[str]:
         """The topics of which something was recorded."""
-        return frozenset(c.topic for c in self._layout.channels.values())
+        return frozenset(c.topic for c in self._layout.channels.values() if c.topic in SERVICES)
 
     @property
     def chunks(self) -> int:
         return len(self._layout.chunks)
 
-    def messages(self, *topics: str, start_us: int = 0) -> Iterator[Message[Any]]:
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """From the first message recorded to the last; (0, 0) for an empty session."""
+        chunks = self._layout.chunks
+        if not chunks:
+            return 0, 0
+        return min(c.first_us for c in chunks) - self._offset_us, max(c.last_us for c in chunks) - self._offset_us
+
+    @property
+    def sealed(self) -> tuple[Modality, ...]:
+        """The modalities whose content can only be read with a key."""
+        found = {SERVICES[c.topic].modality for c in self._layout.channels.values()
+                 if c.encoding.endswith(keys.SUFFIX) and c.topic in SERVICES}  # fmt: skip
+        return tuple(m for m in MODALITIES if m in found)
+
+    @property
+    def unreadable(self) -> tuple[Modality, ...]:
+        """Those of ``sealed`` whose key is not there: erased, or kept on another host."""
+        return tuple(m for m in self.sealed if self._ciphers[m] is None)
+
+    @property
+    def lost_topics(self) -> frozenset[str]:
+        """Topics that hold content which nobody can read here."""
+        return frozenset(c.topic for c in self._layout.channels.values() if self._is_lost(c))
+
+    @cached_property
+    def _ciphers(self) -> dict[Modality, AESGCM | None]:
+        if self._keys is None or self.opening is None:
+            return dict.fromkeys(MODALITIES)
+        return {m: self._keys.get(self.opening.session, m) for m in MODALITIES}
+
+    def _is_lost(self, channel: blocks.Channel) -> bool:
+        if not channel.encoding.endswith(keys.SUFFIX):
+            return False
+        row = SERVICES.get(channel.topic)
+        return row is None or row.modality is None or self._ciphers[row.modality] is None
+
+    def messages(self, *topics: str, start_us: int | None = None, end_us: int | None = None) -> Iterator[Message[Any]]:
         """In the order of recording; all topics when none is named. Damaged ones go to ``faults`` instead.
 
-        ``start_us``: leave out what was recorded before that time of the recording host's monotonic clock.
+        ``start_us``, ``end_us``: only what was recorded in ``[start, end)``. Content without a key is left out.
         """
-        for number, place in enumerate(self._layout.chunks):
-            if place.last_us < start_us:
-                continue
-            for position, entry in enumerate(self._load(number)):
-                if entry.log_us >= start_us and (not topics or entry.channel.topic in topics):
-                    message = self._decode(number, position, entry)
-                    if message is not None:
-                        yield message
+        for _, message in self.timed(*topics, start_us=start_us, end_us=end_us):
+            yield message
+
+    def timed(self, *topics: str, start_us: int | None = None,
+              end_us: int | None = None) -> Iterator[tuple[int, Message[Any]]]:  # fmt: skip
+        """As ``messages``, each with the time at which it was recorded."""
+        for number, position, entry in self._entries(start_us, end_us):
+            if (not topics or entry.channel.topic in topics) and not self._is_lost(entry.channel):
+                message = self._decode(number, position, entry)
+                if message is not None:
+                    yield self.recorded_us(entry), message
+
+    def entries(self, start_us: int | None = None, end_us: int | None = None) -> Iterator[blocks.Entry]:
+        """Every whole message as it lies in the file, sealed or not."""
+        for _, _, entry in self._entries(start_us, end_us):
+            yield entry
+
+    def recorded_us(self, entry: blocks.Entry) -> int:
+        return entry.log_ns // 1000 - self._offset_us
+
+    def stamp_ns(self, recorded_us: int) -> int:
+        """The ``log_ns`` of what was recorded then."""
+        return (recorded_us + self._offset_us) * 1000
+
+    def open(self, entry: blocks.Entry) -> Message[Any] | None:
+        """Decode one entry; None when its key is missing. Raises BadMessage when it is damaged."""
+        if self._is_lost(entry.channel):
+            return None
+        encoding, data = self._unsealed(entry)
+        return format.unpack(entry.channel.topic, encoding, data)
 
     def lookup(self, ref: InputRef) -> Message[Any] | None:
         """The message that a journal entry names, or None when it was not recorded."""
@@ -80,11 +144,25 @@ class Session:
 
     def check(self) -> list[str]:
         """Read everything once; all faults of the file, none when it is as it was written."""
-        self._faults.update(dict.fromkeys(blocks.check(self._layout, self._data)))
+        walked = blocks.walk(self._data)
+        self._faults.update(dict.fromkeys([*walked.faults, *blocks.check(walked, self._data)]))
+        if walked.chunks != self._layout.chunks:
+            self._faults["the index at the end names other chunks than there are"] = None
         self._index = self._build_index()
         for _ in self.messages():
             pass
         return self.faults
+
+    def _entries(self, start_us: int | None, end_us: int | None) -> Iterator[tuple[int, int, blocks.Entry]]:
+        first = None if start_us is None else start_us + self._offset_us
+        last = None if end_us is None else end_us + self._offset_us
+        for number, place in enumerate(self._layout.chunks):
+            if (first is not None and place.last_us < first) or (last is not None and place.first_us >= last):
+                continue
+            for position, entry in enumerate(self._load(number)):
+                at = entry.log_ns // 1000
+                if (first is None or at >= first) and (last is None or at < last):
+                    yield number, position, entry
 
     def _load(self, number: int) -> list[blocks.Entry]:
         if number not in self._cache:
@@ -99,31 +177,48 @@ class Session:
         self._cache.move_to_end(number)
         return self._cache[number]
 
+    def _unsealed(self, entry: blocks.Entry) -> tuple[str, bytes]:
+        """Raises BadMessage for a broken seal; must not be asked for a lost channel."""
+        topic, encoding = entry.channel
+        if not encoding.endswith(keys.SUFFIX):
+            return encoding, entry.data
+        inner = encoding[: -len(keys.SUFFIX)]
+        modality = SERVICES[topic].modality
+        assert modality is not None
+        cipher = self._ciphers[modality]
+        assert cipher is not None
+        return inner, keys.unseal(cipher, topic, inner, entry.data)
+
     def _decode(self, number: int, position: int, entry: blocks.Entry) -> Message[Any] | None:
         try:
-            return format.unpack(entry.channel.topic, entry.channel.encoding, entry.data)
+            return self.open(entry)
         except BadMessage as error:
             self._faults[f"chunk {number}, message {position}: {error}"] = None
             return None
 
     def _build_index(self) -> dict[InputRef, tuple[int, int]]:
         index: dict[InputRef, tuple[int, int]] = {}
-        for number in range(self.chunks):
-            for position, (channel, _, data) in enumerate(self._load(number)):
-                try:
-                    e = format.envelope(channel.encoding, data)
-                except BadMessage:
-                    continue  # named when it is decoded
-                ref = InputRef(channel.topic, e.source, e.boot, e.seq)
-                if ref in index:
-                    self._faults[f"chunk {number}, message {position}: {name(ref)} is there twice"] = None
-                index.setdefault(ref, (number, position))
+        for number, position, entry in self._entries(None, None):
+            if self._is_lost(entry.channel):
+                continue
+            try:
+                e = format.envelope(entry.channel.topic, *self._unsealed(entry))
+            except BadMessage:
+                continue  # named when it is decoded
+            ref = InputRef(entry.channel.topic, e.source, e.boot, e.seq)
+            if ref in index:
+                self._faults[f"chunk {number}, message {position}: {name(ref)} is there twice"] = None
+            index.setdefault(ref, (number, position))
         return index
 
     def _metadata(self, record: str, kind: type[format.S]) -> format.S | None:
         found = self._layout.metadata.get(record)
         if found is None:
             return None
+        version = found.get("format", str(format.VERSION))
+        if kind is format.Opening and version.isdecimal() and int(version) != format.VERSION:
+            raise SessionError(f"{self.path} is of session format {version}, this version reads {format.VERSION}; "
+                               "use the edge_mer that recorded it")  # fmt: skip
         try:
             return format.from_metadata(kind, found)
         except SessionError as error:

@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import re
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
@@ -21,23 +22,27 @@ from typing import Any
 
 import msgspec
 
-from edge_mer.bus import Bus, Reader, ReliableReader
+from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
 from edge_mer.domain import MODALITIES
-from edge_mer.errors import SessionError
-from edge_mer.messages import Feature, Journal, Message, Privacy
+from edge_mer.errors import ConfigError, SessionError
+from edge_mer.messages import Message, Privacy
 from edge_mer.privacy.deployment import agreed
 from edge_mer.privacy.lineage import LineageChild
 from edge_mer.services import SERVICES, Service
 from edge_mer.session import format
-from edge_mer.session.ledger import Ledger
+from edge_mer.session.account import Account
+from edge_mer.session.host import cpu_name
+from edge_mer.session.keys import key_store
 from edge_mer.session.reader import is_cut
-from edge_mer.session.writer import SessionWriter
+from edge_mer.session.retention import Retention
+from edge_mer.session.writer import SessionWriter, sensed
 from edge_mer.worker import THREADS
 
 TURN_US = SECOND // 20
 SPACE_US = SECOND
+NICE = 5  # a process of its own gives way to the live path; its queues hold ten seconds
 PACKAGES = ("edge_mer", "mcap", "msgspec", "numpy", "onnxruntime", "pyzmq")
 log = logging.getLogger("recorder")
 
@@ -45,24 +50,31 @@ FreeBytes = Callable[[Path], int]
 
 
 class Recorder:
-    """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts what came after."""
+    """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts what came after.
 
-    def __init__(self, config: Config, bus: Bus, path: Path, name: str, free: FreeBytes) -> None:
+    ``joins``: fusion is running already, so the recording begins in the middle of one of its lives.
+    """
+
+    def __init__(self, config: Config, bus: Bus, path: Path, name: str, free: FreeBytes, joins: bool) -> None:
         """Raises SessionError when the file cannot be made."""
         consented = agreed(config, bus.clock.wall_us())
         rows = [row for row in SERVICES.values() if may_record(row, config, consented)]
         self._clock = bus.clock
         self._free, self._min_free = free, config.record.min_free_mb * 1_000_000
         self._check_space(path)
-        self._writer: SessionWriter | None = SessionWriter(path, opening(config, bus))
+        store = key_store(config)
+        self._opening = opening(config, bus, joins)
+        self._writer: SessionWriter | None = SessionWriter(
+            path, self._opening, store if config.record.encrypt else None
+        )
+        self._retention = Retention(config.record, path, store)
         self.trailer: format.Trailer | None = None
-        self._ledger = Ledger()
+        self._account = Account(self._opening)
         self._lineage = LineageChild(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
         self._told = bus.reader(*(s.topic for s in latest if not sensed(s)))
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
-        self._models: dict[str, str] = {}
         self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
         self._space_due_us = 0
 
@@ -76,6 +88,7 @@ class Recorder:
         try:
             if now >= self._space_due_us:
                 self._space_due_us = now + SPACE_US
+                self._retention.turn(self._clock)
                 self._check_space(writer.path)
             if writer.due_us is not None and now + TURN_US >= writer.due_us:
                 writer.flush()
@@ -101,15 +114,10 @@ class Recorder:
             return
         try:
             self._writer.add(message, now)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             self._stop(str(error))
             return
-        if isinstance(body, Journal):
-            self._ledger.entry(message)
-        else:
-            self._ledger.recorded(message.ref)
-        if isinstance(body, Feature):
-            self._models[message.topic] = f"{body.encoder} {body.model}"
+        self._account.take(message)
 
     def _forget(self) -> None:
         for order in self._lineage.orders():
@@ -138,19 +146,7 @@ class Recorder:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        ledger = self._ledger
-        ledger.close()
-        self.trailer = format.Trailer(
-            closed_us=self._clock.now_us(),
-            entries=ledger.entries,
-            results=ledger.results,
-            digest=ledger.digest,
-            journal=ledger.journal,
-            unverifiable=unverifiable or ledger.unverifiable,
-            models=self._models,
-            messages={topic: n for topic, n in writer.messages.items() if n},
-            counters=dict(self.counters),
-        )
+        self.trailer = self._account.trailer(writer, self._clock.now_us(), dict(self.counters), unverifiable)
         try:
             writer.close(self.trailer)
         except OSError as error:
@@ -175,32 +171,33 @@ class Recorder:
         self._lineage.leave()
 
 
-def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None) -> Recorder:
+def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None,
+          joins: bool | None = None) -> Recorder:  # fmt: skip
     """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
 
-    ``name`` is how the switch knows this lineage child; ``free`` tells the free bytes of a folder.
+    ``name`` is how the switch knows this lineage child; ``free`` tells the free bytes of a folder; ``joins``: fusion
+    runs already (None: only for a successor).
     Raises SessionError when there is no path, or a finished file of that name.
     """
+    if isinstance(bus, ZmqBus):
+        os.nice(NICE)
     if config.record.path is None:
         raise SessionError("nowhere to record to; set record.path, or use --record FILE")
     path = Path(config.record.path).absolute()
     if not path.parent.is_dir():
         raise SessionError(f"cannot record to {path}: {path.parent} is not a folder; make it first")
-    if is_cut(path):
+    is_successor = is_cut(path)
+    if is_successor:
         path = successor(path)
         log.warning("%s was cut off; going on in %s", config.record.path, path)
-    return Recorder(config, bus, path, name, free or (lambda folder: shutil.disk_usage(folder).free))
+    return Recorder(config, bus, path, name, free or (lambda folder: shutil.disk_usage(folder).free),
+                    is_successor if joins is None else joins)  # fmt: skip
 
 
 def may_record(row: Service, config: Config, consented: Set[str]) -> bool:
     """Raw media needs both: the householder's consent to that modality, and ``record.raw``."""
     wanted = config.record.raw and row.modality in consented
     return row.logged == "default" or (row.logged == "consent" and wanted)
-
-
-def sensed(row: Service) -> bool:
-    """What a mask takes away: content of one sensor. What the gate says about itself (``state``) stays."""
-    return row.modality is not None and row.biometric
 
 
 def successor(path: Path) -> Path:
@@ -211,17 +208,21 @@ def successor(path: Path) -> Path:
     return candidate
 
 
-def opening(config: Config, bus: Bus) -> format.Opening:
+def opening(config: Config, bus: Bus, joined: bool = False) -> format.Opening:
+    now = bus.clock.now_us()
     return format.Opening(
         format=format.VERSION,
+        session=secrets.token_hex(16),
+        joined=joined,
         boot_id=host_boot_id(),
-        opened_us=bus.clock.now_us(),
-        wall_offset_us=bus.clock.wall_us() - bus.clock.now_us(),
+        opened_us=now,
+        wall_offset_us=bus.clock.wall_us() - now,
         config=msgspec.json.decode(_without_passwords(config.model_dump_json())),
         versions={"python": platform.python_version(), **{p: v for p in PACKAGES if (v := _version(p))}},
         threads={name: os.environ.get(name, "") for name in THREADS},
-        host={"system": platform.system(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
-    )
+        host={"system": platform.system(), "machine": platform.machine(), "cpus": str(os.cpu_count()),
+              "cpu": cpu_name()},
+    )  # fmt: skip
 
 
 def _version(package: str) -> str | None:

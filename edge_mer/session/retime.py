@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edge_mer.errors import BadMessage
 from edge_mer.messages import Message, digest
 
 DURATIONS = frozenset({"age_us", "uncertainty_us"})
@@ -17,11 +18,17 @@ BOOTS = frozenset({"boot", "raw_boot"})
 
 
 def retimed(message: Message[Any], shift_us: int, life: str) -> list[bytes]:
-    """Wire frames of ``message``, ``shift_us`` later. Its wall time, seen through ``clock``, stays."""
-    fields = _moved(msgspec.json.decode(message.header), shift_us, life)
-    payload = list(message.payload)
-    if message.topic.startswith("feature/"):  # values, start_us, end_us, valid
-        payload[1:3] = [times + np.int64(shift_us) for times in payload[1:3]]
+    """Wire frames of ``message``, ``shift_us`` later. Its wall time, seen through ``clock``, stays.
+
+    Raises BadMessage for what cannot be moved: a reader of it would stumble as well.
+    """
+    try:
+        fields = _moved(msgspec.json.decode(message.header), shift_us, life)
+        payload = list(message.payload)
+        if message.topic.startswith("feature/"):  # values, start_us, end_us, valid
+            payload[1:3] = [times + np.int64(shift_us) for times in payload[1:3]]
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError, TypeError) as error:
+        raise BadMessage(f"{message.topic}: {error}") from error
     return [message.topic.encode(), msgspec.json.encode(fields), *(a.tobytes() for a in payload)]
 
 

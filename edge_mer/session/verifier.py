@@ -1,68 +1,78 @@
-"""Proves that a session replays: folds its journal again and compares every result byte for byte."""
+"""Proves that a session replays: folds its journal again, and compares every result byte for byte.
+
+Where raw media was recorded, perception is run again too, and every feature compared. On another backend, version or
+processor than the session was recorded with, results are compared within a tolerance, and the report says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from edge_mer.clock import SECOND
-from edge_mer.config import Models
+from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import EdgeMerError, SessionError
-from edge_mer.fusion.model import FusionModel, load_fusion_model
-from edge_mer.fusion.replay import Replayed, replay
+from edge_mer.fusion.replay import Refold, Replayed
 from edge_mer.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
-from edge_mer.runtime.select import models_directory, open_backend
 from edge_mer.session import format
-from edge_mer.session.ledger import Ledger
+from edge_mer.session.compare import Difference, beyond, differences, size
+from edge_mer.session.encoded import encoded_again
+from edge_mer.session.keys import KeyStore
+from edge_mer.session.ledger import JOIN_US, Ledger, name
+from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
 
-LoadModel = Callable[[str], FusionModel]
 ONE_TICK_US = SECOND // 10
-ABSENT = "(no such field)"
-
-
-class Difference(Struct, frozen=True):
-    """One field of one result as recorded and as replayed; ``field`` is a path: ``probabilities.sad``."""
-
-    field: str
-    recorded: Any
-    replayed: Any
+TOLERANCE = 1e-3
+# A fold that starts empty is in step with one that has a past once its window, smoothing and hysteresis have forgotten.
+IN_STEP_US, IN_STEP_ENTRIES = 60 * SECOND, 4
 
 
 class Report(Struct, kw_only=True, frozen=True):
-    """``identical`` only if every result came again byte for byte; else ``reason`` names the first fault.
+    """``identical`` only if every result came again byte for byte; ``equal`` also if all agree within ``tolerance``
+    (0: none is allowed). Else ``reason`` names the first fault, and ``differences`` its fields.
 
-    ``estimates`` of the file were compared too; ``unproven`` ones were published in the moment before their
-    fusion node died, so that no journal entry holds them. ``span_us`` is the time that the journal covers.
+    ``estimates`` of the file were compared too; ``unproven`` ones were published in the moment before their fusion
+    node died, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
+    joined a running node. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
+    not wholly there (from before the recording, or masked). ``largest`` is the largest difference that was found,
+    ``elsewhere`` what computes otherwise here. ``span_us`` is the time that the journal covers.
     """
 
     path: str
     identical: bool
+    equal: bool
     reason: str | None
     differences: tuple[Difference, ...] = ()
     entries: int = 0
     results: int = 0
     estimates: int = 0
     unproven: int = 0
+    joining: int = 0
+    features: int = 0
+    features_unproven: int = 0
+    tolerance: float = 0.0
+    largest: float = 0.0
+    elsewhere: dict[str, tuple[str, str]] = {}
+    erased: tuple[Modality, ...] = ()
     span_us: int = 0
 
 
 class _Failed(SessionError):
-    def __init__(self, reason: str, differences: tuple[Difference, ...] = ()) -> None:
+    def __init__(self, reason: str, found: tuple[Difference, ...] = ()) -> None:
         super().__init__(reason)
-        self.differences = differences
+        self.differences = found
 
 
-def verify(path: Path, load_model: LoadModel) -> Report:
+def verify(path: Path, parts: Parts, keys: KeyStore | None = None, tolerance: float | None = None) -> Report:
     """Never raises for what is in the file: everything that is wrong with it is a report.
 
-    ``load_model`` gets the name of the model that the session was recorded with; see ``installed``.
+    ``tolerance``: the most that a number may differ; None: 0 on the runtime of the recording, else ``TOLERANCE``.
     """
-    run = _Verification(path, load_model)
+    run = _Verification(path, parts, keys, tolerance)
     try:
         run.all()
     except EdgeMerError as error:
@@ -70,60 +80,79 @@ def verify(path: Path, load_model: LoadModel) -> Report:
     return run.report(None)
 
 
-def installed(settings: Models) -> LoadModel:
-    """Loads the configured model; the loader raises SessionError when the session was made with another."""
-
-    def load(name: str) -> FusionModel:
-        model = load_fusion_model(open_backend(settings.backend), models_directory(settings.directory))
-        if model.name != name:
-            raise SessionError(
-                f"recorded with {name}, configured is {model.name}; point models.directory to the former"
-            )
-        return model
-
-    return load
-
-
 class _Verification:
-    def __init__(self, path: Path, load_model: LoadModel) -> None:
-        self._path, self._load_model = path, load_model
+    def __init__(self, path: Path, parts: Parts, keys: KeyStore | None, tolerance: float | None) -> None:
+        self._path, self._parts, self._keys, self._asked = path, parts, keys, tolerance
+        self._tolerance = tolerance or 0.0
+        self._elsewhere: dict[str, tuple[str, str]] = {}
+        self._largest = 0.0
         self._ledger = Ledger()
         self._proven: set[str] = set()
         self._last_us: dict[str, int] = {}
         self._unproven_us: dict[str, int] = {}
         self._replayed: dict[tuple[int, int], tuple[int, Estimate]] = {}
-        self._estimates = self._unproven = 0
+        self._estimates = self._unproven = self._features = self._features_unproven = 0
+        self._joining = self._in_step = 0
+        self._joined_us: int | None = None
         self._span: tuple[int, int] | None = None
+        self._erased: tuple[Modality, ...] = ()
 
     def all(self) -> None:
-        session = Session(self._path)
+        self._session = session = Session(self._path, self._keys)
         if faults := session.check():
             raise _Failed(faults[0])
-        if session.trailer is None:
+        if session.trailer is None or session.opening is None:
             raise _Failed("the file has no trailer: its recording was not finished, and nothing proves how it ended")
+        self._erased = session.unreadable
         if session.trailer.unverifiable:
             raise _Failed(f"unverifiable: {session.trailer.unverifiable}")
+        if session.opening.joined:
+            self._joined_us = session.opening.opened_us + JOIN_US
         self._journal(session)
+        if self._erased:
+            raise _Failed(gone(session, self._keys))
         self._recorded_estimates(session)
         self._trailer(session.trailer)
+        for modality in MODALITIES if self._parts.encoder else ():
+            self._perception(session, modality)
 
-    def report(self, reason: str | None, differences: tuple[Difference, ...] = ()) -> Report:
+    def report(self, reason: str | None, found: tuple[Difference, ...] = ()) -> Report:
         first, last = self._span or (0, 0)
-        return Report(path=str(self._path), identical=reason is None, reason=reason, differences=differences,
-                      entries=self._ledger.entries, results=self._ledger.results, estimates=self._estimates,
-                      unproven=self._unproven, span_us=last - first)  # fmt: skip
+        equal = reason is None
+        return Report(path=str(self._path), identical=equal and not self._largest, equal=equal, reason=reason,
+                      differences=found, entries=self._ledger.entries, results=self._ledger.results,
+                      estimates=self._estimates, unproven=self._unproven, joining=self._joining,
+                      features=self._features, features_unproven=self._features_unproven, tolerance=self._tolerance,
+                      largest=self._largest, elsewhere=self._elsewhere, erased=self._erased,
+                      span_us=last - first)  # fmt: skip
+
+    # -- fusion ------------------------------------------------------------------------------------------------
 
     def _journal(self, session: Session) -> None:
-        recorded: list[Message[Journal]] = []
+        refold = Refold(self._parts.fusion, session.lost_topics, self._joined_us)
+        for message in session.messages("journal"):
+            self._in_time(message)
+            again = refold.entry(message, session.lookup)
+            self._ledger.entry(message)
+            if refold.opening is not None and not self._elsewhere:
+                self._settle_tolerance(session, refold.opening.runtime)
+            self._proven.update(message.body.results)
+            if not again.folded:
+                self._joining += 1
+                self._span = (message.body.tick_us, message.body.tick_us)
+            elif not self._erased:
+                self._step(message, again, refold.is_joining)
+        if self._joining and self._in_step < IN_STEP_ENTRIES and not self._erased:
+            raise _Failed("the recording joined a running fusion node and is too short to come into step with it; "
+                          "record for longer")  # fmt: skip
 
-        def entries() -> Iterator[Message[Journal]]:
-            for message in session.messages("journal"):
-                self._in_time(message)
-                recorded.append(message)
-                yield message
-
-        for again in replay(entries(), session.lookup, self._load_model):
-            self._compare(session, recorded.pop(), again)
+    def _settle_tolerance(self, session: Session, runtime: Mapping[str, str]) -> None:
+        assert session.opening is not None
+        told = {**runtime, "cpu": session.opening.host.get("cpu", "")}
+        here = self._parts.runtime
+        self._elsewhere = {k: (told.get(k, ""), here[k]) for k in sorted(here) if told.get(k, "") != here[k]}
+        if self._elsewhere and self._asked is None:
+            self._tolerance = TOLERANCE
 
     def _in_time(self, message: Message[Journal]) -> None:
         tick, boot = message.body.tick_us, message.envelope.boot
@@ -133,24 +162,45 @@ class _Verification:
         self._span = (first, tick)
         self._last_us[boot] = message.envelope.created_us
 
-    def _compare(self, session: Session, message: Message[Journal], again: Replayed) -> None:
-        entry = message.body
-        self._ledger.entry(message)
-        self._proven.update(entry.results)
+    def _step(self, message: Message[Journal], again: Replayed, is_joining: bool) -> None:
         for origin_us, estimate in again.results:
             self._replayed[origin_us, estimate.revision] = (origin_us, estimate)
+        try:
+            self._compare(message.body, again)
+        except _Failed:
+            if not is_joining or message.body.tick_us > (self._joined_us or 0) + IN_STEP_US:
+                raise
+            self._joining += 1 + self._in_step
+            self._in_step = 0
+        else:
+            self._in_step += 1
+
+    def _compare(self, entry: Journal, again: Replayed) -> None:
         if again.digests == entry.results:
             return
         place = f"entry {entry.entry} of fusion {again.boot}"
         told, got = len(entry.results), len(again.digests)
         if told != got:
             raise _Failed(f"{place}: {told} results were recorded, the replay gave {got}")
-        at = next(i for i in range(told) if entry.results[i] != again.digests[i])
-        for found in session.messages("emotion"):
-            if digest(result_bytes(found)) == entry.results[at]:
-                raise _Failed(f"{place}: result {at} differs", _differences(found, again.results[at]))
-        raise _Failed(f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
-                      f"{again.digests[at]}; the estimate itself was not recorded")  # fmt: skip
+        for at in range(told):
+            if entry.results[at] == again.digests[at]:
+                continue
+            found = self._by_digest.get(entry.results[at])
+            if found is None:
+                raise _Failed(f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
+                              f"{again.digests[at]}; the estimate itself was not recorded")  # fmt: skip
+            self._allow(f"{place}: result {at} differs", _differences(found, again.results[at]))
+
+    @cached_property
+    def _by_digest(self) -> dict[str, Message[Estimate]]:
+        """The recorded estimates; asked for only where something differs."""
+        return {digest(result_bytes(m)): m for m in self._session.messages("emotion")}
+
+    def _allow(self, reason: str, found: tuple[Difference, ...]) -> None:
+        """Raises when the tolerance does not explain what was found."""
+        if not self._tolerance or beyond(found, self._tolerance):
+            raise _Failed(reason, found)
+        self._largest = max([self._largest, *(size(d) for d in found if size(d) != float("inf"))])
 
     def _recorded_estimates(self, session: Session) -> None:
         for message in session.messages("emotion"):
@@ -158,6 +208,8 @@ class _Verification:
             if digest(result_bytes(message)) in self._proven:
                 continue
             envelope, body = message.envelope, message.body
+            if self._joined_us is not None and envelope.origin_us <= self._joined_us:
+                continue
             if envelope.created_us > self._last_us.get(envelope.boot, -1):
                 self._leave_unproven(envelope)
                 continue
@@ -180,17 +232,41 @@ class _Verification:
             if told != held:
                 raise _Failed(f"the trailer is that of other content: {field} {told}, the file holds {held}")
 
+    # -- perception --------------------------------------------------------------------------------------------
+
+    def _perception(self, session: Session, modality: Modality) -> None:
+        assert self._parts.encoder is not None
+        if not {f"raw/{modality}", f"feature/{modality}"} <= session.topics:
+            return
+        for again in encoded_again(session, self._parts.encoder(modality), any_model=bool(self._tolerance)):
+            if again.unproven:
+                self._features_unproven += 1
+                continue
+            self._features += 1
+            if again.differences:
+                self._allow(f"{name(again.ref)} encoded again differs", again.differences)
+
+
+def gone(session: Session, keys: KeyStore | None) -> str:
+    """Which modalities cannot be read, and why."""
+    said = []
+    assert session.opening is not None
+    for modality in session.unreadable:
+        when = keys.erased_at(session.opening.session, modality) if keys else None
+        said.append(f"{modality} was erased" if when is not None else f"the key of {modality} is not on this host")
+    return ("; ".join(said) + ": what is left folds again without it, and is not what was recorded "
+            "(edge-mer replay plays it so)")  # fmt: skip
+
+
+def refolded(session: Session, parts: Parts,
+             without: Collection[str] = ()) -> Iterator[tuple[Message[Journal], Replayed]]:  # fmt: skip
+    """Every journal entry with what it gives now: the recorded run without what is erased, and ``without``."""
+    joined = session.opening is not None and session.opening.joined
+    joined_us = session.opening.opened_us + JOIN_US if session.opening is not None and joined else None
+    refold = Refold(parts.fusion, session.lost_topics | frozenset(without), joined_us)
+    for message in session.messages("journal"):
+        yield message, refold.entry(message, session.lookup)
+
 
 def _differences(recorded: Message[Estimate], replayed: tuple[int, Estimate]) -> tuple[Difference, ...]:
     return differences(result(recorded.envelope.origin_us, recorded.body), result(*replayed))
-
-
-def differences(recorded: Any, replayed: Any, path: str = "") -> tuple[Difference, ...]:
-    """Field by field; two numbers are equal only if their JSON is, as in the canonical bytes."""
-    if isinstance(recorded, dict) and isinstance(replayed, dict):
-        names = dict.fromkeys([*recorded, *replayed])
-        pairs = [(f"{path}.{n}", recorded.get(n, ABSENT), replayed.get(n, ABSENT)) for n in names]
-        return tuple(d for place, a, b in pairs for d in differences(a, b, place))
-    if msgspec.json.encode(recorded) == msgspec.json.encode(replayed):
-        return ()
-    return (Difference(path.lstrip("."), recorded, replayed),)

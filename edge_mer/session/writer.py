@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mcap.writer import CompressionType, Writer
 
 from edge_mer.clock import SECOND
+from edge_mer.domain import Modality
 from edge_mer.errors import SessionError
 from edge_mer.messages import Message
-from edge_mer.services import SERVICES
-from edge_mer.session import format
+from edge_mer.services import SERVICES, Service
+from edge_mer.session import format, foxglove, keys
+from edge_mer.session.blocks import Entry
+from edge_mer.session.keys import KeyStore
 
 CHUNK_US = SECOND
 CHUNK_BYTES = 1_000_000
@@ -21,9 +25,12 @@ NS = 1_000
 
 
 class SessionWriter:
-    """Methods raise OSError when the disk does; ``abandon`` then leaves what is whole on the disk."""
+    """Methods raise OSError when the disk does; ``abandon`` then leaves what is whole on the disk.
 
-    def __init__(self, path: Path, opening: format.Opening) -> None:
+    With ``keys``, whatever holds content of one sensor is sealed with a key of its modality, made when first needed.
+    """
+
+    def __init__(self, path: Path, opening: format.Opening, keys: KeyStore | None = None) -> None:
         """Raises SessionError when the file exists or its folder cannot be written."""
         try:
             self._file = path.open("xb")
@@ -32,6 +39,8 @@ class SessionWriter:
         except OSError as error:
             raise SessionError(f"cannot record to {path}: {error.strerror}") from error
         self.path, self.messages = path, dict.fromkeys(SERVICES, 0)
+        self.opening, self._keys = opening, keys
+        self._ciphers: dict[Modality, AESGCM] = {}
         self._writer = Writer(self._file, CHUNK_BYTES, CompressionType.ZSTD, enable_data_crcs=True)
         self._channels: dict[tuple[str, str], int] = {}
         self._schemas: dict[str, int] = {}
@@ -48,11 +57,27 @@ class SessionWriter:
     def add(self, message: Message[Any], now_us: int) -> None:
         if self._chunk_us is None:
             self._chunk_us = now_us
-        encoding, data = format.pack(message)
+        offset = self.opening.wall_offset_us
+        encoding, data = format.pack(message, offset)
+        encoding, data = self._sealed(SERVICES[message.topic], encoding, data)
         envelope = message.envelope
-        self._writer.add_message(self._channel(message.topic, encoding), _nanoseconds(now_us), data,
-                                 _nanoseconds(envelope.created_us), envelope.seq & 0xFFFFFFFF)  # fmt: skip
+        self._writer.add_message(self._channel(message.topic, encoding), _nanoseconds(now_us + offset), data,
+                                 _nanoseconds(envelope.created_us + offset), envelope.seq & 0xFFFFFFFF)  # fmt: skip
         self.messages[message.topic] += 1
+
+    def copy(self, entry: Entry) -> None:
+        """A message of another file as it lies there, sealed or not; both files must have the same wall offset."""
+        channel = self._channel(entry.channel.topic, entry.channel.encoding)
+        self._writer.add_message(channel, entry.log_ns, entry.data, entry.publish_ns, entry.sequence)
+        self.messages[entry.channel.topic] += 1
+
+    def _sealed(self, row: Service, encoding: str, data: bytes) -> tuple[str, bytes]:
+        modality = row.modality
+        if self._keys is None or modality is None or not sensed(row):
+            return encoding, data
+        if modality not in self._ciphers:
+            self._ciphers[modality] = self._keys.create(self.opening.session, modality)
+        return encoding + keys.SUFFIX, keys.seal(self._ciphers[modality], row.topic, encoding, data)
 
     def flush(self) -> None:
         """End the chunk: after this nothing is held in memory."""
@@ -75,11 +100,18 @@ class SessionWriter:
     def _channel(self, topic: str, encoding: str) -> int:
         if (topic, encoding) not in self._channels:
             row = SERVICES[topic]
-            if row.schema not in self._schemas:
-                data = format.header_schema(row.schema, row.body)
-                self._schemas[row.schema] = self._writer.register_schema(row.schema, "jsonschema", data)
-            self._channels[topic, encoding] = self._writer.register_channel(topic, encoding, self._schemas[row.schema])
+            media = encoding == format.JSON and foxglove.SCHEMA_OF.get(topic)
+            name = media or row.schema
+            if name not in self._schemas:
+                data = foxglove.schema(media) if media else format.header_schema(row.schema, row.body)
+                self._schemas[name] = self._writer.register_schema(name, "jsonschema", data)
+            self._channels[topic, encoding] = self._writer.register_channel(topic, encoding, self._schemas[name])
         return self._channels[topic, encoding]
+
+
+def sensed(row: Service) -> bool:
+    """Content of one sensor: what a mask takes away, and what is sealed. What a gate says of itself is not."""
+    return row.modality is not None and row.biometric
 
 
 def _nanoseconds(us: int) -> int:

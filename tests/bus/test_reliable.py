@@ -57,6 +57,30 @@ def test_messages_lost_on_the_way_are_sent_again(pair: Pair) -> None:
     assert pair.reader.counters["gap"] == 0
 
 
+def test_also_while_new_ones_keep_coming(pair: Pair) -> None:
+    pair.settle()
+    pair.send(0, 1)
+    for inbox in pair.broker.clients.values():
+        inbox.clear()
+    for number in range(2, 12):
+        pair.send(number)
+        pair.settle(1)
+    assert pair.got == list(range(12))
+    assert pair.reader.counters["gap"] == 0
+
+
+def test_what_a_busy_publisher_no_longer_has_is_skipped_up_to_the_oldest_that_it_has() -> None:
+    pair = Pair(keep=10)
+    pair.send(*range(25))
+    for number in range(25, 31):
+        pair.settle(1)
+        pair.send(number)
+    pair.settle()
+    first = pair.got[0]
+    assert pair.got == list(range(first, 31))
+    assert first <= 22
+
+
 def test_a_restarted_publisher_is_followed(pair: Pair) -> None:
     pair.send(0, 1)
     pair.settle()

@@ -79,7 +79,7 @@ def steps(batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
 
     def task(gone: frozenset[Modality], extra: float = 0.0) -> torch.Tensor:
         out = model(erased(windows, combination, gone), combination)
-        loss = emotion_loss(out.logits, label) + sentiment_loss(out.sentiment, score)
+        loss = emotion_loss(out.logits, label) + sentiment_loss(out.polarity, score)
         return loss + 0.1 * orthogonality(out.trace) + 0.01 * balance(out.trace) if extra else loss
 
     def backward() -> None:

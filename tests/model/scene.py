@@ -57,15 +57,15 @@ def alive(config: MCULoRAConfig = CONFIG, seed: int = 1) -> MCULoRA:
 
 
 def same_bits(one: Readout, other: Readout) -> bool:
-    return torch.equal(one.logits, other.logits) and torch.equal(one.sentiment, other.sentiment)
+    return torch.equal(one.logits, other.logits) and torch.equal(one.polarity, other.polarity)
 
 
 def distance(one: Readout, other: Readout) -> float:
-    return max((one.logits - other.logits).abs().max().item(), (one.sentiment - other.sentiment).abs().max().item())
+    return max((one.logits - other.logits).abs().max().item(), (one.polarity - other.polarity).abs().max().item())
 
 
 def rows(readout: Readout, which: slice) -> Readout:
-    return Readout(readout.logits[which], readout.sentiment[which], readout.trace)
+    return Readout(readout.logits[which], readout.sentiment[which], readout.polarity[which], readout.trace)
 
 
 def spoken(model: MCULoRA, values: Mapping[Modality, Tensor], utterances: Tensor, present: Tensor) -> Readout:

@@ -9,7 +9,7 @@ import torch
 
 from edge_mer.errors import InputError
 from edge_mer.model.losses import emotion_loss, orthogonality, sentiment_loss, separability
-from edge_mer.model.mculora import Trace
+from edge_mer.model.mculora import Trace, expected_sentiment
 from tests.model.scene import CONFIG, alive, index, windows
 
 NAN = math.nan
@@ -18,13 +18,13 @@ NAN = math.nan
 def test_unlabelled_samples_do_not_count() -> None:
     logits, label = torch.randn(4, 7), torch.tensor([2, -1, 5, -1])
     assert torch.equal(emotion_loss(logits, label), emotion_loss(logits[::2], label[::2]))
-    value, score = torch.rand(3, 1), torch.tensor([1.0, NAN, NAN])
-    assert sentiment_loss(value, score) == pytest.approx(abs(value[0, 0].item() - 1))
+    polarity, score = torch.randn(3, 3), torch.tensor([1.0, NAN, NAN])
+    assert sentiment_loss(polarity, score) == pytest.approx(abs(expected_sentiment(polarity)[0].item() - 1))
 
 
 def test_a_batch_without_labels_costs_nothing_and_has_a_gradient() -> None:
-    logits, value = torch.randn(2, 7, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
-    total = emotion_loss(logits, torch.tensor([-1, -1])) + sentiment_loss(value, torch.tensor([NAN, NAN]))
+    logits, polarity = torch.randn(2, 7, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
+    total = emotion_loss(logits, torch.tensor([-1, -1])) + sentiment_loss(polarity, torch.tensor([NAN, NAN]))
     total.backward()
     assert total == 0
     assert logits.grad is not None
@@ -34,27 +34,40 @@ def test_a_batch_without_labels_costs_nothing_and_has_a_gradient() -> None:
 def test_dialogue_shapes_work_too() -> None:
     logits, label = torch.randn(2, 3, 7), torch.tensor([[1, 2, -1], [0, -1, -1]])
     assert emotion_loss(logits, label) > 0
-    assert sentiment_loss(torch.zeros(2, 3, 1), torch.full((2, 3), 2.0)) == 2
+    assert sentiment_loss(torch.zeros(2, 3, 3), torch.full((2, 3), 2.0)) == 2
 
 
-@pytest.mark.parametrize(("ordinal", "best"), [(-1, -2.0), (0, 0.0), (1, 2.0)])
-def test_the_ordinal_loss_is_least_inside_its_class(ordinal: int, best: float) -> None:
-    losses = {
-        v: sentiment_loss(torch.tensor([[v]]), torch.tensor([NAN]), torch.tensor([ordinal])).item()
-        for v in (-2.0, 0.0, 2.0)
-    }
-    assert min(losses, key=lambda v: losses[v]) == best
+SURE = {-1: [4.0, 0.0, 0.0], 0: [0.0, 4.0, 0.0], 1: [0.0, 0.0, 4.0]}
+
+
+def ordinal_loss(polarity: list[float], ordinal: int) -> float:
+    return sentiment_loss(torch.tensor([polarity]), torch.tensor([NAN]), torch.tensor([ordinal])).item()
+
+
+@pytest.mark.parametrize("ordinal", [-1, 0, 1])
+def test_the_ordinal_loss_is_least_for_its_class_and_knows_the_order(ordinal: int) -> None:
+    losses = {said: ordinal_loss(polarity, ordinal) for said, polarity in SURE.items()}
+    assert min(losses, key=losses.__getitem__) == ordinal
+    if ordinal != 0:
+        assert losses[-ordinal] > losses[0]  # cross-entropy alone calls both equally wrong
+
+
+def test_torn_between_the_extremes_is_no_neutral() -> None:
+    torn = torch.tensor([[3.0, 0.0, 3.1]])
+    assert torn.argmax(-1) == 2
+    assert expected_sentiment(torn).abs() < 0.5
 
 
 def test_a_score_outranks_an_order() -> None:
-    assert sentiment_loss(torch.tensor([[1.0]]), torch.tensor([1.0]), torch.tensor([-1])) == 0
+    even = torch.zeros(1, 3)
+    assert sentiment_loss(even, torch.tensor([0.0]), torch.tensor([-1])) == 0
 
 
 def test_labels_out_of_range_are_named() -> None:
     with pytest.raises(InputError, match="label holds 7; expected -1"):
         emotion_loss(torch.randn(2, 7), torch.tensor([0, 7]))
     with pytest.raises(InputError, match=r"score holds 4"):
-        sentiment_loss(torch.zeros(1, 1), torch.tensor([-4.0]))
+        sentiment_loss(torch.zeros(1, 3), torch.tensor([-4.0]))
 
 
 def trace_of(common: torch.Tensor, specific: torch.Tensor, kept: torch.Tensor) -> Trace:

@@ -70,7 +70,7 @@ def fitted(config: MCULoRAConfig, steps: int, rate: float) -> tuple[float, float
     losses = []
     for _ in range(steps):
         out = model(given, combination)
-        loss = emotion_loss(out.logits, label, smoothing=0) + sentiment_loss(out.sentiment, score)
+        loss = emotion_loss(out.logits, label, smoothing=0) + sentiment_loss(out.polarity, score)
         optimizer.zero_grad(set_to_none=True)
         (loss + 0.1 * orthogonality(out.trace) + 0.01 * balance(out.trace)).backward()
         optimizer.step()

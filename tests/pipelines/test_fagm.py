@@ -169,7 +169,7 @@ def test_t9_the_branches_of_the_model_are_specific_and_its_pools_general() -> No
 
     def loss(gone: frozenset[Modality]) -> Tensor:
         out = model(erased(given, combination, gone), combination)
-        return emotion_loss(out.logits, torch.arange(5)) + sentiment_loss(out.sentiment, torch.zeros(5))
+        return emotion_loss(out.logits, torch.arange(5)) + sentiment_loss(out.polarity, torch.zeros(5))
 
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     loss(frozenset()).backward()

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import select
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from lightning.fabric import Fabric
 
 from edge_mer.domain import COMBINATIONS
 from edge_mer.errors import ConfigError
+from edge_mer.model import MCULoRA
 from pipelines import evaluate, experiment, saved, sets
 from pipelines import train as command
 from pipelines.data import DataError
@@ -24,7 +30,7 @@ from pipelines.predictor import joined, predictor, routed
 from pipelines.saved import Saved
 from pipelines.sets import Rows
 from pipelines.splits import splits
-from pipelines.trainer import OutOfTime, train
+from pipelines.trainer import RESUME, OutOfTime, train
 from tests.pipelines.feature_files import write
 
 TINY: dict[str, Any] = {"width": 8, "heads": 2, "blocks": 1, "expert_blocks": 1, "dropout": 0.0}
@@ -77,16 +83,51 @@ def test_it_learns_under_every_combination(mosi: Rows, tmp_path: Path) -> None:
         assert quality(mosi, scored, predict, (c,)) > 0.8
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_killed_run_continues_to_the_same_bits(mosi: Rows, tmp_path: Path, epochs: int) -> None:
-    whole = fit(mosi, tmp_path / "whole")
+@pytest.mark.parametrize(("epochs", "average"), [(1, 0.0), (2, 0.5), (3, 0.5)])
+def test_a_killed_run_continues_to_the_same_bits(mosi: Rows, tmp_path: Path, epochs: int, average: float) -> None:
+    e = plan(average=average)
+    whole = fit(mosi, tmp_path / "whole", e)
     with pytest.raises(Killed):
-        fit(mosi, tmp_path / "cut", after_epoch=kill_after(epochs))
+        fit(mosi, tmp_path / "cut", e, after_epoch=kill_after(epochs))
     seen: list[int] = []
-    again = fit(mosi, tmp_path / "cut", after_epoch=seen.append)
+    again = fit(mosi, tmp_path / "cut", e, after_epoch=seen.append)
     assert seen == list(range(epochs + 1, 5))
     assert again.facts == whole.facts
     assert all(torch.equal(again.weights[k], v) for k, v in whole.weights.items())
+
+
+def test_a_process_killed_without_a_word_loses_at_most_an_epoch(tmp_path: Path) -> None:
+    config = tmp_path / "mosi.toml"
+    config.write_text('data = "mosi"\nbatch = 4\nepochs = [9999, 0, 0]\nmodel = { width = 8, blocks = 1, heads = 2 }\n')
+    source, kept = write(tmp_path, "mosi"), tmp_path / "mosi.work" / RESUME
+    line = [sys.executable, "-m", "pipelines.train", str(config), "--data", str(source), "--out", str(tmp_path)]
+    reached = [0]
+    for _ in range(2):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _epoch(kept) <= reached[-1]:
+            select.select([], [], [], 0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        reached.append(_epoch(kept))
+    assert reached[0] < reached[1] < reached[2]
+
+
+def _epoch(kept: Path) -> int:
+    return int(torch.load(kept, weights_only=True)["state"]["epoch"]) if kept.is_file() else 0
+
+
+def test_the_average_of_the_weights_is_what_is_kept(mosi: Rows, tmp_path: Path) -> None:
+    """At a rate that makes the weights jump, their average lies between."""
+    epochs = {"epochs": (1, 0, 0), "rates": (1.0, 1.0), "batch": 2}
+    torch.manual_seed(0)
+    start = MCULoRA(plan().model_config(mosi))
+    last = fit(mosi, tmp_path / "last", plan(**epochs))
+    mean = fit(mosi, tmp_path / "mean", plan(average=0.9, **epochs))
+
+    def moved(weights: Mapping[str, torch.Tensor]) -> float:
+        return sum((weights[k] - v).square().sum().item() for k, v in start.state_dict().items())
+
+    assert 0 < moved(mean.weights) < moved(last.weights)
 
 
 def test_a_run_of_another_configuration_starts_afresh(mosi: Rows, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edge_mer import wire
-from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.bus import MemoryBroker, MemoryBus, Publisher
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
 from edge_mer.control import Purge, Purged, Register
@@ -20,11 +20,13 @@ from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
 from edge_mer.fusion.window import Window
 from edge_mer.messages import Feature, Message, SensorState
-from edge_mer.session import format
-from edge_mer.session.ledger import Ledger
+from edge_mer.privacy.household import agree
+from edge_mer.session.account import Account
+from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
 from edge_mer.session.writer import SessionWriter
+from tests.house import TODAY
 
 STEP_US = SECOND // 10
 DIM = 4
@@ -50,22 +52,30 @@ def load_fake(name: str) -> FusionModel:
     return FakeModel()
 
 
+FAKE = Parts(load_fake)
+
+
 class Home:
     def __init__(self, path: Path, seed: int = 0, model: FusionModel | None = None, **record: Any) -> None:
         self.path, self.rng = path, np.random.default_rng(seed)
         self.model = model or FakeModel()
         self.clock, self.broker = FakeClock(), MemoryBroker()
-        self.config = Config.model_validate({"record": {"path": str(path), "min_free_mb": 0, **record}})
+        state = agree(str(path.parent / f"{path.stem}.state"), ("audio", "video", "text"), "Anna", TODAY)
+        self.config = Config.model_validate(
+            {
+                "record": {"path": str(path), "min_free_mb": 0, "encrypt": False, **record},
+                "privacy": {"state": str(state)},
+            }
+        )
         self.switch = self.bus("switch").server("switch")
         self.peers: dict[str, bytes] = {}
         self.purged: list[tuple[str, Modality, int]] = []
         self.epochs: dict[Modality, int] = dict.fromkeys(MODALITIES, 1)
         self.recorder: Recorder = build(self.config, self.bus("recorder"))
         self.node = self.start_fusion("fusion1")
-        sensors = self.bus("sensors")
-        self.features = {m: sensors.publisher(f"feature/{m}", f"perception.{m}") for m in MODALITIES}
-        self.states = {m: sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
+        self.start_sensors("sensors")
         self.steps = 0
+        self.silent: set[Modality] = set()
 
     def bus(self, boot: str) -> MemoryBus:
         return MemoryBus(self.broker, self.clock, boot)
@@ -79,8 +89,10 @@ class Home:
         self.fusion_bus.close()
         self.node = self.start_fusion(f"fusion{self.steps}")
 
-    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None) -> Message[Any]:
-        now, count = self.clock.now_us(), int(self.rng.integers(1, 4)) if tokens is None else tokens
+    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None,
+                        ago_us: int = 0) -> Message[Any]:  # fmt: skip
+        """``ago_us``: about something that happened so long ago, as a late transcript is."""
+        now, count = self.clock.now_us() - ago_us, int(self.rng.integers(1, 4)) if tokens is None else tokens
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
         valid = (self.rng.random(count) < 0.9).astype(np.uint8)
         body = Feature(
@@ -100,7 +112,13 @@ class Home:
             raw_created_us=now,
         )
         values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
-        return self.features[modality].send(body, [values, ends - 1000, ends, valid], origin_us=now)
+        payload = [values, ends - 1000, ends, valid]
+        publisher = self.features[modality] if modality not in self.silent else self.nowhere(modality)
+        return publisher.send(body, payload, origin_us=now)
+
+    def nowhere(self, modality: Modality) -> Publisher:
+        """A sensor that is absent: everything else happens as if it were there."""
+        return Publisher(f"feature/{modality}", "nobody", "", self.clock, lambda frames: None, lambda: None)
 
     def publish_state(self, modality: Modality, gate: Gate = "live", health: Health = "ok",
                       epoch: int | None = None) -> Message[Any]:  # fmt: skip
@@ -115,6 +133,16 @@ class Home:
             dropped=0,
         )
         return self.states[modality].send(body, origin_us=self.clock.now_us())
+
+    def restart_sensors(self) -> None:
+        """Other lives of all that publishes features."""
+        self.sensors.close()
+        self.start_sensors(f"sensors{self.steps}")
+
+    def start_sensors(self, boot: str) -> None:
+        self.sensors = self.bus(boot)
+        self.features = {m: self.sensors.publisher(f"feature/{m}", f"perception.{m}") for m in MODALITIES}
+        self.states = {m: self.sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
 
     def step(self, drop: float = 0.2) -> None:
         """A tenth of a second: features, where ``drop`` does not take them; states once a second; everybody's turn."""
@@ -162,6 +190,42 @@ def record_run(path: Path, seed: int = 0, steps: int = 60) -> Path:
     return home.finish()
 
 
+def busy_run(path: Path, seed: int, **record: Any) -> Path:
+    """All that can happen in a home, in an order of its own: masks, drops, late words, floods, restarts, stalls."""
+    home = Home(path, seed, **record)
+    for _ in range(8):
+        act(home, *happening(home))
+        for _ in range(int(home.rng.integers(6, 14))):
+            home.step()
+    return home.finish()
+
+
+def happening(home: Home) -> tuple[str, Modality]:
+    names = ("mask", "late words", "flood", "fusion restarts", "sensors restart", "stall", "sensor gone", "nothing")
+    return names[int(home.rng.integers(len(names)))], MODALITIES[int(home.rng.integers(3))]
+
+
+def act(home: Home, what: str, modality: Modality) -> None:
+    if what == "mask":
+        home.mask(modality)
+        home.turn()
+        home.publish_state(modality, "masked")
+    elif what == "late words":
+        for ago in (1_500_000, 900_000, 300_000):
+            home.publish_feature("text", tokens=2, ago_us=ago)
+    elif what == "flood":
+        for _ in range(40):
+            home.publish_feature(modality)
+    elif what == "fusion restarts":
+        home.restart_fusion()
+    elif what == "sensors restart":
+        home.restart_sensors()
+    elif what == "stall":
+        home.clock.advance(1_300_000)
+    elif what == "sensor gone":
+        home.publish_state(modality, health="absent")
+
+
 def read_all(path: Path, *topics: str) -> list[Message[Any]]:
     session = Session(path)
     found = list(session.messages(*topics))
@@ -173,16 +237,12 @@ def rewrite(source: Path, target: Path, change: Callable[[list[Message[Any]]], I
     """A forger's copy: other content, all checksums and the trailer right again."""
     content = list(change(read_all(source)))
     home = MemoryBus(MemoryBroker(), FakeClock(), "forger")
-    writer, ledger = SessionWriter(target, opening(Config(), home)), Ledger()
+    told = opening(Config(), home)
+    writer, account = SessionWriter(target, told), Account(told)
     for message in content:
         writer.add(message, message.envelope.created_us)
-        if message.topic == "journal":
-            ledger.entry(message)
-        else:
-            ledger.recorded(message.ref)
-    writer.close(format.Trailer(closed_us=0, entries=ledger.entries, results=ledger.results,
-                                digest=ledger.digest, journal=ledger.journal, unverifiable=None, models={},
-                                messages={}, counters={}))  # fmt: skip
+        account.take(message)
+    writer.close(msgspec.structs.replace(account.trailer(writer, 0, {}), unverifiable=None))
     return target
 
 

@@ -18,7 +18,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.cli.main import app
 from edge_mer.messages import ClockReport, Message
 from edge_mer.session.reader import Session
-from tests.session.stage import load_fake, read_all, record_run, remade, rewrite
+from tests.session.stage import FAKE, read_all, record_run, remade, rewrite
 
 DEADLINE_US = 20_000_000
 
@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_mer.session.verifier.installed", lambda models: load_fake)
+    monkeypatch.setattr("edge_mer.session.parts.installed", lambda *_, **__: FAKE)
 
 
 def call(*arguments: object) -> Result:

@@ -85,7 +85,8 @@ def test_the_schema_in_the_file_names_every_field_of_the_header(row: Any) -> Non
 
 def test_metadata_records_come_back_and_damage_is_named() -> None:
     trailer = format.Trailer(closed_us=1, entries=2, results=3, digest="d", journal="j", unverifiable="why",
-                             models={"a": "b"}, messages={"clock": 1}, counters={})  # fmt: skip
+                             models={"a": "b"}, config="c", runtime="r", threads={}, messages={"clock": 1},
+                             counters={})  # fmt: skip
     metadata = format.to_metadata(trailer)
     assert format.from_metadata(format.Trailer, metadata) == trailer
     with pytest.raises(SessionError, match=r"trailer record.*entries"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,10 +17,11 @@ from edge_mer.config import Config
 from edge_mer.errors import ConfigError, EndpointInUse, SessionError
 from edge_mer.messages import ClockReport, InputRef, Message
 from edge_mer.services import SERVICES
-from edge_mer.session.player import Player, Speed, build, in_order
+from edge_mer.session.keys import KeyStore
+from edge_mer.session.player import SLACK_US, Player, Speed, build, in_order
 from edge_mer.session.reader import Session
 from edge_mer.session.retime import retimed
-from tests.session.stage import Home, read_all, record_run
+from tests.session.stage import FAKE, Home, read_all, record_run
 
 TOPICS = tuple(s.topic for s in SERVICES.values() if s.policy == "latest")
 
@@ -31,12 +34,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Stage:
     """A bus with one player and one listener; time moves only as the player asks."""
 
-    def __init__(self, recorded: Path, speed: Speed = 1.0, topics: tuple[str, ...] = ()) -> None:
+    def __init__(self, recorded: Path, speed: Speed = 1.0, topics: tuple[str, ...] = (), **more: Any) -> None:
         self.clock, self.broker = FakeClock(monotonic_us=77_000_000_000), MemoryBroker()
         self.listener: Reader = MemoryBus(self.broker, self.clock, "listener").reader(*TOPICS)
         self.bus = MemoryBus(self.broker, self.clock, "player")
-        self.player = Player(Session(recorded), self.bus, speed, topics)
+        self.player = Player(Session(recorded), self.bus, speed, topics, **more)
         self.heard: list[tuple[int, Message[Any]]] = []
+
+    def play_for(self, seconds: float) -> None:
+        end = self.clock.now_us() + round(seconds * 1e6)
+        while self.clock.now_us() < end:
+            wait = self.player.turn()
+            self.heard += [(self.clock.now_us(), m) for m in self.listener.drain()]
+            self.bus.wait(min(wait, end - self.clock.now_us()))
 
     def play(self) -> list[tuple[int, Message[Any]]]:
         while not self.player.done:
@@ -46,14 +56,25 @@ class Stage:
         return self.heard
 
 
+def numbered(messages: Iterable[Message[Any]]) -> Iterator[tuple[int, Message[Any]]]:
+    """Which life of its source each message is of: 0, 1, ... as they are met on its topic."""
+    lives: dict[str, list[str]] = {}
+    for m in messages:
+        known = lives.setdefault(m.topic, [])
+        if m.envelope.boot not in known:
+            known.append(m.envelope.boot)
+        yield known.index(m.envelope.boot), m
+
+
 @pytest.mark.parametrize(("speed", "factor"), [(1.0, 1), (0.5, 2), (4.0, 0.25)])
 def test_messages_come_at_the_original_spacing_divided_by_the_speed(
     recorded: Path, speed: float, factor: float
 ) -> None:
+    made = {(m.topic, m.envelope.seq, i): m.envelope.created_us for i, m in numbered(read_all(recorded))}
     heard = Stage(recorded, speed).play()
-    first_at, first = heard[0]
-    for at, message in heard:
-        assert at - first_at == round((message.envelope.created_us - first.envelope.created_us) * factor)
+    first_at, first_us = heard[0][0], min(t for (topic, *_), t in made.items() if topic in TOPICS)
+    for (at, _), (i, m) in zip(heard, numbered(m for _, m in heard), strict=True):
+        assert at - first_at == round((made[m.topic, m.envelope.seq, i] - first_us) * factor)
 
 
 def test_at_max_speed_everything_comes_at_once_in_the_same_order(recorded: Path) -> None:
@@ -71,8 +92,9 @@ def test_every_latest_topic_is_played_and_no_reliable_one(recorded: Path) -> Non
     assert not any(endpoint.startswith("server:") for endpoint in stage.broker.owners)
 
 
-def test_a_reader_cannot_tell_it_from_live(recorded: Path) -> None:
-    stage = Stage(recorded)
+@pytest.mark.parametrize("speed", [1.0, 0.5, 3.0])
+def test_a_reader_cannot_tell_it_from_live(recorded: Path, speed: float) -> None:
+    stage = Stage(recorded, speed)
     for at, message in stage.play():
         assert message.envelope.created_us == at
         assert 0 <= at - message.envelope.origin_us < 5_000_000
@@ -154,7 +176,7 @@ def test_messages_are_played_in_the_order_in_which_they_were_made(tmp_path: Path
         made.append(home.publish_state("video"))
         home.clock.advance(1000)
     shuffled = [made[i] for i in (1, 3, 0, 2, 4, 9, 8, 6, 5, 7)]
-    assert [m.ref for m in in_order(shuffled)] == [m.ref for m in made]
+    assert [m.ref for _, m in in_order((home.clock.now_us(), m) for m in shuffled)] == [m.ref for m in made]
 
 
 def test_wall_time_stays_what_it_was() -> None:
@@ -173,3 +195,114 @@ def test_links_between_messages_move_with_them(recorded: Path) -> None:
     header = json.loads(retimed(feature, 1, "x")[1])
     assert header["raw_boot"] == header["boot"] != "sensors"  # both were "sensors"
     assert InputRef("feature/audio", header["source"], "sensors", header["seq"]) == feature.ref
+
+
+@pytest.mark.parametrize("created", [0, 10**15, -(10**15)])
+def test_a_time_that_does_not_fit_is_bent_to_when_it_was_recorded(recorded: Path, created: int) -> None:
+    told = [(t, m) for t, m in Session(recorded).timed("state/audio")]
+    envelope = msgspec.structs.replace(told[2][1].envelope, created_us=created)
+    strange = msgspec.structs.replace(told[2][1], envelope=envelope)
+    found = list(in_order([*told[:2], (told[2][0], strange), *told[3:]]))
+    at = next(t for t, m in found if m is strange)
+    assert told[2][0] - SLACK_US <= at <= told[2][0]
+
+
+class TestControls:
+    """Pause, seek, range, loop and another speed, on a fake clock."""
+
+    def test_a_pause_holds_everything_and_time_goes_on_after_it(self, recorded: Path) -> None:
+        stage = Stage(recorded)
+        stage.play_for(1.0)
+        before, position = len(stage.heard), stage.player.position_us
+        stage.player.pause()
+        stage.play_for(30)
+        assert len(stage.heard) == before
+        assert stage.player.position_us == position
+        stage.player.resume()
+        stage.play()
+        assert len(stage.heard) == len(Stage(recorded).play())
+        at, message = stage.heard[before]
+        assert message.envelope.created_us == at, "what comes after a pause is of now"
+
+    @pytest.mark.parametrize("position", [0, 1_000_000, 2_500_000])
+    def test_a_seek_goes_on_from_there_as_a_new_life(self, recorded: Path, position: int) -> None:
+        stage = Stage(recorded)
+        stage.play_for(2.0)
+        old = {m.envelope.boot for _, m in stage.heard}
+        stage.heard.clear()
+        stage.player.seek(position)
+        first = next(m for t, m in made(recorded) if t >= position)
+        stage.play()
+        assert stage.heard[0][1].topic == first.topic
+        assert len(stage.heard) == sum(t >= position for t, _ in made(recorded))
+        assert not old & {m.envelope.boot for _, m in stage.heard}
+        assert stage.listener.counters["old"] == stage.listener.counters["gap"] == 0
+
+    def test_a_seek_beyond_the_ends_stays_within_them(self, recorded: Path) -> None:
+        stage = Stage(recorded)
+        stage.player.seek(-5_000_000)
+        assert stage.player.position_us == 0
+        stage.player.seek(10**12)
+        stage.play()
+        assert stage.player.done
+
+    def test_a_range_is_played_and_nothing_else(self, recorded: Path) -> None:
+        stage = Stage(recorded, start_us=1_000_000, end_us=2_000_000)
+        heard = stage.play()
+        assert len(heard) == sum(1_000_000 <= t < 2_000_000 for t, _ in made(recorded)) > 5
+        assert stage.listener.counters["old"] == 0
+
+    def test_a_loop_begins_again_until_it_is_stopped(self, recorded: Path) -> None:
+        stage = Stage(recorded, start_us=1_000_000, end_us=2_000_000, loop=True)
+        stage.play_for(4.6)
+        once = sum(1_000_000 <= t < 2_000_000 for t, _ in made(recorded))
+        assert len(stage.heard) > 3 * once
+        assert not stage.player.done
+        assert stage.listener.counters["old"] == 0
+
+    def test_an_empty_loop_ends(self, recorded: Path) -> None:
+        stage = Stage(recorded, "max", start_us=3_900_000_000, loop=True)
+        assert stage.player.turn() == 1_000_000
+        assert stage.player.done
+
+    def test_another_speed_changes_the_spacing_from_there_on(self, recorded: Path) -> None:
+        stage = Stage(recorded)
+        stage.play_for(1.5)
+        stage.player.speed = 4.0
+        left, now = 4_000_000 - stage.player.position_us, stage.clock.now_us()
+        stage.play()
+        assert abs(stage.heard[-1][0] - now - left / 4) < 300_000
+        stage.player.speed = "max"
+        with pytest.raises(ConfigError, match="speed"):
+            stage.player.speed = 0
+
+    @pytest.mark.parametrize(("start", "end"), [(-1, None), (5, 5), (5, 4)])
+    def test_a_range_of_nothing_is_refused(self, recorded: Path, start: int, end: int | None) -> None:
+        with pytest.raises(ConfigError, match="nothing lies between"):
+            Stage(recorded, start_us=start, end_us=end)
+
+    def test_an_erased_modality_is_played_as_absent(self, tmp_path: Path) -> None:
+        store = KeyStore(tmp_path / "keys")
+        home = Home(tmp_path / "a.mcap", seed=2, encrypt=True, keys=str(store.directory))
+        for _ in range(40):
+            home.step()
+        told = Session(home.finish()).opening
+        assert told is not None
+        store.erase(told.session, "audio")
+        session = Session(home.path, store)
+        bus = MemoryBus(MemoryBroker(), FakeClock())
+        heard: list[Message[Any]] = []
+        player = Player(session, bus, "max", played=heard.append, parts=FAKE)
+        while not player.done:
+            bus.wait(player.turn())
+        estimates = [m.body for m in heard if m.topic == "emotion"]
+        assert len(estimates) > 5
+        assert not any("a" in e.combination.replace("none", "") for e in estimates)
+        assert all(e.presence["audio"].state == "absent" for e in estimates)
+        assert not any(m.topic == "feature/audio" for m in heard)
+
+
+def made(path: Path) -> list[tuple[int, Message[Any]]]:
+    """Everything that is played, with its position."""
+    told = list(in_order((t, m) for t, m in Session(path).timed() if m.topic in TOPICS))
+    return [(t - told[0][0], m) for t, m in told]

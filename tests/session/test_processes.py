@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from edge_mer.bus import ZmqBus
+from edge_mer.cli.rerun import busy, rerun
+from edge_mer.cli.soak_replay import recorded
 from edge_mer.config import Config, Models
 from edge_mer.domain import MODALITIES
 from edge_mer.errors import ModelError
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.runtime.select import models_directory, open_backend
+from edge_mer.session.parts import installed
 from edge_mer.session.reader import Session
-from edge_mer.session.verifier import installed, verify
+from edge_mer.session.verifier import verify
 from tests.session.stage import Home
 
 DEADLINE_US = 20_000_000
@@ -77,7 +81,9 @@ def test_a_session_played_to_a_live_fusion_node_is_recorded_and_verifies(
     for _ in range(40):
         home.step()
     source, again = home.finish(), tmp_path / "again.mcap"
-    config = Config.model_validate({"record": {"path": str(again)}, "replay": {"path": str(source), "topics": INPUTS}})
+    config = Config.model_validate(
+        {"record": {"path": str(again), "encrypt": False}, "replay": {"path": str(source), "topics": INPUTS}}
+    )
     results = processes.bus.reader("emotion")
     played = processes.bus.reader(*INPUTS)
     processes.start("recorder", "edge_mer.session.recorder", config)
@@ -94,12 +100,27 @@ def test_a_session_played_to_a_live_fusion_node_is_recorded_and_verifies(
 
     wait_for(processes.bus, everything)
     assert [processes.stop(name) for name in ("player", "fusion", "recorder")] == [0, 0, 0]
-    report = verify(again, installed(Models()))
+    report = verify(again, installed(Config()))
     assert (report.identical, report.reason) == (True, None)
     assert report.results > 8
     combinations = {m.body.combination for m in Session(again).messages("emotion")}
     assert "none" in combinations
     assert len(combinations) > 1
+
+
+@pytest.mark.timeout(240)
+def test_ten_seconds_of_the_application_replay_twice_once_on_a_busy_machine(model: FusionModel) -> None:
+    """Recorded with everything real in it, then run again through sockets and processes. ``soak replay`` does more."""
+    with recorded(10) as (path, config):
+        report = verify(path, installed(config))
+        assert (report.identical, report.reason) == (True, None)
+        assert report.features > 50
+        masked = {m.body.presence["audio"].state for m in Session(path).messages("emotion")}
+        assert {"present", "masked"} <= masked
+        for burners in (0, 2 * (os.cpu_count() or 1)):
+            with busy(burners):
+                outcome = rerun(path, config, 1.0)
+            assert outcome.identical, outcome
 
 
 def wait_for(bus: ZmqBus, done: Callable[[], bool]) -> None:

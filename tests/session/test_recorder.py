@@ -20,6 +20,7 @@ from edge_mer.session.reader import Session
 from edge_mer.session.recorder import build
 from tests.house import TODAY
 from tests.session.stage import Home, frames_of, read_all, remade
+from tests.session.studio import Studio
 
 RAW = RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1)
 
@@ -85,7 +86,7 @@ def test_raw_media_needs_the_setting_and_the_consent(
     home = Home(tmp_path / "a.mcap")
     agree(str(tmp_path / "state"), consent, "Anna", TODAY)
     config = {
-        "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw},
+        "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw, "encrypt": False},
         "privacy": {"state": str(tmp_path / "state")},
     }
     recorder = build(Config.model_validate(config), home.bus("other"))
@@ -179,6 +180,18 @@ class TestMask:
         fresh = home.publish_feature("audio")
         home.turn()
         assert fresh.ref in {m.ref for m in read_all(home.finish())}
+
+    def test_no_raw_media_from_before_a_mask_is_written_after_it(self, tmp_path: Path) -> None:
+        studio = Studio(tmp_path / "a.mcap")
+        studio.run(1)
+        before = studio.epochs["video"]
+        studio.mask("video")
+        studio.turn()
+        told = len(list(Session(studio.path).messages("raw/video")))
+        studio.epochs["video"] = before  # a gate that has not heard yet
+        studio.run(1)
+        assert len(read_all(studio.finish(), "raw/video")) == told > 3
+        assert read_all(studio.path, "raw/audio")[-1].envelope.created_us > studio.clock.now_us() - 100_000
 
 
 class TestTrouble:

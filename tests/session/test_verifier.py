@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_mer.config import Models
+from edge_mer.config import Config
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.messages import Message, digest, result_bytes
+from edge_mer.session.compare import array_difference, beyond, differences
+from edge_mer.session.parts import Parts, installed
 from edge_mer.session.reader import Session
-from edge_mer.session.verifier import differences, installed, verify
-from tests.session.stage import FakeModel, Home, load_fake, read_all, record_run, remade, rewrite
+from edge_mer.session.verifier import verify
+from tests.session.stage import FAKE, FakeModel, Home, read_all, record_run, remade, rewrite
 
 Change = Callable[[list[Message[Any]]], Iterable[Message[Any]]]
 
@@ -28,7 +31,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def forge(recorded: Path, tmp_path: Path) -> Callable[[Change], Any]:
-    return lambda change: verify(rewrite(recorded, tmp_path / "forged.mcap", change), load_fake)
+    return lambda change: verify(rewrite(recorded, tmp_path / "forged.mcap", change), FAKE)
 
 
 @given(
@@ -58,7 +61,7 @@ def test_every_run_verifies_whatever_happened_in_it(
             home.publish_state(modality, health="absent")
         for _ in range(12):
             home.step()
-    report = verify(home.finish(), load_fake)
+    report = verify(home.finish(), FAKE)
     assert (report.identical, report.reason) == (True, None)
     assert report.results >= report.estimates > 0
     assert report.entries > 1
@@ -188,13 +191,13 @@ def test_another_model_does_not_verify(recorded: Path) -> None:
     def load(name: str) -> FusionModel:
         return Other()
 
-    report = verify(recorded, load)
+    report = verify(recorded, Parts(load))
     assert not report.identical
     assert [d.field for d in report.differences] == ["sentiment"]
 
 
 def test_a_model_that_is_not_installed_is_a_report(recorded: Path) -> None:
-    report = verify(recorded, installed(Models(directory="/nowhere")))
+    report = verify(recorded, installed(Config.model_validate({"models": {"directory": "/nowhere"}})))
     assert not report.identical
     assert "/nowhere" in report.reason
 
@@ -203,7 +206,7 @@ def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     for _ in range(30):
         home.step()
-    report = verify(home.path, load_fake)
+    report = verify(home.path, FAKE)
     assert not report.identical
     assert report.reason
 
@@ -214,7 +217,7 @@ def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -
     home.recorder._sensed._receive()
     for _ in range(10):
         home.step()
-    assert "unverifiable: 1 inputs" in str(verify(home.finish(), load_fake).reason)
+    assert "unverifiable: 1 inputs" in str(verify(home.finish(), FAKE).reason)
 
 
 def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path
     for inbox in home.broker.clients.values():
         inbox.clear()
     home.fusion_bus.close()
-    report = verify(record_end(home), load_fake)
+    report = verify(record_end(home), FAKE)
     assert report.identical
     assert report.unproven > 0
 
@@ -252,3 +255,75 @@ def test_differences_are_named_by_their_path() -> None:
         {"field": "d", "recorded": None, "replayed": "(no such field)"},
         {"field": "e", "recorded": "(no such field)", "replayed": 1},
     ]
+
+
+class TestElsewhere:
+    """On another backend, version or processor: within the tolerance, and it says so."""
+
+    @staticmethod
+    def off_by(much: float, runtime: dict[str, str]) -> Parts:
+        class Other(FakeModel):
+            def predict(self, *args: Any) -> Prediction:
+                same = super().predict(*args)
+                probabilities = list(same.probabilities)
+                probabilities[0] += much
+                probabilities[1] -= much
+                return Prediction(tuple(probabilities), (same.sentiment or 0.0) + much, same.sentiment_reason)
+
+        return Parts(lambda name: Other(), None, runtime)
+
+    def test_small_differences_are_equal_but_never_called_identical(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}))
+        assert (report.equal, report.identical, report.reason) == (True, False, None)
+        assert report.elsewhere == {"backend": ("test", "tensorrt")}
+        assert report.tolerance == 1e-3
+        assert 0 < report.largest <= 1e-4
+
+    def test_large_ones_are_not(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(0.05, {"backend": "tensorrt"}))
+        assert not report.equal
+        assert "differs" in str(report.reason)
+
+    def test_on_the_runtime_of_the_recording_not_one_byte_may_differ(self, recorded: Path) -> None:
+        report = verify(recorded, self.off_by(1e-9, {"backend": "test"}))
+        assert (report.equal, report.tolerance, report.elsewhere) == (False, 0.0, {})
+
+    def test_nor_may_a_word(self, recorded: Path) -> None:
+        class Renamed(FakeModel):
+            name = "fake@2"
+
+        report = verify(recorded, Parts(lambda name: Renamed()))
+        assert not report.equal
+        assert [d.field for d in report.differences] == ["model"]
+
+    def test_a_tolerance_can_be_asked_for_or_refused(self, recorded: Path) -> None:
+        assert verify(recorded, self.off_by(1e-5, {"backend": "test"}), tolerance=1e-3).equal
+        assert not verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}), tolerance=0.0).equal
+
+    def test_the_same_bytes_elsewhere_are_identical(self, recorded: Path) -> None:
+        report = verify(recorded, Parts(FAKE.fusion, None, {"backend": "tensorrt"}))
+        assert report.identical
+        assert report.elsewhere
+
+    def test_a_tolerance_never_excuses_what_is_not_a_number(self) -> None:
+        found = differences({"combination": "at", "n": 1, "b": True}, {"combination": "a", "n": 1.0001, "b": False})
+        assert [d.field for d in beyond(found, 0.01)] == ["combination", "b"]
+
+    def test_arrays_name_their_worst_element(self) -> None:
+        a = np.zeros((3, 4), np.float32)
+        b = a.copy()
+        b[2, 1] = 0.5
+        (found,) = array_difference("values", a, b)
+        assert (found.field, found.recorded, found.replayed) == ("values[2, 1]", 0.0, 0.5)
+        (found,) = array_difference("values", a, b[:2])
+        assert found.replayed == "float32 [2, 4]"
+
+
+def test_the_trailer_says_with_what_it_was_recorded(recorded: Path) -> None:
+    session = Session(recorded)
+    assert session.trailer is not None
+    assert session.opening is not None
+    assert session.trailer.models["fusion"] == FakeModel.name
+    assert set(session.trailer.threads) >= {"OMP_NUM_THREADS", "inference"}
+    assert len(session.trailer.config) == len(session.trailer.runtime) == 32
+    assert session.opening.host["cpu"]

@@ -1,0 +1,52 @@
+"""``edge-mer session export FILE OUT``: for other programs; the suffix of OUT says what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile
+
+SUFFIXES = ".csv, .parquet (estimates), .wav (sound), .mkv, .mp4 (pictures and sound), .mcap (unsealed, for Foxglove)"
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="session file")],
+    out: Annotated[Path, typer.Argument(help=f"{SUFFIXES}; never overwritten")],
+    every: Annotated[bool, typer.Option("--all", help="also provisional and revised estimates")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Export estimates as a table, or raw media where it was recorded."""
+    from edge_mer.config import load
+    from edge_mer.errors import SessionError
+    from edge_mer.session import export as exports
+    from edge_mer.session.keys import key_store
+    from edge_mer.session.player import parts_for
+    from edge_mer.session.reader import Session
+    from edge_mer.session.rewrite import unsealed
+
+    settings, _ = load(config)
+    keys = key_store(settings)
+    kind = out.suffix.lower()
+    if kind not in (*exports.TABLES, *exports.MEDIA, ".mcap"):
+        raise typer.BadParameter(f"what is {out.suffix or 'no suffix'}? OUT ends in one of {SUFFIXES}")
+    session = Session(file, keys)
+    try:
+        if kind in exports.TABLES:
+            offset = session.opening.wall_offset_us if session.opening is not None else 0
+            found = exports.estimates(session, parts_for(session, settings), every)
+            typer.echo(f"{out}: {exports.TABLES[kind]((exports.row(m, offset) for m in found), out)} estimates")
+        elif kind in exports.MEDIA:
+            count = exports.MEDIA[kind](session, out)
+            typer.echo(f"{out}: {count} {'samples' if kind == '.wav' else 'pictures'}")
+        else:
+            trailer = unsealed(file, out, keys)
+            typer.echo(f"{out}: {sum(trailer.messages.values())} messages, unsealed; open it in Foxglove")
+    except FileExistsError:
+        raise SessionError(f"{out} exists and is not overwritten; choose another name") from None
+    except OSError as error:
+        raise SessionError(f"{out}: {error.strerror or error}") from error
+    for fault in session.faults:
+        typer.echo(f"not whole: {fault}", err=True)

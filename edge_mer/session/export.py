@@ -1,0 +1,186 @@
+"""What other programs read: estimates as CSV or Parquet, sound as WAV, pictures as MKV or MP4."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import wave
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.clock import SECOND
+from edge_mer.domain import EMOTIONS
+from edge_mer.errors import SessionError, missing_extra
+from edge_mer.messages import Estimate, Message, RawAudio, RawVideo
+from edge_mer.session.parts import Parts
+from edge_mer.session.player import again
+from edge_mer.session.reader import Session
+
+GAP_S = 0.05  # shorter ones are rounding of the sample clock
+MS = Fraction(1, 1000)
+
+
+def estimates(session: Session, parts: Parts | None, every: bool) -> Iterator[Message[Estimate]]:
+    """The final estimates, or ``every`` one; made anew with ``parts`` where a modality was erased."""
+    found = (m for _, m in again(session, parts)) if parts is not None else session.messages("emotion")
+    return (m for m in found if every or m.body.final)
+
+
+def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
+    """One flat record; ``time`` is wall time (ISO 8601), probabilities have a column each."""
+    body, origin = message.body, message.envelope.origin_us
+    wall = datetime.fromtimestamp((origin + wall_offset_us) / SECOND, timezone.utc)
+    probabilities: Mapping[Any, float] = body.probabilities or {}
+    return {
+        "time": wall.isoformat(timespec="milliseconds"),
+        "origin_us": origin,
+        "combination": body.combination,
+        "label": body.label,
+        "confidence": body.confidence,
+        "calibrated": body.calibrated,
+        "abstain": body.abstain,
+        **{f"p_{e}": probabilities.get(e) for e in EMOTIONS},
+        "sentiment": body.sentiment,
+        "sentiment_reason": body.sentiment_reason,
+        "revision": body.revision,
+        "final": body.final,
+        "biometric": body.biometric,
+        "mask_epoch": body.mask_epoch,
+        "latency_ms": body.latency_ms.total,
+        "model": body.model,
+    }
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
+    count = 0
+    with out.open("x", newline="") as file:
+        writer = None
+        for record in rows:
+            writer = writer or _header(csv.DictWriter(file, list(record)))
+            writer.writerow(record)
+            count += 1
+    return count
+
+
+def _header(writer: csv.DictWriter[str]) -> csv.DictWriter[str]:
+    writer.writeheader()
+    return writer
+
+
+def to_parquet(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
+    """Raises MissingExtra without pyarrow."""
+    try:
+        from pyarrow import Table, parquet
+    except ImportError:
+        raise missing_extra("pyarrow", "parquet") from None
+    table = Table.from_pylist(list(rows))
+    with out.open("xb") as file:
+        parquet.write_table(table, file)
+    return int(table.num_rows)
+
+
+def to_wav(session: Session, out: Path) -> int:
+    """Sound with its gaps as silence, so that it keeps time. Returns samples. Raises SessionError without raw sound."""
+    blocks = sound(session)
+    rate, first = next(blocks, (0, np.empty(0, np.int16)))
+    if not rate:
+        raise SessionError(_no_raw(session, "audio"))
+    total = 0
+    with out.open("xb") as file, wave.open(file, "wb") as sink:
+        sink.setnchannels(1)
+        sink.setsampwidth(2)
+        sink.setframerate(rate)
+        for samples in (first, *(x for _, x in blocks)):
+            sink.writeframes(samples.astype("<i2").tobytes())
+            total += len(samples)
+    return total
+
+
+def sound(session: Session) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """(rate, samples) without holes, from the first block on."""
+    begin_us, written, rate = None, 0, 0
+    for message in in_time(session, "raw/audio"):
+        body: RawAudio = message.body
+        if begin_us is None:
+            begin_us, rate = message.envelope.origin_us, body.rate
+        if body.rate != rate or len(message.payload) != 1 or message.payload[0].dtype != np.int16:
+            continue
+        due = round((message.envelope.origin_us - begin_us) * rate / SECOND)
+        if due - written > GAP_S * rate:
+            yield rate, np.zeros(due - written, np.int16)
+            written = due
+        samples = message.payload[0].ravel()
+        yield rate, samples
+        written += len(samples)
+
+
+def to_video(session: Session, out: Path) -> int:
+    """Pictures as they were recorded (JPEG, their own times), with the sound where it is there. Returns pictures."""
+    pictures = in_time(session, "raw/video")
+    first = next(pictures, None)
+    if first is None:
+        raise SessionError(_no_raw(session, "video"))
+    if out.exists():
+        raise SessionError(f"{out} exists and is not overwritten; choose another name")
+    begin_us, body = first.envelope.origin_us, first.body
+    with av.open(str(out), "w") as container:
+        video = container.add_stream("mjpeg", rate=30)
+        video.width, video.height, video.pix_fmt, video.time_base = body.width, body.height, "yuvj420p", MS
+        tracks = [((m.envelope.origin_us, 0, m) for m in (first, *pictures))]
+        audio = None
+        if has(session, "raw/audio"):
+            audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=16_000)
+            audio.layout = "mono"
+            tracks.append((m.envelope.origin_us, 1, m) for m in in_time(session, "raw/audio"))
+        count, latest = 0, -1
+        for origin_us, track, message in heapq.merge(*tracks, key=lambda x: x[:2]):
+            at = max(0, (origin_us - begin_us) // 1000)
+            if track == 1 and audio is not None and origin_us >= begin_us:
+                frame = av.AudioFrame.from_ndarray(message.payload[0].reshape(1, -1), format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = message.body.rate, at * 16, Fraction(1, 16_000)
+                container.mux(audio.encode(frame))
+            elif track == 0 and at > latest:
+                picture: RawVideo = message.body
+                if (picture.width, picture.height) != (body.width, body.height):
+                    continue
+                packet = av.Packet(message.payload[0].tobytes())
+                packet.stream, packet.time_base = video, MS
+                packet.pts = packet.dts = latest = at
+                packet.is_keyframe = True
+                container.mux(packet)
+                count += 1
+        if audio is not None:
+            container.mux(audio.encode(None))
+    return count
+
+
+def has(session: Session, topic: str) -> bool:
+    return next(session.messages(topic), None) is not None
+
+
+def in_time(session: Session, topic: str) -> Iterator[Message[Any]]:
+    """By origin, within the second or so that messages may have been recorded out of order."""
+    heap: list[tuple[int, int, Message[Any]]] = []
+    for number, message in enumerate(session.messages(topic)):
+        heapq.heappush(heap, (message.envelope.origin_us, number, message))
+        if len(heap) > 64:
+            yield heapq.heappop(heap)[2]
+    while heap:
+        yield heapq.heappop(heap)[2]
+
+
+def _no_raw(session: Session, modality: str) -> str:
+    if modality in session.unreadable:
+        return f"{session.path}: {modality} cannot be read: its key was erased, or is on another host"
+    return f"{session.path} holds no raw {modality}: record with consent and --raw"
+
+
+TABLES: Mapping[str, Callable[[Iterable[Mapping[str, Any]], Path], int]] = {".csv": to_csv, ".parquet": to_parquet}
+MEDIA: Mapping[str, Callable[[Session, Path], int]] = {".wav": to_wav, ".mkv": to_video, ".mp4": to_video}

@@ -1,0 +1,140 @@
+"""Raw media in the form that Foxglove shows: its schemas ``RawAudio`` and ``CompressedImage`` as JSON.
+
+The field ``edge_mer`` holds the header frame as it was on the wire, so that nothing is lost. Schemas as published in
+https://github.com/foxglove/foxglove-sdk/tree/main/schemas/jsonschema. Foxglove reads a subset of JSON Schema only
+(no ``$ref``, no ``anyOf``, every property with one type): ``plain`` brings ours into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from edge_mer.errors import BadMessage
+from edge_mer.messages import Message
+
+_TIME: Final = {
+    "type": "object",
+    "title": "time",
+    "properties": {
+        "sec": {"type": "integer", "minimum": 0},
+        "nsec": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    },
+}
+_BYTES: Final = {"type": "string", "contentEncoding": "base64"}
+_HEADER: Final = {"type": "object", "properties": {}, "description": "the header of the message on the edge_mer bus"}
+_FIELDS: Final[Mapping[str, dict[str, Any]]] = {
+    "foxglove.RawAudio": {
+        "timestamp": _TIME,
+        "data": _BYTES,
+        "format": {"type": "string"},
+        "sample_rate": {"type": "integer", "minimum": 0},
+        "number_of_channels": {"type": "integer", "minimum": 0},
+        "edge_mer": _HEADER,
+    },
+    "foxglove.CompressedImage": {
+        "timestamp": _TIME,
+        "frame_id": {"type": "string"},
+        "data": _BYTES,
+        "format": {"type": "string"},
+        "edge_mer": _HEADER,
+    },
+}
+SCHEMA_OF: Final[Mapping[str, str]] = {"raw/audio": "foxglove.RawAudio", "raw/video": "foxglove.CompressedImage"}
+_DTYPE: Final[Mapping[str, str]] = {"raw/audio": "int16", "raw/video": "uint8"}
+
+
+class _Time(Struct):
+    sec: int
+    nsec: int
+
+
+class _Audio(Struct):
+    timestamp: _Time
+    data: bytes
+    format: str
+    sample_rate: int
+    number_of_channels: int
+    edge_mer: Raw
+
+
+class _Image(Struct):
+    timestamp: _Time
+    frame_id: str
+    data: bytes
+    format: str
+    edge_mer: Raw
+
+
+class _Header(Struct):
+    edge_mer: Raw
+
+
+class _Media(_Header):
+    data: bytes
+
+
+def schema(name: str) -> bytes:
+    fields = _FIELDS[name]
+    return msgspec.json.encode({"title": name, "type": "object", "properties": fields, "required": list(fields)})
+
+
+def fits(message: Message[Any]) -> bool:
+    """Whether the message is media that Foxglove knows; whatever else a worker sent is kept in our own form."""
+    dtype = _DTYPE.get(message.topic)
+    specs = message.envelope.payload
+    is_object = message.header[:1] == b"{" and message.header[-1:] == b"}"
+    return dtype is not None and len(specs) == 1 and (specs[0].dtype, len(specs[0].shape)) == (dtype, 1) and is_object
+
+
+def pack(message: Message[Any], wall_offset_us: int) -> bytes:
+    """``wall_offset_us``: what to add to the host's monotonic time to get wall time."""
+    wall_us = max(0, message.envelope.origin_us + wall_offset_us)
+    time = _Time(wall_us // 1_000_000, wall_us % 1_000_000 * 1000)
+    data, header = message.payload[0].tobytes(), Raw(message.header)
+    if message.topic == "raw/audio":
+        return msgspec.json.encode(_Audio(time, data, "pcm-s16", message.body.rate, 1, header))
+    return msgspec.json.encode(_Image(time, "camera", data, "jpeg", header))
+
+
+def header(data: bytes) -> bytes:
+    """Only the header frame. Raises BadMessage."""
+    return bytes(_decode(data, _Header).edge_mer)
+
+
+def frames(data: bytes) -> list[bytes]:
+    """Header and payload frame as they were on the wire. Raises BadMessage."""
+    media = _decode(data, _Media)
+    return [bytes(media.edge_mer), media.data]
+
+
+def _decode(data: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"media: {error}") from error
+
+
+def plain(schema: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON Schema in the subset that Foxglove reads; what may be null says so with ``nullable``."""
+    if "$ref" in schema:
+        return plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        choices = [plain(x, definitions) for x in schema["anyOf"] if x != {"type": "null"}]
+        properties = {k: v for x in choices for k, v in x.get("properties", {}).items()}
+        merged = {**choices[0], **({"properties": properties} if properties else {})}
+        return {**merged, "nullable": True} if len(choices) < len(schema["anyOf"]) else merged
+    if "enum" in schema and "type" not in schema:
+        return {"type": "string", **schema}
+    found = {k: v for k, v in schema.items() if k not in ("$defs", "prefixItems")}
+    if schema.get("type") == "object":
+        found["properties"] = {k: plain(v, definitions) for k, v in schema.get("properties", {}).items()}
+        if isinstance(schema.get("additionalProperties"), dict):
+            found["additionalProperties"] = plain(schema["additionalProperties"], definitions)
+    if schema.get("type") == "array":
+        items = schema.get("items")
+        found["items"] = plain(items, definitions) if isinstance(items, dict) else {"type": "string"}
+    return found

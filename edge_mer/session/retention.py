@@ -1,0 +1,91 @@
+"""Deletes old recordings, with their keys: what is older than ``record.keep_days``, and the oldest beyond ``keep_gb``.
+
+Only finished or cut sessions of ours in the folder of the recording are touched, and never the one being written.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_mer.clock import SECOND, Clock
+from edge_mer.config import Record
+from edge_mer.domain import MODALITIES
+from edge_mer.errors import EdgeMerError
+from edge_mer.session.keys import KeyStore
+from edge_mer.session.reader import Session
+
+EVERY_US = 3600 * SECOND
+DAY_US = 86_400 * SECOND
+log = logging.getLogger("recorder")
+
+
+class Old(NamedTuple):
+    """One recording; ``ended_us`` in wall time."""
+
+    ended_us: int
+    size: int
+    path: Path
+    session: str
+
+
+class Retention:
+    def __init__(self, settings: Record, current: Path, keys: KeyStore) -> None:
+        self._settings, self._current, self._keys = settings, current, keys
+        self._due_us = 0
+
+    def turn(self, clock: Clock) -> None:
+        """Once an hour, from the first turn on."""
+        now = clock.now_us()
+        if now < self._due_us or not (self._settings.keep_days or self._settings.keep_gb):
+            return
+        self._due_us = now + EVERY_US
+        for old in expired(recordings(self._current), clock.wall_us(), self._settings, _size(self._current)):
+            delete(old, self._keys)
+
+
+def recordings(current: Path) -> list[Old]:
+    """Those beside ``current``, the oldest first. Other MCAP files are not ours and stay."""
+    found = []
+    for path in current.parent.glob("*.mcap"):
+        try:
+            session = Session(path)
+        except (EdgeMerError, OSError):
+            continue
+        opening = session.opening
+        if opening is not None and path != current and path.is_file() and not path.is_symlink():
+            ended = max(session.span_us[1], opening.opened_us) + opening.wall_offset_us
+            found.append(Old(ended, _size(path), path, opening.session))
+    return sorted(found)
+
+
+def expired(found: list[Old], wall_us: int, settings: Record, written: int) -> list[Old]:
+    """Of ``found`` (the oldest first) those to delete; ``written`` bytes are in the current recording."""
+    limit = wall_us - round(settings.keep_days * DAY_US)
+    gone = [o for o in found if settings.keep_days and o.ended_us < limit]
+    total = written + sum(o.size for o in found) - sum(o.size for o in gone)
+    for old in found:
+        if settings.keep_gb and total > settings.keep_gb * 1e9 and old not in gone:
+            gone.append(old)
+            total -= old.size
+    return gone
+
+
+def delete(old: Old, keys: KeyStore) -> None:
+    """Keys first: after that no copy of it can be read."""
+    try:
+        for modality in MODALITIES:
+            keys.erase(old.session, modality)
+        old.path.unlink(missing_ok=True)
+    except (OSError, EdgeMerError) as error:
+        log.error("%s is due for deletion and could not be deleted: %s", old.path, error)
+        return
+    log.warning("%s was deleted: record.keep_days or record.keep_gb", old.path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

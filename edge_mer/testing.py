@@ -1,0 +1,217 @@
+"""pytest plug-in: try your automation on recorded sessions, without devices, sockets or waiting. Nothing to import.
+
+``replay_session``: a session folded again by this version; it fails the test when the results are not the recorded::
+
+    def test_the_lamp_is_dimmed_when_somebody_is_sad(replay_session):
+        lamp = Lamp()
+        for message in replay_session("evening.mcap").messages("emotion"):
+            lamp.on_estimate(message.body)
+        assert lamp.dimmed
+
+``session_stage``: the same through a bus on a fake clock, with faults in between::
+
+    def test_the_lamp_survives_a_lossy_bus(session_stage):
+        lamp, faults = Lamp(), session_stage.faults
+        faults.drop("emotion", 0.3)
+        faults.delay("emotion", 2.0)
+        session_stage.listen("emotion", lambda message: lamp.on_estimate(message.body))
+        session_stage.play("evening.mcap")
+        assert faults.done["emotion dropped"] > 0
+        assert lamp.is_safe
+
+``fake_clock`` is the clock of the stage: it moves only when told, or when the stage plays.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge_mer.clock import SECOND, FakeClock
+
+# Everything else is imported where it is used: every pytest run on this host loads this file.
+if TYPE_CHECKING:
+    from edge_mer.bus import MemoryBroker, MemoryBus, Reader
+    from edge_mer.config import Config
+    from edge_mer.messages import Message
+    from edge_mer.session.player import Player, Speed
+    from edge_mer.session.reader import Session
+    from edge_mer.session.verifier import Report
+
+__all__ = ["FakeClock", "Faults", "Replay", "Stage", "fake_clock", "replay", "replay_session", "session_stage"]
+
+
+class Replay:
+    """A session and its ``report``. ``messages`` come in the order in which they were made."""
+
+    def __init__(self, session: Session, config: Config, report: Report) -> None:
+        self.session, self.report = session, report
+        self._config = config
+
+    def messages(self, *topics: str) -> Iterator[Message[Any]]:
+        """Estimates are those that this version gives; everything else is as recorded. No topic: all of them."""
+        from edge_mer.services import SERVICES
+        from edge_mer.session.parts import installed
+        from edge_mer.session.player import again, in_order
+
+        kept = [t for t in topics or SERVICES if t != "emotion"]
+        parts = [in_order(self.session.timed(*kept))] if kept else []
+        if not topics or "emotion" in topics:
+            parts.append(again(self.session, installed(self._config)))
+        return (message for _, message in heapq.merge(*parts, key=lambda item: item[0]))
+
+
+def replay(path: str | Path, config: Config | None = None) -> Replay:
+    """Fold a session again. Fails the test when a result is not the recorded one, naming the first difference.
+
+    An erased modality is no failure: what comes is the run without it. ``config``: default is the user's own.
+    """
+    from edge_mer.config import load
+    from edge_mer.session.keys import key_store
+    from edge_mer.session.parts import installed
+    from edge_mer.session.reader import Session
+    from edge_mer.session.verifier import verify
+
+    config = config or load()[0]
+    keys = key_store(config)
+    report = verify(Path(path), installed(config), keys)
+    if not (report.equal or report.erased):
+        found = "".join(f"\n  {d.field}: recorded {d.recorded}, replayed {d.replayed}" for d in report.differences)
+        pytest.fail(f"{path} does not replay: {report.reason}{found}", pytrace=False)
+    return Replay(Session(Path(path), keys), config, report)
+
+
+class Faults:
+    """What may go wrong on a bus, per topic; ``done`` counts what did. The same ``seed`` gives the same faults."""
+
+    def __init__(self, broker: MemoryBroker, clock: FakeClock, seed: int = 0) -> None:
+        self.done: Counter[str] = Counter()
+        self._clock, self._rng = clock, Random(seed)
+        self._deliver, broker.inject = broker.inject, self._inject  # type: ignore[method-assign]
+        self._shares: dict[tuple[str, str], float] = {}
+        self._delays: dict[str, int] = {}
+        self._held: list[tuple[int, int, str, list[bytes]]] = []
+        self._count = 0
+
+    def drop(self, topic: str, share: float) -> None:
+        """Lose this share of the messages."""
+        self._shares["dropped", topic] = share
+
+    def duplicate(self, topic: str, share: float) -> None:
+        self._shares["duplicated", topic] = share
+
+    def corrupt(self, topic: str, share: float) -> None:
+        """Change one byte of the header."""
+        self._shares["corrupted", topic] = share
+
+    def delay(self, topic: str, seconds: float) -> None:
+        """Hold every message for that long; with 0 what is held comes at once."""
+        self._delays[topic] = round(seconds * SECOND)
+
+    def turn(self) -> None:
+        """Deliver what was held long enough."""
+        now = self._clock.now_us()
+        while self._held and self._held[0][0] <= now:
+            _, _, topic, frames = heapq.heappop(self._held)
+            self._deliver(topic, frames)
+
+    def _happens(self, what: str, topic: str) -> bool:
+        happens = self._rng.random() < self._shares.get((what, topic), 0.0)
+        self.done[f"{topic} {what}"] += happens
+        return happens
+
+    def _inject(self, topic: str, frames: list[bytes]) -> None:
+        if self._happens("dropped", topic):
+            return
+        if self._happens("corrupted", topic):
+            header = bytearray(frames[1])
+            header[self._rng.randrange(len(header))] ^= 0xFF
+            frames = [frames[0], bytes(header), *frames[2:]]
+        for _ in range(1 + self._happens("duplicated", topic)):
+            if delay := self._delays.get(topic, 0):
+                self._count += 1
+                self.done[f"{topic} delayed"] += 1
+                heapq.heappush(self._held, (self._clock.now_us() + delay, self._count, topic, frames))
+            else:
+                self._deliver(topic, frames)
+
+
+class Stage:
+    """A bus in memory on a fake clock. ``bus(name)`` is the view of one process; closing it is kill -9."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        from edge_mer.bus import MemoryBroker
+
+        self.clock, self.broker = clock, MemoryBroker()
+        self.faults = Faults(self.broker, clock)
+        self.workers: list[Any] = []
+        self._listeners: list[tuple[Reader, Callable[[Message[Any]], object]]] = []
+
+    def bus(self, name: str = "") -> MemoryBus:
+        from edge_mer.bus import MemoryBus
+
+        return MemoryBus(self.broker, self.clock, name)
+
+    def listen(self, topic: str, heard: Callable[[Message[Any]], object]) -> Reader:
+        """Call ``heard`` with every message that arrives whole; the reader counts the others."""
+        reader = self.bus().reader(topic)
+        self._listeners.append((reader, heard))
+        return reader
+
+    def run(self, seconds: float, step_us: int = SECOND // 50) -> None:
+        """Let time pass: everybody in ``workers`` gets turns, listeners hear."""
+        end = self.clock.now_us() + round(seconds * SECOND)
+        while self.clock.now_us() < end:
+            self._turn()
+            self.clock.advance(min(step_us, end - self.clock.now_us()))
+        self._turn()
+
+    def play(self, path: str | Path, speed: Speed = 1.0, topics: tuple[str, ...] = (), linger_s: float = 5.0) -> Player:
+        """Play a session to its end and ``linger_s`` longer; returns the player with its counters."""
+        from edge_mer.config import load
+        from edge_mer.session.keys import key_store
+        from edge_mer.session.player import Player, parts_for
+        from edge_mer.session.reader import Session
+
+        config = load()[0]
+        session = Session(Path(path), key_store(config))
+        player = Player(session, self.bus("player"), speed, topics, parts=parts_for(session, config))
+        while not player.done:
+            wait = player.turn()
+            self._turn()
+            self.clock.advance(min(wait, SECOND // 50))
+        self.run(linger_s)
+        player.close()
+        return player
+
+    def _turn(self) -> None:
+        self.faults.turn()
+        for worker in self.workers:
+            worker.turn()
+        for reader, heard in self._listeners:
+            for message in reader.drain():
+                heard(message)
+
+
+@pytest.fixture
+def replay_session() -> Callable[..., Replay]:
+    """``replay_session(path)``: a session folded again; fails when it does not replay."""
+    return replay
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that moves only when told."""
+    return FakeClock()
+
+
+@pytest.fixture
+def session_stage(fake_clock: FakeClock) -> Stage:
+    """A bus in memory on ``fake_clock``, with faults to choose from."""
+    return Stage(fake_clock)

@@ -1,0 +1,27 @@
+"""The golden session: recorded once, verified by every change. ``python -m tests.session.golden`` renews it on purpose.
+
+Renew it only when results are meant to change (other models, another fold), and say so in the commit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_mer.session.reader import Session
+from tests.session.studio import film
+
+GOLDEN = Path(__file__).parent / "golden.mcap"
+
+
+def main() -> None:
+    before = Session(GOLDEN).trailer if GOLDEN.exists() else None
+    GOLDEN.unlink(missing_ok=True)
+    film(GOLDEN, encrypt=False)
+    after = Session(GOLDEN).trailer
+    assert after is not None
+    was = before.digest if before is not None else "none"
+    print(f"{GOLDEN}: {GOLDEN.stat().st_size // 1000} kB, {after.results} results, digest {was} -> {after.digest}")
+
+
+if __name__ == "__main__":
+    main()

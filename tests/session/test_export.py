@@ -1,0 +1,105 @@
+"""What other programs read: tables, sound and pictures out of a recording."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge_mer.errors import MissingExtra, SessionError
+from edge_mer.session import export
+from edge_mer.session.reader import Session
+from tests.session.stage import read_all
+from tests.session.studio import Studio
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five seconds with the microphone masked in between, so that there is a hole in the sound."""
+    studio = Studio(tmp_path_factory.mktemp("export") / "a.mcap")
+    studio.run(2)
+    studio.silent.add("audio")
+    studio.run(1)
+    studio.silent.clear()
+    studio.run(2)
+    return studio.finish()
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    session = Session(path)
+    assert session.opening is not None
+    return [export.row(m, session.opening.wall_offset_us) for m in export.estimates(session, None, every=True)]
+
+
+def test_every_estimate_is_a_line_of_csv(filmed: Path, tmp_path: Path) -> None:
+    assert export.to_csv(rows(filmed), tmp_path / "a.csv") == len(read_all(filmed, "emotion"))
+    with (tmp_path / "a.csv").open() as file:
+        found = list(csv.DictReader(file))
+    for line, message in zip(found, read_all(filmed, "emotion"), strict=True):
+        body = message.body
+        assert (line["combination"], line["label"]) == (body.combination, body.label or "")
+        if body.probabilities:
+            assert float(line["p_happy"]) == body.probabilities["happy"]
+        assert line["time"].endswith("+00:00")
+
+
+def test_final_ones_alone_are_the_default(filmed: Path) -> None:
+    assert all(m.body.final for m in export.estimates(Session(filmed), None, every=False))
+
+
+def test_parquet_holds_the_same(filmed: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    export.to_parquet(rows(filmed), tmp_path / "a.parquet")
+    assert parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows(filmed)
+
+
+def test_without_pyarrow_there_is_one_clear_line(filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"pyarrow is not installed; run: pip install 'edge-mer\[parquet\]'"):
+        export.to_parquet(rows(filmed), tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_sound_is_what_was_recorded_with_its_hole_as_silence(filmed: Path, tmp_path: Path) -> None:
+    export.to_wav(Session(filmed), tmp_path / "a.wav")
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    blocks = [(m.envelope.origin_us, m.payload[0]) for m in read_all(filmed, "raw/audio")]
+    begin = blocks[0][0]
+    for origin, samples in blocks:
+        at = round((origin - begin) * 16_000 / 1e6)
+        assert np.array_equal(sound[at : at + len(samples)], samples)
+    assert not sound[34_000:46_000].any()
+    assert abs(len(sound) - 80_000) < 1_000
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_pictures_keep_their_bytes_and_their_times(filmed: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"a{suffix}"
+    recorded = [(m.envelope.origin_us, m.payload[0].tobytes()) for m in read_all(filmed, "raw/video")]
+    assert export.to_video(Session(filmed), out) == len(recorded)
+    with av.open(str(out)) as container:
+        assert {s.type for s in container.streams} == {"video", "audio"}
+        packets = [p for p in container.demux(video=0) if p.size]
+    assert [bytes(p) for p in packets] == [jpeg for _, jpeg in recorded]
+    for packet, (origin, _) in zip(packets, recorded, strict=True):
+        assert packet.pts is not None
+        assert abs(float(packet.pts * packet.time_base) - (origin - recorded[0][0]) / 1e6) < 0.002
+
+
+def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
+    studio = Studio(tmp_path / "a.mcap")
+    studio.silent.update(("audio", "video"))
+    studio.run(1)
+    session = Session(studio.finish())
+    with pytest.raises(SessionError, match="holds no raw audio"):
+        export.to_wav(session, tmp_path / "a.wav")
+    with pytest.raises(SessionError, match="holds no raw video"):
+        export.to_video(session, tmp_path / "a.mkv")

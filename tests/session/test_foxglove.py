@@ -1,0 +1,139 @@
+"""Raw media as Foxglove's own messages, and schemas in the subset of JSON Schema that Foxglove reads."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcap.reader import make_reader
+
+from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.clock import FakeClock
+from edge_mer.messages import Message, RawAudio, RawVideo
+from edge_mer.services import SERVICES
+from edge_mer.session import format, foxglove
+from tests.session.stage import frames_of
+from tests.session.studio import Studio
+
+# The published ones of github.com/foxglove/foxglove-sdk, schemas/jsonschema (read 2026-11): name -> (type, encoding).
+TIME = {"sec": ("integer", None), "nsec": ("integer", None)}
+PUBLISHED = {
+    "foxglove.RawAudio": {
+        "timestamp": TIME,
+        "data": ("string", "base64"),
+        "format": ("string", None),
+        "sample_rate": ("integer", None),
+        "number_of_channels": ("integer", None),
+    },
+    "foxglove.CompressedImage": {
+        "timestamp": TIME,
+        "frame_id": ("string", None),
+        "data": ("string", "base64"),
+        "format": ("string", None),
+    },
+}
+
+
+def readable(schema: dict[str, Any], place: str = "") -> None:
+    """What Foxglove's parser throws at (foxglove/studio, packages/mcap-support/src/parseJsonSchema.ts)."""
+    assert schema.get("type") == "object", f"{place}: type {schema.get('type')}"
+    for name, field in schema["properties"].items():
+        here = f"{place}.{name}"
+        assert "oneOf" not in field, here
+        kind = field.get("type")
+        assert kind in ("boolean", "string", "number", "integer", "object", "array"), f"{here}: type {kind}"
+        if kind == "string":
+            assert field.get("contentEncoding") in (None, "base64"), here
+        elif kind == "object":
+            readable(field, here)
+        elif kind == "array":
+            item = field["items"]
+            assert item.get("type") in ("boolean", "string", "number", "integer", "object"), f"{here}[]: {item}"
+            if item["type"] == "object":
+                readable(item, here)
+
+
+@pytest.mark.parametrize("row", SERVICES.values(), ids=lambda row: row.topic)
+def test_foxglove_reads_the_schema_of_every_topic(row: Any) -> None:
+    readable(json.loads(format.header_schema(row.schema, row.body)))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_media_schemas_have_every_field_that_foxglove_published(name: str) -> None:
+    schema = json.loads(foxglove.schema(name))
+    readable(schema)
+    assert schema["title"] == name
+    for field, expected in PUBLISHED[name].items():
+        found = schema["properties"][field]
+        if isinstance(expected, dict):
+            assert {k: (v["type"], None) for k, v in found["properties"].items()} == expected
+        else:
+            assert (found["type"], found.get("contentEncoding")) == expected
+
+
+def test_the_checker_itself_refuses_what_foxglove_refuses() -> None:
+    for bad in ({"$ref": "#/$defs/X"}, {"anyOf": [{"type": "null"}]}, {"type": "array", "items": {"type": "array"}}):
+        with pytest.raises(AssertionError):
+            readable({"type": "object", "properties": {"x": bad}})
+
+
+def sent(topic: str, payload: list[Any], header_extra: bytes = b"") -> Message[Any]:
+    bodies = {"raw/audio": RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1),
+              "raw/video": RawVideo(frame=1, width=2, height=3, mask_epoch=4)}  # fmt: skip
+    return MemoryBus(MemoryBroker(), FakeClock()).publisher(topic, "test").send(bodies[topic], payload, origin_us=7)
+
+
+@given(st.lists(st.integers(-(2**15), 2**15 - 1), max_size=600))
+def test_sound_comes_back_byte_for_byte_and_is_what_foxglove_expects(samples: list[int]) -> None:
+    message = sent("raw/audio", [np.array(samples, np.int16)])
+    encoding, data = format.pack(message, wall_offset_us=1_000_000_000)
+    seen = json.loads(data)
+    assert encoding == "json"
+    assert seen["timestamp"] == {"sec": 1000, "nsec": 7000}
+    assert (seen["format"], seen["sample_rate"], seen["number_of_channels"]) == ("pcm-s16", 16_000, 1)
+    assert np.frombuffer(base64.b64decode(seen["data"]), "<i2").tolist() == samples
+    assert frames_of(format.unpack("raw/audio", encoding, data)) == frames_of(message)
+
+
+@given(st.binary(max_size=600))
+def test_a_picture_comes_back_byte_for_byte(jpeg: bytes) -> None:
+    message = sent("raw/video", [np.frombuffer(jpeg, np.uint8)])
+    encoding, data = format.pack(message)
+    assert base64.b64decode(json.loads(data)["data"]) == jpeg
+    assert json.loads(data)["format"] == "jpeg"
+    assert frames_of(format.unpack("raw/video", encoding, data)) == frames_of(message)
+    assert format.envelope("raw/video", encoding, data) == message.envelope
+
+
+@pytest.mark.parametrize(
+    "payload", [[], [np.zeros(3, np.float32)], [np.zeros(2, np.int16)] * 2, [np.zeros((2, 2), np.int16)]]
+)
+def test_what_foxglove_does_not_know_is_kept_in_our_own_form(payload: list[Any]) -> None:
+    message = sent("raw/audio", payload)
+    encoding, data = format.pack(message)
+    assert encoding == "edge_mer.frames"
+    assert frames_of(format.unpack("raw/audio", encoding, data)) == frames_of(message)
+
+
+def test_an_open_recording_has_foxglove_channels_in_wall_time(tmp_path: Path) -> None:
+    studio = Studio(tmp_path / "a.mcap")
+    studio.run(1.5)
+    wall_ns = studio.clock.wall_us() * 1000
+    with studio.finish().open("rb") as file:
+        reader = make_reader(file)
+        found = {channel.topic: (schema, channel, message) for schema, channel, message in reader.iter_messages()}
+    for topic, name in foxglove.SCHEMA_OF.items():
+        schema, channel, message = found[topic]
+        assert (schema.name, schema.encoding, channel.message_encoding) == (name, "jsonschema", "json")
+        stamp = json.loads(message.data)["timestamp"]
+        assert abs(stamp["sec"] * 10**9 + stamp["nsec"] - wall_ns) < 2 * 10**9
+        assert abs(message.log_time - wall_ns) < 2 * 10**9
+    for schema, channel, _ in found.values():
+        if channel.message_encoding == "json":
+            readable(json.loads(schema.data))

@@ -1,0 +1,67 @@
+"""Old recordings go, with their keys: by age, by size, and nothing that is not ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_mer.clock import SECOND
+from edge_mer.config import Record
+from edge_mer.session.keys import KeyStore
+from edge_mer.session.reader import Session
+from edge_mer.session.retention import DAY_US, Old, expired, recordings
+from tests.session.stage import Home
+
+
+def old(days: int, size: int = 10**9) -> Old:
+    return Old(-days * DAY_US, size, Path(f"{days}.mcap"), "0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("days", "gigabytes", "gone"),
+    [(0, 0, []), (5, 0, [9, 6]), (0, 2.5, [9, 6]), (8, 2.5, [9, 6]), (1, 100, [9, 6, 3]), (0, 0.5, [9, 6, 3])],
+)
+def test_what_is_too_old_or_too_much_goes_the_oldest_first(days: float, gigabytes: float, gone: list[int]) -> None:
+    found = [old(9), old(6), old(3)]
+    chosen = expired(found, 0, Record(keep_days=days, keep_gb=gigabytes), written=10**9)
+    assert [o.path.stem for o in chosen] == [str(g) for g in gone]
+
+
+def record(path: Path, store: KeyStore, **more: object) -> Home:
+    home = Home(path, encrypt=True, keys=str(store.directory), **more)
+    for _ in range(3):
+        home.step(drop=0)
+    return home
+
+
+def test_a_recorder_deletes_expired_sessions_and_their_keys(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    first = record(tmp_path / "first.mcap", store)
+    session = Session(first.finish(), store)
+    assert session.opening is not None
+    (tmp_path / "diary.mcap").write_text("not ours")
+    (tmp_path / "notes.txt").write_text("mine")
+    later = Home(tmp_path / "second.mcap", encrypt=True, keys=str(store.directory), keep_days=2)
+    later.step()
+    assert first.path.exists(), "it is of today"
+    later.clock.epoch_us += 3 * DAY_US
+    later.clock.advance(3601 * SECOND)
+    later.step()
+    assert not first.path.exists()
+    assert store.get(session.opening.session, "audio") is None
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"diary.mcap", "notes.txt", "second.mcap"}
+    assert Session(later.finish()).trailer is not None
+
+
+def test_the_recording_itself_and_links_are_never_touched(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    home = record(tmp_path / "a.mcap", store, keep_gb=1e-9)
+    other = record(tmp_path / "elsewhere", store)
+    os.symlink(other.finish(), tmp_path / "link.mcap")
+    assert recordings(home.path) == []
+    home.clock.advance(3601 * SECOND)
+    home.step()
+    assert home.path.exists()
+    assert other.path.exists()
