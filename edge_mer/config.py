@@ -88,11 +88,27 @@ class Fusion(Section):
 
 
 class Privacy(Section):
-    consent: tuple[Literal["audio", "video", "text", "wyoming"], ...] = Field(
-        ("audio", "video", "text"), description="modalities that the householder consented to"
-    )
     lease_s: float = Field(2.0, gt=0.2, le=10)
     state: str | None = Field(None, description="directory of keys and privacy state; default ~/.local/state/edge_mer")
+
+
+class Remote(Section):
+    listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
+
+
+class Button(Section):
+    source: str | None = Field(
+        None,
+        description="evdev:/dev/input/event3, gpio:/dev/gpiochip0:17 or keyboard:/dev/tty1: masks, unmasks, also hard",
+    )
+
+
+class Indicator(Section):
+    """``led:NAME`` of /sys/class/leds, or ``command:PROGRAM``, which is called with the modality and on or off."""
+
+    audio: str | None = Field(None, description="on while the microphone is open: led:NAME or command:PROGRAM")
+    video: str | None = Field(None, description="on while the camera is open")
+    text: str | None = Field(None, description="on while words are taken down")
 
 
 class Record(Section):
@@ -122,6 +138,9 @@ class Config(Section):
     models: Models = Models()
     fusion: Fusion = Fusion()
     privacy: Privacy = Privacy()
+    remote: Remote = Remote()
+    button: Button = Button()
+    indicator: Indicator = Indicator()
     record: Record = Record()
     replay: Replay = Replay()
 

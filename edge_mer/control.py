@@ -42,7 +42,7 @@ class Lease(Control, frozen=True):
     """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
 
     Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
-    ``signature``: Ed25519 over ``lease_bytes``, hex.
+    ``signature``: see privacy.signing.
     """
 
     modality: Modality
@@ -74,7 +74,7 @@ class Close(Control, frozen=True):
 
 
 class Closed(Control, frozen=True):
-    """The device handle is gone; ``last_seq`` was the last message, published at ``last_us``."""
+    """The device handle is gone, and ``check`` says how that was measured; ``last_seq`` was the last message."""
 
     modality: Modality
     name: str
@@ -82,6 +82,7 @@ class Closed(Control, frozen=True):
     closed_us: int
     last_seq: int | None
     handle_closed: bool
+    check: str = ""
 
 
 class Purge(Control, frozen=True):
@@ -97,24 +98,63 @@ class Purged(Control, frozen=True):
     mask_epoch: int
 
 
+class Grant(Control, frozen=True):
+    """Leave to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
+
+    ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer saw: a mask that came
+    later voids the grant, so one that was held back on its way opens nothing. ``signature``: see privacy.signing.
+    """
+
+    key: str
+    host: str
+    counter: int
+    mask_epoch: int
+    modalities: tuple[Modality, ...]
+    signature: str = ""
+
+
 class Command(Control, frozen=True):
-    """A person or hub asks. ``grant`` is the signed permission that unmasking needs (empty for masking)."""
+    """A person or hub asks: ``mask``, ``unmask`` or ``resume`` (with a ``grant``), or ``status``.
+
+    ``resume`` is what ``edge-mer run`` asks: as unmask, but masks that somebody asked for stay. ``for_s``: a mask that
+    ends by itself after so many seconds; 0 is until somebody unmasks. ``counter`` grows with every command of one
+    sender over TCP; on the host's own sockets it is not looked at.
+    """
 
     id: str
     action: str
     modalities: tuple[Modality, ...] = ()
     requester: str = "local"
-    grant: str = ""
+    grant: Grant | None = None
     hard: bool = False
+    for_s: int = 0
+    counter: int = 0
+
+
+class Pair(Control, frozen=True):
+    """A phone or hub brings its public keys (Ed25519 hex, CURVE Z85) and the proof that it knows the one-time code.
+
+    ``proof``: HMAC-SHA256 hex, see privacy.pairing.
+    """
+
+    id: str
+    name: str
+    signing: str
+    curve: str
+    proof: str
 
 
 class Answer(Control, frozen=True):
-    """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not."""
+    """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not.
+
+    ``receipts`` are the numbers of the receipts that prove a mask.
+    """
 
     id: str
     ok: bool
     text: str
     modalities: dict[Modality, PrivacyState]
+    receipts: tuple[int, ...] = ()
 
 
 class Heartbeat(Control, frozen=True):
@@ -149,8 +189,8 @@ class Subscribe(Control, frozen=True):
 
 
 AnyControl: TypeAlias = (
-    Register | LeaseRequest | Lease | Refused | Close | Closed | Purge | Purged | Command | Answer | Heartbeat
-    | Exited | Subscribe
+    Register | LeaseRequest | Lease | Refused | Close | Closed | Purge | Purged | Grant | Command | Pair | Answer
+    | Heartbeat | Exited | Subscribe
 )  # fmt: skip
 
 MAX_BYTES = 64_000

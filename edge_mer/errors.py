@@ -47,6 +47,10 @@ class LeaseError(EdgeMerError):
     """A lease is forged, expired, replayed or meant for somebody else."""
 
 
+class PrivacyError(EdgeMerError):
+    """A grant, key, receipt or state file of the privacy switch is missing, damaged or not what it claims to be."""
+
+
 class SessionError(EdgeMerError):
     """A recorded session is damaged, incomplete or does not replay."""
 

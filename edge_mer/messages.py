@@ -237,17 +237,27 @@ class Privacy(Body, frozen=True):
 
 
 class Receipt(Body, frozen=True):
-    """``receipt``: proof that a mask took effect. ``previous`` chains it; ``signature`` is by the host key."""
+    """``receipt``: proof that a mask took effect, also one line of ``receipts.jsonl`` in the privacy state directory.
 
+    ``requested_us`` to ``purged_us`` are monotonic; ``wall_offset_us`` makes them wall time. ``checks`` says for each
+    gate how its closing was measured. ``previous`` is the sha256 of the line before; ``signature`` (Ed25519, hex) is
+    by the host key.
+    """
+
+    number: int
     modality: Modality
+    gate: Gate
     mask_epoch: int
     requester: str
     requested_us: int
     closed_us: int
     purged_us: int
+    wall_offset_us: int
+    boot_id: str
     last_seq: int | None
     purged: tuple[str, ...]
     handle_closed: bool
+    checks: tuple[str, ...]
     previous: str
     signature: str
 

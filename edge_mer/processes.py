@@ -87,7 +87,7 @@ def _perception(modality: Modality) -> Row:
 # In order of start: the slow starters first, the recorder before there is anything to record.
 TABLE: tuple[Row, ...] = (
     Row("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
-    Row("switch", "edge_mer.privacy.host_stub", always, "core"),
+    Row("switch", "edge_mer.privacy.switch", always, "core"),
     Row("fusion", "edge_mer.fusion.node", always, "core"),
     _perception("audio"),
     _perception("video"),

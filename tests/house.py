@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,49 +10,93 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_mer.bus import Client, MemoryBroker, MemoryBus
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.control import Answer, AnyControl, Command
-from edge_mer.domain import Modality
+from edge_mer.control import Answer, AnyControl, Command, Grant
+from edge_mer.domain import MODALITIES, Modality
 from edge_mer.messages import RawVideo
-from edge_mer.privacy.host_stub import HostStub
+from edge_mer.privacy.button import Button
+from edge_mer.privacy.deployment import FILE, MATTERS, Deployment, household, write_deployment
+from edge_mer.privacy.host_key import public_key
+from edge_mer.privacy.household import pair_console
+from edge_mer.privacy.identity import Identity
+from edge_mer.privacy.switch import Doors, Switch
 
 BOOT_ID = "00000000-test-boot"
+TODAY = datetime.date(2026, 11, 21)
+EVERYBODY = household("Anna", MATTERS, TODAY)
 
 
 class House:
-    """``switch`` may be replaced, or set to None: then nobody answers."""
+    """``switch`` may be replaced, or set to None: then nobody answers. ``live``: the console unmasks what it may."""
 
-    def __init__(self, directory: Path, **sections: Any) -> None:
+    def __init__(self, directory: Path, deployment: Deployment | None = EVERYBODY, live: bool = True,
+                 button: Button | None = None, **sections: Any) -> None:  # fmt: skip
         directory.chmod(0o700)
         self.directory = directory
         self.config = Config.model_validate({"privacy": {"state": str(directory)}, **sections})
+        if deployment is not None:
+            write_deployment(directory / FILE, deployment)
+        self.console = pair_console(directory, TODAY)
+        self.button = button
         self.clock, self.broker = FakeClock(), MemoryBroker()
-        self.switch: HostStub | None = None
+        self.switch: Switch | None = None
         self._switch_bus: MemoryBus | None = None
         self._ids = itertools.count()
         self.start_switch()
         self.person = self.bus("person").client("switch")
+        self._unmasked: list[tuple[Modality, int]] = []
+        agreed = [m for m in MODALITIES if deployment and deployment.refusal(m, self.clock.wall_us()) is None]
+        if live and agreed:
+            self.ask("unmask", *agreed)
+            self.turn()
+            self.answers()
+
+    @property
+    def host_public(self) -> Ed25519PublicKey:
+        """The host's public key."""
+        found = public_key(self.directory)
+        assert found is not None
+        return found
 
     def bus(self, boot: str = "") -> MemoryBus:
         return MemoryBus(self.broker, self.clock, boot)
 
     def start_switch(self) -> None:
         self._switch_bus = self.bus()
-        self.switch = HostStub(self.config, self._switch_bus, BOOT_ID)
+        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, Doors(button=self.button))
 
     def kill_switch(self) -> None:
-        assert self.switch is not None
+        """As kill -9 does: nothing is said, nothing is saved."""
         assert self._switch_bus is not None
-        self.switch.close()
         self._switch_bus.close()
+        self._switch_bus.broker.servers.pop("switch", None)
+        self._switch_bus.broker.servers.pop("receipt", None)
         self.switch = None
 
-    def ask(self, action: str, *modalities: Modality, hard: bool = False, id_: str = "") -> None:
-        self.person.send(Command(id=id_ or f"c{next(self._ids)}", action=action, modalities=modalities, hard=hard))
+    def ask(self, action: str, *modalities: Modality, hard: bool = False, id_: str = "", for_s: int = 0,
+            requester: str = "local", grant: Grant | None = None) -> None:  # fmt: skip
+        """Unmasking takes a fresh grant of the console, unless another is given."""
+        if action == "unmask":
+            grant = grant or self.grant(*modalities)
+            self._unmasked += [(m, self.clock.now_us()) for m in modalities]
+        command = Command(id=id_ or f"c{next(self._ids)}", action=action, modalities=modalities, requester=requester,
+                          grant=grant, hard=hard, for_s=for_s)  # fmt: skip
+        self.person.send(command)
+
+    def grant(self, *modalities: Modality, identity: Identity | None = None, ahead: int = 0) -> Grant:
+        """Leave to unmask, by somebody who sees the newest mask epoch, or knows that it is ``ahead`` by then."""
+        epoch = ahead + max(self.switch.epochs().values()) if self.switch is not None else 0
+        host = self.host_public.public_bytes_raw().hex()
+        return (identity or self.console).grant(host, modalities, epoch, self.clock.wall_us())
+
+    def openings(self, modality: Modality) -> list[int]:
+        """When unmasking it was asked (us)."""
+        return [at for m, at in self._unmasked if m == modality]
 
     def answers(self) -> list[Answer]:
         """Those that came since the last call, in the order of the questions."""
@@ -97,6 +142,7 @@ class FakeDevice:
         self.fault: Fault | None = None
         self.counters: Counter[str] = Counter()
         self.is_open = self.stuck = False
+        self.held: tuple[str, ...] = ()
         self.error: Exception | None = None
         self.opened = 0
         self.payload = np.frombuffer(b"jpeg", np.uint8)
@@ -127,6 +173,9 @@ class FakeDevice:
     def abort(self) -> None:
         self._held = []
         self.is_open = self.stuck
+
+    def release(self) -> Release:
+        return Release(self.held, True, "handle")
 
     def join(self, timeout_s: float) -> bool:
         return self.closed

@@ -54,8 +54,8 @@ def test_a_misspelt_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_list_and_a_number_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGE_MER__PRIVACY__CONSENT", '["video"]')
+    monkeypatch.setenv("EDGE_MER__REPLAY__TOPICS", '["emotion"]')
     monkeypatch.setenv("EDGE_MER__AUDIO__DEVICE", "2")
     config, _ = load()
-    assert config.privacy.consent == ("video",)
+    assert config.replay.topics == ("emotion",)
     assert config.audio.device in (2, "2")

@@ -7,6 +7,8 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import zmq
@@ -14,6 +16,7 @@ import zmq
 from edge_mer.bus.conversation import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
+from edge_mer.bus.secure import SecureServer
 from edge_mer.clock import Clock, SystemClock
 from edge_mer.errors import ConfigError, EndpointInUse
 from edge_mer.services import SERVICES
@@ -87,6 +90,13 @@ class ZmqBus:
         self._poller.register(socket, zmq.POLLIN)
         return Client(lambda frames: _send(socket, frames), lambda: _receive(socket), lambda: self._close(socket))
 
+    def secure_server(self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool]) -> SecureServer:
+        """A ROUTER over TCP with CURVE. Raises ConfigError when the address cannot be bound."""
+        socket, zap = self._socket(zmq.ROUTER), self._socket(zmq.REP)
+        for listening in (zap, socket):
+            self._poller.register(listening, zmq.POLLIN)
+        return SecureServer(socket, zap, address, keys, admit, partial(self._close_all, (socket, zap)))
+
     def settle(self) -> None:
         """Let readers find the publishers that were bound just now, so that all of them see the first message."""
         time.sleep(SETTLE_S)
@@ -124,6 +134,10 @@ class ZmqBus:
         self._endpoints.append(endpoint)
         socket.bind(self._address(name))
         return endpoint
+
+    def _close_all(self, sockets: tuple[zmq.Socket[bytes], ...]) -> None:
+        for socket in sockets:
+            self._close(socket)
 
     def _close(self, socket: zmq.Socket[bytes], endpoint: _Endpoint | None = None) -> None:
         if socket in self._sockets:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from edge_mer.bus import Bus, Reader
 from edge_mer.capture.asr_child import BEGIN, END, PIECE, Hypothesis
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.segmenter import RATE, Begin, End, Event, Piece, Segmenter, State
 from edge_mer.clock import SECOND
 from edge_mer.messages import Message, RawAudio, RawText, WordTime
@@ -101,6 +101,10 @@ class AsrTranscript:
             self._reader.close()
             self._reader = None
         self._forget()
+
+    def release(self) -> Release:
+        alive = ("a recogniser's process",) if not self.forgotten or self._child is not None else ()
+        return Release(alive, not self.read(), "recogniser's process")
 
     def join(self, timeout_s: float) -> bool:
         return self.closed

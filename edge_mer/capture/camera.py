@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.handles import network_connections, open_files
 from edge_mer.capture.source import CaptureWorker, GatedSource
 from edge_mer.capture.threaded import Opening, ThreadedDevice
 from edge_mer.clock import SECOND, Clock
@@ -51,6 +52,11 @@ class Camera(ThreadedDevice):
         self._is_stream = isinstance(video.device, str) and "://" in video.device
         self._frame = self._last_us = 0
 
+    handles = "camera device, file or network connection"
+
+    def _handles(self) -> list[str]:
+        return [*open_files("/dev/video", "/dev/media", str(self._video.device)), *network_connections()]
+
     def _run(self, opening: Opening) -> None:
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -62,6 +68,7 @@ class Camera(ThreadedDevice):
                     backoff = FIRST_BACKOFF_S
             finally:
                 capture.release()
+                opening.read_fails = not capture.grab()
             opening.say(Fault("absent", f"{self.name} cannot be opened, or its stream ended; it is tried again"))
             opening.aborted.wait(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_S)

@@ -35,6 +35,23 @@ class Fault:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What was measured of a device that closed: which of its handles /proc still shows, and whether a read fails."""
+
+    held: tuple[str, ...]
+    read_fails: bool
+    handles: str
+
+    @property
+    def complete(self) -> bool:
+        return not self.held and self.read_fails
+
+    def __str__(self) -> str:
+        held = f"/proc still shows {', '.join(self.held)}" if self.held else f"no {self.handles} in /proc"
+        return f"{held}, {'a read fails' if self.read_fails else 'a READ STILL WORKS'}"
+
+
 class Device(Protocol):
     """A device as its worker's loop sees it: no call blocks. Blocking work is in a thread of the device's own."""
 
@@ -80,6 +97,10 @@ class Device(Protocol):
 
     def abort(self) -> None:
         """Begin to release, at once: what was captured and not yet read is discarded, never drained."""
+        ...
+
+    def release(self) -> Release:
+        """Measured while ``closed``: that nothing of it is left open."""
         ...
 
     def join(self, timeout_s: float) -> bool:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
 from edge_mer.capture.clip import Clip, probe
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.playback import Playback
 from edge_mer.capture.recorded import RecordedTranscript, plays_with_file, read_transcript
 from edge_mer.capture.source import CaptureWorker, Device, GatedSource
-from edge_mer.capture.track import BLOCK, RATE, PictureReader, SoundReader
+from edge_mer.capture.track import BLOCK, HANDLES, RATE, PictureReader, SoundReader
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.config import Video as VideoConfig
@@ -52,6 +52,7 @@ class _Track(ABC, Generic[R]):
         self._lap_us = 0
         self._missing = None if present else Fault("absent", f"{clip.name} has no {kind} track")
         self._wanted = self._ended = False
+        self._released = Release((), True, HANDLES)
 
     @property
     def fault(self) -> Fault | None:
@@ -68,6 +69,9 @@ class _Track(ABC, Generic[R]):
     def abort(self) -> None:
         self._wanted = False
         self._release()
+
+    def release(self) -> Release:
+        return self._released
 
     def join(self, timeout_s: float) -> bool:
         return self.closed
@@ -89,7 +93,7 @@ class _Track(ABC, Generic[R]):
 
     def _release(self) -> None:
         if self._reader is not None:
-            self._reader.close()
+            self._released = self._reader.close()
             self._reader = None
 
     def _next_lap(self) -> bool:

@@ -80,13 +80,16 @@ class Gate:
                                            last_seq=last_seq))  # fmt: skip
         return max(0, min(self._request_due - now, self._remaining_us()))
 
-    def confirm_closed(self, last_seq: int | None, handle_closed: bool = True) -> None:
-        """Tell the switch that the device is closed, once per order to close; does nothing without an order."""
+    def confirm_closed(self, last_seq: int | None, check: str) -> None:
+        """Tell the switch that the device is closed, once per order to close; does nothing without an order.
+
+        ``check`` says how that was measured.
+        """
         if self._ordered is None:
             return
         self._switch.send(Closed(modality=self.modality, name=self._name, mask_epoch=self._ordered,
                                  closed_us=self._clock.now_us(), last_seq=last_seq,
-                                 handle_closed=handle_closed))  # fmt: skip
+                                 handle_closed=True, check=check))  # fmt: skip
         self._ordered = None
 
     def _take(self, lease: Lease) -> None:

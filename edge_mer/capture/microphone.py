@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.handles import local_connections, open_files
 from edge_mer.capture.sample_clock import SampleClock
 from edge_mer.capture.source import CaptureWorker, GatedSource
 from edge_mer.capture.threaded import Opening, ThreadedDevice
@@ -48,6 +49,11 @@ class Microphone(ThreadedDevice):
         super().__init__("microphone" if device is None else str(device), BLOCK_US, QUEUE)
         self._device, self._clock = device, clock
         self._listed = False
+
+    handles = "sound device or connection to a sound server"
+
+    def _handles(self) -> list[str]:
+        return [*open_files("/dev/snd/"), *local_connections()]
 
     def _run(self, opening: Opening) -> None:
         try:
@@ -92,6 +98,7 @@ class _Recording:
         self._index = self._overflows = 0
         self._last_us: int | None = None
         self._ended = threading.Event()
+        self._error = portaudio.PortAudioError
         self._stream = microphone.open_stream(portaudio, self._callback, self._ended.set)
 
     def run(self) -> None:
@@ -109,6 +116,14 @@ class _Recording:
         finally:
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
+            self._opening.read_fails = self._read_fails()
+
+    def _read_fails(self) -> bool:
+        try:
+            self._stream.read(1)
+        except self._error:
+            return True
+        return False
 
     def _callback(self, data: Any, frames: int, time: Any, status: Any) -> None:
         now = self._last_us = self._clock.now_us()

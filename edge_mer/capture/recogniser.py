@@ -8,9 +8,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from edge_mer.clock import SystemClock
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError
 from edge_mer.messages import WordTime
+from edge_mer.privacy.deployment import agreed
 
 
 class Recogniser(Protocol):
@@ -54,10 +56,10 @@ def choose(config: Config) -> Choice:
 
 
 def _consented_address(config: Config) -> str:
-    if "wyoming" not in config.privacy.consent:
+    if "wyoming" not in agreed(config, SystemClock().wall_us()):
         raise ConfigError(
             "text.source is wyoming, which sends the microphone's sound to another server: that needs consent of its "
-            'own; add "wyoming" to privacy.consent, or set text.source to "asr"'
+            'own: edge-mer run --consent wyoming; or set text.source to "asr"'
         )
     host, _, port = (config.text.wyoming or "").rpartition(":")
     if not host or not port.isdigit():

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from edge_mer.budget import Budget
 from edge_mer.bus import Bus
-from edge_mer.capture.device import Captured, Device, Fault
+from edge_mer.capture.device import Captured, Device, Fault, Release
 from edge_mer.capture.gate import Gate
+from edge_mer.capture.indicator import Indicator, choose_indicator
 from edge_mer.capture.liveness import Liveness
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
@@ -24,6 +26,8 @@ from edge_mer.privacy.host_key import state_directory
 
 RELEASE_US = 60_000
 STATE_US = SECOND
+FLOOD = 1.5
+LOOK_US = SECOND // 100
 # Exit code of a process that could not release its device in time: only its end closes the handle for certain.
 EXIT_HELD = 70
 
@@ -34,8 +38,11 @@ class GatedSource:
     """One modality: keeps its device open exactly while its gate is, publishes ``raw/<m>`` and ``state/<m>``."""
 
     def __init__(self, config: Config, bus: Bus, name: str, modality: Modality, device: Device,
-                 leave: Callable[[int], object] = os._exit, boot_id: str | None = None) -> None:  # fmt: skip
+                 leave: Callable[[int], object] = os._exit, boot_id: str | None = None,
+                 indicator: Indicator | None = None) -> None:  # fmt: skip
         self.modality, self.device = modality, device
+        self._indicator = indicator or choose_indicator(config, modality, bus.clock)
+        self._indicator.dark()  # a life that was killed may have left it on
         self.gate = Gate(bus, modality, name, state_directory(config.privacy.state),
                          round(config.privacy.lease_s * SECOND), boot_id)  # fmt: skip
         self._clock = bus.clock
@@ -43,9 +50,11 @@ class GatedSource:
         self._state = bus.publisher(f"state/{modality}", name)
         self._leave = leave
         self._liveness = Liveness(device.interval_us)
-        self._budget = _Budget(self._raw.service.rate_hz)
+        # A device that floods cannot flood the bus.
+        self._budget = Budget(FLOOD * self._raw.service.rate_hz, FLOOD * self._raw.service.rate_hz)
         self._open_epoch: int | None = None
         self._aborted_us: int | None = None
+        self._release: Release | None = None
         self._said: SensorState | None = None
         self._state_due = 0
         self.flood = self.unfit = 0
@@ -80,16 +89,35 @@ class GatedSource:
         if self._open_epoch is not None and not wanted:
             self.device.abort()
             self._open_epoch, self._aborted_us = None, self._clock.now_us()
-        if not self.device.closed:
-            self._check_release()
+        if self._open_epoch is not None:
             return
-        self._aborted_us = None
-        if self.gate.is_open and self._open_epoch is None:
-            self._open_epoch = self.gate.mask_epoch
-            self._liveness.open(self._clock.now_us())
-            self.device.open()
-        elif not self.gate.is_open:
-            self.gate.confirm_closed(self.last_seq)
+        if not self._is_released():
+            self._check_release()
+        elif self.gate.is_open:
+            self._open()
+        elif self._release is not None:
+            self.gate.confirm_closed(self.last_seq, str(self._release))
+
+    def _open(self) -> None:
+        if not self._indicator.light() or not self.gate.is_open:
+            return
+        self._open_epoch, self._release = self.gate.mask_epoch, None
+        self._liveness.open(self._clock.now_us())
+        self.device.open()
+
+    def _is_released(self) -> bool:
+        """Measured once for each closing: the device says so, /proc shows no handle of it, and a read fails."""
+        if self._release is None and self.device.closed:
+            release = self.device.release()
+            if release.complete:
+                self._release, self._aborted_us = release, None
+                self._indicator.dark()
+        return self._release is not None
+
+    def finish(self) -> None:
+        """At the end of the process: the light goes out if the device has closed."""
+        if self.device.join(RELEASE_US / SECOND):
+            self._indicator.dark()
 
     def _check_release(self) -> None:
         if self._aborted_us is None or self._clock.now_us() - self._aborted_us < RELEASE_US:
@@ -123,13 +151,13 @@ class GatedSource:
 
     def _measured(self) -> Fault:
         if self._open_epoch is None:
-            return Fault("absent", self.gate.reason or "the device is being released")
+            return Fault("absent", self.gate.reason or self._indicator.fault or "the device is being released")
         return self.device.fault or Fault(*self._liveness.health(self._clock.now_us()))
 
     def _say(self, measured: Fault) -> None:
         now = self._clock.now_us()
         reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
-        held = not self.gate.is_open and not self.device.closed  # masked means closed, so not yet
+        held = not self.gate.is_open and not self._is_released()  # masked means closed, so not yet
         state = SensorState(
             modality=self.modality, gate="live" if held else self.gate.state, health=measured.health, reason=reason,
             device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0,
@@ -146,28 +174,13 @@ class GatedSource:
     def _due_us(self) -> int:
         now = self._clock.now_us()
         due = [self._state_due]
+        if self.gate.is_open and self._open_epoch is None:
+            due.append(now + LOOK_US)  # for the indicator, or the end of a release
         if self._aborted_us is not None:
             due.append(self._aborted_us + RELEASE_US)
         if self._open_epoch is not None:
             due += self._liveness.due(now)
         return max(0, min(due) - now)
-
-
-class _Budget:
-    """At most 1.5 times the row's rate, with one second of burst: a device that floods cannot flood the bus."""
-
-    def __init__(self, rate_hz: float) -> None:
-        self._rate = 1.5 * rate_hz
-        self._left = self._rate
-        self._at_us: int | None = None
-
-    def take(self, wanted: int, now_us: int) -> int:
-        earned = 0.0 if self._at_us is None else (now_us - self._at_us) * self._rate / SECOND
-        self._at_us = now_us
-        self._left = min(self._rate, self._left + earned)
-        granted = min(wanted, int(self._left))
-        self._left -= granted
-        return granted
 
 
 class CaptureWorker:
@@ -191,4 +204,4 @@ class CaptureWorker:
         for source in self.sources:
             source.device.abort()
         for source in self.sources:
-            source.device.join(RELEASE_US / SECOND)
+            source.finish()

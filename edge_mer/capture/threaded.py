@@ -9,14 +9,15 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.errors import DeviceError
 
 
 class Opening:
     """One opening of a device, from ``open`` until its thread has released every handle.
 
-    The thread calls ``put``, ``say`` and ``lose``, and ends when ``aborted`` is set. A full deque drops its oldest
+    The thread calls ``put``, ``say`` and ``lose``, and ends when ``aborted`` is set; ``read_fails`` is what reading the
+    released handle came to. A full deque drops its oldest
     block and counts it; after ``abort`` nothing that is put comes out.
     """
 
@@ -25,6 +26,7 @@ class Opening:
         self.released = threading.Event()
         self.fault: Fault | None = None
         self.lost: str | None = None
+        self.read_fails = True
         self.counters = counters
         self._blocks: deque[Captured] = deque(maxlen=capacity)
         self._lock = threading.Lock()
@@ -65,7 +67,10 @@ class Opening:
 
 
 class ThreadedDevice(ABC):
-    """Base of devices that block. A subclass gives ``_run`` (and ``_interrupt``, if its calls can be cut short)."""
+    """Base of devices that block. A subclass gives ``_run``, ``_handles`` (and ``_interrupt``, if its calls can be cut
+    short); ``handles`` names its kind of handle."""
+
+    handles = "handle"
 
     def __init__(self, name: str, interval_us: int | None, capacity: int) -> None:
         self._name, self._interval_us, self._capacity = name, interval_us, capacity
@@ -115,12 +120,21 @@ class ThreadedDevice(ABC):
             self._opening.abort()
             self._interrupt()
 
+    def release(self) -> Release:
+        opening, handles = self._opening, self._handles()
+        fails = opening is None or (opening.read_fails and not self.read())
+        return Release(tuple(handles), fails, self.handles)
+
     def join(self, timeout_s: float) -> bool:
         return self._opening is None or self._opening.released.wait(timeout_s)
 
     @abstractmethod
     def _run(self, opening: Opening) -> None:
         """In the thread: open the device, put blocks until ``opening.aborted``, release every handle."""
+
+    @abstractmethod
+    def _handles(self) -> list[str]:
+        """Handles of this device that /proc shows now."""
 
     def _interrupt(self) -> None:
         """In the loop: cut short the call that the thread is blocked in, where it does not end by itself."""

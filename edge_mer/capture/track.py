@@ -5,6 +5,7 @@ Each has a file handle of its own, so that closing a track closes it for certain
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from edge_mer.capture.clip import Clip, audio_stream, open_clip, seconds_us, video_stream
+from edge_mer.capture.device import Release
+from edge_mer.capture.handles import listed
 from edge_mer.clock import SECOND
 from edge_mer.errors import DeviceError
 
@@ -24,6 +27,8 @@ RATE, BLOCK = 16_000, 512
 PREROLL_US = SECOND // 5
 # Timestamps may wander by rounding; beyond this it is a hole in the recording.
 HOLE = RATE // 20
+
+HANDLES = "handle of the file"
 
 FindStream = Callable[[InputContainer], "av.AudioStream | av.VideoStream | None"]
 
@@ -39,7 +44,9 @@ class _Packets:
         self._demuxed: Iterator[av.Packet[Any]] = self.container.demux(self.stream)
 
     def _open(self) -> None:
+        before = _handles_of(self._clip.path)
         self.container = open_clip(self._clip.path)
+        self._own = _handles_of(self._clip.path) - before
         stream = self._find(self.container)
         if stream is None:
             raise DeviceError(f"{self._clip.path} has lost a track since it was first read")
@@ -82,8 +89,21 @@ class _Packets:
             return None
         return seconds_us(frame.pts, frame.time_base) - self._clip.start_us
 
-    def close(self) -> None:
+    def close(self) -> Release:
         self.container.close()
+        held = self._own & _handles_of(self._clip.path)
+        return Release(tuple(f"{self._clip.path} as {fd}" for fd in sorted(held)), self._read_fails(), HANDLES)
+
+    def _read_fails(self) -> bool:
+        try:
+            return next(self.container.demux(self.stream), None) is None  # the iterator of before would crash
+        except (av.error.FFmpegError, AssertionError):  # PyAV: the container is not open
+            return True
+
+
+def _handles_of(path: str) -> set[int]:
+    real = os.path.realpath(path)
+    return {fd for fd, target in listed() if target == real}
 
 
 class SoundReader:
@@ -118,8 +138,8 @@ class SoundReader:
         block, self._buffer = self._buffer[:BLOCK], self._buffer[BLOCK:]
         return np.pad(block, (0, BLOCK - len(block)))
 
-    def close(self) -> None:
-        self._packets.close()
+    def close(self) -> Release:
+        return self._packets.close()
 
     def _too_early(self, packet: av.Packet[Any]) -> bool:
         if packet.pts is None or not packet.duration:
@@ -174,9 +194,9 @@ class PictureReader:
             if position is not None and position >= self._start_us and self._take_slot(position):
                 self.frames.append((position, frame))
 
-    def close(self) -> None:
+    def close(self) -> Release:
         self.frames.clear()
-        self._packets.close()
+        return self._packets.close()
 
     def _take_slot(self, position_us: int) -> bool:
         slot = int(position_us * self._fps / SECOND + 0.5)

@@ -10,7 +10,8 @@ import stat
 from collections import Counter
 from pathlib import Path
 
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Fault, Release
+from edge_mer.capture.handles import listed
 from edge_mer.capture.words import spread
 from edge_mer.clock import SECOND, Clock
 from edge_mer.errors import DeviceError
@@ -35,6 +36,7 @@ class TypedTranscript:
         self.counters: Counter[str] = Counter()
         self._clock = clock
         self._fd: int | None = None
+        self._last_fd = -1
         self._rest = b""
         self._skip = False
         self._segment = 0
@@ -59,7 +61,9 @@ class TypedTranscript:
             self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise DeviceError(f"{self.path}: {error}") from error
+        self._last_fd = self._fd
         self._rest, self._skip = b"", False
+        self._said_until = max(self._said_until, self._clock.now_us())  # nothing counts as said behind the closed gate
 
     def read(self) -> list[Captured]:
         return [c for line in self._lines() if (c := self._captured(line)) is not None]
@@ -69,6 +73,10 @@ class TypedTranscript:
             os.close(self._fd)
             self.path.unlink(missing_ok=True)
             self._fd, self._rest = None, b""
+
+    def release(self) -> Release:
+        held = tuple(target for fd, target in listed() if fd == self._last_fd and target.startswith(str(self.path)))
+        return Release(held, not self.read(), "FIFO")
 
     def join(self, timeout_s: float) -> bool:
         return True

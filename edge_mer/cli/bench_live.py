@@ -73,6 +73,7 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
         instance, bus = Instance(config, directory), ZmqBus(directory)
         try:
             reader = bus.reader("emotion")
+            unmask(bus)
             collect(bus, reader, instance, WARM_UP_US, until="atv")
             before = _processes(instance.process.pid)
             began = time.monotonic()
@@ -89,6 +90,23 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
     figures = spread(f"hop boundary to estimate, {name}", hop, "ms", target)
     figures += _stages(name, newest)
     return figures + usage
+
+
+def unmask(bus: ZmqBus) -> None:
+    """Let the sensors of a fresh instance open, as soon as its switch speaks."""
+    from edge_mer.cli.opening import Opening
+    from edge_mer.cli.picture import TOPICS, Picture
+    from edge_mer.domain import MODALITIES
+
+    opening, reader, picture = Opening(bus, MODALITIES, action="unmask"), bus.reader(*TOPICS), Picture(0)
+    while not opening.done:
+        bus.wait(SECOND // 10)
+        for message in reader.drain():
+            picture.fold(message)
+        opening.turn(picture)
+    reader.close()
+    if opening.refusal:
+        raise EdgeMerError(opening.refusal)
 
 
 def collect(

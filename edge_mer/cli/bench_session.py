@@ -63,6 +63,7 @@ def _live(place: Path, out: Path | None, seconds: float, shares: list[float]) ->
     bus = ZmqBus(directory)
     try:
         reader = bus.reader("emotion")
+        bench_live.unmask(bus)
         bench_live.collect(bus, reader, instance, bench_live.WARM_UP_US, until="atv")
         before, began = _recorder_cpu(instance), time.monotonic()
         found = bench_live.collect(bus, reader, instance, round(seconds * SECOND))

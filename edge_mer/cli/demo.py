@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from edge_mer.cli.options import Json, Setting, overrides
 
 if TYPE_CHECKING:
+    from edge_mer.cli.opening import Opening
     from edge_mer.cli.script import Director
     from edge_mer.cli.show import Watcher
     from edge_mer.config import Config
@@ -34,8 +36,11 @@ def demo(
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
     """
     from edge_mer.bus import ZmqBus
+    from edge_mer.cli.console import Console
     from edge_mer.cli.instance import Instance, temporary_place
     from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.opening import Opening
+    from edge_mer.cli.run import agreed_sources
     from edge_mer.cli.script import STAY_US, Director
     from edge_mer.cli.show import Watcher, choose, save_svg
     from edge_mer.errors import InputError, SessionError
@@ -55,8 +60,9 @@ def demo(
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        director = None if media else Director(bus, watcher.picture, stay_us=0 if json else STAY_US)
-        _play(watcher, instance.check, stop, director)
+        opening = Opening(bus, agreed_sources(settings), action="unmask")
+        director = None if media else Director(bus, watcher.picture, Console(bus), stay_us=0 if json else STAY_US)
+        _play(watcher, instance.check, stop, opening, director)
         if picture is not None:
             save_svg(picture, watcher.picture, bus.clock.now_us(), "demo of the bundled session")
     for line in director.summary() if director else watcher.summary():
@@ -68,8 +74,12 @@ def demo(
 
 
 def demo_config(place: Path, media: Path | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
-    """Everything from files, with a privacy state of its own: nothing of the user's is read or changed."""
+    """Everything from files, a deployment of its own: nothing of the user's is read or changed.
+
+    The file is what is consented to here, by whoever starts the command.
+    """
     from edge_mer.config import Config, load
+    from edge_mer.privacy.household import agree
     from edge_mer.session.keys import key_store
 
     user, _ = load(None, more)  # names what is wrong with --set
@@ -88,10 +98,12 @@ def demo_config(place: Path, media: Path | None, record: Path | None, more: dict
         sections["file"] = {"path": str(media.absolute()), "loop": False}
     for section, values in more.items():
         sections.setdefault(section, {}).update(values)
-    return Config.model_validate(sections)
+    config = Config.model_validate(sections)
+    agree(config.privacy.state, ("audio", "video", "text"), "who started the demo", datetime.date.today())
+    return config
 
 
-def _play(watcher: Watcher, check: Any, stop: Stop, director: Director | None) -> None:
+def _play(watcher: Watcher, check: Any, stop: Stop, opening: Opening, director: Director | None) -> None:
     from edge_mer.cli.script import LIMIT_S
     from edge_mer.clock import SECOND
 
@@ -99,6 +111,7 @@ def _play(watcher: Watcher, check: Any, stop: Stop, director: Director | None) -
     while not stop.asked:
         fresh = watcher.turn()
         check()
+        opening.turn(watcher.picture)
         now = clock.now_us()
         if director is not None:
             director.turn(fresh)

@@ -28,10 +28,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-def spread(name: str, values: Sequence[float], unit: str, p95: float | None = None, note: str = "") -> list[Figure]:
-    """p50, p95 and p99; the target is on p95."""
+def spread(name: str, values: Sequence[float], unit: str, p95: float | None = None, note: str = "",
+           p99: float | None = None) -> list[Figure]:  # fmt: skip
+    """p50, p95 and p99, with the target on p95 or p99."""
     note = f"{note}, n={len(values)}" if note else f"n={len(values)}"
-    targets = {50: None, 95: p95, 99: None}
+    targets = {50: None, 95: p95, 99: p99}
     return [
         Figure(f"{name} p{share}", round(percentile(values, share / 100), 3), unit, target, note)
         for share, target in targets.items()

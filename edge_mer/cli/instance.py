@@ -1,26 +1,21 @@
-"""One edge_mer instance as the command line sees it: start it, find it, ask its privacy switch."""
+"""One edge_mer instance as the command line sees it: start it, find it, stop it."""
 
 from __future__ import annotations
 
 import fcntl
-import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_mer.bus import Bus, ZmqBus, runtime_directory
-from edge_mer.clock import SECOND
+from edge_mer.bus import ZmqBus, runtime_directory
 from edge_mer.config import Config, load
-from edge_mer.control import Answer, Command
-from edge_mer.domain import Modality
 from edge_mer.errors import EdgeMerError, EndpointInUse
 from edge_mer.launcher import SystemProcess, last_error, log_directory
 
 LONGEST_PLACE = 48
 STOP_S = 2.5
-ASK_US, ASK_AGAIN_US = 3 * SECOND, SECOND // 3
 
 
 class NotRunning(EdgeMerError):
@@ -84,24 +79,3 @@ def connected(directory: Path | None, config: Path | None = None) -> Iterator[Zm
         yield bus
     finally:
         bus.close()
-
-
-def ask(bus: Bus, action: str, modalities: tuple[Modality, ...] = (), hard: bool = False,
-        requester: str = "the command line") -> Answer:  # fmt: skip
-    """Ask the switch and wait for its answer. Raises EdgeMerError when it does not answer."""
-    client = bus.client("switch")
-    command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester, hard=hard)
-    deadline = bus.clock.now_us() + ASK_US
-    again = 0
-    while (now := bus.clock.now_us()) < deadline:
-        if now >= again:
-            again = now + ASK_AGAIN_US
-            client.send(command)
-        answer = client.receive()
-        if isinstance(answer, Answer) and answer.id == command.id:
-            client.close()
-            return answer
-        if answer is None:
-            bus.wait(min(again, deadline) - now)
-    client.close()
-    raise EdgeMerError(f"the privacy switch did not answer within {ASK_US // SECOND} s; look at: edge-mer status")

@@ -6,26 +6,23 @@ from typing import Annotated
 
 import typer
 
-from edge_mer.cli.options import ConfigFile, Directory, Modalities
+from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
 
 
 def mask(
     modalities: Modalities,
-    hard: Annotated[bool, typer.Option("--hard", help="no undo over any bus: only on this host")] = False,
+    hard: Annotated[bool, typer.Option("--hard", help="no undo over any bus: only the button, or root here")] = False,
+    hours: Annotated[float, typer.Option("--hours", min=0, max=720, help="guest mode: ends by itself; 0 never")] = 0,
+    at: At = None,
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
     """Close sensors and purge what was derived from them. Anybody may mask."""
-    from edge_mer.cli.instance import ask, connected
-    from edge_mer.cli.status import privacy_lines
+    from edge_mer.cli.asking import ask, tell
 
     names = checked(modalities)
-    with connected(directory, config) as bus:
-        answer = ask(bus, "mask", names, hard)
-        now = bus.clock.now_us()
-    for line in privacy_lines(answer.modalities, now):
-        typer.echo(line)
-    if not answer.ok:
-        typer.echo(f"edge-mer: NOT fully masked: {answer.text}", err=True)
-        raise typer.Exit(1)
+    if hard and hours:
+        raise typer.BadParameter("a hard mask does not end by itself; leave out --hours or --hard")
+    answer = ask("mask", names, at, directory, config, hard=hard, for_s=round(hours * 3600))
+    tell(answer, "NOT fully masked: ")

@@ -17,7 +17,10 @@ Setting = Annotated[
 Directory = Annotated[
     Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
 ]
-Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text")]
+Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text; or all")]
+At = Annotated[
+    str | None, typer.Option("--at", metavar="NAME", help="a switch elsewhere, by the name of the keys paired with it")
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
 From = Annotated[float, typer.Option("--from", metavar="S", min=0, help="second to begin at, from the first message")]
 To = Annotated[float | None, typer.Option("--to", metavar="S", min=0, help="second to end before; default: the end")]
@@ -44,7 +47,9 @@ def _value(text: str) -> Any:
 
 
 def modalities(names: list[str]) -> tuple[Modality, ...]:
-    """Checked names, each once. An unknown one is wrong usage (exit code 2)."""
+    """Checked names, each once; ``all`` is every modality. An unknown one is wrong usage (exit code 2)."""
+    if names == ["all"]:
+        return MODALITIES
     if unknown := [n for n in names if n not in MODALITIES]:
         raise typer.BadParameter(f"unknown modality {', '.join(unknown)}; known: {', '.join(MODALITIES)}")
     return tuple(m for m in MODALITIES if m in cast(list[Modality], names))

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
 
+if TYPE_CHECKING:
+    from edge_mer.config import Config
+    from edge_mer.domain import Modality
 
-def run(config: ConfigFile = None, setting: Setting = None, json: Json = False) -> None:
-    """Run on this machine's microphone and camera (or as the config says) until Ctrl-C."""
+
+def run(
+    config: ConfigFile = None,
+    setting: Setting = None,
+    json: Json = False,
+    consent: Annotated[
+        str | None, typer.Option("--consent", help="agree to some of audio,video,text,wyoming without being asked")
+    ] = None,
+) -> None:
+    """Run on this machine's microphone and camera (or as the config says) until Ctrl-C.
+
+    The first time it asks in the terminal who agrees to what. Started without a terminal, it stays masked until
+    somebody unmasks.
+    """
     from edge_mer.bus import ZmqBus, runtime_directory
+    from edge_mer.cli.consent import ensure, matters
     from edge_mer.cli.engine import prepare
     from edge_mer.cli.instance import Instance
     from edge_mer.cli.interrupt import interruptible
+    from edge_mer.cli.opening import Opening
     from edge_mer.cli.show import Watcher, choose
     from edge_mer.config import load
 
     resolved, _ = load(config, overrides(setting))
+    is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
     directory = runtime_directory(resolved.run.directory)
     prepare(resolved.models, lambda line: typer.echo(line, err=True))
     with interruptible() as stop, ExitStack() as ending:
@@ -29,6 +48,20 @@ def run(config: ConfigFile = None, setting: Setting = None, json: Json = False) 
         show = choose("run", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
+        opening = Opening(bus, agreed_sources(resolved) if is_wanted else ())
+        if not is_wanted:
+            typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
         while not stop.asked:
             watcher.turn()
+            opening.turn(watcher.picture)
             instance.check()
+
+
+def agreed_sources(config: Config) -> tuple[Modality, ...]:
+    """The modalities that are not off, and that somebody agreed to."""
+    from edge_mer.clock import SystemClock
+    from edge_mer.domain import MODALITIES
+    from edge_mer.privacy.deployment import agreed
+
+    matters = agreed(config, SystemClock().wall_us())
+    return tuple(m for m in MODALITIES if m in matters and getattr(config, m).source != "off")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from edge_mer.bus import Bus
 from edge_mer.cli.picture import Picture
 from edge_mer.clock import SECOND
 from edge_mer.control import Answer, Command
 from edge_mer.domain import Combination, Modality
-from edge_mer.messages import Estimate, Message
+from edge_mer.messages import Estimate, Message, PrivacyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,19 @@ LIMIT_S = 55.0
 STAY_US = 3 * SECOND // 2  # so that a person can see what a step did
 
 
+class Signer(Protocol):
+    """Signs what needs leave: cli.console.Console."""
+
+    def granted(self, command: Command, seen: Mapping[Modality, PrivacyState]) -> Command: ...
+
+
 @dataclass
 class Director:
     """Plays a script on a running instance. ``seen`` maps every combination to when it was first seen (us)."""
 
     bus: Bus
     picture: Picture
+    console: Signer
     script: tuple[Step, ...] = SCRIPT
     kill: Callable[[int, int], object] = os.kill
     stay_us: int = STAY_US
@@ -128,9 +135,12 @@ class Director:
             self._kill(step.kill)
 
     def _command(self, action: str, modalities: tuple[Modality, ...]) -> None:
-        if modalities:
-            self._switch.send(Command(id=f"demo-{self._number}-{action}", action=action, modalities=modalities,
-                                      requester="the demo"))  # fmt: skip
+        if not modalities:
+            return
+        command = Command(id=f"demo-{self._number}-{action}", action=action, modalities=modalities,
+                          requester="the demo")  # fmt: skip
+        seen = self.picture.privacy.modalities if self.picture.privacy is not None else {}
+        self._switch.send(self.console.granted(command, seen) if action == "unmask" else command)
 
     def _kill(self, name: str) -> None:
         worker = self.picture.health.workers.get(name) if self.picture.health else None

@@ -12,8 +12,10 @@ import msgspec
 import typer
 
 from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.console import Console
 from edge_mer.cli.demo import demo_config
-from edge_mer.cli.instance import Instance, ask, temporary_place
+from edge_mer.cli.instance import Instance, temporary_place
 from edge_mer.cli.rerun import Rerun, busy, rerun
 from edge_mer.clock import SECOND
 from edge_mer.config import Config, load
@@ -57,11 +59,12 @@ def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
         instance, bus = Instance(config, runtime), ZmqBus(runtime)
         try:
             reader = bus.reader("emotion")
+            unmask(bus)
             _until(bus, instance, WARM_UP_S, lambda: any(m.body.combination == "atv" for m in reader.drain()))
             _until(bus, instance, seconds * 0.5)
-            ask(bus, "mask", ("audio",))
+            Console(bus).ask("mask", ("audio",))
             _until(bus, instance, seconds * 0.2)
-            ask(bus, "unmask", ("audio",))
+            Console(bus).ask("unmask", ("audio",))
             _until(bus, instance, seconds * 0.3)
         finally:
             instance.stop()

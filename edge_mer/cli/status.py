@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 
-from edge_mer.cli.options import ConfigFile, Directory
+from edge_mer.cli.options import At, ConfigFile, Directory
 from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.messages import PrivacyState, SensorState, WorkerHealth
@@ -14,11 +15,19 @@ from edge_mer.messages import PrivacyState, SensorState, WorkerHealth
 LOOK_US = 3 * SECOND // 2
 
 
-def status(directory: Directory = None, config: ConfigFile = None) -> None:
-    """Show sensors, masks and processes of the running instance. Exit code 1 when one of them has failed."""
+def status(at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
+    """Show sensors, masks, consent and processes of the running instance. Exit code 1 when one of them has failed."""
     from edge_mer.bus import Bus
-    from edge_mer.cli.instance import ask, connected
+    from edge_mer.cli.console import Console
+    from edge_mer.cli.instance import connected
     from edge_mer.cli.picture import TOPICS, Picture
+    from edge_mer.privacy.host_key import shown_state_directory
+
+    if at is not None:
+        from edge_mer.cli.asking import ask_elsewhere, paired
+
+        typer.echo("\n".join(privacy_lines(ask_elsewhere(paired(at, config), "status", ()).modalities)))
+        return
 
     def look(bus: Bus) -> Picture:
         reader, picture = bus.reader(*TOPICS), Picture(bus.clock.now_us())
@@ -31,10 +40,11 @@ def status(directory: Directory = None, config: ConfigFile = None) -> None:
 
     with connected(directory, config) as bus:
         picture = look(bus)
-        answer = ask(bus, "status")
-        now, place = bus.clock.now_us(), bus.directory
+        answer = Console(bus).ask("status")
+        now, place, state = bus.clock.now_us(), bus.directory, shown_state_directory(bus.directory)
     workers = picture.health.workers if picture.health else {}
-    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "sensors"]
+    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
+    lines += [*consent_lines(state), "", "sensors"]
     lines += sensor_lines(picture.sensors)
     lines += ["", "processes", *worker_lines(workers)]
     typer.echo("\n".join(lines))
@@ -43,16 +53,41 @@ def status(directory: Directory = None, config: ConfigFile = None) -> None:
         raise typer.Exit(1)
 
 
-def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int) -> list[str]:
-    """``audio  masked  for 12 s, masked by the hub``; says so when what was asked does not hold yet."""
+def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = None) -> list[str]:
+    """``audio  masked  for 12 s, masked by the hub``; says so when what was asked does not hold yet.
+
+    ``now_us``: on the clock of the host that the states come from.
+    """
     lines = []
     for m in MODALITIES:
         if (state := states.get(m)) is None:
             continue
-        gap = "" if state.effective == state.requested else f", still {state.effective}: not confirmed closed"
+        gap = ""
+        if state.effective != state.requested:
+            gap = ", but nothing is open" if state.requested == "live" else ", STILL OPEN: not confirmed closed"
+        since = "" if now_us is None else f" for {(now_us - state.since_us) / 1e6:.0f} s"
         reason = f", {state.reason}" if state.reason else ""
-        lines.append(f"  {m:<6} {state.requested:<7} for {(now_us - state.since_us) / 1e6:.0f} s{reason}{gap}")
+        lines.append(f"  {m:<6} {state.requested:<7}{since}{reason}{gap}")
     return lines
+
+
+def consent_lines(state: Path | None) -> list[str]:
+    """Who agreed to what, and which keys may unmask."""
+    from edge_mer.clock import SystemClock
+    from edge_mer.errors import PrivacyError
+    from edge_mer.privacy.deployment import FILE, in_words, read_deployment
+    from edge_mer.privacy.keyring import Keyring
+
+    if state is None:
+        return ["  the privacy switch does not run"]
+    keys = ", ".join(f"{k.name} ({k.role})" for k in Keyring(state).paired()) or "none"
+    try:
+        deployment = read_deployment(state / FILE)
+    except PrivacyError as error:
+        return [f"  {error}", f"  paired keys: {keys}"]
+    lines = [f"  place: {deployment.place}", *(f"  {line}" for line in in_words(deployment, SystemClock().wall_us()))]
+    after = "what was live is live again" if deployment.resume else "everything is masked"
+    return [*lines, f"  after a restart {after}", f"  paired keys: {keys}"]
 
 
 def sensor_lines(sensors: Mapping[Modality, SensorState]) -> list[str]:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_mer.errors import ConfigError
 
 PRIVATE, PUBLIC = "host.key", "host.pub"
+STATE_LINK = "state"
 
 
 def state_path(configured: str | None = None) -> Path:
@@ -31,6 +32,19 @@ def state_directory(configured: str | None = None) -> Path:
     return path
 
 
+def show_state_directory(runtime: Path, state: Path) -> Path:
+    """Leave a link in the runtime directory, so that commands find the keys of the instance that runs there."""
+    link = runtime / STATE_LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(state)
+    return link
+
+
+def shown_state_directory(runtime: Path) -> Path | None:
+    link = runtime / STATE_LINK
+    return link.readlink() if link.is_symlink() else None
+
+
 def host_key(directory: Path) -> Ed25519PrivateKey:
     """The private key of this host, made on first use (mode 0600), its public key beside it.
 
@@ -42,14 +56,21 @@ def host_key(directory: Path) -> Ed25519PrivateKey:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(f"{path} may be read by others, so it proves nothing; remove it, a new one will be made")
     key = Ed25519PrivateKey.from_private_bytes(_read(path))
-    write_atomic(directory / PUBLIC, key.public_key().public_bytes_raw().hex().encode())
+    public, content = directory / PUBLIC, key.public_key().public_bytes_raw().hex().encode()
+    if not public.exists() or public.read_bytes() != content:
+        write_atomic(public, content)
     return key
 
 
 def public_key(directory: Path) -> Ed25519PublicKey | None:
     """The public key that leases are checked with; None while no switch has ever run here."""
     path = directory / PUBLIC
-    return Ed25519PublicKey.from_public_bytes(_read(path)) if path.exists() else None
+    return read_public(path) if path.exists() else None
+
+
+def read_public(path: Path) -> Ed25519PublicKey:
+    """Raises ConfigError when the file holds no public key."""
+    return Ed25519PublicKey.from_public_bytes(_read(path))
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -68,10 +89,14 @@ def _create(path: Path, secret: bytes) -> None:
 def _draft(path: Path, content: bytes) -> Path:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink()
+        raise
     return draft
 
 

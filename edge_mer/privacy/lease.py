@@ -1,15 +1,14 @@
-"""Leases: how the switch signs its leave to keep a device open, and how a gate checks it."""
+"""Leases: the switch's leave to keep a device open, and how a gate checks it."""
 
 from __future__ import annotations
 
-import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_mer.clock import SECOND, Clock
 from edge_mer.control import Lease
 from edge_mer.domain import Modality
 from edge_mer.errors import LeaseError
+from edge_mer.privacy.signing import is_signed
 
 LONGEST_US = 10 * SECOND
 
@@ -33,15 +32,6 @@ class ExpiredLease(LeaseError):
 def holder_name(name: str, boot: str) -> str:
     """A lease belongs to one life of one process."""
     return f"{name}/{boot}"
-
-
-def lease_bytes(lease: Lease) -> bytes:
-    """The bytes that are signed: all fields but the signature, as JSON with sorted keys."""
-    return msgspec.json.encode(msgspec.structs.replace(lease, signature=""), order="sorted")
-
-
-def sign_lease(key: Ed25519PrivateKey, lease: Lease) -> Lease:
-    return msgspec.structs.replace(lease, signature=key.sign(lease_bytes(lease)).hex())
 
 
 def in_force(lease: Lease, clock: Clock) -> bool:
@@ -72,10 +62,8 @@ class LeaseVerifier:
         self._counter, self._epoch = lease.counter, lease.mask_epoch
 
     def _check_signature(self, lease: Lease) -> None:
-        try:
-            self._key.verify(bytes.fromhex(lease.signature), lease_bytes(lease))
-        except (InvalidSignature, ValueError) as error:
-            raise ForgedLease(f"{lease.modality}: lease is not signed by this host's key") from error
+        if not is_signed(self._key, lease):
+            raise ForgedLease(f"{lease.modality}: lease is not signed by this host's key")
 
     def _check_place(self, lease: Lease) -> None:
         for what, found, expected in (

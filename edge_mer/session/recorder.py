@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from edge_mer.config import Config
 from edge_mer.domain import MODALITIES
 from edge_mer.errors import ConfigError, SessionError
 from edge_mer.messages import Message, Privacy
+from edge_mer.privacy.deployment import agreed
 from edge_mer.privacy.lineage import LineageChild
 from edge_mer.services import SERVICES, Service
 from edge_mer.session import format
@@ -56,7 +57,8 @@ class Recorder:
 
     def __init__(self, config: Config, bus: Bus, path: Path, name: str, free: FreeBytes, joins: bool) -> None:
         """Raises SessionError when the file cannot be made."""
-        rows = [row for row in SERVICES.values() if may_record(row, config)]
+        consented = agreed(config, bus.clock.wall_us())
+        rows = [row for row in SERVICES.values() if may_record(row, config, consented)]
         self._clock = bus.clock
         self._free, self._min_free = free, config.record.min_free_mb * 1_000_000
         self._check_space(path)
@@ -192,10 +194,10 @@ def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | No
                     is_successor if joins is None else joins)  # fmt: skip
 
 
-def may_record(row: Service, config: Config) -> bool:
+def may_record(row: Service, config: Config, consented: Set[str]) -> bool:
     """Raw media needs both: the householder's consent to that modality, and ``record.raw``."""
-    consented = config.record.raw and row.modality in config.privacy.consent
-    return row.logged == "default" or (row.logged == "consent" and consented)
+    wanted = config.record.raw and row.modality in consented
+    return row.logged == "default" or (row.logged == "consent" and wanted)
 
 
 def successor(path: Path) -> Path:

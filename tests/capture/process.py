@@ -16,8 +16,11 @@ from edge_mer.config import Config
 from edge_mer.control import Answer, Command, Exited
 from edge_mer.domain import Modality
 from edge_mer.messages import Message, SensorState
-from edge_mer.privacy.host_stub import HostStub
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.household import agree, pair_console
+from edge_mer.privacy.switch import Switch
 from tests.devices import child
+from tests.house import TODAY
 
 PATIENCE_US = 20 * SECOND
 
@@ -32,10 +35,13 @@ class Capture:
         self.states: list[SensorState] = []
         self.bus = ZmqBus(directory)
         self.clock = self.bus.clock
-        self._switch = HostStub(config, self.bus)
+        state = agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        self._console = pair_console(state, TODAY)
+        self._switch = Switch(config, self.bus)
         self._reader = self.bus.reader(f"raw/{modality}", f"state/{modality}")
         self._person = self.bus.client("switch")
         self._commands = 0
+        self.command("unmask")
 
     def turn(self) -> None:
         wait = self._switch.turn()
@@ -67,8 +73,11 @@ class Capture:
     def command(self, action: str) -> tuple[Answer, int]:
         """Its answer, and how long (us) it took; the end of the process is reported as the supervisor would."""
         self._commands += 1
+        epoch = max(self._switch.epochs().values())
+        grant = self._console.grant(self._switch.host, (self.modality,), epoch, self.clock.wall_us())
         began = self.clock.now_us()
-        self._person.send(Command(id=str(self._commands), action=action, modalities=(self.modality,)))
+        self._person.send(Command(id=str(self._commands), action=action, modalities=(self.modality,),
+                                  grant=grant if action == "unmask" else None))  # fmt: skip
 
         def answer() -> Answer | None:
             self.report_exit()

@@ -22,6 +22,9 @@ class StuckCamera(ThreadedDevice):
         super().__init__("stuck camera", 66_667, 4)
         self._clock = clock
 
+    def _handles(self) -> list[str]:
+        return []
+
     def _run(self, opening: Opening) -> None:
         body, payload = RawVideo(frame=1, width=1, height=1, mask_epoch=0), (np.zeros(1, np.uint8),)
         while not opening.aborted.wait(1 / 15):

@@ -24,6 +24,8 @@ from edge_mer.clock import SECOND, SystemClock
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError, DeviceError, MissingExtra, ModelError
 from edge_mer.messages import WordTime
+from edge_mer.privacy.household import agree
+from tests.house import TODAY
 
 SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech_clips"
 WAIT_S = 30
@@ -242,19 +244,19 @@ class TestWyoming:
             client.end()
         far.close()
 
-    def test_consent_of_its_own_is_needed(self):
-        config = Config.model_validate({"text": {"source": "wyoming", "wyoming": "hub:10300"}})
-        with pytest.raises(ConfigError, match=r"privacy\.consent"):
+    def test_consent_of_its_own_is_needed(self, tmp_path):
+        privacy = {"state": str(tmp_path / "state")}
+        config = Config.model_validate({"text": {"source": "wyoming", "wyoming": "hub:10300"}, "privacy": privacy})
+        with pytest.raises(ConfigError, match="--consent wyoming"):
             choose(config)
-        consent = ("audio", "text", "wyoming")
-        agreed = config.model_copy(update={"privacy": config.privacy.model_copy(update={"consent": consent})})
-        assert choose(agreed) == Choice("wyoming", "hub:10300")
+        agree(privacy["state"], ("audio", "text", "wyoming"), "Anna", TODAY)
+        assert choose(config) == Choice("wyoming", "hub:10300")
 
     @pytest.mark.parametrize("address", [None, "hub", ":1", "hub:many"])
-    def test_an_address_without_host_or_port_is_refused(self, address):
-        config = Config.model_validate(
-            {"text": {"source": "wyoming", "wyoming": address}, "privacy": {"consent": ("text", "wyoming")}}
-        )
+    def test_an_address_without_host_or_port_is_refused(self, address, tmp_path):
+        agree(str(tmp_path / "state"), ("text", "wyoming"), "Anna", TODAY)
+        privacy = {"state": str(tmp_path / "state")}
+        config = Config.model_validate({"text": {"source": "wyoming", "wyoming": address}, "privacy": privacy})
         with pytest.raises(ConfigError, match="host:port"):
             choose(config)
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_mer.capture.gate import Gate
 from edge_mer.clock import SECOND
 from edge_mer.control import Close, Lease, Refused
-from edge_mer.privacy.lease import holder_name, sign_lease
+from edge_mer.privacy.lease import holder_name
+from edge_mer.privacy.signing import sign
 from tests.house import BOOT_ID, House, kinds, received
 
 LEASE_US = 2 * SECOND
@@ -25,7 +26,7 @@ class GateTurns:
     def turn(self) -> None:
         self.gate.turn(None)
         if not self.gate.is_open:
-            self.gate.confirm_closed(None)
+            self.gate.confirm_closed(None, "measured")
 
 
 @pytest.fixture
@@ -42,19 +43,19 @@ def test_it_opens_when_the_switch_gives_leave_and_stays_open(house: House, owner
     assert (owner.gate.is_open, owner.gate.state) == (False, "masked")
     house.turn(owner)
     house.run(10 * SECOND, owner, each=lambda: owner.gate.is_open or pytest.fail("closed while live"))
-    assert (owner.gate.state, owner.gate.reason, owner.gate.mask_epoch) == ("live", None, 1)
+    assert (owner.gate.state, owner.gate.reason, owner.gate.mask_epoch) == ("live", None, 2)
 
 
 def test_a_mask_closes_it_and_its_answer_completes_the_command(house: House, owner: GateTurns) -> None:
     house.turn(owner)
     house.ask("mask", "video")
     house.turn(owner)
-    assert (owner.gate.is_open, owner.gate.state, owner.gate.mask_epoch) == (False, "masked", 2)
+    assert (owner.gate.is_open, owner.gate.state, owner.gate.mask_epoch) == (False, "masked", 3)
     assert owner.gate.reason == "masked by local"
     assert house.answers()[0].ok
     house.ask("unmask", "video")
     house.turn(owner)
-    assert (owner.gate.state, owner.gate.mask_epoch) == ("live", 3)
+    assert (owner.gate.state, owner.gate.mask_epoch) == ("live", 4)
 
 
 def test_a_hard_mask_shows_as_hard(house: House, owner: GateTurns) -> None:
@@ -71,6 +72,9 @@ def test_loss_of_the_switch_closes_it_within_one_lease(house: House, owner: Gate
     assert not owner.gate.is_open
     assert "switch does not answer" in (owner.gate.reason or "")
     house.start_switch()
+    house.run(SECOND, owner)
+    assert not owner.gate.is_open, "a restarted switch starts masked"
+    house.ask("unmask", "video")
     house.run(SECOND, owner)
     assert owner.gate.is_open
 
@@ -113,7 +117,7 @@ class Impostor:
 
     def lease(self, key: Ed25519PrivateKey, holder: str, epoch: int = 9) -> Lease:
         now = self.house.clock.boottime_us()
-        return sign_lease(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch,
+        return sign(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch,
                                      counter=now * 2, issued_us=now, expires_us=now + LEASE_US))  # fmt: skip
 
 

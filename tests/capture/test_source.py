@@ -72,6 +72,9 @@ def test_the_device_opens_only_under_a_lease(tmp_path: Path) -> None:
     assert device.opened == 0
     house.start_switch()
     house.run(SECOND, worker)
+    assert device.opened == 0, "a restarted switch starts masked"
+    house.ask("unmask", "video")
+    house.run(SECOND, worker)
     assert device.opened == 1
 
 
@@ -79,7 +82,7 @@ def test_frames_carry_the_mask_epoch_and_times_of_the_device(capture: Capture) -
     capture.run(SECOND)
     frames = capture.raw.drain()
     assert 14 <= len(frames) <= 15
-    assert {m.body.mask_epoch for m in frames} == {1}
+    assert {m.body.mask_epoch for m in frames} == {2}
     assert [m.envelope.origin_us for m in frames] == sorted(m.envelope.origin_us for m in frames)
 
 
@@ -108,7 +111,7 @@ def test_an_unmask_opens_a_fresh_device_under_a_new_epoch(capture: Capture) -> N
     capture.house.ask("unmask", "video")
     capture.run(SECOND)
     frames = capture.raw.drain()
-    assert {m.body.mask_epoch for m in frames} == {3}
+    assert {m.body.mask_epoch for m in frames} == {4}
     assert capture.device.opened == 2
 
 
@@ -117,7 +120,7 @@ def test_a_mask_and_unmask_in_one_turn_still_closes_the_device(capture: Capture)
     capture.raw.drain()
     capture.device.give(3)
     capture.house.ask("mask", "video")
-    capture.house.ask("unmask", "video")
+    capture.house.ask("unmask", "video", grant=capture.house.grant("video", ahead=1))
     capture.house.turn(capture.worker)
     assert capture.device.opened == 2
     assert capture.raw.drain() == []
@@ -274,6 +277,7 @@ def test_whatever_happens_the_device_is_open_only_while_the_gate_is_and_epochs_n
 
 def test_a_thousand_toggles_leave_one_device_open_and_nothing_behind(capture: Capture) -> None:
     for _ in range(1000):
+        capture.house.clock.advance(20_000)
         capture.house.ask("mask", "video")
         capture.house.turn(capture.worker)
         assert capture.device.closed

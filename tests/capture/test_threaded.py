@@ -25,6 +25,9 @@ class Scripted(ThreadedDevice):
         self.give = 0
         self.fail: Exception | None = None
 
+    def _handles(self) -> list[str]:
+        return []
+
     def _run(self, opening: Opening) -> None:
         self.go.wait()
         for n in range(self.give):

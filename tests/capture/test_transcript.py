@@ -17,7 +17,8 @@ from edge_mer.capture.words import spread
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError, DeviceError
-from tests.house import BOOT_ID, House
+from edge_mer.privacy.deployment import household
+from tests.house import BOOT_ID, TODAY, House
 
 RECORDED = {
     "schema": "edge_mer.transcript/1",
@@ -141,7 +142,13 @@ class TestRecorded:
 
 
 class TestTyped:
+    def test_nothing_counts_as_said_while_the_gate_was_closed(self, typed, state):
+        (state / "typed").open("w").write("what a day\n")
+        (first,) = typed.said(0.02)
+        assert first.envelope.origin_us >= typed.start
+
     def test_a_line_becomes_words_spread_over_the_time_before_it(self, typed, state):
+        typed.play(1)
         (state / "typed").open("w").write("what a day\n\n  \nreally\n")
         first, second = typed.said(0.02)
         now = first.body.words[-1].end_us
@@ -204,8 +211,9 @@ def test_speech_recognition_is_a_child_of_the_microphone(state):
 
 
 def test_wyoming_without_consent_does_not_start(state):
+    agreed = household("Anna", ("audio", "text"), TODAY)
     with pytest.raises(ConfigError, match="wyoming"):
-        Words(state, text={"source": "wyoming", "wyoming": "hub:10300"})
+        Words(state, deployment=agreed, text={"source": "wyoming", "wyoming": "hub:10300"})
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,11 @@ def test_a_written_config_loads_as_the_same_config(tmp_path: Path) -> None:
         "--set",
         'video.device="rtsp://camera/1"',
         "--set",
-        'privacy.consent=["audio"]',
+        'replay.topics=["emotion"]',
     )
     assert invoke("config", *arguments, "--write", str(path)).exit_code == 0
     written, origin = load(path)
-    assert (written.video.fps, written.video.device, written.privacy.consent) == (10, "rtsp://camera/1", ("audio",))
+    assert (written.video.fps, written.video.device, written.replay.topics) == (10, "rtsp://camera/1", ("emotion",))
     assert origin["video.width"] == "default", "what was not chosen stays a comment"
     assert invoke("config", "--write", str(path)).exit_code == 1, "it is not overwritten"
 

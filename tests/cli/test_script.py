@@ -5,11 +5,23 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import msgspec
+
 from edge_mer.cli.picture import Picture
 from edge_mer.cli.script import SCRIPT, STAY_US, WANTED, Director, Step
-from edge_mer.control import Command
+from edge_mer.control import Command, Grant
 from edge_mer.domain import Combination
 from tests.cli.scene import Scene
+
+
+class Pen:
+    """A console whose grants are only counted on."""
+
+    def granted(self, command: Command, seen: object) -> Command:
+        return msgspec.structs.replace(command, grant=GRANT)
+
+
+GRANT = Grant(key="k", host="h", counter=1, mask_epoch=1, modalities=())
 
 
 class Stage(Scene):
@@ -18,7 +30,7 @@ class Stage(Scene):
         self.switch = self._source.server("switch")
         self.killed: list[tuple[int, int]] = []
         self.picture = Picture(self.clock.now_us())
-        self.director = Director(self.bus, self.picture, script, kill=lambda *args: self.killed.append(args))
+        self.director = Director(self.bus, self.picture, Pen(), script, kill=lambda *args: self.killed.append(args))
 
     def turn(self, *messages: Any, after_us: int = 100_000) -> None:
         self.clock.advance(after_us)
@@ -35,6 +47,7 @@ class Stage(Scene):
         found = []
         while (received := self.switch.receive()) is not None:
             assert isinstance(received[1], Command)
+            assert (received[1].grant is not None) == (received[1].action == "unmask")
             found.append((received[1].action, received[1].modalities))
         return found
 

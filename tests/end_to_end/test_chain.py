@@ -22,8 +22,11 @@ from edge_mer.fusion.node import TOPICS, FusionNode
 from edge_mer.fusion.replay import replay
 from edge_mer.messages import Journal, Message, digest, result_bytes
 from edge_mer.perception.node import PerceptionNode
-from edge_mer.privacy.host_stub import HostStub
+from edge_mer.privacy.deployment import FILE, write_deployment
+from edge_mer.privacy.household import pair_console
+from edge_mer.privacy.switch import Switch
 from edge_mer.runtime.select import models_directory, open_backend
+from tests.house import EVERYBODY, TODAY
 
 STEP_US = 16_000
 BOOT_ID = "test-boot"
@@ -47,14 +50,16 @@ class Chain:
         if tamper is not None:
             deliver = self.broker.inject
             self.broker.inject = lambda topic, frames: deliver(topic, tamper(topic, frames))  # type: ignore[method-assign]
-        switch = HostStub(config, self.bus(), BOOT_ID)
+        write_deployment(state / FILE, EVERYBODY)
+        self._console = pair_console(state, TODAY)
+        self.switch = Switch(config, self.bus(), BOOT_ID)
         file_bus = self.bus()
         capture = assemble(config, file_bus, lambda m, d: GatedSource(config, file_bus, "file", m, d, boot_id=BOOT_ID))
         backend = open_backend(config.models)
         self.model: FusionModel = load_fusion_model(backend, models_directory(None))
         perception = [PerceptionNode.open(m, config, self.bus()) for m in MODALITIES]
         self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})
-        self.workers = [switch, capture, *perception, self.fusion]
+        self.workers = [self.switch, capture, *perception, self.fusion]
         self.person = self.bus().client("switch")
         reader_bus = self.bus()
         self._estimates, self._inputs = reader_bus.reader("emotion"), reader_bus.reader(*TOPICS)
@@ -62,6 +67,7 @@ class Chain:
         self.results: list[Message[Any]] = []
         self.entries: list[Message[Journal]] = []
         self.recorded: dict[Any, Message[Any]] = {}
+        self.command("unmask", *MODALITIES)
 
     def bus(self) -> MemoryBus:
         return MemoryBus(self.broker, self.clock)
@@ -76,7 +82,10 @@ class Chain:
             self.clock.advance(STEP_US)
 
     def command(self, action: str, *modalities: Modality) -> None:
-        self.person.send(Command(id=f"{action}{self.clock.now_us()}", action=action, modalities=modalities))
+        epoch = max(self.switch.epochs().values())
+        grant = self._console.grant(self.switch.host, modalities, epoch, self.clock.wall_us())
+        self.person.send(Command(id=f"{action}{self.clock.now_us()}", action=action, modalities=modalities,
+                                 grant=grant if action == "unmask" else None))  # fmt: skip
 
     def combinations(self) -> list[str]:
         return [m.body.combination for m in self.results if not m.body.final]

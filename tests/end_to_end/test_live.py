@@ -14,12 +14,17 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.console import Console
 from edge_mer.cli.demo import SESSION
-from edge_mer.cli.instance import Instance, ask
+from edge_mer.cli.instance import Instance
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.messages import Estimate, Message, SensorState
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.household import agree
 from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
+from tests.house import TODAY
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 DEADLINE_US = 40 * SECOND
@@ -96,9 +101,11 @@ def living() -> Iterator[Living]:
         )
         directory = place / "run"
         directory.mkdir(mode=0o700)
+        agree(config.privacy.state, MATTERS, "Anna", TODAY)
         instance, bus = Instance(config, directory), ZmqBus(directory)
         stack.callback(bus.close)
         stack.callback(instance.stop)
+        unmask(bus)
         speech = microphone.play(np.tile(demo_sound(), 6))
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
@@ -131,7 +138,7 @@ def test_a_camera_that_falls_silent_is_noticed_and_comes_back(living: Living) ->
 def test_the_microphones_mask_closes_the_stream_and_takes_the_words_along(living: Living) -> None:
     living.combination("atv", "av")
     assert living.microphone.listeners() == 1
-    answer = ask(living.bus, "mask", ("audio",))
+    answer = Console(living.bus).ask("mask", ("audio",))
     assert answer.ok, answer.text
     assert {m: s.effective for m, s in answer.modalities.items()} == {
         "audio": "masked",
@@ -140,18 +147,18 @@ def test_the_microphones_mask_closes_the_stream_and_takes_the_words_along(living
     }
     assert living.microphone.listeners() == 0, "the sound server sees the handle closed"
     living.combination("v")
-    assert ask(living.bus, "unmask", ("audio",)).ok
+    assert Console(living.bus).ask("unmask", ("audio",)).ok
     living.combination("av", "atv")
     assert living.microphone.listeners() == 1
 
 
 def test_the_cameras_mask_ends_its_connection(living: Living) -> None:
     living.combination("av", "atv")
-    answer = ask(living.bus, "mask", ("video",))
+    answer = Console(living.bus).ask("mask", ("video",))
     assert answer.ok, answer.text
     assert connections(living.camera.server_port) == 0
     living.combination("a", "at")
-    assert ask(living.bus, "unmask", ("video",)).ok
+    assert Console(living.bus).ask("unmask", ("video",)).ok
     living.combination("av", "atv")
 
 

@@ -22,9 +22,8 @@ from edge_mer.privacy.lease import (
     ForgedLease,
     LeaseVerifier,
     ReplayedLease,
-    lease_bytes,
-    sign_lease,
 )
+from edge_mer.privacy.signing import sign, signed_bytes
 
 KEY = Ed25519PrivateKey.generate()
 NOW = FakeClock().boottime_us()
@@ -43,7 +42,7 @@ def verifier(clock: FakeClock | None = None) -> LeaseVerifier:
 
 
 def test_a_signed_lease_is_accepted() -> None:
-    verifier().accept(sign_lease(KEY, lease()))
+    verifier().accept(sign(KEY, lease()))
 
 
 @pytest.mark.parametrize(
@@ -59,17 +58,17 @@ def test_a_signed_lease_is_accepted() -> None:
 )
 def test_a_signed_lease_for_another_place_or_time_is_refused(changes: dict[str, Any], error: type[LeaseError]) -> None:
     with pytest.raises(error, match=r"audio|video"):
-        verifier().accept(sign_lease(KEY, lease(**changes)))
+        verifier().accept(sign(KEY, lease(**changes)))
 
 
 def test_another_key_is_refused() -> None:
     with pytest.raises(ForgedLease):
-        verifier().accept(sign_lease(Ed25519PrivateKey.generate(), lease()))
+        verifier().accept(sign(Ed25519PrivateKey.generate(), lease()))
 
 
 @given(st.data())
 def test_one_changed_bit_of_the_message_is_refused(data: st.DataObject) -> None:
-    signed = sign_lease(KEY, lease())
+    signed = sign(KEY, lease())
     wire = bytearray(msgspec.json.encode(signed))
     bit = data.draw(st.integers(0, 8 * len(wire) - 1))
     wire[bit // 8] ^= 1 << bit % 8
@@ -77,7 +76,7 @@ def test_one_changed_bit_of_the_message_is_refused(data: st.DataObject) -> None:
         changed = msgspec.json.decode(bytes(wire), type=Lease)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
-    if lease_bytes(changed) == lease_bytes(signed) and changed.signature.lower() == signed.signature:
+    if signed_bytes(changed) == signed_bytes(signed) and changed.signature.lower() == signed.signature:
         return  # a hex digit in the other case is the same signature
     with pytest.raises(LeaseError):
         verifier().accept(changed)
@@ -95,25 +94,25 @@ def test_counters_only_grow_whatever_is_replayed(counters: list[int]) -> None:
     newest = -1
     for counter in counters:
         if counter > newest:
-            gate.accept(sign_lease(KEY, lease(counter=counter)))
+            gate.accept(sign(KEY, lease(counter=counter)))
             newest = counter
         else:
             with pytest.raises(ReplayedLease):
-                gate.accept(sign_lease(KEY, lease(counter=counter)))
+                gate.accept(sign(KEY, lease(counter=counter)))
 
 
 def test_a_lease_held_back_from_before_a_mask_is_refused() -> None:
     gate = verifier()
     gate.require_epoch(6)
     with pytest.raises(ReplayedLease, match="epoch 5, now 6"):
-        gate.accept(sign_lease(KEY, lease()))
+        gate.accept(sign(KEY, lease()))
 
 
 def test_a_refused_lease_changes_nothing() -> None:
     gate = verifier()
     with pytest.raises(ForeignLease):
-        gate.accept(sign_lease(KEY, lease(counter=9, holder="somebody")))
-    gate.accept(sign_lease(KEY, lease(counter=1)))
+        gate.accept(sign(KEY, lease(counter=9, holder="somebody")))
+    gate.accept(sign(KEY, lease(counter=1)))
 
 
 def test_the_host_key_is_made_once_and_is_private(tmp_path: Path) -> None:

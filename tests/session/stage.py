@@ -20,11 +20,13 @@ from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
 from edge_mer.fusion.window import Window
 from edge_mer.messages import Feature, Message, SensorState
+from edge_mer.privacy.household import agree
 from edge_mer.session.account import Account
 from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
 from edge_mer.session.writer import SessionWriter
+from tests.house import TODAY
 
 STEP_US = SECOND // 10
 DIM = 4
@@ -58,8 +60,12 @@ class Home:
         self.path, self.rng = path, np.random.default_rng(seed)
         self.model = model or FakeModel()
         self.clock, self.broker = FakeClock(), MemoryBroker()
+        state = agree(str(path.parent / f"{path.stem}.state"), ("audio", "video", "text"), "Anna", TODAY)
         self.config = Config.model_validate(
-            {"record": {"path": str(path), "min_free_mb": 0, "encrypt": False, **record}}
+            {
+                "record": {"path": str(path), "min_free_mb": 0, "encrypt": False, **record},
+                "privacy": {"state": str(state)},
+            }
         )
         self.switch = self.bus("switch").server("switch")
         self.peers: dict[str, bytes] = {}

@@ -13,9 +13,12 @@ from edge_mer.clock import SECOND
 from edge_mer.config import Config
 from edge_mer.errors import SessionError
 from edge_mer.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
+from edge_mer.privacy.deployment import Matter
+from edge_mer.privacy.household import agree
 from edge_mer.session.ledger import Ledger, Sequences
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import build
+from tests.house import TODAY
 from tests.session.stage import Home, frames_of, read_all, remade
 from tests.session.studio import Studio
 
@@ -75,13 +78,16 @@ def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "consent", "kept"), [(False, ["audio"], 0), (True, ["audio"], 1), (True, ["video"], 0)]
+    ("raw", "consent", "kept"), [(False, ("audio",), 0), (True, ("audio",), 1), (True, ("video",), 0)]
 )
-def test_raw_media_needs_the_setting_and_the_consent(tmp_path: Path, raw: bool, consent: list[str], kept: int) -> None:
+def test_raw_media_needs_the_setting_and_the_consent(
+    tmp_path: Path, raw: bool, consent: tuple[Matter, ...], kept: int
+) -> None:
     home = Home(tmp_path / "a.mcap")
+    agree(str(tmp_path / "state"), consent, "Anna", TODAY)
     config = {
         "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0, "raw": raw, "encrypt": False},
-        "privacy": {"consent": consent},
+        "privacy": {"state": str(tmp_path / "state")},
     }
     recorder = build(Config.model_validate(config), home.bus("other"))
     home.bus("microphone").publisher("raw/audio", "microphone").send(RAW, [np.zeros(512, np.int16)], origin_us=1)

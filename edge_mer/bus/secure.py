@@ -1,0 +1,71 @@
+"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. Nothing else of the bus leaves the host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+from zmq.utils import z85
+
+from edge_mer import control
+from edge_mer.control import AnyControl
+from edge_mer.errors import BadMessage, ConfigError
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
+ZAP_VERSION, CURVE = b"1.0", b"CURVE"
+# A peer that neither finishes its handshake nor answers is dropped.
+HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
+
+
+class SecureServer:
+    """``admit`` says whether a CURVE public key (Z85) may come in. ``counters``: ``refused`` keys, ``bad`` messages."""
+
+    def __init__(self, socket: zmq.Socket[bytes], zap: zmq.Socket[bytes], address: str, keys: tuple[bytes, bytes],
+                 admit: Callable[[str], bool], close: Callable[[], object]) -> None:  # fmt: skip
+        self.counters: Counter[str] = Counter()
+        self.close = close
+        self._socket, self._zap, self._admit = socket, zap, admit
+        zap.bind(ZAP_ENDPOINT)  # first: a server without it would let everybody in
+        socket.curve_publickey, socket.curve_secretkey = keys
+        socket.curve_server = True
+        socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
+        socket.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
+        for mark in (zmq.RCVHWM, zmq.SNDHWM):
+            socket.setsockopt(mark, MOST_QUEUED)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            raise ConfigError(f"remote.listen = {address!r}: {error.strerror}") from error
+        self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> tuple[bytes, str, AnyControl] | None:
+        """The next message: who to answer, the CURVE key that sent it, and what it says."""
+        self._admit_some()
+        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            try:
+                if len(frames) != 2:
+                    raise BadMessage(f"control: expected one frame, got {len(frames) - 1}")
+                return frames[0].bytes, str(frames[1].get("User-Id")), control.decode(frames[1].bytes)
+            except BadMessage:
+                self.counters["bad"] += 1
+        return None
+
+    def send(self, peer: bytes, message: AnyControl) -> None:
+        try:
+            self._socket.send_multipart([peer, control.encode(message)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.counters["unsent"] += 1
+
+    def _admit_some(self) -> None:
+        while int(self._zap.get(zmq.EVENTS)) & zmq.POLLIN:
+            version, request, _, _, _, mechanism, *credentials = self._zap.recv_multipart(zmq.NOBLOCK)
+            key = z85.encode(credentials[0]).decode() if mechanism == CURVE and len(credentials[0]) == 32 else ""
+            good = version == ZAP_VERSION and bool(key) and self._admit(key)
+            self.counters["refused"] += not good
+            status = (b"200", b"OK", key.encode()) if good else (b"400", b"this key is not paired", b"")
+            self._zap.send_multipart([ZAP_VERSION, request, *status, b""])

@@ -1,0 +1,54 @@
+"""Which handles this process holds, as the kernel lists them in /proc/self/fd: the measure of "closed"."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+# Endpoints of our own bus (bus.zeromq) that a process talks to at any time.
+BUS_ENDING = ".rel"
+
+
+def open_files(*beginnings: str) -> list[str]:
+    """Open files whose path begins so."""
+    return [target for _, target in listed() if target.startswith(beginnings)]
+
+
+def network_connections() -> list[str]:
+    """TCP sockets: the peer of each, or "nobody" when it has none."""
+    return [peer or "nobody" for peer, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
+
+
+def local_connections() -> list[str]:
+    """Paths of the Unix sockets that this process is connected to, the bus apart: a sound server, for example."""
+    found = [peer for peer, family in _sockets() if family == socket.AF_UNIX]
+    return [peer for peer in found if peer and not peer.endswith(BUS_ENDING)]
+
+
+def listed() -> Iterator[tuple[int, str]]:
+    """Every descriptor of this process, and what it leads to."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            yield int(name), os.readlink(f"/proc/self/fd/{name}")
+
+
+def _sockets() -> Iterator[tuple[str, int]]:
+    """Name of the peer ("" without) and family of every stream socket."""
+    for fd, _ in listed():
+        with suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(fd)) as twin:
+                if twin.type == socket.SOCK_STREAM:
+                    yield _peer(twin), twin.family
+
+
+def _peer(twin: socket.socket) -> str:
+    try:
+        peer = twin.getpeername()
+    except OSError:
+        return ""
+    return str(peer[0]) if isinstance(peer, tuple) else os.fsdecode(peer)

@@ -1,0 +1,132 @@
+"""The light beside a device: on before the device opens, off after it has closed. Without the light it stays closed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from edge_mer.clock import SECOND, Clock
+from edge_mer.config import Config
+from edge_mer.domain import Modality
+from edge_mer.errors import ConfigError
+
+LEDS = Path("/sys/class/leds")
+PATIENCE_US = 2 * SECOND
+RETRY_US = 5 * SECOND
+
+
+class Indicator(Protocol):
+    """``fault`` says why it cannot be switched on."""
+
+    @property
+    def fault(self) -> str | None: ...
+
+    def light(self) -> bool:
+        """Switch it on; call again until it returns True: only then may the device open."""
+        ...
+
+    def dark(self) -> None:
+        """Switch it off; the device has closed."""
+        ...
+
+
+class NoIndicator:
+    fault: str | None = None
+
+    def light(self) -> bool:
+        return True
+
+    def dark(self) -> None:
+        return None
+
+
+class Led:
+    """An LED of the kernel's LED class. What was written is read back."""
+
+    def __init__(self, directory: Path) -> None:
+        self.fault: str | None = None
+        self._directory = directory
+
+    def light(self) -> bool:
+        return self._set("on")
+
+    def dark(self) -> None:
+        self._set("off")
+
+    def _set(self, word: str) -> bool:
+        brightness = self._directory / "brightness"
+        try:
+            most = (self._directory / "max_brightness").read_text().strip() if word == "on" else "0"
+            brightness.write_text(most)
+            found = brightness.read_text().strip()
+            self.fault = None if found == most else f"the LED {self._directory.name} did not go {word}"
+        except OSError as error:
+            self.fault = f"the LED {self._directory.name} cannot be switched {word}: {error.strerror}"
+        return self.fault is None
+
+
+class Program:
+    """Any program, called as ``PROGRAM audio on`` and ``PROGRAM audio off``; exit code 0 says that it is done."""
+
+    def __init__(self, program: str, modality: Modality, clock: Clock) -> None:
+        self.fault: str | None = None
+        self._program, self._modality, self._clock = program, modality, clock
+        self._running: subprocess.Popen[bytes] | None = None
+        self._word = ""
+        self._since_us = self._retry_us = 0
+        self._is_lit = False
+
+    def light(self) -> bool:
+        if self._is_lit:
+            return True
+        now = self._clock.now_us()
+        if self._word != "on" or (self._running is None and now >= self._retry_us):
+            self._start("on")
+        if self._running is None:
+            return False
+        code = self._running.poll()
+        if code is None and now - self._since_us < PATIENCE_US:
+            return False
+        if code is None:
+            self._running.kill()
+            self._running.wait()
+        self._running = None
+        self._is_lit = code == 0
+        if not self._is_lit:
+            self._fail("did not end" if code is None else f"ended with {code}")
+        return self._is_lit
+
+    def dark(self) -> None:
+        self._is_lit = False
+        self._start("off")
+
+    def _start(self, word: str) -> None:
+        if self._running is not None and self._running.poll() is None:
+            self._running.kill()
+            self._running.wait()
+        self._word, self._since_us = word, self._clock.now_us()
+        try:
+            self._running = subprocess.Popen(
+                [self._program, self._modality, word], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        except OSError as error:
+            self._running = None
+            self._fail(f"cannot be started: {error.strerror}")
+
+    def _fail(self, how: str) -> None:
+        self.fault = f"the indicator {self._program} {self._modality} {self._word} {how}"
+        self._retry_us = self._clock.now_us() + RETRY_US
+
+
+def choose_indicator(config: Config, modality: Modality, clock: Clock) -> Indicator:
+    """Raises ConfigError when the setting is none of the kinds there are."""
+    setting: str | None = getattr(config.indicator, modality)
+    if setting is None:
+        return NoIndicator()
+    kind, _, what = setting.partition(":")
+    if kind == "led" and what:
+        return Led(LEDS / what)
+    if kind == "command" and what:
+        return Program(what, modality, clock)
+    raise ConfigError(f"indicator.{modality} = {setting!r}: begin it with led: or command:")

@@ -1,0 +1,90 @@
+"""The householder's consent: asked in a terminal on the first ``edge-mer run``, or given by ``--consent``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+
+import msgspec
+import typer
+
+from edge_mer.config import Config
+from edge_mer.errors import PrivacyError
+from edge_mer.privacy.deployment import (
+    HOW,
+    MATTERS,
+    Consent,
+    Matter,
+    check_place,
+    deployment_path,
+    read_deployment,
+    write_deployment,
+)
+from edge_mer.privacy.host_key import state_directory
+from edge_mer.privacy.household import agree, pair_console
+
+QUESTIONS: dict[Matter, str] = {
+    "audio": "May the microphone be opened? Sound is used on this machine and not kept.",
+    "video": "May the camera be opened? Pictures are used on this machine and not kept.",
+    "text": "May what is said or typed be used as words?",
+    "wyoming": "May the microphone's sound be SENT to the Wyoming server {server}?",
+}
+
+
+def matters(text: str) -> tuple[Matter, ...]:
+    """``audio,video`` as a tuple. An unknown name is wrong usage (exit code 2)."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or any(n not in MATTERS for n in names):
+        raise typer.BadParameter(f"--consent takes some of {', '.join(MATTERS)}, with commas between; got {text!r}")
+    return tuple(m for m in MATTERS if m in names)
+
+
+def ensure(config: Config, given: tuple[Matter, ...] | None) -> bool:
+    """Whether somebody who starts edge_mer here and now wants it to sense: then what nobody masked is unmasked.
+
+    That is so in a terminal, and when this call gave the first consent. Raises PrivacyError when there is none.
+    """
+    path = deployment_path(config)
+    today, terminal = datetime.date.today(), sys.stdin.isatty()
+    is_new = not path.exists()
+    if is_new and given is None and not terminal:
+        raise PrivacyError(f"nobody has agreed to anything here yet; {HOW}")
+    if is_new:
+        who, agreed = (None, given) if given is not None else _asked(config)
+        agree(config.privacy.state, agreed, who, today)
+        typer.echo(f"consent is written to {path}; to change it edit that file, or erase it", err=True)
+        return True
+    if given is not None:
+        _add(config, given, today)
+    read_deployment(path)
+    pair_console(state_directory(config.privacy.state), today)
+    return terminal
+
+
+def _add(config: Config, given: tuple[Matter, ...], today: datetime.date) -> None:
+    path = deployment_path(config)
+    deployment = read_deployment(path)
+    who = os.environ.get("USER") or f"user {os.getuid()}"
+    fresh = tuple(Consent(m, who, today) for m in given if all(c.matter != m for c in deployment.consent))
+    if fresh:
+        write_deployment(path, msgspec.structs.replace(deployment, consent=(*deployment.consent, *fresh)))
+
+
+def _asked(config: Config) -> tuple[str, tuple[Matter, ...]]:
+    """Ask in the terminal. Raises PrivacyError for a place where edge_mer does not run, or when all is refused."""
+    typer.echo("edge_mer estimates emotions that are expressed in voice, face and words. Nothing leaves this machine.")
+    if not typer.confirm("Is this a private home (no workplace, no school)?"):
+        check_place("workplace")
+    who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
+    agreed = tuple(m for m in MATTERS if _concerns(config, m) and typer.confirm(
+        QUESTIONS[m].format(server=config.text.wyoming or "")))  # fmt: skip
+    if not agreed:
+        raise PrivacyError("you agreed to nothing, so there is nothing to run")
+    return who, agreed
+
+
+def _concerns(config: Config, matter: Matter) -> bool:
+    if matter == "wyoming":
+        return config.text.source == "wyoming"
+    return bool(getattr(config, matter).source != "off")

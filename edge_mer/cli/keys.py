@@ -1,0 +1,145 @@
+"""``edge-mer keys``: who may unmask this host, and this machine's own keys for a host elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile
+
+keys = typer.Typer(help="Keys that may unmask: new, pair, allow, revoke, list.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="what to call them")]
+WAIT_S = 300
+
+
+def _directory(config: Path | None) -> Path:
+    from edge_mer.config import load
+    from edge_mer.privacy.host_key import state_directory
+
+    return state_directory(load(config)[0].privacy.state)
+
+
+@keys.command("list")
+def list_(config: ConfigFile = None) -> None:
+    """Show the keys that are paired with this host, and what each may do."""
+    from edge_mer.errors import PrivacyError
+    from edge_mer.privacy.deployment import FILE, Deployment, read_deployment
+    from edge_mer.privacy.keyring import Keyring
+
+    directory = _directory(config)
+    try:
+        deployment = read_deployment(directory / FILE)
+    except PrivacyError:
+        deployment = Deployment("home")
+    ring = Keyring(directory)
+    for key in ring.paired():
+        may = ", ".join(key.may_unmask(deployment)) or "nothing"
+        typer.echo(f"{key.name:<16} {key.role:<8} paired {key.paired}  may mask everything, unmask {may}")
+    if ring.fault:
+        raise PrivacyError(ring.fault)
+    if not ring.paired():
+        typer.echo("no key is paired; the first edge-mer run pairs this console")
+
+
+@keys.command()
+def new(name: Name, config: ConfigFile = None) -> None:
+    """Make keys on this machine, for a host elsewhere. Only the public halves are printed."""
+    from edge_mer.privacy.identity import new_identity
+
+    identity = new_identity(_directory(config), name)
+    typer.echo(f"curve   {identity.content.curve_public}\nsigning {identity.signing}")
+
+
+@keys.command()
+def pair(
+    name: Name,
+    link: Annotated[str | None, typer.Argument(help="on the phone or hub: the link that the host showed")] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="a hub: it may unmask only what hub.may_unmask names")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """On the host: show a one-time link and wait. On the phone or hub: use that link."""
+    if link is not None:
+        _join(name, link, _directory(config))
+    else:
+        _invite(name, hub, config)
+
+
+def _invite(name: str, hub: bool, config: Path | None) -> None:
+    from edge_mer.cli.interrupt import interruptible
+    from edge_mer.clock import SECOND, SystemClock, host_boot_id
+    from edge_mer.config import load
+    from edge_mer.errors import PrivacyError
+    from edge_mer.privacy.host_key import public_key
+    from edge_mer.privacy.keyring import Keyring, PairedKey, check_key
+    from edge_mer.privacy.pairing import open_pairing
+    from edge_mer.privacy.remote import link_to
+
+    settings, directory, clock = load(config)[0], _directory(config), SystemClock()
+    host = public_key(directory)
+    if settings.remote.listen is None:
+        raise PrivacyError("the switch listens to this host only: set remote.listen to an address of this host, as "
+                           "tcp://192.168.1.5:7650, and start edge-mer run again")  # fmt: skip
+    if host is None:
+        raise PrivacyError("the switch has never run here; start edge-mer run first")
+    check_key(PairedKey(name, "phone", None, None, ""))
+    ring = Keyring(directory)
+    if any(k.name == name for k in ring.paired()):
+        raise PrivacyError(f"a key is called {name!r} already; revoke it first: edge-mer keys revoke {name}")
+    opened = open_pairing(directory, name, "hub" if hub else "phone", clock, host_boot_id())
+    link = link_to(directory, settings.remote.listen, host.public_bytes_raw().hex(), opened.code)
+    typer.echo(f"on {name}, within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
+    with interruptible() as stop:
+        import time
+
+        while not stop.asked and clock.boottime_us() < opened.until_us:
+            if any(k.name == name for k in ring.paired()):
+                typer.echo(f"paired: {name}")
+                return
+            time.sleep(SECOND / 2 / SECOND)
+    raise PrivacyError(f"{name} did not come; the code is void")
+
+
+def _join(name: str, link: str, directory: Path) -> None:
+    from edge_mer.errors import PrivacyError
+    from edge_mer.privacy.identity import new_identity, read_identity
+    from edge_mer.privacy.pairing import read_link
+    from edge_mer.privacy.remote import RemoteClient
+
+    found = read_link(link)
+    identity = read_identity(directory, name) or new_identity(directory, name)
+    client = RemoteClient(identity, found.address, found.curve)
+    try:
+        answer = client.pair(found, name)
+    finally:
+        client.close()
+    if not answer.ok:
+        raise PrivacyError(answer.text)
+    identity.joined(found.host, found.curve, found.address)
+    typer.echo(f"{answer.text}; now: edge-mer mask all --at {name}, edge-mer unmask audio --at {name}")
+
+
+@keys.command()
+def allow(
+    name: Name,
+    curve: Annotated[str, typer.Argument(help="its CURVE public key (40 characters of Z85)")],
+    config: ConfigFile = None,
+) -> None:
+    """Let a key in over TCP to look and to mask, never to unmask."""
+    from edge_mer.privacy.keyring import Keyring, PairedKey
+
+    today = datetime.date.today().isoformat()
+    Keyring(_directory(config)).add(PairedKey(name, "reader", None, curve, today))
+    typer.echo(f"{name} may look and mask over TCP; it cannot unmask")
+
+
+@keys.command()
+def revoke(name: Name, config: ConfigFile = None) -> None:
+    """Shut a key out at once; what it unmasked is masked."""
+    from edge_mer.privacy.keyring import Keyring
+
+    gone = Keyring(_directory(config)).revoke(name)
+    typer.echo(f"revoked: {gone.name} ({gone.role}); what it unmasked is masked within a second")

@@ -1,0 +1,83 @@
+"""``edge-mer soak privacy``: masks and unmasks the bundled session at random, on real processes.
+
+Passes only if every mask was proven, nothing leaked to an independent subscriber or into the recording, and the
+receipts verify.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import typer
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.demo import demo_config
+from edge_mer.cli.figures import percentile
+from edge_mer.cli.instance import Instance, temporary_place
+from edge_mer.cli.toggles import Observer, Toggler
+from edge_mer.domain import MODALITIES
+from edge_mer.privacy.host_key import read_public
+from edge_mer.privacy.receipts import FILE, verify
+
+SEED = 1
+
+
+def soak_privacy(count: int) -> bool:
+    rng, began = random.Random(SEED), time.monotonic()
+    with temporary_place() as place, ExitStack() as ending:
+        out = Path(place) / "soak.mcap"
+        config = demo_config(
+            Path(place), None, out, {"record": {"path": str(out), "raw": True, "encrypt": False, "min_free_mb": 50}}
+        )
+        directory = Path(place) / "run"
+        directory.mkdir(mode=0o700)
+        instance = Instance(config, directory)
+        stop = ending.callback(instance.stop)
+        bus = ZmqBus(directory)
+        ending.callback(bus.close)
+        observer = ending.enter_context(Observer(directory).listening())
+        unmask(bus)
+        toggler, masked = Toggler(bus, observer), set[str]()
+        for modality in MODALITIES[:2]:
+            toggler.until_data(modality, 5)
+        before = _memory(instance.process.pid)
+        while len(toggler.toggles) + len(masked) < count:
+            modality = rng.choice(MODALITIES)
+            if modality in masked:
+                toggler.unmask(modality)
+                masked.discard(modality)
+            else:
+                toggler.mask(modality)
+                masked.add(modality)
+            toggler.wait(rng.randrange(0, 40_000))
+            instance.check()
+            done = len(toggler.toggles)
+            if done and done % 1000 == 0 and modality not in masked:
+                typer.echo(f"{done} masks in {time.monotonic() - began:.0f} s", err=True)
+        toggler.finish()
+        after = _memory(instance.process.pid)
+        alive = len(psutil.Process(instance.process.pid).children())
+        stop()
+        leaks, recorded = toggler.leaks(), toggler.recorded_leaks(out)
+        receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
+    closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
+    typer.echo(
+        f"{len(toggler.toggles)} masks in {time.monotonic() - began:.0f} s, {len(toggler.refused)} not proven "
+        f"{sorted(set(toggler.refused))[:3]}\n"
+        f"closed p50 {percentile(closed, 0.5):.1f} p99 {percentile(closed, 0.99):.1f} max {max(closed):.1f} ms; "
+        f"receipt p50 {percentile(proven, 0.5):.1f} p99 {percentile(proven, 0.99):.1f} max {max(proven):.1f} ms\n"
+        f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
+        f"messages; in the recording: {recorded} messages\n"
+        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; memory {before:.0f} -> {after:.0f} MB"
+    )
+    return not (toggler.refused or leaks or recorded)
+
+
+def _memory(pid: int) -> float:
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(float(p.memory_info().rss) for p in family) / 1e6

@@ -1,0 +1,191 @@
+"""Consent, keys and receipts as people meet them: exit codes, and what is said."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from edge_mer.cli.main import app
+from edge_mer.domain import MODALITIES
+from edge_mer.privacy.deployment import FILE, Deployment, in_toml, read_deployment
+from edge_mer.privacy.host_key import host_key
+from edge_mer.privacy.household import agree
+from edge_mer.privacy.identity import read_identity
+from edge_mer.privacy.keyring import Keyring
+from edge_mer.privacy.receipts import FILE as RECEIPTS
+from edge_mer.privacy.receipts import Head, ReceiptLog
+from tests.house import TODAY
+from tests.privacy.test_receipts import draft
+
+CURVE = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "anna")
+    return tmp_path / "edge_mer"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+class TestConsent:
+    def test_without_terminal_and_consent_it_says_in_one_line_what_to_do(self, state: Path) -> None:
+        result = invoke("run")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.count("\n") == 1
+        assert "edge-mer run --consent audio,video,text" in result.stderr
+        assert not (state / FILE).exists()
+
+    def test_an_unknown_matter_is_wrong_usage(self) -> None:
+        assert invoke("run", "--consent", "audio,smell").exit_code == 2
+
+    def test_a_workplace_is_refused_with_the_law(self, state: Path) -> None:
+        state.mkdir(mode=0o700)
+        (state / FILE).write_text(in_toml(Deployment("home")).replace('"home"', '"workplace"'))
+        result = invoke("run", "--consent", "audio")
+        assert result.exit_code == 1
+        assert "2024/1689" in result.stderr
+
+    def test_the_first_run_in_a_terminal_asks_and_pairs_this_console(self, state: Path) -> None:
+        said, code = in_terminal(["y", "Anna", "y", "n", "n"])
+        assert "Is this a private home" in said
+        assert "May the camera be opened?" in said
+        deployment = read_deployment(state / FILE)
+        assert [(c.matter, c.who, c.given) for c in deployment.consent] == [("audio", "Anna", datetime.date.today())]
+        identity = read_identity(state)
+        assert identity is not None
+        assert [(k.name, k.role, k.signing) for k in Keyring(state).paired()] == [
+            ("console", "console", identity.signing)
+        ]
+        assert code == 0
+
+    def test_no_home_no_run(self, state: Path) -> None:
+        said, code = in_terminal(["n"])
+        assert "Article 5(1)(f)" in said
+        assert code == 1
+        assert not (state / FILE).exists()
+
+
+def in_terminal(answers: list[str]) -> tuple[str, int]:
+    """``ensure`` in a process whose standard input is a terminal: what it said, and its exit code."""
+    code = (
+        "import sys, typer\n"
+        "from edge_mer.cli.consent import ensure\nfrom edge_mer.config import Config\n"
+        "from edge_mer.errors import EdgeMerError\n"
+        "try:\n    ensure(Config(), None)\nexcept EdgeMerError as e:\n    print(e); sys.exit(1)\n"
+    )
+    master, slave = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    os.write(master, "".join(f"{a}\n" for a in answers).encode())
+    said = b""
+    while select.select([master], [], [], 20)[0]:
+        try:
+            said += os.read(master, 4096)
+        except OSError:  # the last one on the other side has gone
+            break
+    code_ = process.wait(timeout=20)
+    os.close(master)
+    return said.decode().replace("\r\n", "\n"), code_
+
+
+class TestKeys:
+    def test_new_keys_print_their_public_halves_alone(self, state: Path) -> None:
+        result = invoke("keys", "new", "phone")
+        identity = read_identity(state, "phone")
+        assert identity is not None
+        assert identity.signing in result.stdout
+        assert identity.content.signing not in result.stdout
+        assert identity.content.curve_secret not in result.stdout
+        again = invoke("keys", "new", "phone")
+        assert (again.exit_code, "is not overwritten" in again.stderr) == (1, True)
+
+    def test_allow_list_and_revoke(self, state: Path) -> None:
+        agree(None, ("audio",), "anna", TODAY)
+        assert invoke("keys", "allow", "tablet", CURVE).exit_code == 0
+        lines = invoke("keys", "list").stdout
+        assert "tablet" in lines
+        assert "unmask nothing" in lines
+        assert invoke("keys", "revoke", "tablet").exit_code == 0
+        assert "tablet" not in invoke("keys", "list").stdout
+        missing = invoke("keys", "revoke", "tablet")
+        assert (missing.exit_code, "no key is called 'tablet'; paired: console" in missing.stderr) == (1, True)
+
+    @pytest.mark.parametrize("key", ["", "short", CURVE + "x"])
+    def test_what_is_no_key_is_refused(self, state: Path, key: str) -> None:
+        state.mkdir(mode=0o700)
+        assert invoke("keys", "allow", "tablet", key).exit_code == 1
+
+    def test_pairing_needs_an_address_and_says_so(self, state: Path) -> None:
+        result = invoke("keys", "pair", "phone")
+        assert (result.exit_code, "remote.listen" in result.stderr) == (1, True)
+
+    def test_a_wrong_link_is_one_clear_line(self) -> None:
+        result = invoke("keys", "pair", "phone", "http://elsewhere")
+        assert (result.exit_code, "no pairing link" in result.stderr) == (1, True)
+
+
+class TestReceipts:
+    @pytest.fixture
+    def log(self, state: Path) -> Path:
+        state.mkdir(mode=0o700)
+        log = ReceiptLog(state, host_key(state), Head())
+        for epoch in range(3):
+            log.append(draft(epoch))
+        return state / RECEIPTS
+
+    def test_good_receipts_verify_here_and_as_copies_elsewhere(self, log: Path, tmp_path: Path) -> None:
+        assert "3 receipts from 0 on, all signed and in one chain" in invoke("receipts", "verify").stdout
+        copy = tmp_path / "copy.jsonl"
+        copy.write_bytes(log.read_bytes())
+        result = invoke("receipts", "verify", str(copy), "--key", str(log.parent / "host.pub"))
+        assert (result.exit_code, "3 receipts" in result.stdout) == (0, True)
+
+    def test_the_first_bad_line_is_named(self, log: Path) -> None:
+        lines = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(lines[0] + lines[1].replace(b"anna", b"otto") + lines[2].replace(b"anna", b"otto"))
+        result = invoke("receipts", "verify")
+        assert result.exit_code == 1
+        assert "line 2: it is not what this host's switch signed" in result.stderr
+
+    def test_they_are_shown_in_words(self, log: Path) -> None:
+        lines = invoke("receipts", "show").stdout.splitlines()
+        assert len(lines) == 3
+        assert "video masked by anna: closed after 0 ms (camera: no handle), purged after 0 ms (fusion)" in lines[0]
+
+    def test_without_receipts_that_is_said(self, state: Path) -> None:
+        state.mkdir(mode=0o700)
+        assert invoke("receipts", "show").stdout == "no receipts yet\n"
+        assert invoke("receipts", "verify").exit_code == 1
+
+
+def test_all_means_every_modality(tmp_path: Path) -> None:
+    from edge_mer.cli.options import modalities
+
+    assert modalities(["all"]) == MODALITIES
+
+
+def test_a_hard_mask_has_no_end() -> None:
+    assert invoke("mask", "all", "--hard", "--hours", "3").exit_code == 2
+
+
+def test_a_switch_elsewhere_needs_keys_that_are_paired_with_it() -> None:
+    result = invoke("mask", "all", "--at", "nowhere")
+    assert (result.exit_code, "edge-mer keys pair nowhere LINK" in result.stderr) == (1, True)
+
+
+def test_soak_knows_what_it_can_soak() -> None:
+    assert invoke("soak", "everything").exit_code == 2

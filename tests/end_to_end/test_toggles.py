@@ -1,0 +1,126 @@
+"""200 toggles on real processes: PulseAudio, an MJPEG camera that also stalls, PocketSphinx decoding, a file.
+
+A plain ZeroMQ subscriber sees not one byte of the sensor after ``closed``, none at all 50 ms after the receipt.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.demo import demo_config
+from edge_mer.cli.instance import Instance
+from edge_mer.cli.toggles import Observer, Toggler
+from edge_mer.config import Config
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.host_key import read_public
+from edge_mer.privacy.household import agree
+from edge_mer.privacy.receipts import FILE, verify
+from tests.devices import mjpeg_camera, pulseaudio
+from tests.end_to_end.test_live import connections, demo_pictures, demo_sound
+from tests.house import TODAY
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+TOGGLES = 100  # of the devices, and as many of the file
+
+
+@contextmanager
+def running(place: Path, config: Config) -> Iterator[Toggler]:
+    """An instance with everything unmasked, and who toggles it."""
+    with ExitStack() as stack:
+        directory = place / "run"
+        directory.mkdir(mode=0o700)
+        instance = Instance(config, directory)
+        stack.callback(instance.stop)
+        bus = ZmqBus(directory)
+        stack.callback(bus.close)
+        observer = stack.enter_context(Observer(directory).listening())
+        unmask(bus)
+        yield Toggler(bus, observer)
+
+
+def check(toggler: Toggler, state: Path, count: int) -> None:
+    toggler.finish()
+    assert toggler.refused == []
+    assert len(toggler.toggles) == count
+    assert toggler.leaks() == []
+    receipts = verify(state / FILE, read_public(state / "host.pub")).receipts
+    proven = [r for r in receipts if r.requester == "toggles"]
+    assert len(proven) >= count
+    assert all(r.handle_closed and r.checks for r in proven)
+
+
+def test_of_microphone_camera_and_recogniser() -> None:
+    pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
+    rng = random.Random(3)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        microphone = stack.enter_context(pulseaudio(place))
+        stack.enter_context(microphone.quiet_room())
+        camera = stack.enter_context(mjpeg_camera())
+        pictures = demo_pictures()
+        camera.picture = lambda n: pictures[n % len(pictures)]
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in microphone.env.items():
+            patch.setenv(name, value)
+        state = place / "privacy"
+        config = Config.model_validate(
+            {
+                "audio": {"source": "microphone"},
+                "video": {"source": "camera", "device": camera.url},
+                "text": {"source": "asr", "engine": "pocketsphinx"},
+                "privacy": {"state": str(state)},
+            }
+        )
+        agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        toggler = stack.enter_context(running(place, config))
+        speech = microphone.play(np.tile(demo_sound(), 20))
+        stack.callback(speech.wait)
+        stack.callback(speech.terminate)
+        toggler.until_data("audio", 30)
+        toggler.until_data("video", 5)
+        toggler.until_data("text")
+        order: tuple[Modality, ...] = ("audio", "video", "text", "video")
+        for n in range(TOGGLES):
+            modality, stalled = order[n % 4], n % 4 == 3
+            camera.behaviour = "stalled" if stalled else "live"
+            if n % 20 == 2:
+                toggler.until_data("text")  # words come while it decodes, so now it does
+            else:
+                toggler.wait(rng.randrange(0, 200_000))
+            toggler.mask(modality)
+            if modality == "audio":
+                assert microphone.listeners() == 0, "the sound server sees it closed"
+            if modality == "video":
+                assert connections(camera.server_port) == 0, "the kernel sees it closed"
+            toggler.wait(rng.randrange(0, 150_000))
+            camera.behaviour = "live"
+            toggler.unmask(modality)
+            if modality != "text":
+                toggler.until_data(modality)
+        check(toggler, state, TOGGLES)
+
+
+def test_of_a_file() -> None:
+    rng = random.Random(4)
+    with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as name:
+        place = Path(name)
+        with running(place, demo_config(place, None, None, {})) as toggler:
+            toggler.until_data("video", 5)
+            for n in range(TOGGLES):
+                modality = MODALITIES[n % 3]
+                toggler.mask(modality)
+                toggler.wait(rng.randrange(0, 120_000))
+                toggler.unmask(modality)
+                if modality != "text":
+                    toggler.until_data(modality)
+            check(toggler, place / "privacy", TOGGLES)

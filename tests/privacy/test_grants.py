@@ -1,0 +1,181 @@
+"""Only a fresh grant of a paired key unmasks; everything that looks like one opens nothing and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_mer.control import Command, Grant, decode
+from edge_mer.domain import MODALITIES
+from edge_mer.privacy.deployment import FILE, Hub, write_deployment
+from edge_mer.privacy.identity import CONSOLE, new_identity, read_identity
+from edge_mer.privacy.keyring import Keyring, PairedKey
+from tests.house import EVERYBODY, House
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path, live=False)
+
+
+def refused(house: House, grant: Grant | None, *modalities: str) -> str:
+    """What the switch says; asserts that nothing opened."""
+    before = house.switch.states()  # type: ignore[union-attr]
+    house.person.send(_command(grant, modalities or ("audio",)))
+    house.turn()
+    (answer,) = house.answers()
+    assert not answer.ok
+    assert {m: s.requested for m, s in answer.modalities.items()} == {m: s.requested for m, s in before.items()}
+    return answer.text
+
+
+def _command(grant: Grant | None, modalities: tuple[str, ...]) -> Command:
+    return Command(id=f"u{id(grant)}", action="unmask", modalities=modalities, grant=grant)  # type: ignore[arg-type]
+
+
+def test_everything_starts_masked_and_a_paired_key_unmasks(house: House) -> None:
+    assert house.switch is not None
+    assert {s.requested for s in house.switch.states().values()} == {"masked"}
+    house.ask("unmask", "audio")
+    house.turn()
+    (answer,) = house.answers()
+    assert answer.ok
+    assert [m for m in MODALITIES if answer.modalities[m].requested == "live"] == ["audio"]
+
+
+def test_no_grant(house: House) -> None:
+    assert "needs a grant" in refused(house, None)
+
+
+def test_an_unpaired_key(house: House, tmp_path: Path) -> None:
+    stranger = new_identity(tmp_path, "stranger")
+    assert "is not paired" in refused(house, house.grant("audio", identity=stranger))
+
+
+Change = Callable[[House, Grant], Grant]
+FORGED: dict[str, Change] = {
+    "another modality": lambda h, g: msgspec.structs.replace(g, modalities=("audio", "video")),
+    "a higher counter": lambda h, g: msgspec.structs.replace(g, counter=g.counter + 1),
+    "a later epoch": lambda h, g: msgspec.structs.replace(g, mask_epoch=g.mask_epoch + 1),
+    "another signature": lambda h, g: msgspec.structs.replace(g, signature=h.grant("video").signature),
+    "no signature": lambda h, g: msgspec.structs.replace(g, signature=""),
+    "no hex": lambda h, g: msgspec.structs.replace(g, signature="z" * 128),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED.keys())
+def test_a_forged_grant(house: House, change: Change) -> None:
+    grant = change(house, house.grant("audio"))
+    assert "is not signed by" in refused(house, grant, *grant.modalities)
+
+
+def test_a_grant_for_another_host(house: House) -> None:
+    grant = house.console.grant("00" * 32, ("audio",), 10_000, house.clock.wall_us())
+    assert "another host" in refused(house, grant)
+
+
+def test_a_grant_for_other_modalities_than_the_command(house: House) -> None:
+    assert "is for audio, not audio, video" in refused(house, house.grant("audio"), "audio", "video")
+
+
+def test_a_grant_works_once_also_over_a_restart_of_the_switch(house: House) -> None:
+    grant = house.grant("audio", ahead=100_000)
+    house.ask("unmask", "audio", grant=grant)
+    house.turn()
+    assert house.answers()[0].ok
+    house.ask("mask", "audio")
+    house.turn()
+    house.answers()
+    assert "used already" in refused(house, grant)
+    house.kill_switch()
+    house.start_switch()
+    assert "used already" in refused(house, grant)
+
+
+def test_an_older_grant_does_not_come_after_a_newer_one(house: House) -> None:
+    older, newer = house.grant("audio", ahead=10), house.grant("audio", ahead=10)
+    house.ask("unmask", "audio", grant=newer)
+    house.turn()
+    house.ask("mask", "audio")
+    house.turn()
+    house.answers()
+    assert "older than one that was" in refused(house, older)
+
+
+def test_a_grant_that_was_held_back_opens_nothing_after_a_later_mask(house: House) -> None:
+    captured = house.grant("audio")
+    house.ask("mask", "audio")
+    house.turn()
+    house.answers()
+    assert "masked again after this grant was signed" in refused(house, captured)
+
+
+def test_a_revoked_key_is_out_at_once_and_what_it_unmasked_is_masked(house: House) -> None:
+    house.ask("unmask", "audio", "video")
+    house.turn()
+    house.answers()
+    held = house.grant("text", ahead=1)
+    Keyring(house.directory).revoke(CONSOLE)
+    house.turn()
+    assert "is not paired" in refused(house, held, "text")
+    assert house.switch is not None
+    states = house.switch.states()
+    assert states["audio"].requested == states["video"].requested == "masked"
+    assert states["audio"].reason == "masked: the key of console was revoked"
+
+
+def test_a_hub_unmasks_only_what_the_deployment_file_names(house: House, tmp_path: Path) -> None:
+    hub = new_identity(tmp_path, "hub")
+    Keyring(tmp_path).add(PairedKey("hub", "hub", hub.signing, None, "2026-11-21"))
+    assert "hub.may_unmask" in refused(house, house.grant("audio", identity=hub))
+    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=Hub(("audio",))))
+    house.run(600_000)
+    house.ask("unmask", "audio", grant=house.grant("audio", identity=hub))
+    house.turn()
+    assert house.answers()[0].ok
+    assert "may not unmask video" in refused(house, house.grant("video", identity=hub), "video")
+
+
+def test_a_damaged_keyring_unmasks_nobody(house: House) -> None:
+    grant = house.grant("audio")
+    house.run(20_000)
+    (house.directory / "keys.json").write_text("[{]")
+    assert "keys.json is damaged" in refused(house, grant)
+
+
+def test_counters_grow_though_their_file_is_lost_or_the_clock_set_back(tmp_path: Path) -> None:
+    identity = new_identity(tmp_path, "phone")
+    first = identity.next_counter(1000)
+    second = identity.next_counter(10)
+    (tmp_path / "identities" / "phone.counter").unlink()
+    again = read_identity(tmp_path, "phone")
+    assert again is not None
+    third = again.next_counter(2000)
+    assert first < second < third
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@given(st.integers(0, 10_000))
+def test_one_flipped_bit_anywhere_in_the_command_opens_nothing_more(house: House, bit: int) -> None:
+    """The modalities that a good grant names may open; nothing else ever does."""
+    house.clock.advance(1_000_000)
+    grant = house.grant("audio", ahead=3)
+    frame = bytearray(msgspec.json.encode(_command(grant, ("audio",))))
+    bit %= 8 * len(frame)
+    frame[bit // 8] ^= 1 << bit % 8
+    assert house.switch is not None
+    house.broker.servers["switch"].append((b"stranger", bytes(frame)))
+    house.turn()
+    states = house.switch.states()
+    assert states["video"].requested == states["text"].requested == "masked"
+    if states["audio"].requested == "live":
+        message = decode(bytes(frame))
+        assert isinstance(message, Command)
+        assert message.grant == grant, "what was flipped was not part of the grant"
+        house.ask("mask", "audio")
+        house.turn()

@@ -1,0 +1,273 @@
+"""The control plane over real TCP: CURVE, paired keys only, one-time codes, no replay, a limited rate."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+
+from edge_mer import control
+from edge_mer.bus import ZmqBus
+from edge_mer.clock import SystemClock
+from edge_mer.config import Config
+from edge_mer.control import Answer, Closed, Command, Exited, Pair
+from edge_mer.errors import ConfigError, PrivacyError
+from edge_mer.privacy import remote
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.household import agree
+from edge_mer.privacy.identity import Identity, new_identity
+from edge_mer.privacy.keyring import Keyring, PairedKey
+from edge_mer.privacy.pairing import Link, open_pairing, proof, read_link, server_curve
+from edge_mer.privacy.remote import RemoteClient, link_to, open_remote
+from edge_mer.privacy.switch import Doors, Switch
+from tests.house import TODAY
+
+CLOCK = SystemClock()
+
+
+class Host:
+    """A switch with its TCP plane on loopback, in a thread; phones keep their keys in ``phones``."""
+
+    def __init__(self, place: Path) -> None:
+        self.state, self.phones = place / "state", place / "phones"
+        agree(str(self.state), MATTERS, "Anna", TODAY)
+        (place / "run").mkdir(mode=0o700)
+        self.phones.mkdir(mode=0o700)
+        config = Config.model_validate(
+            {"privacy": {"state": str(self.state)}, "remote": {"listen": "tcp://127.0.0.1:*"}}
+        )
+        self.bus = ZmqBus(place / "run")
+        door = open_remote(config, self.bus)
+        assert door is not None
+        self.door, self.address = door, door.address
+        self.switch = Switch(config, self.bus, doors=Doors(remote=door))
+        self.host = self.switch.host
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._turns)
+        self._thread.start()
+        self._clients: list[RemoteClient] = []
+
+    def _turns(self) -> None:
+        while not self._stop.is_set():
+            self.bus.wait(min(self.switch.turn(), 20_000))
+
+    def identity(self, name: str) -> Identity:
+        return new_identity(self.phones, name)
+
+    def client(self, identity: Identity, server: str = "") -> RemoteClient:
+        found = RemoteClient(identity, self.address, server or server_curve(self.state)[0].decode())
+        self._clients.append(found)
+        return found
+
+    def paired(self, name: str = "phone", role: str = "phone") -> tuple[Identity, RemoteClient]:
+        identity = self.identity(name)
+        Keyring(self.state).add(PairedKey(name, role, identity.signing, identity.content.curve_public, "today"))  # type: ignore[arg-type]
+        return identity, self.client(identity)
+
+    def pairing(self, role: str = "phone") -> Link:
+        opened = open_pairing(self.state, "phone", role, CLOCK, self._boot_id())  # type: ignore[arg-type]
+        return link_to(self.state, self.address, self.host, opened.code)
+
+    def _boot_id(self) -> str:
+        from edge_mer.clock import host_boot_id
+
+        return host_boot_id()
+
+    def requested(self) -> dict[str, str]:
+        return {m: s.requested for m, s in self.switch.states().items()}
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        for client in self._clients:
+            client.close()
+        self.switch.close()
+        self.bus.close()
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(remote, "PATIENCE_MS", 700)
+    with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as place:
+        running = Host(Path(place))
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def command(action: str, *modalities: str, **fields: object) -> Command:
+    return Command(id=secrets.token_hex(8), action=action, modalities=modalities, **fields)  # type: ignore[arg-type]
+
+
+def unmask(host: Host, identity: Identity, client: RemoteClient, *modalities: str) -> Answer:
+    seen = client.command(command("status"), CLOCK).modalities
+    epoch = max(s.mask_epoch for s in seen.values())
+    grant = identity.grant(host.host, modalities, epoch, CLOCK.wall_us())  # type: ignore[arg-type]
+    return client.command(command("unmask", *modalities, grant=grant), CLOCK)
+
+
+def test_a_paired_phone_masks_and_unmasks(host: Host) -> None:
+    identity, client = host.paired()
+    assert unmask(host, identity, client, "audio").ok
+    assert host.requested()["audio"] == "live"
+    answer = client.command(command("mask", "audio", requester="somebody else"), CLOCK)
+    assert answer.ok
+    assert answer.modalities["audio"].reason == "masked by phone", "it is named as it was paired"
+    assert answer.receipts
+
+
+def test_an_unknown_key_is_not_let_in(host: Host) -> None:
+    with pytest.raises(PrivacyError, match="does not answer"):
+        host.client(host.identity("stranger")).command(command("mask", "audio"), CLOCK)
+    assert host.door.counters["remote.refused"] >= 1
+
+
+def test_without_curve_nobody_gets_in(host: Host) -> None:
+    context = zmq.Context()
+    plain = context.socket(zmq.DEALER)
+    plain.setsockopt(zmq.LINGER, 0)
+    plain.connect(host.address)
+    plain.send(control.encode(command("mask", "audio")))
+    assert not plain.poll(500)
+    plain.close()
+    context.term()
+    with socket.create_connection(("127.0.0.1", int(host.address.rpartition(":")[2]))) as raw:
+        raw.send(b"GET / HTTP/1.0\r\n\r\n")
+    assert host.paired()[1].command(command("status"), CLOCK).ok
+
+
+def test_a_client_that_expects_another_server_gives_nothing_away(host: Host) -> None:
+    identity, _ = host.paired()
+    other = zmq.curve_keypair()[0].decode()
+    with pytest.raises(PrivacyError, match="does not answer"):
+        host.client(identity, other).command(command("status"), CLOCK)
+
+
+def test_pairing_by_the_link(host: Host) -> None:
+    link = read_link(host.pairing().text())
+    identity = host.identity("phone")
+    client = host.client(identity)
+    assert client.pair(link, "phone").text == "paired as phone (phone)"
+    assert unmask(host, identity, client, "video").ok
+    again = host.client(host.identity("second"))
+    with pytest.raises(PrivacyError, match="does not answer"):
+        again.pair(link, "second")
+
+
+def test_three_wrong_codes_end_a_pairing(host: Host) -> None:
+    link = host.pairing()
+    wrong = msgspec.structs.replace(link, code="0" * 10)
+    client = host.client(host.identity("guesser"))
+    assert [client.pair(wrong, "guesser").text for _ in range(3)] == [
+        f"this is not the code; {n} tries are left" for n in (2, 1, 0)
+    ]
+    assert "no pairing is open" in client.pair(link, "guesser").text
+    assert len(Keyring(host.state).paired()) == 1
+
+
+def test_a_proof_made_for_other_keys_pairs_nobody(host: Host) -> None:
+    link = host.pairing()
+    thief, owner = host.identity("thief"), host.identity("owner")
+    made = proof(link.code, link.curve, "phone", owner.signing, owner.content.curve_public)
+    for signing, curve in ((thief.signing, thief.content.curve_public), (owner.signing, owner.content.curve_public)):
+        answer = host.client(thief).ask(Pair(id="p", name="phone", signing=signing, curve=curve, proof=made))
+        assert "not the code" in answer.text
+
+
+def test_a_paired_hub_may_only_mask_by_default(host: Host) -> None:
+    identity, client = host.paired("hub", "hub")
+    assert client.command(command("mask", "audio"), CLOCK).ok
+    assert "hub.may_unmask" in unmask(host, identity, client, "audio").text
+
+
+def test_a_replayed_or_reordered_command_is_refused(host: Host) -> None:
+    identity, client = host.paired()
+    first, second = (command("mask", "audio", counter=identity.next_counter(CLOCK.wall_us())) for _ in range(2))
+    assert client.ask(second).ok
+    late = client.ask(first)
+    assert not late.ok
+    assert "sent before, or came out of order" in late.text
+    assert client.ask(second).ok, "the same command again gets the same answer"
+    copied = client.ask(msgspec.structs.replace(second, id="another"))
+    assert "sent before" in copied.text
+
+
+def test_only_commands_come_through(host: Host) -> None:
+    _, client = host.paired()
+    for message in (
+        Exited(name="camera", boot="x"),
+        Closed(modality="video", name="camera", mask_epoch=99, closed_us=0, last_seq=None, handle_closed=True),
+    ):
+        client._socket.send(control.encode(message))
+    assert client.command(command("status"), CLOCK).ok
+    assert host.door.counters["remote.unexpected"] == 2
+
+
+def test_a_revoked_key_is_out_though_its_connection_stands(host: Host) -> None:
+    _, client = host.paired()
+    assert client.command(command("status"), CLOCK).ok
+    _, other = host.paired("other")
+    Keyring(host.state).revoke("phone")
+    with pytest.raises(PrivacyError, match="does not answer"):
+        client.command(command("status"), CLOCK)
+    assert other.command(command("status"), CLOCK).ok
+    assert host.door.counters["remote.unexpected"] >= 1
+
+
+def test_a_flood_is_refused_but_masks_are_taken(host: Host) -> None:
+    identity, client = host.paired()
+    texts = []
+    for _ in range(250):
+        client._socket.send(control.encode(command("status", counter=identity.next_counter(CLOCK.wall_us()))))
+    for _ in range(250):
+        assert client._socket.poll(2000)
+        answer = control.decode(client._socket.recv())
+        assert isinstance(answer, Answer)
+        texts.append(answer.text)
+    assert any("too many commands" in t for t in texts)
+    assert texts[0] == ""
+    assert client.command(command("mask", "audio"), CLOCK).ok
+
+
+@pytest.mark.parametrize("frames", [[b""], [b"\x00" * 100], [b"{}", b"{}"], [b"[" * 50_000]])
+def test_garbage_is_dropped(host: Host, frames: list[bytes]) -> None:
+    _, client = host.paired()
+    client._socket.send_multipart(frames)
+    assert client.command(command("status"), CLOCK).ok
+    assert host.door.counters["remote.bad"] == 1
+
+
+def test_secret_keys_are_private_files(host: Host) -> None:
+    host.identity("phone")
+    secret = [*host.state.glob("*.key"), *host.state.glob("*.curve"), *host.state.glob("identities/*"),
+              *host.phones.glob("identities/*.key")]  # fmt: skip
+    assert len(secret) >= 4
+    assert {stat.S_IMODE(p.stat().st_mode) for p in secret} == {0o600}
+
+
+@pytest.mark.parametrize("text", ["", "edge-mer:", "http://x|a|b|c", "edge-mer:a|b|c", "edge-mer:a|b||d"])
+def test_what_is_no_link_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(PrivacyError, match="no pairing link"):
+        read_link(text)
+
+
+def test_an_address_that_cannot_be_bound_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    bus = ZmqBus(tmp_path / "run")
+    state = {"privacy": {"state": str(tmp_path / "state")}, "remote": {"listen": "tcp://203.0.113.1:1"}}
+    with pytest.raises(ConfigError, match=r"remote\.listen"):
+        open_remote(Config.model_validate(state), bus)
+    bus.close()
+
+
+def test_by_default_nothing_listens(tmp_path: Path) -> None:
+    assert Config().remote.listen is None

@@ -1,0 +1,161 @@
+"""Guest mode and consent end by the wall clock, and a wall clock that is played with opens nothing."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_mer.clock import SECOND
+from edge_mer.domain import MODALITIES
+from edge_mer.privacy.demand import Instant
+from edge_mer.privacy.deployment import household
+from edge_mer.privacy.state import Deadline
+from tests.house import EVERYBODY, TODAY, House
+from tests.privacy.test_memory import reasons, requested, restart
+
+HOUR = 3600 * SECOND
+
+
+def pass_time(house: House, us: int) -> None:
+    house.clock.advance(us)
+    house.turn()
+
+
+@pytest.fixture
+def guests(tmp_path: Path) -> House:
+    """Guest mode: everything masked for three hours."""
+    house = House(tmp_path)
+    house.ask("mask", *MODALITIES, for_s=3 * 3600, requester="anna")
+    house.turn()
+    assert house.answers()[0].ok
+    return house
+
+
+def test_guest_mode_masks_everything_and_ends_by_itself(guests: House) -> None:
+    assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(guests, 3 * HOUR - SECOND)
+    assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(guests, SECOND)
+    assert requested(guests) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_what_was_masked_before_the_guests_came_stays_masked(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask("mask", "video")
+    house.ask("mask", *MODALITIES, for_s=3600)
+    house.turn()
+    pass_time(house, HOUR)
+    assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
+
+
+def test_a_clock_set_forward_does_not_end_it(guests: House) -> None:
+    guests.clock.epoch_us += 100 * HOUR
+    pass_time(guests, SECOND)
+    assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
+
+
+def test_a_clock_set_back_masks_until_somebody_unmasks(guests: House) -> None:
+    guests.clock.epoch_us -= HOUR
+    guests.turn()
+    pass_time(guests, 30 * HOUR)
+    assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
+    guests.ask("unmask", *MODALITIES)
+    guests.turn()
+    assert requested(guests) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_a_clock_set_back_masks_what_is_live_where_consent_has_a_deadline(tmp_path: Path) -> None:
+    house = House(tmp_path, household("Anna", ("audio",), TODAY, TODAY + datetime.timedelta(days=1000)))
+    assert requested(house)["audio"] == "live"
+    house.clock.epoch_us -= 10 * SECOND
+    house.turn()
+    assert requested(house)["audio"] == "masked"
+    assert reasons(house)["audio"] == "masked: the clock of this host was set back"
+
+
+def test_without_any_deadline_the_wall_clock_does_not_matter(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.clock.epoch_us -= 1000 * HOUR
+    house.turn()
+    house.clock.epoch_us += 5000 * HOUR
+    house.turn()
+    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_time_asleep_counts(guests: House) -> None:
+    guests.clock.suspend(3 * HOUR)
+    guests.clock.epoch_us += 3 * HOUR
+    guests.turn()
+    assert requested(guests) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_a_restart_in_guest_mode_leaves_everything_masked_when_it_ends(guests: House) -> None:
+    restart(guests)
+    pass_time(guests, 4 * HOUR)
+    assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
+
+
+def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Path) -> None:
+    house = House(tmp_path, msgspec.structs.replace(EVERYBODY, resume=True))
+    house.ask("mask", *MODALITIES, for_s=3600)
+    house.turn()
+    restart(house)
+    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(house, HOUR)
+    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_a_deadline_of_an_earlier_boot_goes_by_the_wall_clock_alone() -> None:
+    deadline = Deadline(wall_us=1000, boottime_us=10**12, boot_id="earlier")
+    assert not Instant(wall_us=999, boottime_us=5, boot_id="now").is_past(deadline)
+    assert Instant(wall_us=1000, boottime_us=5, boot_id="now").is_past(deadline)
+
+
+def test_with_resume_a_clock_set_back_while_the_switch_was_off_masks(tmp_path: Path) -> None:
+    until = TODAY + datetime.timedelta(days=1000)
+    house = House(tmp_path, msgspec.structs.replace(household("Anna", ("audio",), TODAY, until), resume=True))
+    restart(house)
+    assert requested(house)["audio"] == "live"
+    house.kill_switch()
+    house.clock.epoch_us -= HOUR
+    house.start_switch()
+    assert requested(house)["audio"] == "masked"
+
+
+def test_a_longer_timed_mask_wins_over_a_shorter_and_an_endless_one_over_both(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for hours in (1, 5, 2):
+        house.ask("mask", "audio", for_s=hours * 3600)
+        house.turn()
+    pass_time(house, 4 * HOUR)
+    assert requested(house)["audio"] == "masked"
+    house.ask("mask", "audio")
+    house.turn()
+    pass_time(house, 100 * HOUR)
+    assert requested(house)["audio"] == "masked"
+
+
+def test_consent_ends_at_the_end_of_its_day(tmp_path: Path) -> None:
+    wall = House(tmp_path, live=False).clock.wall_us()
+    today = datetime.date.fromtimestamp(wall / SECOND)
+    (tmp_path / "b").mkdir()
+    house = House(tmp_path / "b", household("Anna", ("audio",), today, today))
+    assert requested(house)["audio"] == "live"
+    midnight = datetime.datetime.combine(today + datetime.timedelta(days=1), datetime.time()).timestamp()
+    left = round(midnight * SECOND) - wall
+    pass_time(house, left - SECOND)
+    assert requested(house)["audio"] == "live"
+    pass_time(house, SECOND)
+    assert requested(house)["audio"] == "masked"
+    assert reasons(house)["audio"] == f"no consent: Anna's consent to audio ended on {today}"
+
+
+@pytest.mark.parametrize("wrong", [{"for_s": -1}, {"for_s": 10**9}, {"for_s": 60, "hard": True}])
+def test_a_timed_mask_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    house = House(tmp_path)
+    house.ask("mask", "audio", **wrong)  # type: ignore[arg-type]
+    house.turn()
+    assert "can end by itself" in house.answers()[0].text

@@ -1,0 +1,67 @@
+"""10,000 random toggles under load: not one byte after ``closed``, none in the recording, every receipt in order."""
+
+from __future__ import annotations
+
+import os
+import random
+from bisect import bisect_left
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from edge_mer.cli.toggles import Spans
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.messages import Receipt
+from edge_mer.privacy.receipts import FILE, verify
+from edge_mer.session.recorder import build
+from tests.privacy.plant import Plant
+from tests.session.stage import read_all
+
+TOGGLES = 10_000
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # what the disk does is not the question here
+    rng = random.Random(5)
+    (tmp_path / "state").mkdir()
+    plant = Plant(tmp_path / "state", record={"path": str(tmp_path / "a.mcap"), "raw": True, "min_free_mb": 0})
+    house = plant.house
+    recorder = build(house.config, house.bus("recorder-life"))
+    plant.workers.append(recorder)
+    published: dict[Modality, list[int]] = defaultdict(list)
+    refused = masks = 0
+    assert house.switch is not None
+    for n in range(TOGGLES):
+        modality = rng.choice(MODALITIES)
+        masked = house.switch.states()[modality].requested != "live"
+        masks += not masked
+        house.ask("unmask" if masked else "mask", modality, requester=f"toggle {n}")
+        for message in plant.step(rng.choice((12_000, 20_000, 31_000)), load=rng.choice((0, 1, 3))):
+            if message.topic.startswith("raw/"):
+                published[message.topic[4:]].append(message.envelope.created_us)  # type: ignore[index]
+        answers = house.answers()
+        refused += sum(not a.ok for a in answers)
+    assert refused == 0
+    recorder.close()
+
+    receipts = verify(house.directory / FILE, house.host_public).receipts
+    closings = [r for r in receipts if r.requester.startswith("toggle")]
+    assert len(closings) == masks > TOGGLES // 3
+    assert all(r.handle_closed and {"perception", "fusion"} <= set(r.purged) for r in closings)
+    recorded = {m: [x.envelope.created_us for x in read_all(tmp_path / "a.mcap", f"raw/{m}")] for m in MODALITIES}
+    for modality in MODALITIES:
+        assert len(published[modality]) > 1000, "there was something to leak"
+        assert len(recorded[modality]) > 1000
+        masked_for = masked_spans([r for r in closings if r.modality == modality], house.openings(modality))
+        for stamps in (published[modality], recorded[modality]):
+            assert [at for at in stamps if at in masked_for] == []
+    in_file = [m.body for m in read_all(tmp_path / "a.mcap", "receipt")]
+    assert [r.number for r in in_file if isinstance(r, Receipt)] == [r.number for r in receipts][-len(in_file) :]
+
+
+def masked_spans(closings: list[Receipt], openings: list[int]) -> Spans:
+    """From each ``closed`` to the next unmasking."""
+    ends = [*sorted(openings), 2**62]
+    return Spans((r.closed_us, ends[bisect_left(ends, r.closed_us)]) for r in closings)
