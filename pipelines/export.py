@@ -20,8 +20,9 @@ from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
 from edge_mer.perception.audio import CONTEXT_FRAMES, MELS
 from edge_mer.perception.face import CROP
+from edge_mer.runtime.catalogue import write_sums
 from pipelines import checkpoint
-from pipelines.nets import AudioNet, FaceNet, TextNet
+from pipelines.nets import DOMAINS, AudioNet, FaceNet, TextNet
 from pipelines.speech import SpeechNet
 
 MODELS: Final = Path("edge_mer/models")
@@ -38,9 +39,10 @@ class _AudioGraph(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, mel: Tensor) -> Tensor:
-        token: Tensor = self.net(mel)[:, 0]
-        return token
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.net(mel)
+        logits, weight = self.net.said(tokens)
+        return tokens[:, 0], logits[:, 0], weight
 
 
 class _FaceGraph(nn.Module):
@@ -50,6 +52,17 @@ class _FaceGraph(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         return torch.softmax(self.net(face) / self.temperature, -1)
+
+
+class _TextGraph(nn.Module):
+    def __init__(self, net: TextNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.net(ids, mask)
+        emotion, sentiment = self.net.pooled(tokens, mask)
+        return tokens, emotion, sentiment[:, None]
 
 
 class _FusionGraph(nn.Module):
@@ -104,12 +117,19 @@ def write_model(path: Path, model: onnx.ModelProto, metadata: Mapping[str, Any])
 
 
 def export_audio(runs: Path, out: Path) -> None:
-    """Audio encoder: ``mel`` [1, 76, 64] -> ``token`` [1, 64]."""
+    """Audio encoder: ``mel`` [1, 156, 64] -> ``token`` [1, 64], and its ``logits`` [1, 8] and ``weight`` [1, 1]
+    within a clip."""
     saved = checkpoint.load(runs / "audio.pt")
     net = AudioNet()
     net.load_state_dict(dict(saved.weights))
     inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
-    write_graph(out / FILES["audio"], _AudioGraph(net), inputs, ["token"], _encoder("audio", 8.0, 64, saved.facts))
+    write_graph(
+        out / FILES["audio"],
+        _AudioGraph(net),
+        inputs,
+        ["token", "logits", "weight"],
+        _encoder("audio", 8.0, 64, saved.facts),
+    )
 
 
 def export_face(runs: Path, out: Path) -> None:
@@ -123,12 +143,14 @@ def export_face(runs: Path, out: Path) -> None:
 
 
 def export_text(runs: Path, out: Path) -> None:
-    """Text encoder: ``ids`` int64 [1, 24], ``mask`` [1, 24] -> ``tokens`` [1, 24, 64]."""
+    """Text encoder: ``ids`` int64 [1, 24], ``mask`` [1, 24] -> ``tokens`` [1, 24, 64], and of the segment the
+    ``emotion`` logits [1, 2, 7] by domain and the ``sentiment`` [1, 1]."""
     saved = checkpoint.load(runs / "text.pt")
     net = TextNet(len(saved.weights["words.weight"]))
     net.load_state_dict(dict(saved.weights))
     inputs = {"ids": torch.zeros(1, net.length, dtype=torch.int64), "mask": torch.ones(1, net.length)}
-    write_graph(out / FILES["text"], net, inputs, ["tokens"], _encoder("text", 6.0, 64, saved.facts))
+    metadata = _encoder("text", 6.0, 64, saved.facts) | {"domains": list(DOMAINS)}
+    write_graph(out / FILES["text"], _TextGraph(net), inputs, ["tokens", "emotion", "sentiment"], metadata)
     (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
 
@@ -178,6 +200,7 @@ def _encoder(modality: Modality, rate_hz: float, dim: int, facts: Mapping[str, A
         "name": f"edge-mer-{FILES[modality].removesuffix('.onnx')}",
         "modality": modality,
         "labels": list(EMOTIONS),
+        "classes": facts.get("classes", list(EMOTIONS)),
         "rate_hz": rate_hz,
         "dim": dim,
         "data": facts.get("data", []),
@@ -222,6 +245,7 @@ def main() -> None:
             export(arguments.runs, arguments.out)
     if arguments.what != "encoders":
         export_fusion(arguments.runs, arguments.out)
+    write_sums(arguments.out)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def augmented_joint(
     random, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     heard: list[NDArray[np.float32]] = []
     for speech in clips:
-        mel = torch.from_numpy(audio.mel_clip(speech).mel).expand(copies, -1, -1)
+        mel = torch.from_numpy(audio.mel_clip(speech.samples(), speech.acted).mel).expand(copies, -1, -1)
         with torch.no_grad():
             heard.append(net(audio.augment(mel, random)).numpy())
     valid = [example.tracks["audio"].valid for example in examples]

@@ -13,8 +13,8 @@ from edge_mer.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
-    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "config", "record", "replay", "tap", "hz",
-    "schema", "bench",
+    "demo", "run", "status", "mask", "unmask", "devices", "doctor", "models", "config", "record", "replay", "tap",
+    "hz", "schema", "bench",
 )  # fmt: skip
 
 

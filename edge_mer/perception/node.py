@@ -48,7 +48,8 @@ class PerceptionNode:
         yunet = Path(config.perception.yunet) if config.perception.yunet else None
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models.backend, config.models.allow_noncommercial)
-        return cls(modality, load_encoder(modality, backend, directory, yunet), bus)
+        large = getattr(config.perception, modality)
+        return cls(modality, load_encoder(modality, backend, directory, yunet, large), bus)
 
     @property
     def counters(self) -> Counter[str]:
