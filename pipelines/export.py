@@ -51,7 +51,7 @@ class _FaceGraph(nn.Module):
         self.net, self.temperature = net, temperature
 
     def forward(self, face: Tensor) -> Tensor:
-        return torch.softmax(self.net(face) / self.temperature, -1)
+        return torch.softmax(self.net.both(face) / self.temperature, -1)
 
 
 class _TextGraph(nn.Module):

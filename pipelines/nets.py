@@ -91,7 +91,7 @@ class FaceNet(nn.Module):
         for inputs, outputs in pairwise(widths):
             layers += [_convolution(inputs, outputs, 2), nn.ReLU(), _Residual(outputs)]
         self.features = nn.Sequential(*layers)
-        self.drop = nn.Dropout(0.4)
+        self.drop = nn.Dropout(0.25)
         self.head = nn.Linear(widths[-1], CLASSES)
 
     def forward(self, face: Tensor) -> Tensor:
@@ -99,6 +99,10 @@ class FaceNet(nn.Module):
         scale = (centred.square().mean((1, 2, 3), keepdim=True) + 1e-3).sqrt()
         out: Tensor = self.head(self.drop(self.features(centred / scale).mean((2, 3))))
         return out
+
+    def both(self, face: Tensor) -> Tensor:
+        """Logits as the mean over the face and its mirror image."""
+        return (self(face) + self(face.flip(-1))) / 2
 
 
 class TextNet(nn.Module):
