@@ -102,7 +102,8 @@ class FaceNet(nn.Module):
 
     def both(self, face: Tensor) -> Tensor:
         """Logits as the mean over the face and its mirror image."""
-        return (self(face) + self(face.flip(-1))) / 2
+        out: Tensor = (self(face) + self(face.flip(-1))) / 2
+        return out
 
 
 class TextNet(nn.Module):

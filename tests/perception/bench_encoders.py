@@ -62,7 +62,9 @@ def text() -> Callable[[int], object]:
     """A segment of 24 sub-words, tokenizing included."""
     reader = load_encoder("text", OnnxRuntime(), MODELS)
     segment = TextSegment(
-        0, tuple(Word(w, i, i) for i, w in enumerate("i can not believe how happy you are".split() * 3)), True
+        0,
+        tuple(Word(w, i, i) for i, w in enumerate(["i", "can", "not", "believe", "how", "happy", "you", "are"] * 3)),
+        True,
     )
 
     def run(i: int) -> object:

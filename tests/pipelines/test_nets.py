@@ -10,10 +10,11 @@ import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS
 from pipelines.audio import augment as other_room
+from pipelines.average import averaged, kept
 from pipelines.face import augment, jitter
 from pipelines.nets import AudioNet, FaceNet, TextNet
 from pipelines.report import temperature_of
-from pipelines.text import NO_ORDINAL, batch, sentiment_loss
+from pipelines.text import NO_ORDINAL, batch, misheard, sentiment_loss
 
 torch.set_num_threads(1)
 
@@ -81,3 +82,41 @@ def test_temperature_undoes_too_much_confidence() -> None:
     logits = torch.randn(4000, 7, generator=random)
     labels = torch.multinomial(torch.softmax(logits, -1), 1, generator=random)[:, 0]
     assert temperature_of(logits * 3, labels) == pytest.approx(3, rel=0.15)
+
+
+def test_a_face_and_its_mirror_image_are_read_alike() -> None:
+    torch.manual_seed(0)
+    net, face = FaceNet().eval(), torch.rand(3, 1, 48, 48)
+    assert (net.both(face) - net.both(face.flip(-1))).abs().max() < 1e-5
+
+
+def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() -> None:
+    """What ``pipelines.score`` does token by token with the graph's outputs."""
+    torch.manual_seed(0)
+    net = AudioNet().eval()
+    tokens, mask = torch.randn(1, 5, 64), torch.tensor([[0.0, 1, 1, 0, 1]])
+    each, weight = net.said(tokens)
+    kept = mask[0] > 0
+    expected = torch.softmax(weight[0, kept], 0) @ each[0, kept]
+    assert (net.logits(tokens, mask)[0] - expected).abs().max() < 1e-5
+
+
+def test_what_a_recognizer_mishears_is_never_the_padding() -> None:
+    torch.manual_seed(0)
+    ids, mask = batch([[5] * 20] * 50)
+    heard = misheard(ids, mask, 1000)
+    assert (heard[mask == 0] == 0).all()
+    assert 0.08 < (heard[mask > 0] != 5).float().mean() < 0.25
+
+
+def test_the_average_follows_the_net_slowly_and_ends_where_it_stays() -> None:
+    net = torch.nn.Linear(1, 1)
+    average = averaged(net, 0.9)
+    torch.nn.init.constant_(net.weight, 0.0)
+    average.update_parameters(net)
+    torch.nn.init.constant_(net.weight, 1.0)
+    average.update_parameters(net)
+    assert 0 < kept(average, net).weight.item() < 0.2
+    for _ in range(200):
+        average.update_parameters(net)
+    assert kept(average, net).weight.item() == pytest.approx(1, abs=1e-4)
