@@ -27,7 +27,7 @@ class AudioNet(nn.Module):
         self.std = nn.Buffer(torch.full((64,), 5.0))
         self.local = nn.Sequential(
             *_ear(1, 24, (4, 5), (2, 2)), *_ear(24, 40, (3, 3), (1, 2)), *_ear(40, 56, (3, 3), (1, 2)),
-            *_ear(56, 72, (8, 3), (5, 2)), nn.Dropout2d(0.1),
+            *_ear(56, 72, (8, 3), (5, 2)),
         )  # fmt: skip
         self.past = nn.Sequential(
             *_past(72 * 4, width, 1, 1), *_past(width, width, 4, 1), *_past(width, width, 3, 2),
