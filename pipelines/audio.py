@@ -21,11 +21,11 @@ from torch.nn import functional
 from edge_mer import metrics
 from edge_mer.domain import EMOTIONS
 from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
-from pipelines import checkpoint, sound
-from pipelines.average import averaged, kept
+from pipelines import sound
 from pipelines.data import ACTED, LABEL, LICENCES, Speech, ravdess
 from pipelines.nets import CLASSES, AudioNet
-from pipelines.report import Log, warm_cosine
+from pipelines.progress import begin, numbers_of
+from pipelines.report import Log
 
 EPOCHS, BATCH, RATE, CROP_TOKENS, MIXED, AVERAGE = 70, 16, 1.5e-3, 24, 0.2, 0.995
 # Of the clips, this share is heard as it was recorded; from the share GENTLE of the epochs on none are mixed.
@@ -152,15 +152,22 @@ def figures(logits: Tensor, acted: NDArray[np.int64]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in out.items()}
 
 
+def loss_of(net: AudioNet, tokens: Tensor, mask: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Of clips as their tokens [B, n, 64]: cross-entropy of the clip, and for a part of each token of ``mask``."""
+    each, _ = net.said(tokens)
+    clip = functional.cross_entropy(net.logits(tokens, mask), labels, weight, label_smoothing=0.1)
+    every = functional.cross_entropy(
+        each.flatten(0, 1), labels.repeat_interleave(tokens.shape[1]), reduction="none", label_smoothing=0.1
+    )
+    return clip + 0.3 * (every * mask.flatten()).sum() / mask.sum().clamp(min=1)
+
+
 def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:
     """Train on actors 1-16, resuming from an unfinished ``out/audio.pt``; returns the facts of the card
     (dev = actors 17-20)."""
-    log, path = Log(out / "audio.log"), out / "audio.pt"
-    random, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    log = Log(out / "audio.log")
     torch.manual_seed(seed)
-    clips = rooms(ravdess(root, "train"), ROOMS)
-    heard = ravdess(root, "dev")
-    dev = [mel_clip(s.samples(), s.acted) for s in heard]
+    clips, dev = rooms(ravdess(root, "train"), ROOMS), [mel_clip(s.samples(), s.acted) for s in ravdess(root, "dev")]
     every = np.concatenate([row[0].mel[CONTEXT_FRAMES - FRAMES_PER_TOKEN :] for row in clips]).astype(np.float32)
     labels = torch.tensor([row[0].label for row in clips])
     weight = torch.bincount(labels, minlength=len(ACTED)).float().rsqrt()
@@ -168,51 +175,34 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     net = AudioNet()
     net.mean.copy_(torch.from_numpy(every.mean(0)))
     net.std.copy_(torch.from_numpy(every.std(0)))
-    average = averaged(net, AVERAGE)
-    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=5e-2)
-    start = 0
-    if path.is_file() and (saved := checkpoint.load(path)).resume and saved.epoch < epochs:
-        net.load_state_dict(saved.resume["net"])
-        average.load_state_dict(saved.resume["average"])
-        optimizer.load_state_dict(saved.resume["optimizer"])
-        start = saved.epoch
+    progress = begin(net, out / "audio.pt", epochs, RATE, AVERAGE)
     steps = math.ceil(len(clips) / BATCH)
     facts: dict[str, Any] = {"data": ["ravdess"], "licence": LICENCES["ravdess"], "classes": list(ACTED), "seed": seed}
-    for epoch in range(start, epochs):
+    for epoch in range(progress.resume(), epochs):
         net.train()
-        total = 0.0
+        (random, numbers), total = numbers_of(seed, epoch), 0.0
         for step, index in enumerate(torch.split(torch.randperm(len(clips), generator=random), BATCH)):
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * warm_cosine((epoch + step / steps) / epochs)
-            where = numbers.integers(1, ROOMS + 1, len(index)) * (numbers.random(len(index)) >= CLEAN)
-            some = [clips[i][room] for i, room in zip(index.tolist(), where, strict=True)]
+            room = numbers.integers(1, ROOMS + 1, len(index)) * (numbers.random(len(index)) >= CLEAN)
+            some = [clips[i][r] for i, r in zip(index.tolist(), room, strict=True)]
             latest = np.array([max(0, len(c.voiced) - CROP_TOKENS) for c in some])
             mel, mask = tokens_of(some, numbers.integers(0, latest + 1), CROP_TOKENS)
-            mel, order = hide(augment(mel, random), random), torch.randperm(len(some), generator=random)
+            mel, label, order = (
+                hide(augment(mel, random), random),
+                labels[index],
+                torch.randperm(len(some), generator=random),
+            )
             share = float(numbers.beta(MIXED, MIXED)) if epoch < GENTLE * epochs else 1.0
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = net(share * mel + (1 - share) * mel[order])
-            tokens = tokens.float()
             if share < 1:
-                mask = torch.maximum(mask, mask[order])
-            each, _ = net.said(tokens)
-            clip = net.logits(tokens, mask)
-            loss = torch.zeros(())
-            for part, label in ((share, labels[index]), (1 - share, labels[index][order])):
-                loss = loss + part * functional.cross_entropy(clip, label, weight, label_smoothing=0.1)
-                one = functional.cross_entropy(
-                    each.flatten(0, 1), label.repeat_interleave(CROP_TOKENS), reduction="none", label_smoothing=0.1
-                )
-                loss = loss + 0.3 * part * (one * mask.flatten()).sum() / mask.sum().clamp(min=1)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            average.update_parameters(net)
-            total += loss.item()
+                mel, mask = share * mel + (1 - share) * mel[order], torch.maximum(mask, mask[order])
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = net(mel)
+            tokens = tokens.float()
+            loss = share * loss_of(net, tokens, mask, label, weight)
+            if share < 1:
+                loss = loss + (1 - share) * loss_of(net, tokens, mask, label[order], weight)
+            total += progress.step(loss, (epoch + step / steps) / epochs)
         truth = np.array([c.label for c in dev])
-        facts["metrics"] = {"ravdess dev, per clip": figures(logits_of(kept(average, net), dev), truth)}
+        facts["metrics"] = {"ravdess dev, per clip": figures(logits_of(progress.kept, dev), truth)}
         log(f"audio epoch {epoch + 1}/{epochs} loss {total / steps:.3f} dev {facts['metrics']}")
-        resume = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-        checkpoint.save(path, checkpoint.Checkpoint(kept(average, net).state_dict(), facts, epoch + 1, resume))
-    checkpoint.save(path, checkpoint.Checkpoint(kept(average, net).state_dict(), facts, epochs))
+        progress.save(facts, epoch + 1)
     return facts

@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -91,15 +93,19 @@ def _found(kind: Kind, path: Path) -> Path:
 
 
 def _npz(kind: Kind, path: Path) -> Found:
+    if kind not in _ARRAYS:
+        raise DataError(f"{path}: an npz holds pictures or voices; {kind} is scored on a CSV or a folder")
     try:
         with np.load(path, allow_pickle=False) as table:
             held = {key: table[key] for key in table.files}
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is no npz file without pickles: {error}") from error
-    needed, names, label, make = _ARRAYS.get(kind, (("",), "", "", _crop))
+    needed, names, label, make = _ARRAYS[kind]
     if absent := [key for key in (*needed, names, label) if key not in held]:
         raise DataError(f"{path}: {kind} needs the arrays {', '.join(absent)}; it has {', '.join(held)}")
     split = [str(s) for s in held["split"]] if "split" in held else [None] * len(held[label])
+    if len(held[label]) and int(held[label].max()) >= len(held[names]):
+        raise DataError(f"{path}: {label} counts up to {held[label].max()}, {names} names {len(held[names])}")
     named = [(make(held, i, path), str(held[names][held[label][i]])) for i in range(len(held[label]))]
     return named, list(split), "dialogue"
 
@@ -135,9 +141,9 @@ def _csv(kind: Kind, path: Path) -> Found:
     content = path.read_bytes()
     try:
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
         raise DataError(f"{path} is no UTF-8 table: {error}") from error
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     columns = set(rows[0]) if rows else set()
     split = [row.get("split") or None for row in rows]
     if {"path", "emotion"} <= columns:

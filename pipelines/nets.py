@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.data import FINE
+
 TOKEN_DIM = 64
 CLASSES = 7
 # What text is labelled in two ways: written comments (GoEmotions) and spoken dialogue (MELD).
 DOMAINS = ("comment", "dialogue")
-FINE = 28
 
 
 class AudioNet(nn.Module):
@@ -131,7 +132,7 @@ class TextNet(nn.Module):
         self.token = nn.Linear(width, TOKEN_DIM)
         self.score = nn.Linear(TOKEN_DIM, 1)
         self.emotion = nn.Linear(2 * TOKEN_DIM, len(DOMAINS) * CLASSES)
-        self.fine = nn.Linear(2 * TOKEN_DIM, FINE)
+        self.fine = nn.Linear(2 * TOKEN_DIM, len(FINE))
         self.sentiment = nn.Linear(2 * TOKEN_DIM, 1)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from edge_mer import metrics
 from edge_mer.perception.text import SentencePiece
-from pipelines import checkpoint
-from pipelines.average import averaged, kept
-from pipelines.data import LICENCES, NO_ORDINAL, Sentence, sentences
+from pipelines.data import FINE, LICENCES, NO_ORDINAL, Sentence, sentences
 from pipelines.nets import CLASSES, DOMAINS, TextNet
-from pipelines.report import Log, warm_cosine
+from pipelines.progress import begin, numbers_of
+from pipelines.report import Log
 
-PIECES, EPOCHS, BATCH, RATE, LENGTH, AVERAGE = 7000, 8, 128, 2e-3, 24, 0.998
+PIECES, EPOCHS, BATCH, RATE, LENGTH, AVERAGE = 7000, 6, 128, 2e-3, 24, 0.998
+FINE_SHARE: Final = 10.0
 TIMES: Final = {"goemotions": 1, "meld": 2, "mosi": 3}
 DOMAIN: Final = {"goemotions": DOMAINS.index("comment"), "meld": DOMAINS.index("dialogue")}
 PAD, UNK = 0, 1
@@ -76,9 +76,6 @@ def bare(text: str) -> str:
 def encode(tokenizer: SentencePiece, rows: Sequence[Sentence]) -> Texts:
     """Sub-words word by word, as the device makes them."""
 
-    names = sorted({name for r in rows for name in r.fine})
-    fine = np.array([[name in r.fine for name in names] for r in rows], np.float32).reshape(len(rows), len(names))
-
     def pieces(text: str) -> list[int]:
         return [piece for word in text.split() for piece in tokenizer(word)] or [UNK]
 
@@ -89,7 +86,7 @@ def encode(tokenizer: SentencePiece, rows: Sequence[Sentence]) -> Texts:
         ordinal=np.array([NO_ORDINAL if r.ordinal is None else r.ordinal for r in rows]),
         score=np.array([r.score for r in rows], np.float32),
         source=np.array([r.source for r in rows]),
-        fine=fine,
+        fine=np.array([[name in r.fine for name in FINE] for r in rows], np.float32),
     )
 
 
@@ -182,56 +179,47 @@ def weights_of(texts: Texts) -> Tensor:
 
 
 def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:
-    """Train; returns the facts of the card (dev splits of the three sets)."""
-    log, path, numbers = Log(out / "text.log"), out / "text.pt", np.random.default_rng(seed)
+    """Train, resuming from an unfinished ``out/text.pt``; returns the facts of the card (dev splits of the three
+    sets)."""
+    log = Log(out / "text.log")
     torch.manual_seed(seed)
     rows, dev_rows = sentences(root, "train"), sentences(root, "dev")
     tokenizer = train_tokenizer([r.text for r in rows], out / "text.spm")
     texts, dev = encode(tokenizer, rows), encode(tokenizer, dev_rows)
-    emotion, ordinal, score, fine = (
-        torch.from_numpy(x) for x in (texts.emotion, texts.ordinal, texts.score, texts.fine)
-    )
-    domain = torch.tensor([DOMAIN.get(s, 0) for s in texts.source.tolist()])
     weight = weights_of(texts)
     # MOSI and MELD are small: each epoch reads them several times.
     order = np.concatenate([np.flatnonzero(texts.source == s).repeat(times) for s, times in TIMES.items()])
-    net = TextNet(len(tokenizer))
-    average = averaged(net, AVERAGE)
-    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=5e-2)
+    progress = begin(TextNet(len(tokenizer)), out / "text.pt", epochs, RATE, AVERAGE, clip=1.0)
     steps = math.ceil(len(order) / BATCH)
     sources = ["goemotions", "meld", "mosi"]
     facts: dict[str, Any] = {"data": sources, "licence": "; ".join(LICENCES[s] for s in sources), "seed": seed}
-    for epoch in range(epochs):
-        net.train()
-        total = 0.0
+    for epoch in range(progress.resume(), epochs):
+        progress.net.train()
+        (_, numbers), total = numbers_of(seed, epoch), 0.0
         for step, index in enumerate(np.array_split(numbers.permutation(order), steps)):
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * warm_cosine((epoch + step / steps) / epochs)
-            x, mask = batch([(texts.full if numbers.random() < 0.6 else texts.bare)[i] for i in index])
-            here = torch.from_numpy(index)
-            vector = net.vector(net(misheard(x, mask, len(tokenizer)), mask), mask)
-            logits, value = net.read(vector)
-            known, where = emotion[here] >= 0, domain[here]
-            each = functional.cross_entropy(
-                logits[torch.arange(len(here)), where][known],
-                emotion[here][known],
-                reduction="none",
-                label_smoothing=0.05,
-            )
-            loss = (each * weight[where, emotion[here]][known]).mean()
-            loss = loss + sentiment_loss(value, ordinal[here], score[here]).mean()
-            named = fine[here].sum(1) > 0
-            if named.any():
-                loss = loss + 10 * functional.binary_cross_entropy_with_logits(
-                    net.fine(vector[named]), fine[here][named]
-                )
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            average.update_parameters(net)
-            total += loss.item()
-        facts["metrics"] = evaluate(kept(average, net), dev)
+            ids, mask = batch([(texts.full if numbers.random() < 0.6 else texts.bare)[i] for i in index])
+            loss = loss_of(progress.net, misheard(ids, mask, len(tokenizer)), mask, texts, index, weight)
+            total += progress.step(loss, (epoch + step / steps) / epochs)
+        facts["metrics"] = evaluate(progress.kept, dev)
         log(f"text epoch {epoch + 1}/{epochs} loss {total / steps:.3f} dev {facts['metrics']}")
-        checkpoint.save(path, checkpoint.Checkpoint(average.module.state_dict(), facts, epoch + 1))
+        progress.save(facts, epoch + 1)
     return facts
+
+
+def loss_of(net: TextNet, ids: Tensor, mask: Tensor, texts: Texts, index: NDArray[np.int64], weight: Tensor) -> Tensor:
+    """Of the rows ``index`` of ``texts``: emotion by the head of their domain, sentiment, and the 28 fine labels."""
+    vector = net.vector(net(ids, mask), mask)
+    logits, value = net.read(vector)
+    emotion, ordinal, score, fine = (
+        torch.from_numpy(x[index]) for x in (texts.emotion, texts.ordinal, texts.score, texts.fine)
+    )
+    domain = torch.tensor([DOMAIN.get(s, 0) for s in texts.source[index].tolist()])
+    known, named = emotion >= 0, fine.sum(1) > 0
+    loss = sentiment_loss(value, ordinal, score).mean()
+    if known.any():
+        mine, truth = logits[torch.arange(len(index)), domain][known], emotion[known]
+        each = functional.cross_entropy(mine, truth, reduction="none", label_smoothing=0.05)
+        loss = loss + (each * weight[domain[known], truth]).mean()
+    if named.any():
+        loss = loss + FINE_SHARE * functional.binary_cross_entropy_with_logits(net.fine(vector[named]), fine[named])
+    return loss

@@ -10,7 +10,6 @@ import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS
 from pipelines.audio import augment as other_room
-from pipelines.average import averaged, kept
 from pipelines.face import augment, jitter
 from pipelines.nets import AudioNet, FaceNet, TextNet
 from pipelines.report import temperature_of
@@ -107,16 +106,3 @@ def test_what_a_recognizer_mishears_is_never_the_padding() -> None:
     heard = misheard(ids, mask, 1000)
     assert (heard[mask == 0] == 0).all()
     assert 0.08 < (heard[mask > 0] != 5).float().mean() < 0.25
-
-
-def test_the_average_follows_the_net_slowly_and_ends_where_it_stays() -> None:
-    net = torch.nn.Linear(1, 1)
-    average = averaged(net, 0.9)
-    torch.nn.init.constant_(net.weight, 0.0)
-    average.update_parameters(net)
-    torch.nn.init.constant_(net.weight, 1.0)
-    average.update_parameters(net)
-    assert 0 < kept(average, net).weight.item() < 0.2
-    for _ in range(200):
-        average.update_parameters(net)
-    assert kept(average, net).weight.item() == pytest.approx(1, abs=1e-4)

@@ -164,7 +164,8 @@ def test_texts_are_read_by_the_head_of_their_domain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.npz", b"no zip", "no npz file"),
+        ("x.npz", b"no zip", "an npz holds pictures or voices"),
+        ("x.csv.gz", b"\x1f\x8b\x08no", "no UTF-8 table"),
         ("x.csv", b"a,b\n1,2\n", "its columns are a, b; text needs path and emotion, or Utterance"),
         ("x.csv", b"Utterance,Emotion\nhm,contempt\n", "no row with one of the labels"),
         ("x.csv", b"\xff\xfe\x00", "no UTF-8 table"),
@@ -177,6 +178,20 @@ def test_data_that_does_not_fit_is_named(tmp_path: Path, name: str, content: byt
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         labelled.read("text", tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04 cut short"])
+def test_a_damaged_npz_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(DataError, match="no npz file"):
+        labelled.read("face", tmp_path)
+
+
+def test_a_label_without_a_name_is_named(tmp_path: Path) -> None:
+    empty = np.zeros(0, np.uint8)
+    np.savez(tmp_path / "x.npz", webp=empty, offsets=np.zeros(2), label=np.array([3]), label_names=np.array(["sad"]))
+    with pytest.raises(DataError, match="label counts up to 3, label_names names 1"):
+        labelled.read("face", tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("audio", "wav"), ("face", "mp4"), ("face", "png"), ("text", "txt")])
