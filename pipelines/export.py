@@ -13,6 +13,7 @@ from typing import Any, Final
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
 from edge_mer.errors import ModelError
@@ -66,10 +67,22 @@ class _FaceGraph(nn.Module):
         return torch.softmax(self.net.both(face) / self.temperature, -1)
 
 
+class _HalfEmbedding(nn.Module):
+    """The table of sub-words is most of the text encoder: in half precision it is half of the file."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = nn.Buffer(table.weight.detach().half())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return functional.embedding(ids, self.weight).float()
+
+
 class _TextGraph(nn.Module):
     def __init__(self, net: TextNet) -> None:
         super().__init__()
         self.net = net
+        self.net.words = _HalfEmbedding(net.words)  # type: ignore[assignment]
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = self.net(ids, mask)

@@ -65,6 +65,6 @@ def elsewhere(samples: Samples, others: Sequence[Samples], random: np.random.Gen
         out = mixed(out, others[int(random.integers(len(others)))], random.uniform(10, 20))
     if random.random() < 0.2:
         out = telephone(out)
-    if random.random() < 0.1:
-        out = out * np.float32(random.uniform(1, 4))
-    return np.asarray(np.clip(out * np.float32(random.uniform(0.4, 1.0)), -1, 1), np.float32)
+    if random.random() < 0.05:
+        out = out * np.float32(random.uniform(1, 3))  # into clipping
+    return np.asarray(np.clip(out * np.float32(random.uniform(0.7, 1.0)), -1, 1), np.float32)
