@@ -27,7 +27,7 @@ from pipelines.nets import CLASSES, AudioNet
 from pipelines.progress import begin, numbers_of
 from pipelines.report import Log
 
-EPOCHS, BATCH, RATE, CROP_TOKENS, MIXED, AVERAGE = 60, 16, 1.5e-3, 24, 0.2, 0.995
+EPOCHS, BATCH, RATE, CROP_TOKENS, MIXED, AVERAGE = 45, 16, 1.5e-3, 24, 0.2, 0.995
 # Of the clips, this share is heard as it was recorded; from the share GENTLE of the epochs on none are mixed.
 CLEAN, GENTLE = 0.4, 0.7
 ROOMS: Final = 6
