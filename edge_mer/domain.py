@@ -15,6 +15,18 @@ EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
 # The seven trained combinations in the MCULoRA code's order; "none" has no model.
 COMBINATIONS: Final[tuple[Combination, ...]] = get_args(Combination)[:7]
 
+# How corpora and other models call the seven, in lower case.
+NAMES: Final[dict[str, Emotion]] = {
+    **{e: e for e in EMOTIONS},
+    **dict.fromkeys(("neu",), "neutral"),
+    **dict.fromkeys(("hap", "happiness", "joy"), "happy"),
+    **dict.fromkeys(("sadness",), "sad"),
+    **dict.fromkeys(("ang", "anger"), "angry"),
+    **dict.fromkeys(("fea", "fearful", "scared"), "fear"),
+    **dict.fromkeys(("dis", "disgusted"), "disgust"),
+    **dict.fromkeys(("sur", "surprised"), "surprise"),
+}
+
 LETTER: Final[dict[Modality, str]] = {"audio": "a", "text": "t", "video": "v"}
 
 

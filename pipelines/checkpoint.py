@@ -15,12 +15,13 @@ from pipelines.data import DataError
 
 @dataclass(slots=True)
 class Checkpoint:
-    """``facts`` goes into the model card: data sets, figures on dev, shapes."""
+    """``facts`` goes into the model card: data sets, figures on dev, shapes. ``resume`` is what an unfinished
+    training goes on from beside ``weights``, which are those to keep."""
 
     weights: Mapping[str, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
-    optimizer: dict[str, Any] | None = None
+    resume: dict[str, Any] | None = None
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

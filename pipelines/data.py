@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from edge_mer.domain import EMOTIONS, Emotion
+from edge_mer.domain import EMOTIONS, NAMES, Emotion
 from edge_mer.errors import EdgeMerError
 
 Split = Literal["train", "dev"]
@@ -25,16 +25,16 @@ UNKNOWN: Final = -1
 NO_ORDINAL: Final = 9
 T = TypeVar("T")
 
-# The sets' own names for the seven labels; calm is a quiet neutral in RAVDESS.
-LABEL: Final[Mapping[str, Emotion]] = {
-    **{e: e for e in EMOTIONS},
-    "calm": "neutral",
-    "joy": "happy",
-    "sadness": "sad",
-    "anger": "angry",
-    "fearful": "fear",
-    "surprised": "surprise",
-}
+# Calm is a quiet neutral in RAVDESS.
+LABEL: Final[Mapping[str, Emotion]] = {**NAMES, "calm": "neutral"}
+# RAVDESS has eight, in this order.
+ACTED: Final = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+# The fine labels of GoEmotions.
+FINE: Final = (
+    "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
+    "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
+    "love", "nervousness", "neutral", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise",
+)  # fmt: skip
 ORDINAL: Final[Mapping[str, int]] = {"negative": -1, "neutral": 0, "positive": 1}
 LICENCES: Final[Mapping[str, str]] = {
     "ravdess": "CC BY-NC-SA 4.0 (non-commercial)",
@@ -51,13 +51,17 @@ class DataError(EdgeMerError):
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """One RAVDESS clip: sound file, its face posteriors [n, 7] (order of EMOTIONS) at ``times_s`` [n], label."""
+    """One RAVDESS clip: sound file, its face posteriors [n, 7] (order of EMOTIONS) at ``times_s`` [n], label.
+
+    ``acted`` is the set's own label, an index into ACTED; ``emotion`` the one of our seven that it maps to.
+    """
 
     path: Path
     posteriors: NDArray[np.float32]
     times_s: NDArray[np.float64]
     duration_s: float
     emotion: int
+    acted: int
     actor: int
 
     def samples(self) -> NDArray[np.float32]:
@@ -70,13 +74,17 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One text. ``emotion`` and ``ordinal`` are UNKNOWN (-1, and None) and ``score`` is NaN where not annotated."""
+    """One text. ``emotion`` and ``ordinal`` are UNKNOWN (-1, and None) and ``score`` is NaN where not annotated.
+
+    ``fine``: the GoEmotions labels, of 28, that it also has.
+    """
 
     text: str
     emotion: int
     ordinal: int | None
     score: float
     source: str
+    fine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +108,7 @@ def ravdess(root: Path, split: Split) -> list[Speech]:
             times_s=(frame[offsets[i] : offsets[i + 1]] - 1) / 29.97,
             duration_s=float(table["duration_s"][i]),
             emotion=EMOTIONS.index(names[table["emotion"][i]]),
+            acted=ACTED.index(str(table["emotion_names"][table["emotion"][i]])),
             actor=int(table["actor"][i]),
         )
         for i in np.flatnonzero(table["split"] == split)
@@ -131,8 +140,9 @@ def goemotions(root: Path, split: Split) -> list[Sentence]:
                     ORDINAL.get(row["sentiment"]),
                     math.nan,
                     "goemotions",
+                    tuple(row["fine"].split()),
                 )
-                for row in _rows(stream, ("text", "ekman", "sentiment"))
+                for row in _rows(stream, ("text", "fine", "ekman", "sentiment"))
                 if row["ekman"] in LABEL
             ],
             "goemotions",
@@ -146,7 +156,7 @@ def meld(root: Path, split: Split) -> list[Sentence]:
         return _nonempty(
             [
                 Sentence(
-                    row["Utterance"].translate(_CP1252),
+                    unquoted(row["Utterance"]),
                     EMOTIONS.index(LABEL[row["Emotion"]]),
                     ORDINAL[row["Sentiment"]],
                     math.nan,
@@ -176,6 +186,11 @@ def sentences(root: Path, split: Split) -> list[Sentence]:
 
 
 _CP1252: Final = {0x85: "...", 0x91: "'", 0x92: "'", 0x93: '"', 0x94: '"', 0x96: "-", 0x97: "-", 0xA0: " "}
+
+
+def unquoted(text: str) -> str:
+    """``text`` with what is left of cp1252 in it, its quotes and dots, as plain characters."""
+    return text.translate(_CP1252)
 
 
 def _columns(names: Sequence[str]) -> list[int]:

@@ -2,109 +2,117 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.data import FINE
+
 TOKEN_DIM = 64
 CLASSES = 7
+# What text is labelled in two ways: written comments (GoEmotions) and spoken dialogue (MELD).
+DOMAINS = ("comment", "dialogue")
 
 
 class AudioNet(nn.Module):
-    """Log-mel ``[B, 76 + 10 (n - 1), 64]`` -> tokens ``[B, n, 64]``; each sees exactly its last 76 frames."""
+    """Log-mel ``[B, F + 10 (n - 1), 64]`` -> tokens ``[B, n, 64]``; each sees exactly its last F = 156 frames.
 
-    def __init__(self, mean: float = -18.0, std: float = 5.0, width: int = 40, dim: int = TOKEN_DIM) -> None:
+    ``mean`` and ``std`` [64] are those of each band in the training data.
+    """
+
+    def __init__(self, classes: int = 8, width: int = 128, dim: int = TOKEN_DIM) -> None:
         super().__init__()
-        self.mean = nn.Buffer(torch.tensor(mean))
-        self.std = nn.Buffer(torch.tensor(std))
+        self.mean = nn.Buffer(torch.full((64,), -18.0))
+        self.std = nn.Buffer(torch.full((64,), 5.0))
         self.local = nn.Sequential(
-            nn.Conv2d(1, 20, (4, 5), stride=(2, 2), padding=(0, 2), bias=False),
-            nn.BatchNorm2d(20),
-            nn.ReLU(),
-            nn.Conv2d(20, width, 3, stride=(1, 2), padding=(0, 1), bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, (5, 3), stride=(5, 2), padding=(0, 1), groups=width, bias=False),
-            nn.Conv2d(width, 64, 1, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-        )
+            *_ear(1, 24, (4, 5), (2, 2)), *_ear(24, 40, (3, 3), (1, 2)), *_ear(40, 56, (3, 3), (1, 2)),
+            *_ear(56, 72, (8, 3), (5, 2)),
+        )  # fmt: skip
         self.past = nn.Sequential(
-            nn.Conv1d(64 * 8, 96, 1, bias=False),
-            nn.BatchNorm1d(96),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Conv1d(96, 96, 4, bias=False),
-            nn.BatchNorm1d(96),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Conv1d(96, dim, 4),
-        )
-        self.head = nn.Linear(dim, CLASSES)
+            *_past(72 * 4, width, 1, 1), *_past(width, width, 4, 1), *_past(width, width, 3, 2),
+            nn.Conv1d(width, dim, 4, dilation=2),
+        )  # fmt: skip
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(dim, classes)
+        self.weigh = nn.Linear(dim, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.local(((mel - self.mean) / self.std)[:, None])
         tokens: Tensor = torch.tanh(self.past(x.transpose(2, 3).flatten(1, 2)))
         return tokens.transpose(1, 2)
 
+    def said(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each token its logits ``[B, n, classes]`` and its weight ``[B, n]``, a logit too, within the clip."""
+        tokens = self.drop(tokens)
+        return self.head(tokens), self.weigh(tokens)[..., 0]
+
     def logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Clip logits ``[B, 7]`` from tokens ``[B, n, 64]`` by their mean over ``mask`` [B, n]."""
-        weight = mask / mask.sum(1, keepdim=True).clamp(min=1)
-        out: Tensor = self.head((tokens * weight[..., None]).sum(1))
-        return out
+        """Clip logits ``[B, classes]``: those of the tokens of ``mask`` [B, n], by their weights."""
+        logits, weight = self.said(tokens)
+        share = torch.softmax(weight + (1 - mask) * -1e4, -1)
+        return (share[..., None] * logits).sum(1)
 
 
-def _separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
+def _ear(inputs: int, outputs: int, size: tuple[int, int], stride: tuple[int, int]) -> list[nn.Module]:
+    """A convolution over time (whole frames only) and frequency (padded)."""
+    conv = nn.Conv2d(inputs, outputs, size, stride, (0, size[1] // 2), bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _past(inputs: int, outputs: int, size: int, dilation: int) -> list[nn.Module]:
+    conv = nn.Conv1d(inputs, outputs, size, dilation=dilation, bias=False)
+    return [conv, nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(0.2)]
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
 class _Residual(nn.Module):
+    """Two convolutions, their channels weighed by squeeze and excitation (Hu et al. 2018), beside a short cut."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_separable(width, width), _separable(width, width)[:-1])
+        self.body = nn.Sequential(_convolution(width, width), nn.ReLU(), _convolution(width, width))
+        self.weigh = nn.Sequential(nn.Linear(width, width // 4), nn.ReLU(), nn.Linear(width // 4, width), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.body(x))
+        body = self.body(x)
+        return functional.relu(x + body * self.weigh(body.mean((2, 3)))[..., None, None])
 
 
 class FaceNet(nn.Module):
-    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 7]``; separable residual CNN."""
+    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 7]``; residual CNN."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 80, 128)) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 24, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(24),
-            nn.ReLU(),
-            _separable(24, 48),
-            _Residual(48),
-            _separable(48, 96, 2),
-            _Residual(96),
-            _separable(96, 160, 2),
-            _Residual(160),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-        )
-        self.head = nn.Linear(160, CLASSES)
+        layers: list[nn.Module] = [_convolution(1, widths[0]), nn.ReLU()]
+        for inputs, outputs in pairwise(widths):
+            layers += [_convolution(inputs, outputs, 2), nn.ReLU(), _Residual(outputs)]
+        self.features = nn.Sequential(*layers)
+        self.drop = nn.Dropout(0.25)
+        self.head = nn.Linear(widths[-1], CLASSES)
 
     def forward(self, face: Tensor) -> Tensor:
         centred = face - face.mean((1, 2, 3), keepdim=True)
         scale = (centred.square().mean((1, 2, 3), keepdim=True) + 1e-3).sqrt()
-        out: Tensor = self.head(self.features(centred / scale))
+        out: Tensor = self.head(self.drop(self.features(centred / scale).mean((2, 3))))
+        return out
+
+    def both(self, face: Tensor) -> Tensor:
+        """Logits as the mean over the face and its mirror image."""
+        out: Tensor = (self(face) + self(face.flip(-1))) / 2
         return out
 
 
 class TextNet(nn.Module):
-    """Sub-word ids ``[B, T]`` with mask ``[B, T]`` -> tokens ``[B, T, 64]``; pre-norm transformer.
+    """Sub-word ids ``[B, T]`` with mask ``[B, T]`` -> tokens ``[B, T, 64]``: a convolution over neighbours, then a
+    pre-norm transformer.
 
-    Positions count from the newest sub-word (the right end), so that padding in front changes nothing.
+    Positions count from the newest sub-word (the right end), so that padding in front changes nothing. A label means
+    another thing in another domain (of DOMAINS): each has a head of its own over the tokens that all share.
     """
 
     def __init__(self, vocabulary: int, length: int = 24, width: int = 96, layers: int = 2, heads: int = 4) -> None:
@@ -113,22 +121,25 @@ class TextNet(nn.Module):
         self.words = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.words.weight, std=0.05)
         self.places = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.near = nn.Conv1d(width, width, 3, padding=1)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * layers))
         self.qkv = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(layers))
         self.out = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.up = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(layers))
         self.down = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers))
-        self.drop = nn.Dropout(0.2)
+        self.drop = nn.Dropout(0.25)
         self.last = nn.LayerNorm(width)
         self.token = nn.Linear(width, TOKEN_DIM)
         self.score = nn.Linear(TOKEN_DIM, 1)
-        self.emotion = nn.Linear(TOKEN_DIM, CLASSES)
-        self.sentiment = nn.Linear(TOKEN_DIM, 1)
+        self.emotion = nn.Linear(2 * TOKEN_DIM, len(DOMAINS) * CLASSES)
+        self.fine = nn.Linear(2 * TOKEN_DIM, len(FINE))
+        self.sentiment = nn.Linear(2 * TOKEN_DIM, 1)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         batch, length = ids.shape
         keep = mask[..., None]
         x = self.drop(self.words(ids) + self.places[self.length - length :]) * keep
+        x = (x + functional.gelu(self.near(x.transpose(1, 2)).transpose(1, 2))) * keep
         bias = (1 - mask)[:, None, None] * -1e4
         for i, (qkv, out, up, down) in enumerate(zip(self.qkv, self.out, self.up, self.down, strict=True)):
             q, k, v = qkv(self.norms[2 * i](x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -137,8 +148,18 @@ class TextNet(nn.Module):
             x = x + self.drop(down(functional.gelu(up(self.norms[2 * i + 1](x)))))
         return torch.tanh(self.token(self.last(x))) * keep
 
-    def pooled(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Emotion logits ``[B, 7]`` and sentiment ``[B]`` in [-3, 3] of attention-pooled tokens."""
+    def vector(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The segment ``[B, 128]``: the tokens by attention, and the highest of each of their values."""
         weights = torch.softmax(self.score(tokens)[..., 0] + (1 - mask) * -1e4, -1)
-        vector = (weights[..., None] * tokens).sum(1)
-        return self.emotion(vector), 3 * torch.tanh(self.sentiment(vector)[..., 0])
+        highest = (tokens - 2 * (1 - mask)[..., None]).amax(1).clamp(min=-1)
+        out: Tensor = self.drop(torch.cat([(weights[..., None] * tokens).sum(1), highest], -1))
+        return out
+
+    def pooled(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Emotion logits ``[B, domains, 7]`` and sentiment ``[B]`` in [-3, 3]."""
+        return self.read(self.vector(tokens, mask))
+
+    def read(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``pooled``, from the vector."""
+        logits = self.emotion(vector).view(len(vector), len(DOMAINS), CLASSES)
+        return logits, 3 * torch.tanh(self.sentiment(vector)[..., 0])

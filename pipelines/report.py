@@ -1,7 +1,8 @@
-"""What training tells: a log on the screen and in a file, and the temperature of a classifier."""
+"""What trainings share: a log on the screen and in a file, the learning rate, the temperature of a classifier."""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,3 +31,8 @@ def temperature_of(logits: Tensor, labels: Tensor) -> float:
     grid = torch.logspace(-0.7, 0.7, 141)
     losses = torch.stack([functional.cross_entropy(logits / t, labels) for t in grid])
     return float(grid[losses.argmin()])
+
+
+def warm_cosine(progress: float, warm: float = 0.05) -> float:
+    """The share of the full learning rate at ``progress`` in [0, 1]: a short rise, then half a cosine down to 0."""
+    return min(1.0, progress / warm) * (0.5 + 0.5 * math.cos(math.pi * progress))

@@ -143,7 +143,7 @@ def figures(net: SpeechNet, mel: Tensor, truth: Tensor) -> dict[str, float]:
     }
 
 
-def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
+def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:
     """Train on actors 1-16 and drawn sounds; returns the facts of the card (dev: actors 17-20, other drawn sounds)."""
     teacher = root / "models" / "silero_vad_16k_op15.onnx"
     if not teacher.is_file():
@@ -151,8 +151,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(teacher), options)
-    log, random, numbers = Log(out / "speech.log"), torch.Generator().manual_seed(0), np.random.default_rng(0)
-    torch.manual_seed(0)
+    log, random, numbers = Log(out / "speech.log"), torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    torch.manual_seed(seed)
 
     def data(speech: Sequence[Speech], drawn: int) -> tuple[Tensor, Tensor]:
         clips = [s.samples() for s in speech]

@@ -57,7 +57,7 @@ def augmented_joint(
     random, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     heard: list[NDArray[np.float32]] = []
     for speech in clips:
-        mel = torch.from_numpy(audio.mel_clip(speech).mel).expand(copies, -1, -1)
+        mel = torch.from_numpy(audio.mel_clip(speech.samples(), speech.acted).mel).expand(copies, -1, -1)
         with torch.no_grad():
             heard.append(net(audio.augment(mel, random)).numpy())
     valid = [example.tracks["audio"].valid for example in examples]
@@ -88,7 +88,7 @@ def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> lis
         with torch.no_grad():
             still = face.augment(part[:, None].float() / 255, random)
             moving = face.jitter(still.repeat_interleave(frames, 0), random)
-            posterior = torch.softmax(net(moving) / float(saved.facts["temperature"]), -1)
+            posterior = torch.softmax(net.both(moving) / float(saved.facts["temperature"]), -1)
         for values, label in zip(posterior.view(len(part), frames, -1).numpy(), labels.tolist(), strict=True):
             out.append(Example({"video": Track(values, end, valid)}, label))
     return out

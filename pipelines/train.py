@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RUNS)
     parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by fusion")
     parser.add_argument("--epochs", type=int, help="fewer for a trial (not for a TOML file, which says its own)")
+    parser.add_argument("--seed", type=int, help="of an encoder's training; a TOML file says its own")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -60,6 +61,10 @@ def main() -> None:
     if arguments.what not in WHAT:
         parser.error(f"{arguments.what!r} is neither one of {', '.join(WHAT)} nor a TOML file")
     options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    if arguments.seed is not None:
+        if arguments.what == "fusion":
+            parser.error("--seed is of the encoders")
+        options["seed"] = arguments.seed
     if arguments.what == "fusion":
         options["models"] = arguments.models
     importlib.import_module(f"pipelines.{arguments.what}").train(arguments.data, arguments.out, **options)

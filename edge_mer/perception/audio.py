@@ -1,7 +1,7 @@
-"""Audio encoder: causal log-mel frames, eight tokens per second, each from the last 0.95 s of sound only.
+"""Audio encoder: causal log-mel frames, eight tokens per second, each from the last frames of its graph's input only.
 
-Every token is computed from fixed-size arrays (2200 samples, then 76 frames), so any cutting of the same samples
-into blocks gives the same bytes.
+Every token is computed from fixed-size arrays (2200 samples, then those frames: 1.95 s), so any cutting of the same
+samples into blocks gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN_SAMPLES: Final = 2000
 TOKEN_US: Final = 125_000
 HOP, WINDOW, FFT, MELS = 200, 400, 512, 64
 FRAMES_PER_TOKEN: Final = TOKEN_SAMPLES // HOP
-CONTEXT_FRAMES: Final = 76
+CONTEXT_FRAMES: Final = 156
 HISTORY: Final = WINDOW - HOP
 FLOOR: Final = 1e-11
 SPEECH: Final = 0.5
@@ -35,7 +35,7 @@ Samples = NDArray[np.float32]
 class AudioState:
     """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
 
-    ``frames`` are the last 76 log-mel frames; ``samples`` the 200 samples before the next token and all after.
+    ``frames`` are the last log-mel frames; ``samples`` the 200 samples before the next token and all after.
     """
 
     frames: Samples
@@ -47,13 +47,14 @@ class AudioState:
 
 
 class AudioEncoder:
-    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, 76, 64] -> ``token`` [1, dim].
+    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, F, 64] -> ``token`` [1, dim].
 
-    ``activity``: the same ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
+    ``activity``: the newest ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
     """
 
     def __init__(self, graph: Graph, activity: Graph) -> None:
         self._graph, self._activity = graph, activity
+        self._heard, self._listened = (g.inputs["mel"].shape[1] for g in (graph, activity))
         dim = graph.outputs["token"].shape[1]
         self.spec = EncoderSpec(
             name=str(graph.metadata.get("name", "audio")),
@@ -66,7 +67,7 @@ class AudioEncoder:
 
     def initial(self) -> AudioState:
         """Silence before the first sample."""
-        frames = np.full((CONTEXT_FRAMES, MELS), np.log(np.float32(FLOOR)), np.float32)
+        frames = np.full((max(self._heard, self._listened), MELS), np.log(np.float32(FLOOR)), np.float32)
         return AudioState(frames, np.zeros(HISTORY, np.float32))
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
@@ -109,8 +110,8 @@ class AudioEncoder:
     def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
         new = log_mel(state.samples[: HISTORY + TOKEN_SAMPLES])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
-        value: Samples = self._graph.run({"mel": frames[None]})["token"]
-        speech = float(self._activity.run({"mel": frames[None]})["speech"].item())
+        value: Samples = self._graph.run({"mel": frames[None, -self._heard :]})["token"]
+        speech = float(self._activity.run({"mel": frames[None, -self._listened :]})["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
 
@@ -127,7 +128,8 @@ def log_mel(samples: Samples) -> Samples:
 
 @cache
 def _front_end() -> tuple[Samples, Samples]:
-    """Hann window [400] and triangular HTK mel bank [257, 64] over 50-8000 Hz, scaled for unit sine power."""
+    """Hann window [400] and torchaudio's triangular HTK mel bank [257, 64] over 50-8000 Hz, scaled for unit sine
+    power."""
     window = np.hanning(WINDOW + 1)[:-1]
     lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (50.0, 8000.0))
     mel = np.linspace(lowest, highest, MELS + 2)
@@ -136,9 +138,6 @@ def _front_end() -> tuple[Samples, Samples]:
     rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
     bank = np.maximum(0, np.minimum(rise, fall))
-    # The narrowest low bands fall between two bins: give them their nearest one.
-    nearest = np.abs(bins[:, None] - edges[1:-1]).argmin(0)
-    bank[nearest, np.arange(MELS)] = np.maximum(bank[nearest, np.arange(MELS)], 0.5)
     scale = (2 / window.sum()) ** 2
     return window.astype(np.float32), (bank * scale).astype(np.float32)
 

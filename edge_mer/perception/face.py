@@ -72,7 +72,7 @@ class FaceEncoder:
         after = _track(replace(state, slot=block.origin_us // SLOT_US), self._detector.detect(image), block.origin_us)
         values = np.zeros((1, self.spec.dim), np.float32)
         if after.box is not None and not after.reason:
-            values = self._graph.run({"face": crop_face(image, after.box)[None, None]})["posterior"]
+            values = self.read(image, after.box)
         now = np.array([block.origin_us], np.int64)
         return after, Tokens(
             values=values,
@@ -83,16 +83,26 @@ class FaceEncoder:
             cut=state.slot is None or after.context != state.context,
         )
 
+    def read(self, image: Image, box: Box) -> NDArray[np.float32]:
+        """The token [1, dim] of the face in ``box``."""
+        posterior: NDArray[np.float32] = self._graph.run({"face": crop_face(image, box)[None, None]})["posterior"]
+        return posterior
 
-def crop_face(image: Image, box: Box) -> NDArray[np.float32]:
-    """Square grey crop float32 [48, 48] in [0, 1] around ``box``, the picture's border repeated outside."""
+
+def square(image: Image, box: Box) -> Image:
+    """The square part of ``image`` around ``box``, its border repeated outside."""
     left, top, width, height = box
     side = max(1, round(max(width, height)))
     x, y = round(left + (width - side) / 2), round(top + (height - side) / 2)
     rows = np.clip(np.arange(y, y + side), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(x, x + side), 0, image.shape[1] - 1)
-    grey = cv2.cvtColor(image[rows[:, None], columns], cv2.COLOR_BGR2GRAY)
-    method = cv2.INTER_AREA if side > CROP else cv2.INTER_LINEAR
+    return image[rows[:, None], columns]
+
+
+def crop_face(image: Image, box: Box) -> NDArray[np.float32]:
+    """Square grey crop float32 [48, 48] in [0, 1] around ``box``."""
+    grey = cv2.cvtColor(square(image, box), cv2.COLOR_BGR2GRAY)
+    method = cv2.INTER_AREA if len(grey) > CROP else cv2.INTER_LINEAR
     face = np.asarray(cv2.resize(grey, (CROP, CROP), interpolation=method), np.float32)
     return np.divide(face, 255, dtype=np.float32)
 

@@ -1,8 +1,9 @@
-"""Opens the shipped encoder of a modality."""
+"""Opens the encoder of a modality: the shipped one, or a large one by the name of its checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +15,36 @@ from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.backend import Backend
 
+LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
 
-def _audio(backend: Backend, models: Path, yunet: Path | None) -> AudioEncoder:
+
+def detector(yunet: Path | None) -> FaceDetector:
+    """YuNet where its model is named, else the cascade in the OpenCV wheel."""
+    return YuNet(yunet) if yunet else Haar()
+
+
+def open_audio(backend: Backend, models: Path) -> AudioEncoder:
     return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
 
 
-def _video(backend: Backend, models: Path, yunet: Path | None) -> FaceEncoder:
-    detector: FaceDetector = YuNet(yunet) if yunet else Haar()
-    return FaceEncoder(backend.load(models / "face.onnx"), detector)
-
-
-def _text(backend: Backend, models: Path, yunet: Path | None) -> TextEncoder:
-    return TextEncoder(backend.load(models / "text.onnx"), SentencePiece(models / "text.spm"))
-
-
 _OPENERS: Mapping[Modality, Callable[[Backend, Path, Path | None], Encoder[Any, Any]]] = {
-    "audio": _audio,
-    "video": _video,
-    "text": _text,
+    "audio": lambda backend, models, yunet: open_audio(backend, models),
+    "video": lambda backend, models, yunet: FaceEncoder(backend.load(models / "face.onnx"), detector(yunet)),
+    "text": lambda backend, models, yunet: TextEncoder(
+        backend.load(models / "text.onnx"), SentencePiece(models / "text.spm")
+    ),
 }
 
 
 def load_encoder(
-    modality: Modality, backend: Backend, models_dir: Path, yunet: Path | None = None
+    modality: Modality, backend: Backend, models_dir: Path, yunet: Path | None = None, large: str | None = None
 ) -> Encoder[Any, Any]:
-    """The encoder of ``modality`` from ``models_dir``; ``yunet`` replaces the built-in face detector.
+    """The encoder of ``modality`` from ``models_dir``; ``yunet`` replaces the built-in face detector, ``large`` (a
+    folder or a pulled hub id) the encoder.
 
-    Raises ModelError when a file is missing or damaged.
+    Raises ModelError when a file is missing or damaged, MissingExtra when ``large`` needs a package.
     """
+    if large:
+        opened: Encoder[Any, Any] = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
+        return opened
     return _OPENERS[modality](backend, models_dir, yunet)

@@ -49,7 +49,8 @@ class PerceptionNode:
         yunet = Path(config.perception.yunet) if config.perception.yunet else None
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models)
-        encoder = load_encoder(modality, backend, directory, yunet)
+        large = getattr(config.perception, modality)
+        encoder = load_encoder(modality, backend, directory, yunet, large)
         return cls(modality, encoder, bus, notes(backend))
 
     @property

@@ -87,10 +87,7 @@ class FeatureStream:
             wants = getattr(self.encoder, "wants", None)
             if wants is not None and not wants(state.encoder, origin_us):
                 return None
-            image = cv2.imdecode(_one(message).astype(np.uint8), cv2.IMREAD_COLOR)
-            if image is None:
-                raise InputError("raw/video: the frame is not a JPEG picture")
-            return VideoFrame(np.asarray(image, np.uint8), origin_us)
+            return VideoFrame(_decoded(_one(message)), origin_us)
         words = tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in body.words)
         return TextSegment(body.segment, words, body.final)
 
@@ -127,6 +124,17 @@ def _follow(state: StreamState, seq: int) -> StreamState:
         return replace(state, due=seq + 1)
     gap = SeqRange(state.due, seq - 1)
     return replace(state, due=seq + 1, skipped=(*state.skipped, gap)[-MOST_GAPS:])
+
+
+def _decoded(jpeg: NDArray[Any]) -> NDArray[np.uint8]:
+    """Raises InputError for what is no picture, an empty one and one of absurd size included."""
+    try:
+        image = cv2.imdecode(jpeg.astype(np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError("raw/video: the frame is not a JPEG picture")
+    return np.asarray(image, np.uint8)
 
 
 def _one(message: Message[Any]) -> NDArray[Any]:

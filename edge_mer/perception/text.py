@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_mer.errors import InputError, ModelError
 from edge_mer.perception.encoder import EncoderSpec, TextSegment, Tokens, Word
@@ -65,12 +66,8 @@ class TextEncoder:
     def step(self, state: None, block: TextSegment) -> tuple[None, Tokens]:
         """All tokens of the segment, at most the newest T sub-words, in the order of its words."""
         pieces = self._newest_pieces(block.words)
-        n, length = len(pieces), self._length
-        ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
-        if n:
-            ids[0, length - n :] = [piece for piece, _ in pieces]
-            mask[0, length - n :] = 1
-        values = self._graph.run({"ids": ids, "mask": mask})["tokens"][0, length - n :]
+        n = len(pieces)
+        values = self._graph.run(self._inputs(pieces))["tokens"][0, self._length - n :]
         return None, Tokens(
             values=values,
             start_us=np.array([word.start_us for _, word in pieces], np.int64),
@@ -79,13 +76,31 @@ class TextEncoder:
             context=block.segment,
         )
 
+    def inputs(self, block: TextSegment) -> dict[str, NDArray[Any]]:
+        """What the graph is given for ``block``."""
+        return self._inputs(self._newest_pieces(block.words))
+
+    def _inputs(self, pieces: list[tuple[int, Word]]) -> dict[str, NDArray[Any]]:
+        n, length = len(pieces), self._length
+        ids, mask = np.zeros((1, length), np.int64), np.zeros((1, length), np.float32)
+        if n:
+            ids[0, length - n :] = [piece for piece, _ in pieces]
+            mask[0, length - n :] = 1
+        return {"ids": ids, "mask": mask}
+
     def _newest_pieces(self, words: tuple[Word, ...]) -> list[tuple[int, Word]]:
         newest: list[tuple[int, Word]] = []
         for word in reversed(words):
-            if word.end_us < word.start_us:
-                raise InputError(f"word {word.text!r} ends before it starts ({word.end_us} < {word.start_us} us)")
+            check_times((word,))
             pieces = self._tokenizer(word.text[:LONGEST_WORD])
             newest[:0] = [(piece, word) for piece in pieces]
             if len(newest) >= self._length:
                 break
         return newest[-self._length :]
+
+
+def check_times(words: tuple[Word, ...]) -> None:
+    """Raises InputError for a word that ends before it starts."""
+    for word in words:
+        if word.end_us < word.start_us:
+            raise InputError(f"word {word.text!r} ends before it starts ({word.end_us} < {word.start_us} us)")

@@ -178,3 +178,20 @@ def test_noise_and_hum_are_no_voice(models: Path) -> None:
     for sound in (RANDOM.normal(0, 0.05, 64_000), 0.3 * np.sin(2 * np.pi * 100 * time), np.zeros(64_000)):
         (tokens,) = fold(ear, sound.astype(np.float32), [])
         assert tokens.valid.mean() < 0.2
+
+
+@pytest.mark.parametrize("level", [1.0, 0.05, 1e-4, 0.0])
+def test_the_front_end_is_torchaudios_within_1e_4(level: float) -> None:
+    """Frames of 400 samples lie in the middle of torchaudio's 512, so its input is padded by half the difference."""
+    torch = pytest.importorskip("torch")
+    from edge_mer.compat_torchaudio import mend
+
+    mend()
+    transforms = pytest.importorskip("torchaudio.transforms")
+    power = transforms.MelSpectrogram(
+        16_000, n_fft=512, win_length=400, hop_length=200, f_min=50, f_max=8_000, n_mels=64, center=False
+    )
+    samples = RANDOM.normal(0, level, 2_200).astype(np.float32)
+    scale = (2 / np.hanning(401)[:-1].sum()) ** 2
+    expected = torch.log(power(torch.from_numpy(np.pad(samples, 56))) * scale + 1e-11).T.numpy()
+    assert np.abs(log_mel(samples) - expected).max() <= 1e-4

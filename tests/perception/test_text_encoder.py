@@ -97,3 +97,29 @@ def test_a_damaged_tokenizer_is_a_model_error(tmp_path: Path) -> None:
     for path in (tmp_path / "text.spm", tmp_path / "absent.spm"):
         with pytest.raises(ModelError, match="sentencepiece"):
             SentencePiece(path)
+
+
+WORDS = ["i", "am", "so", "unbelievably", "happy", "to", "see", "you", "again"]
+
+
+@given(cuts=st.lists(st.integers(0, len(WORDS)), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_after_any_partial_transcripts_the_whole_one_gives_the_same_bytes(cuts: list[int]) -> None:
+    timed = tuple(Word(w, 300_000 * i, 300_000 * i + 250_000) for i, w in enumerate(WORDS))
+    state, alone = SHIPPED.initial(), SHIPPED.step(SHIPPED.initial(), TextSegment(2, timed, True))[1]
+    for cut in sorted(cuts):
+        state, partial = SHIPPED.step(state, TextSegment(2, timed[:cut], False))
+        assert partial.context == 2
+        assert partial.start_us.tolist() == [t for t in alone.start_us.tolist() if t < 300_000 * cut]
+    _, final = SHIPPED.step(state, TextSegment(2, timed, True))
+    assert final.values.tobytes() == alone.values.tobytes()
+
+
+def test_a_partial_word_that_was_revised_leaves_nothing_behind() -> None:
+    heard = (Word("sad", 0, 400_000),)
+    meant = (Word("glad", 0, 450_000),)
+    state, _ = SHIPPED.step(SHIPPED.initial(), TextSegment(2, heard, False))
+    _, revised = SHIPPED.step(state, TextSegment(2, meant, True))
+    _, fresh = SHIPPED.step(SHIPPED.initial(), TextSegment(2, meant, True))
+    assert revised.values.tobytes() == fresh.values.tobytes()
+    assert set(revised.end_us.tolist()) == {450_000}

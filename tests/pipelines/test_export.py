@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +24,7 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.golden import self_test
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import open_backend
-from pipelines import checkpoint, export
+from pipelines import checkpoint, export, nets
 from pipelines.data import DataError
 from pipelines.forms import half
 from pipelines.onnx_file import FORBIDDEN, write
@@ -215,6 +216,48 @@ def test_fusion_refuses_other_encoders_than_those_of_its_training(tmp_path: Path
 def test_a_missing_checkpoint_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"python -m pipelines\.train audio"):
         export.audio_graph(tmp_path)
+
+
+def network(kind: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return {"audio": nets.AudioNet, "face": nets.FaceNet, "text": lambda: nets.TextNet(60)}[kind]().eval()
+
+
+def said_by(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the graph of each encoder says, from the net that was trained."""
+    if kind == "audio":
+        tokens = net(x["mel"])
+        logits, weight = net.said(tokens)
+        return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
+    if kind == "face":
+        return {"posterior": torch.softmax(net.both(x["face"]) / 1.5, -1)}
+    tokens = net(x["ids"], x["mask"])
+    emotion, sentiment = net.pooled(tokens, x["mask"])
+    return {"tokens": tokens, "emotion": emotion, "sentiment": sentiment[:, None]}
+
+
+@pytest.mark.parametrize("kind", ["audio", "face", "text"])
+def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: Path) -> None:
+    """Within half precision for text, whose table of sub-words is stored so."""
+    net = network(kind)
+    facts = {"temperature": 1.5, "metrics": {"x": {"accuracy": 0.5}}, "licence": "mine"}
+    checkpoint.save(tmp_path / f"{kind}.pt", checkpoint.Checkpoint(net.state_dict(), facts))
+    (tmp_path / "text.spm").write_bytes(b"")
+    out = tmp_path / "out"
+    export.export_encoders(tmp_path, out, names=[kind])
+    graph = OnnxRuntime().load(out / f"{kind}.onnx")
+    random = np.random.default_rng(0)
+    inputs = {n: random.random(s.shape, np.float32) for n, s in graph.inputs.items() if s.dtype == np.float32}
+    if kind == "text":
+        inputs = {"ids": random.integers(0, 60, (1, 24)), "mask": np.float32(np.arange(24)[None] > 6)}
+    with torch.no_grad():
+        said = said_by(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
+    found = graph.run(inputs)
+    assert set(found) == set(said)
+    for name, value in said.items():
+        assert np.abs(found[name] - value.numpy()).max() <= (2e-3 if kind == "text" else 1e-4), name
+    for key in ("input", "labels", "classes", "licence", "metrics", "known_failures", "rate_hz", "dim"):
+        assert graph.metadata[key], key
 
 
 SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))

@@ -13,7 +13,7 @@ from pipelines.audio import augment as other_room
 from pipelines.face import augment, jitter
 from pipelines.nets import AudioNet, FaceNet, TextNet
 from pipelines.report import temperature_of
-from pipelines.text import NO_ORDINAL, batch, sentiment_loss
+from pipelines.text import NO_ORDINAL, batch, misheard, sentiment_loss
 
 torch.set_num_threads(1)
 
@@ -81,3 +81,28 @@ def test_temperature_undoes_too_much_confidence() -> None:
     logits = torch.randn(4000, 7, generator=random)
     labels = torch.multinomial(torch.softmax(logits, -1), 1, generator=random)[:, 0]
     assert temperature_of(logits * 3, labels) == pytest.approx(3, rel=0.15)
+
+
+def test_a_face_and_its_mirror_image_are_read_alike() -> None:
+    torch.manual_seed(0)
+    net, face = FaceNet().eval(), torch.rand(3, 1, 48, 48)
+    assert (net.both(face) - net.both(face.flip(-1))).abs().max() < 1e-5
+
+
+def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() -> None:
+    """What ``pipelines.score`` does token by token with the graph's outputs."""
+    torch.manual_seed(0)
+    net = AudioNet().eval()
+    tokens, mask = torch.randn(1, 5, 64), torch.tensor([[0.0, 1, 1, 0, 1]])
+    each, weight = net.said(tokens)
+    kept = mask[0] > 0
+    expected = torch.softmax(weight[0, kept], 0) @ each[0, kept]
+    assert (net.logits(tokens, mask)[0] - expected).abs().max() < 1e-5
+
+
+def test_what_a_recognizer_mishears_is_never_the_padding() -> None:
+    torch.manual_seed(0)
+    ids, mask = batch([[5] * 20] * 50)
+    heard = misheard(ids, mask, 1000)
+    assert (heard[mask == 0] == 0).all()
+    assert 0.08 < (heard[mask > 0] != 5).float().mean() < 0.25

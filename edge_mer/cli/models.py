@@ -1,0 +1,83 @@
+"""``edge-mer models list|pull|check``: which models there are, whose data made them, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
+
+if TYPE_CHECKING:
+    from edge_mer.runtime.catalogue import Entry
+
+Action = Literal["list", "pull", "check"]
+
+
+def models(
+    action: Annotated[Action, typer.Argument(help="list what is there, pull a large model, or check all files")],
+    name: Annotated[str | None, typer.Argument(help="for pull: OWNER/NAME on the hub")] = None,
+    config: ConfigFile = None,
+    set_: Setting = None,
+    as_json: Json = False,
+) -> None:
+    """List the models with size, hash and licence; download a large one; or compare every file with its hash."""
+    from edge_mer.config import load
+
+    if (name is not None) != (action == "pull"):
+        raise typer.BadParameter("pull takes the OWNER/NAME of one model; list and check take none")
+    settings, _ = load(config, overrides(set_))
+    if action == "pull":
+        from edge_mer.large.checkpoint import pull
+
+        checkpoint = pull(name or "")
+        found = {"name": checkpoint.name, "folder": str(checkpoint.folder), "sha256": checkpoint.sha256}
+        typer.echo(json.dumps(found) if as_json else f"{checkpoint.folder}\n  sha256 {checkpoint.sha256}")
+        return
+    from edge_mer.runtime.catalogue import catalogue, faults
+    from edge_mer.runtime.select import models_directory
+
+    directory = models_directory(settings.models.directory)
+    entries = [*catalogue(directory), *_large(settings.perception)]
+    wrong = faults(directory) if action == "check" else {}
+    for entry in entries:
+        fault = wrong.get(entry.name) or entry.fault
+        if as_json:
+            typer.echo(json.dumps(asdict(entry) | ({"fault": fault} if action == "check" else {})))
+        elif action == "list":
+            size = f"{entry.bytes / 1e6:6.2f} MB" if entry.bytes else " " * 9
+            typer.echo(f"{entry.name:<16} {size}  {entry.sha256[:16]:<16}  {entry.licence or entry.fault or ''}")
+        else:
+            typer.echo(f"{'ok  ' if fault is None else 'FAIL'} {entry.name:<16} {fault or entry.sha256[:16]}")
+    for other in sorted(set(wrong) - {entry.name for entry in entries}):
+        typer.echo(
+            json.dumps({"name": other, "fault": wrong[other]}) if as_json else f"FAIL {other:<16} {wrong[other]}"
+        )
+    if action == "list" and not as_json:
+        typer.echo(f"{sum(e.bytes for e in entries) / 1e6:.2f} MB in {directory}")
+    if action == "check" and (wrong or any(e.fault for e in entries)):
+        raise typer.Exit(1)
+
+
+def _large(perception: object) -> list[Entry]:
+    """The large checkpoints that the config names."""
+    from edge_mer.domain import MODALITIES
+    from edge_mer.errors import EdgeMerError
+    from edge_mer.runtime.catalogue import Entry
+
+    entries = []
+    for modality in MODALITIES:
+        name = getattr(perception, modality)
+        if not name:
+            continue
+        try:
+            from edge_mer.large.checkpoint import find
+
+            checkpoint = find(name)
+            size = sum(p.stat().st_size for p in checkpoint.folder.glob("*.safetensors"))
+            entries.append(Entry(name, f"large {modality}", size, checkpoint.sha256, "see its model card"))
+        except EdgeMerError as error:
+            entries.append(Entry(name, f"large {modality}", 0, "", "", str(error)))
+    return entries

@@ -1,0 +1,83 @@
+"""Which model files lie in a directory, and whether they are those that were shipped."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_mer.errors import ModelError
+from edge_mer.runtime.onnx import OnnxRuntime
+
+# As sha256sum writes it: hash, two spaces, name. ``pipelines.export`` writes it beside the models.
+SUMS: Final = "SHA256SUMS"
+SUFFIXES: Final = (".onnx", ".spm", ".weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """``licence`` is that of the data that the weights were trained on; ``fault`` says why it cannot be used."""
+
+    name: str
+    kind: str
+    bytes: int
+    sha256: str
+    licence: str
+    fault: str | None = None
+
+
+def catalogue(directory: Path) -> list[Entry]:
+    """Every model file of ``directory`` by name."""
+    return [_entry(path) for path in sorted(directory.iterdir()) if path.suffix in SUFFIXES]
+
+
+def faults(directory: Path) -> dict[str, str]:
+    """What is wrong, by file name: absent, unlisted or changed against ``SHA256SUMS``; other encoders than a fusion
+    graph was trained on."""
+    listed = sums(directory)
+    found = {e.name: e for e in catalogue(directory)}
+    wrong = {name: f"absent; {SUMS} lists it: reinstall edge-mer" for name in listed if name not in found}
+    for name, entry in found.items():
+        if name not in listed:
+            wrong[name] = f"not listed in {SUMS}: not a file of this release"
+        elif entry.sha256 != listed[name]:
+            wrong[name] = f"changed: sha256 {entry.sha256[:16]}, {SUMS} says {listed[name][:16]}"
+        elif entry.fault:
+            wrong[name] = entry.fault
+    encoders = {e.sha256[:16] for e in found.values()}
+    for name, entry in found.items():
+        if name not in wrong and entry.kind == "fusion":
+            trained = OnnxRuntime().load(directory / name).metadata.get("encoders", {})
+            if foreign := [m for m, sha in trained.items() if sha not in encoders]:
+                wrong[name] = f"trained on another encoder of {', '.join(foreign)} than the one beside it"
+    return wrong
+
+
+def sums(directory: Path) -> dict[str, str]:
+    """``SHA256SUMS`` by file name. Raises ModelError when it is absent or not of that form."""
+    path = directory / SUMS
+    try:
+        rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+        return {name.strip().lstrip("*"): digest for digest, name in rows}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is absent or damaged; python -m pipelines.export writes it") from error
+
+
+def write_sums(directory: Path) -> None:
+    """List what lies in ``directory`` now."""
+    lines = [f"{e.sha256}  {e.name}\n" for e in catalogue(directory)]
+    (directory / SUMS).write_text("".join(lines))
+
+
+def _entry(path: Path) -> Entry:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if path.suffix != ".onnx":
+        kind = {".spm": "tokenizer", ".weights": "weights"}[path.suffix]
+        return Entry(path.name, kind, len(content), digest, "as its model")
+    try:
+        metadata = OnnxRuntime().load(path).metadata
+    except ModelError as error:
+        return Entry(path.name, "damaged", len(content), digest, "", str(error))
+    return Entry(path.name, str(metadata.get("kind", "")), len(content), digest, str(metadata.get("licence", "")))

@@ -1,0 +1,95 @@
+"""``edge-mer models``: what is there, whose data made it, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edge_mer.cli.main import app
+from edge_mer.runtime.catalogue import SUMS, faults, sums
+from edge_mer.runtime.select import SHIPPED
+
+
+def edge_mer(*words: str):
+    return CliRunner().invoke(app, ["models", *words])
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return shutil.copytree(SHIPPED, tmp_path / "models")
+
+
+def at(directory: Path) -> tuple[str, str]:
+    return "--set", f"models.directory={directory}"
+
+
+def test_list_names_every_shipped_model_with_its_licence():
+    said = [json.loads(line) for line in edge_mer("list", "--json").stdout.splitlines()]
+    assert {e["name"] for e in said} == set(sums(SHIPPED))
+    assert all(e["licence"] and e["bytes"] and len(e["sha256"]) == 64 for e in said)
+    assert sum(e["bytes"] for e in said) <= 12e6
+
+
+def test_what_is_shipped_is_whole():
+    result = edge_mer("check")
+    assert result.exit_code == 0, result.output
+    assert "FAIL" not in result.output
+
+
+def test_one_changed_byte_an_absent_and_a_foreign_file_are_found(copy):
+    face = copy / "face.onnx"
+    face.write_bytes(face.read_bytes()[:-1] + b"\x00")
+    (copy / "text.spm").unlink()
+    shutil.copy(copy / "speech.onnx", copy / "mine.onnx")
+    result = edge_mer("check", *at(copy))
+    assert result.exit_code == 1
+    wrong = {line.split()[1]: line for line in result.output.splitlines() if line.startswith("FAIL")}
+    assert {"face.onnx", "text.spm", "mine.onnx"} <= set(wrong)
+    assert "changed" in wrong["face.onnx"]
+    assert "absent" in wrong["text.spm"]
+    assert "not listed" in wrong["mine.onnx"]
+
+
+def test_a_fusion_graph_beside_another_encoder_is_found(copy):
+    """The hashes of the files are right, and yet they do not belong together."""
+    from edge_mer.runtime.catalogue import write_sums
+
+    shutil.copy(copy / "speech.onnx", copy / "audio.onnx")
+    write_sums(copy)
+    assert "another encoder of audio" in faults(copy)["fusion.a.onnx"]
+    assert "fusion.t.onnx" not in faults(copy)
+
+
+def test_without_its_list_of_hashes_nothing_is_called_whole(copy):
+    (copy / SUMS).unlink()
+    result = edge_mer("check", *at(copy))
+    assert result.exit_code == 1
+    assert SUMS in result.output
+
+
+def test_large_models_that_the_config_names_are_listed_and_checked():
+    result = edge_mer("check", "--set", "perception.text=nobody/nothing")
+    assert result.exit_code == 1
+    assert "edge-mer models pull nobody/nothing" in result.output
+
+
+@pytest.mark.parametrize("words", [("pull",), ("list", "x"), ("check", "x"), ("fetch",)])
+def test_wrong_words_are_wrong_usage(words):
+    assert edge_mer(*words).exit_code == 2
+
+
+def test_pull_offline_is_one_clear_line(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(hub, "snapshot_download", offline)
+    result = edge_mer("pull", "microsoft/wavlm-base")
+    assert result.exit_code == 1
+    assert "cannot be reached" in result.output
+    assert "Traceback" not in result.output
