@@ -26,7 +26,9 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # what the disk does is not the question here
     rng = random.Random(5)
     (tmp_path / "state").mkdir()
-    plant = Plant(tmp_path / "state", record={"path": str(tmp_path / "a.mcap"), "raw": True, "min_free_mb": 0})
+    plant = Plant(
+        tmp_path / "state", record={"path": str(tmp_path / "a.mcap"), "raw": True, "min_free_mb": 0, "encrypt": False}
+    )
     house = plant.house
     recorder = build(house.config, house.bus("recorder-life"))
     plant.workers.append(recorder)
