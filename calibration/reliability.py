@@ -82,6 +82,11 @@ def null_errors(confidence: Floats, most: int = BINS, draws: int = DRAWS, seed: 
     return np.array([bins(confidence, random.random(len(confidence)) < confidence, most).error for _ in range(draws)])
 
 
+def excess(confidence: Floats, correct: Hits, most: int = BINS, draws: int = DRAWS, seed: int = 0) -> float:
+    """ECE over the mean null, without the interval."""
+    return bins(confidence, correct, most).error - float(null_errors(confidence, most, draws, seed).mean())
+
+
 def reliability(
     confidence: Floats,
     correct: Hits,

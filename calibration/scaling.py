@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import brentq, minimize, minimize_scalar
 
-from calibration.validation import Validation
+from calibration.validation import CalibrationError, Validation
 from edge_mer.domain import EMOTIONS
 from edge_mer.fusion.confidence import Scaling, softmax
 
@@ -52,6 +52,26 @@ def fit_vector(data: Validation) -> Scaling:
     bounds = [(0, SHARPEST)] * CLASSES + [(None, None)] * CLASSES
     found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     return Scaling(data.combination, tuple(found[:CLASSES].tolist()), tuple(found[CLASSES:].tolist()))
+
+
+def cautious(data: Validation, most: float) -> Scaling:
+    """A temperature, never sharper than its own fit, under which the mean confidence on ``data`` is at most ``most``.
+
+    For a combination that nobody recorded jointly: its label-paired windows agree by construction, so that its own fit
+    would be too sure. ``most`` comes from the measured subsets of it on the same windows; its logits stay its own.
+    """
+    own = fit_temperature(data)
+    logits, sharpest = data.logits.astype(np.float64), own.scale[0]
+
+    def over(scale: float) -> float:
+        return float(softmax(scale * logits).max(1).mean()) - most
+
+    if not 1 / CLASSES <= most <= 1:
+        raise CalibrationError(f"calibration of {data.combination!r}: mean confidence of at most {most}, expected "
+                               f"1/{CLASSES} to 1")  # fmt: skip
+    if over(sharpest) <= 0:
+        return own
+    return Scaling(data.combination, (float(brentq(over, 0.0, sharpest)),) * CLASSES, (0.0,) * CLASSES)
 
 
 METHODS: Final[Mapping[str, Callable[[Validation], Scaling]]] = {"temperature": fit_temperature, "vector": fit_vector}

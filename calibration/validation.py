@@ -66,7 +66,12 @@ class Validation:
 
     def folds(self, most: int = 10) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """(fitted on, judged on) rows: every group is judged once; at most ``most`` folds of whole groups."""
-        names, of_row = np.unique(self.groups, return_inverse=True)
-        fold = of_row % min(most, len(names))
-        for k in range(int(fold.max()) + 1):
-            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        return folds(self.groups, most)
+
+
+def folds(groups: NDArray[np.generic], most: int = 10) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """As ``Validation.folds``, of ``groups`` [n]; one group alone has nothing to be fitted on and gives no fold."""
+    names, of_row = np.unique(groups, return_inverse=True)
+    count = min(most, len(names))
+    for k in range(count if count > 1 else 0):
+        yield np.flatnonzero(of_row % count != k), np.flatnonzero(of_row % count == k)
