@@ -10,12 +10,12 @@ import pytest
 
 from calibration import confidence
 from calibration.diagrams import draw
-from calibration.fitting import fits, judge
+from calibration.fitting import fits, held_out, judge
 from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
 from calibration.validation import CalibrationError, Validation
 from edge_mer.domain import Combination
-from edge_mer.fusion.confidence import softmax
+from edge_mer.fusion.confidence import Scaling, softmax
 from tests.calibration.samples import shuffled, validation
 
 NO_SCORES = (np.zeros(0), np.zeros(0, np.str_))
@@ -86,6 +86,20 @@ def test_a_judgement_is_of_groups_that_the_fit_did_not_see() -> None:
     assert found.sentiment_coverage is None
     assert judge(given["t"], 0.9, draws=20).sentiment_coverage == pytest.approx(0.9, abs=0.05)
     assert set(found.rivals) == {"temperature", "vector"}
+
+
+def test_no_fold_is_fitted_on_a_group_that_it_judges() -> None:
+    data, seen = validation(groups=6), list[set[int]]()
+
+    def spy(part: Validation) -> Scaling:
+        seen.append(set(part.groups.tolist()))
+        return fit_temperature(part)
+
+    p, limits = held_out(data, spy, 0.9)
+    assert sorted(tuple(set(range(6)) - s) for s in seen) == [(g,) for g in range(6)]
+    assert len({limits[data.groups == g][0] for g in range(6)}) > 1, "each fold has its own limit"
+    assert np.isfinite(p).all()
+    assert p.sum(1) == pytest.approx(1)
 
 
 def test_a_model_of_shuffled_labels_is_judged_calibrated_because_it_says_nothing() -> None:
