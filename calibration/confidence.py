@@ -117,12 +117,12 @@ def main() -> None:
         given = predictions(graphs, *examples(arguments.data, arguments.models))
         fitted = fits(given, arguments.coverage)
         judged = {c: judge(p, arguments.coverage) for c, p in given.items() if p.measured}
+        draw(arguments.diagrams, judged)
     except EdgeMerError as error:
         raise SystemExit(f"error: {error}") from error
     weights = weights_of(graphs)
     text = markdown(given, fitted, judged, arguments.coverage, weights)
     report.section(arguments.report, "Confidence", text)
-    draw(arguments.diagrams, judged)
     print(text)
     if broken := missed(judged):
         (arguments.models / FILE).unlink(missing_ok=True)

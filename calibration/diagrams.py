@@ -8,12 +8,19 @@ from pathlib import Path
 from calibration.fitting import Judgement
 from calibration.reliability import bins, risk_coverage
 from edge_mer.domain import Combination
+from edge_mer.errors import missing_extra
 
 
 def draw(path: Path, judged: Mapping[Combination, Judgement]) -> None:
-    """One column per combination: confidence against accuracy in equal-mass bins, and risk against coverage."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """One column per combination: confidence against accuracy in equal-mass bins, and risk against coverage.
+
+    Raises MissingExtra without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_extra("matplotlib", "train") from error
 
     figure = Figure(figsize=(3.2 * len(judged), 6.4), layout="constrained")
     FigureCanvasAgg(figure)

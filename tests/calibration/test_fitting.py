@@ -15,6 +15,7 @@ from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
 from calibration.validation import CalibrationError, Validation
 from edge_mer.domain import Combination
+from edge_mer.errors import MissingExtra
 from edge_mer.fusion.confidence import Scaling, softmax
 from tests.calibration.samples import shuffled, validation
 
@@ -140,6 +141,12 @@ def test_the_diagrams_are_a_png_that_does_not_change(tmp_path: Path) -> None:
     one, two = ((tmp_path / "new" / n).read_bytes() for n in ("one.png", "two.png"))
     assert one.startswith(b"\x89PNG")
     assert one == two
+
+
+def test_an_absent_matplotlib_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtra, match=r"matplotlib is not installed; run: pip install 'edge-mer\[train\]'"):
+        draw(tmp_path / "x.png", {})
 
 
 def test_absent_data_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
