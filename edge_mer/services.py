@@ -17,7 +17,8 @@ class Service:
     """``rate_hz`` is the most that normal work sends; ``max_bytes`` bounds one message.
 
     ``parents`` are the topics that this one is derived from: masking follows them. ``logged="consent"`` rows are
-    recorded only when the householder said so; ``public`` rows may leave the host through the hub.
+    recorded only when the householder said so; ``public`` rows may leave the host through the hub. ``on_request`` rows
+    are made only while somebody reads them, so a recorder must not.
     """
 
     topic: str
@@ -31,6 +32,7 @@ class Service:
     logged: Logged = "default"
     public: bool = False
     biometric: bool = False
+    on_request: bool = False
 
     @property
     def schema(self) -> str:
@@ -56,7 +58,7 @@ _ROWS = (
     Service("feature/text", m.Feature, 1, 10, "latest", 1 * MB, "text", ("raw/text",), "default", False, True),
     Service("emotion", m.Estimate, 1, 10, "latest", 32 * KB, None,
             ("feature/audio", "feature/video", "feature/text"), "default", True, True),
-    Service("explain", m.Explain, 1, 2, "latest", 16 * KB, None, ("emotion",), "default", True, True),
+    Service("explain", m.Explain, 1, 2, "latest", 16 * KB, None, ("emotion",), "never", True, True, True),
     Service("journal", m.Journal, 1, 2, "reliable", 1 * MB),
     Service("privacy", m.Privacy, 1, 2, "latest", 16 * KB, None, (), "default", True),
     Service("receipt", m.Receipt, 1, 1, "reliable", 16 * KB, None, (), "default", True),

@@ -76,7 +76,8 @@ class Speech:
 class Sentence:
     """One text. ``emotion`` and ``ordinal`` are UNKNOWN (-1, and None) and ``score`` is NaN where not annotated.
 
-    ``fine``: the GoEmotions labels, of 28, that it also has.
+    ``group``: the comment, dialogue or video that it comes from. ``fine``: the GoEmotions labels, of 28, that it also
+    has.
     """
 
     text: str
@@ -84,6 +85,7 @@ class Sentence:
     ordinal: int | None
     score: float
     source: str
+    group: str
     fine: tuple[str, ...] = ()
 
 
@@ -140,9 +142,10 @@ def goemotions(root: Path, split: Split) -> list[Sentence]:
                     ORDINAL.get(row["sentiment"]),
                     math.nan,
                     "goemotions",
+                    f"goemotions {row['id']}",
                     tuple(row["fine"].split()),
                 )
-                for row in _rows(stream, ("text", "fine", "ekman", "sentiment"))
+                for row in _rows(stream, ("id", "text", "fine", "ekman", "sentiment"))
                 if row["ekman"] in LABEL
             ],
             "goemotions",
@@ -161,8 +164,9 @@ def meld(root: Path, split: Split) -> list[Sentence]:
                     ORDINAL[row["Sentiment"]],
                     math.nan,
                     "meld",
+                    f"meld {row['Dialogue_ID']}",
                 )
-                for row in _rows(stream, ("Utterance", "Emotion", "Sentiment"))
+                for row in _rows(stream, ("Utterance", "Emotion", "Sentiment", "Dialogue_ID"))
             ],
             "meld_text",
             split,
@@ -174,7 +178,17 @@ def mosi(root: Path, split: Split) -> list[Sentence]:
     table = _npz(root / "mosi_utt" / "mosi_utt.npz")
     rows = np.flatnonzero(table["split"] == split)
     return _nonempty(
-        [Sentence(str(table["transcript"][i]), UNKNOWN, None, float(table["sentiment"][i]), "mosi") for i in rows],
+        [
+            Sentence(
+                str(table["transcript"][i]),
+                UNKNOWN,
+                None,
+                float(table["sentiment"][i]),
+                "mosi",
+                f"mosi {table['video_id'][i]}",
+            )
+            for i in rows
+        ],
         "mosi_utt",
         split,
     )

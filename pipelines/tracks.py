@@ -39,7 +39,10 @@ def audio_track(encoder: Encoder[Any, AudioBlock], speech: Speech) -> Track:
 
 def joint(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech]) -> list[Example]:
     """Voice and face of each clip on one clock."""
-    return [Example({"audio": audio_track(encoder, c), "video": video_track(c)}, c.emotion) for c in clips]
+    return [
+        Example({"audio": audio_track(encoder, c), "video": video_track(c)}, c.emotion, group=f"actor {c.actor}")
+        for c in clips
+    ]
 
 
 def augmented_joint(
@@ -128,4 +131,4 @@ def augmented_texts(rows: Sequence[Sentence], runs: Path, seed: int = 0) -> list
 
 def _text_example(vectors: NDArray[np.float32], row: Sentence) -> Example:
     ordinal = NO_ORDINAL if row.ordinal is None else row.ordinal
-    return Example({"text": text_track(vectors)}, row.emotion, ordinal, row.score)
+    return Example({"text": text_track(vectors)}, row.emotion, ordinal, row.score, row.group)

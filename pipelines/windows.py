@@ -33,12 +33,16 @@ class Track:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """Tracks that were recorded together, with the targets that somebody annotated (else UNKNOWN, 9, NaN)."""
+    """Tracks that were recorded together, with the targets that somebody annotated (else UNKNOWN, 9, NaN).
+
+    ``group``: the actor, comment, dialogue or video; empty where nobody splits by it.
+    """
 
     tracks: Mapping[Modality, Track]
     emotion: int = UNKNOWN
     ordinal: int = NO_ORDINAL
     score: float = float("nan")
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

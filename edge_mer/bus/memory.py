@@ -50,7 +50,8 @@ class MemoryBus:
         self._own(f"pub:{topic}")
         return Publisher(topic, source, self.boot, self.clock,
                          lambda frames: self.broker.inject(topic, frames),
-                         lambda: self._disown(f"pub:{topic}"))  # fmt: skip
+                         lambda: self._disown(f"pub:{topic}"),
+                         lambda: not SERVICES[topic].on_request or bool(self.broker.inboxes.get(topic)))  # fmt: skip
 
     def reader(self, *topics: str) -> Reader:
         inbox: deque[list[bytes]] = deque()

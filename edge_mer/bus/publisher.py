@@ -18,11 +18,13 @@ class Publisher:
     """Publishes one topic. Sending never blocks: a reader that does not keep up loses messages and sees the gap."""
 
     def __init__(self, topic: str, source: str, boot: str, clock: Clock,
-                 send: Callable[[list[bytes]], object], close: Callable[[], None]) -> None:  # fmt: skip
+                 send: Callable[[list[bytes]], object], close: Callable[[], None],
+                 wanted: Callable[[], bool] = lambda: True) -> None:  # fmt: skip
         self.service = SERVICES[topic]
         self.source, self.boot = source, boot
         self.seq = 0
         self._clock, self._send, self.close = clock, send, close
+        self.wanted = wanted  # whether somebody reads; known of ``on_request`` topics, assumed of the others
 
     def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
         """Publish and return the message as a reader will get it. Raises BadMessage when it breaks its row."""

@@ -59,12 +59,14 @@ class ZmqBus:
         self._sockets: list[zmq.Socket[bytes]] = []
 
     def publisher(self, topic: str, source: str) -> Publisher:
-        socket = self._socket(zmq.PUB)
+        on_request = SERVICES[topic].on_request
+        socket = self._socket(zmq.XPUB if on_request else zmq.PUB)
         socket.setsockopt(zmq.SNDHWM, SERVICES[topic].high_water_mark)
         endpoint = self._bind(socket, topic)
         return Publisher(topic, source, self.boot, self.clock,
                          lambda frames: socket.send_multipart(frames, copy=True),
-                         lambda: self._close(socket, endpoint))  # fmt: skip
+                         lambda: self._close(socket, endpoint),
+                         _Readers(socket, topic).present if on_request else lambda: True)  # fmt: skip
 
     def reader(self, *topics: str) -> Reader:
         socket = self._socket(zmq.SUB)
@@ -147,6 +149,21 @@ class ZmqBus:
             socket.close(linger=0)
         if endpoint is not None:
             endpoint.release()
+
+
+class _Readers:
+    """Whether anybody subscribes to the topic of an XPUB socket; one that died counts no more, ZeroMQ sees to that."""
+
+    def __init__(self, socket: zmq.Socket[bytes], topic: str) -> None:
+        self._socket, self._topic = socket, topic.encode()
+        self._matching: set[bytes] = set()
+
+    def present(self) -> bool:
+        while (frames := _receive(self._socket)) is not None:
+            joined, prefix = frames[0][:1] == b"\x01", frames[0][1:]
+            if self._topic.startswith(prefix):
+                (self._matching.add if joined else self._matching.discard)(prefix)
+        return bool(self._matching)
 
 
 class _Endpoint:

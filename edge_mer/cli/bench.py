@@ -13,20 +13,21 @@ from edge_mer.cli.options import Json
 def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
-    only: Annotated[str | None, typer.Option(help="bus, runtime, live, session or privacy")] = None,
+    only: Annotated[str | None, typer.Option(help="bus, runtime, explain, live, session or privacy")] = None,
 ) -> None:
-    """Measure the bus, the models, the live path, sessions and the privacy switch.
+    """Measure the bus, the models, explanations, the live path, sessions and the privacy switch.
 
     Exit code 0 when measured, whether or not targets are met.
     """
     import msgspec
 
-    from edge_mer.cli import bench_bus, bench_live, bench_privacy, bench_runtime, bench_session
+    from edge_mer.cli import bench_bus, bench_explain, bench_live, bench_privacy, bench_runtime, bench_session
     from edge_mer.cli.figures import Figure, table
 
     parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bench_bus.measure,
         "runtime": bench_runtime.measure,
+        "explain": bench_explain.measure,
         "live": lambda: bench_live.measure(seconds),
         "session": lambda: bench_session.measure(seconds),
         "privacy": bench_privacy.measure,

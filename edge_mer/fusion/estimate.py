@@ -168,7 +168,7 @@ def _estimate(pending: Pending, result: Prediction | None, model: FusionModel) -
         label=EMOTIONS[top] if top is not None else None,
         abstain=None if result else "no modality present",
         confidence=result.probabilities[top] if result and top is not None else None,
-        calibrated=False,
+        calibrated=result.calibrated if result else False,
         sentiment=result.sentiment if result else None,
         sentiment_reason=result.sentiment_reason if result else "no modality present",
         presence=dict(pending.presence),

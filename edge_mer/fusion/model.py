@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
 from edge_mer.errors import ModelError
+from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
+from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.window import Window
 from edge_mer.messages import digest
 from edge_mer.runtime.backend import Backend, Graph
@@ -19,11 +22,15 @@ from edge_mer.runtime.backend import Backend, Graph
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason."""
+    """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason.
+
+    ``calibrated``: by a fit of this combination on windows that were recorded jointly.
+    """
 
     probabilities: tuple[float, ...]
     sentiment: float | None
     sentiment_reason: str | None
+    calibrated: bool = False
 
 
 class FusionModel(Protocol):
@@ -45,17 +52,24 @@ class FusionModel(Protocol):
 
 
 class GraphFusionModel:
-    """Seven merged graphs. An absent modality is not even an input, so it cannot interfere."""
+    """Seven merged graphs. An absent modality is not even an input, so it cannot interfere.
 
-    def __init__(self, graphs: Mapping[Combination, Graph]) -> None:
+    The name holds the calibration too: a replay with another one would give other results.
+    """
+
+    def __init__(self, graphs: Mapping[Combination, Graph], calibration: Calibration | None = None) -> None:
         self._graphs = graphs
+        self._fits: Mapping[Combination, Fit] = calibration.fits if calibration else {}
         meta = graphs["atv"].metadata
         self.capacity: Mapping[Modality, int] = meta["tokens"]
         self.dims: Mapping[Modality, int] = meta["dims"]
         self.encoders: Mapping[Modality, str] = meta["encoders"]
         for combination, graph in graphs.items():
             _check_kin(combination, graph.metadata, meta)
-        identity = digest("|".join(graphs[c].sha256 for c in COMBINATIONS).encode())[:16]
+        parts = [graphs[c].sha256 for c in COMBINATIONS]
+        if calibration is not None:
+            parts.append(digest(msgspec.json.encode(calibration, order="sorted")))
+        identity = digest("|".join(parts).encode())[:16]
         self.name = f"{str(meta['name']).removesuffix('-atv')}@{identity}"
 
     def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction:
@@ -69,7 +83,14 @@ class GraphFusionModel:
         outputs = graph.run(inputs)
         support = graph.metadata["sentiment"]
         sentiment = float(np.clip(outputs["sentiment"][0, 0], -3, 3)) if support["supported"] else None
-        return Prediction(_softmax(outputs["logits"][0]), sentiment, support["reason"] if sentiment is None else None)
+        logits, fit = outputs["logits"][0], self._fits.get(combination)
+        shares = softmax(logits) if fit is None else fit.scaling.probabilities(combination, logits)
+        return Prediction(
+            tuple(shares.tolist()),
+            sentiment,
+            support["reason"] if sentiment is None else None,
+            calibrated=fit is not None and fit.measured,
+        )
 
 
 def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
@@ -83,11 +104,10 @@ def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[
         raise ModelError(f"fusion.{combination}.onnx: labels {meta['labels']}, expected {list(EMOTIONS)}")
 
 
-def _softmax(logits: NDArray[np.float32]) -> tuple[float, ...]:
-    shifted = np.exp(logits.astype(np.float64) - float(logits.max()))
-    return tuple(float(p) for p in shifted / shifted.sum())
-
-
 def load_fusion_model(backend: Backend, directory: Path) -> GraphFusionModel:
-    """Open ``fusion.<combination>.onnx`` of all seven combinations. Raises ModelError naming the bad file."""
-    return GraphFusionModel({c: backend.load(directory / f"fusion.{c}.onnx") for c in COMBINATIONS})
+    """Open ``fusion.<combination>.onnx`` of all seven combinations, and their calibration where there is one.
+
+    Raises ModelError naming the bad file.
+    """
+    graphs = {c: backend.load(directory / f"fusion.{c}.onnx") for c in COMBINATIONS}
+    return GraphFusionModel(graphs, read(directory, weights_of(graphs)))

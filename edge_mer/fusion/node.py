@@ -11,6 +11,7 @@ from edge_mer.bus import Bus, ReliablePublisher
 from edge_mer.config import Config
 from edge_mer.domain import MODALITIES
 from edge_mer.fusion.estimate import NO_LATENCY, Output
+from edge_mer.fusion.explain import explain
 from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
 from edge_mer.fusion.journal import Opening, next_entry, opening_entry, reference
 from edge_mer.fusion.model import FusionModel, load_fusion_model
@@ -37,6 +38,7 @@ class FusionNode:
         self._reader = bus.reader(*TOPICS)
         self._child = LineageChild(bus, "fusion", MODALITIES)
         self._emotion = bus.publisher("emotion", "fusion")
+        self._explain = bus.publisher("explain", "fusion")
         self._journal = ReliablePublisher(bus, "journal", "fusion")
         self._inputs: list[InputRef | PurgeRef] = []
         self._drops: Counter[str] = Counter()
@@ -94,6 +96,8 @@ class FusionNode:
             latency = self._latency(output, began, fused)
             body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
             self._emotion.send(body, origin_us=output.origin_us)
+        if self._explain.wanted():  # after the estimates: who asks why must not delay what
+            self._explain.send(explain(self._state.pending[-1], self._fusion.model), origin_us=tick_us)
         self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops, self._opening)
         self._journal.send(self._entry, origin_us=tick_us)
         self._total += self._drops

@@ -76,6 +76,19 @@ def test_after_a_long_stall_the_newest_frame_is_read(buses: tuple[ZmqBus, ZmqBus
     assert wait_for(two, lambda: [m for m in reader.drain() if m.body.frame == 45])
 
 
+def test_a_topic_on_request_is_wanted_only_while_somebody_reads_it(buses: tuple[ZmqBus, ZmqBus]) -> None:
+    one, two = buses
+    explain, emotion = one.publisher("explain", "fusion"), one.publisher("emotion", "fusion")
+    assert (explain.wanted(), emotion.wanted()) == (False, True)
+    for _ in range(2):
+        first, second = two.reader("state/audio", "explain"), two.reader("explain")
+        wait_for(one, explain.wanted)
+        first.close()
+        assert wait_for(one, explain.wanted), "one of two is still there"
+        second.close()
+        wait_for(one, lambda: not explain.wanted())
+
+
 def test_a_second_owner_of_a_topic_is_refused(buses: tuple[ZmqBus, ZmqBus]) -> None:
     one, two = buses
     one.publisher("raw/audio", "mic")

@@ -261,3 +261,45 @@ def test_every_estimate_carries_its_own_latency_ledger(house: House) -> None:
     latency = house.results[-1].body.latency_ms
     assert (latency.capture, latency.encode, latency.wait) == (40, 20, 240)
     assert latency.total == 300
+
+
+def test_an_explanation_is_made_for_every_tick_while_somebody_reads_it(house: House) -> None:
+    asked: list[str] = []
+    predict = house.node._fusion.model.predict
+    house.node._fusion.model.predict = lambda c, w: (asked.append(c), predict(c, w))[1]  # type: ignore[method-assign]
+    for _ in range(6):
+        house.hop("audio", "video")
+    assert set(asked) <= {"a", "v", "av"}
+    quiet = len(asked)
+    reader = house.bus.reader("explain")
+    for _ in range(3):
+        house.hop("audio", "video")
+    found = reader.drain()
+    first = [m for m in house.results if m.body.revision == 0 and not m.body.final][-3:]
+    assert [m.envelope.origin_us for m in found] == [m.envelope.origin_us for m in first]
+    assert [m.body.label for m in found] == [m.body.label for m in first]
+    assert all(m.body.contributions["text"] == 0.0 and m.body.contributions["audio"] != 0.0 for m in found)
+    assert len(asked) == quiet + 3 * 3, "av, and for each reader's tick a and v"
+    reader.close()
+    for _ in range(3):
+        house.hop("audio", "video")
+    assert len(asked) == quiet + 3 * 3 + 3, "nobody reads, nobody pays"
+
+
+def test_what_was_masked_is_not_in_the_explanation(house: House) -> None:
+    reader = house.bus.reader("explain")
+    for _ in range(6):
+        house.hop("audio", "video")
+    order_purge(house, "audio", 1)
+    for _ in range(3):
+        house.hop("video")
+    body = reader.drain()[-1].body
+    assert (body.combination, body.contributions["audio"]) == ("v", 0.0)
+
+
+def test_who_asks_why_changes_no_estimate(house: House) -> None:
+    play(house)
+    reader = house.bus.reader("explain")
+    play(house)
+    assert reader.drain()
+    assert [d for r in house.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in house.results]

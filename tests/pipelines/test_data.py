@@ -51,6 +51,17 @@ def test_texts_carry_only_what_somebody_annotated() -> None:
 
 
 @needs_data
+def test_texts_know_what_they_were_said_in() -> None:
+    groups: dict[str, list[str]] = {}
+    for row in data.sentences(ROOT, "dev"):
+        groups.setdefault(row.source, []).append(row.group)
+    assert all(g.startswith(f"{source} ") for source, found in groups.items() for g in found)
+    assert len(set(groups["goemotions"])) == len(groups["goemotions"]), "comments stand alone"
+    assert len(set(groups["meld"])) < len(groups["meld"]) / 5, "dialogues have many lines"
+    assert 5 < len(set(groups["mosi"])) < 20, "videos"
+
+
+@needs_data
 def test_faces_are_48_by_48_with_all_seven_labels() -> None:
     faces = data.fer2013(ROOT, "dev")
     assert faces.images.shape == (3589, 48, 48)

@@ -1,0 +1,124 @@
+"""From the predictions of one combination to its fit, and what that fit is worth on groups it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.conformal import binomial_interval, covered, label_scores, limit, set_sizes
+from calibration.predictions import Predictions
+from calibration.reliability import DRAWS, Reliability, excess, reliability
+from calibration.scaling import METHODS, cautious, fit_temperature
+from calibration.validation import Validation, folds
+from edge_mer.domain import Combination
+from edge_mer.fusion.calibration import Fit
+from edge_mer.fusion.confidence import Scaling, softmax
+
+Floats = NDArray[np.float64]
+Method = Callable[[Validation], Scaling]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """Everything here was measured on groups that the fit of their fold has not seen.
+
+    ``before`` and ``after`` the scaling; ``rivals``: ECE excess of each method by name. ``coverage`` of the sets with
+    the binomial ``interval`` about what was stated; mean ``size`` of a set. ``sentiment_coverage``: None without
+    scores. ``confidence`` [n] and ``correct`` [n] are what the diagrams show.
+    """
+
+    before: Reliability
+    after: Reliability
+    rivals: Mapping[str, float]
+    coverage: float
+    interval: tuple[float, float]
+    size: float
+    sentiment_coverage: float | None
+    confidence: Floats
+    correct: NDArray[np.bool_]
+
+
+def fit_measured(given: Predictions, coverage: float) -> Fit:
+    """One temperature, so that the labels and their figures stay what they are; the conformal limits beside it.
+
+    Raises CalibrationError for too few samples for ``coverage``.
+    """
+    data = given.emotion
+    scaling = fit_temperature(data)
+    p = scaling.probabilities(data.combination, data.logits)
+    return Fit(
+        scaling=scaling,
+        measured=True,
+        samples=len(data),
+        groups=len(np.unique(data.groups)),
+        coverage=coverage,
+        set_limit=limit(label_scores(p, data.labels), coverage),
+        sentiment_radius=limit(given.error, coverage) if len(given.error) else None,
+    )
+
+
+def fit_cautious(given: Predictions, coverage: float, measured: Mapping[Combination, Fit]) -> Fit:
+    """Of a combination that nobody recorded jointly: no surer on its windows than the least sure measured subset."""
+    data = given.emotion
+    most = min(
+        float(measured[s].scaling.probabilities(s, rows.logits).max(1).mean()) for s, rows in given.subsets.items()
+    )
+    return Fit(
+        scaling=cautious(data, most),
+        measured=False,
+        samples=len(data),
+        groups=len(np.unique(data.groups)),
+        coverage=coverage,
+        set_limit=None,
+        sentiment_radius=None,
+    )
+
+
+def fits(given: Mapping[Combination, Predictions], coverage: float) -> dict[Combination, Fit]:
+    """Measured combinations first: the others look at them."""
+    measured = {c: fit_measured(p, coverage) for c, p in given.items() if p.measured}
+    return {c: measured[c] if p.measured else fit_cautious(p, coverage, measured) for c, p in given.items()}
+
+
+def judge(given: Predictions, coverage: float, draws: int = DRAWS) -> Judgement:
+    """Fit on all groups but those of a fold, judge on these, fold by fold."""
+    data = given.emotion
+    found = {name: held_out(data, fit, coverage) for name, fit in METHODS.items()}
+    raw = softmax(data.logits)
+    p, limits = found["temperature"]
+    confidence, correct = p.max(1), p.argmax(1) == data.labels
+    return Judgement(
+        before=_reliability(raw, data, draws),
+        after=_reliability(p, data, draws),
+        rivals={n: excess(q.max(1), q.argmax(1) == data.labels, draws=draws) for n, (q, _) in found.items()},
+        coverage=float(covered(p, data.labels, limits).mean()),
+        interval=binomial_interval(len(data), coverage),
+        size=float(set_sizes(p, limits).mean()),
+        sentiment_coverage=_interval_coverage(given, coverage),
+        confidence=confidence,
+        correct=correct,
+    )
+
+
+def held_out(data: Validation, fit: Method, coverage: float) -> tuple[Floats, Floats]:
+    """Probabilities [n, 7] and conformal limits [n] of every sample, fitted without its group."""
+    p, limits = np.empty(data.logits.shape), np.empty(len(data))
+    for fitted, held in data.folds():
+        part = data.take(fitted)
+        scaling: Scaling = fit(part)
+        p[held] = scaling.probabilities(data.combination, data.logits[held])
+        own = scaling.probabilities(data.combination, part.logits)
+        limits[held] = limit(label_scores(own, part.labels), coverage)
+    return p, limits
+
+
+def _reliability(p: Floats, data: Validation, draws: int) -> Reliability:
+    return reliability(p.max(1), p.argmax(1) == data.labels, data.groups, draws=draws)
+
+
+def _interval_coverage(given: Predictions, coverage: float) -> float | None:
+    inside = [given.error[held] <= limit(given.error[fitted], coverage) for fitted, held in folds(given.error_groups)]
+    return float(np.concatenate(inside).mean()) if inside else None

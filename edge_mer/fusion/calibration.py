@@ -1,0 +1,94 @@
+"""The calibration file beside the fusion graphs: what was fitted for each combination, sealed with a hash of its own.
+
+It belongs to one set of weights: other graphs refuse it, so that no fit outlives the training that it was made for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.domain import COMBINATIONS, Combination
+from edge_mer.errors import ModelError
+from edge_mer.fusion.confidence import Scaling
+from edge_mer.messages import digest
+from edge_mer.runtime.backend import Graph, origin
+
+FILE: Final = "fusion.confidence.json"
+MEND: Final = "run: python -m calibration.confidence"
+
+
+class Fit(Struct, frozen=True):
+    """One combination. ``measured``: on windows recorded jointly; else ``scaling`` only makes it cautious.
+
+    ``set_limit``: of edge_mer.fusion.confidence.prediction_set, for ``coverage``. ``sentiment_radius``: the truth lies
+    within this of the estimate with the same coverage; None where no score was annotated. ``samples`` in ``groups``.
+    """
+
+    scaling: Scaling
+    measured: bool
+    samples: int
+    groups: int
+    coverage: float
+    set_limit: float | None
+    sentiment_radius: float | None
+
+
+class Calibration(Struct, frozen=True):
+    """``weights``: which graphs these fits belong to, as ``weights_of`` names them."""
+
+    weights: str
+    fits: dict[Combination, Fit]
+
+
+class _Sealed(Struct, frozen=True):
+    sha256: str
+    calibration: msgspec.Raw
+
+
+def weights_of(graphs: Mapping[Combination, Graph]) -> str:
+    """Names the weights, whatever precision they run in: a digest of the FP32 files of all seven graphs."""
+    return digest("|".join(origin(graphs[c]) for c in COMBINATIONS).encode())
+
+
+def write(directory: Path, calibration: Calibration) -> Path:
+    """Write whole or not at all."""
+    body = msgspec.json.encode(calibration, order="sorted")
+    sealed = _Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body))
+    path = directory / FILE
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(sealed) + b"\n")
+    partial.replace(path)
+    return path
+
+
+def read(directory: Path, weights: str) -> Calibration | None:
+    """The calibration of ``weights``, None where there is no file: raw confidence is then published as uncalibrated.
+
+    Raises ModelError for a file that is damaged, was changed, belongs to other weights, or gives one combination the
+    fit of another.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return None
+    try:
+        sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
+        body = bytes(sealed.calibration)
+        if (found := hashlib.sha256(body).hexdigest()) != sealed.sha256:
+            raise ModelError(f"{path}: was changed after the fit (sha256 {found[:16]}, expected {sealed.sha256[:16]}); "
+                             f"restore the file, or {MEND}")  # fmt: skip
+        calibration = msgspec.json.decode(body, type=Calibration)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path}: not a usable calibration ({error}); {MEND}") from error
+    if calibration.weights != weights:
+        raise ModelError(f"{path}: fitted for the weights {calibration.weights[:16]}, the fusion graphs have "
+                         f"{weights[:16]}; {MEND}, or remove the file to publish uncalibrated confidence")  # fmt: skip
+    for combination, fit in calibration.fits.items():
+        if fit.scaling.combination != combination:
+            raise ModelError(f"{path}: gives {combination!r} the calibration of {fit.scaling.combination!r}; {MEND}")
+    return calibration

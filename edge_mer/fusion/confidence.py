@@ -1,0 +1,72 @@
+"""Honest confidence on the device: what ``python -m calibration.confidence`` fitted, applied to logits.
+
+Everything here belongs to one combination and says so; the parts of another one are refused, not used.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import ArrayLike, NDArray
+
+from edge_mer.domain import EMOTIONS, Combination, Emotion
+from edge_mer.errors import InputError, ModelError
+
+Floats = NDArray[np.float64]
+
+
+class Scaling(Struct, frozen=True):
+    """Logits become ``scale * logits + bias`` before the softmax; seven values each, in the order of EMOTIONS.
+
+    Temperature scaling (Guo et al. 2017) is an equal ``scale`` of 1 / T without bias, vector scaling is any. The
+    inverse is kept because it stays finite where the best temperature is not: logits that say nothing have ``scale`` 0.
+    Raises ModelError for values that are not seven, not finite, or a negative scale, which would turn the order round.
+    """
+
+    combination: Combination
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        n = len(EMOTIONS)
+        if len(self.scale) != n or len(self.bias) != n:
+            raise ModelError(f"calibration of {self.combination!r}: {len(self.scale)} scales and {len(self.bias)} "
+                             f"biases, expected {n} of each")  # fmt: skip
+        if not all(map(math.isfinite, (*self.scale, *self.bias))) or min(self.scale) < 0:
+            raise ModelError(f"calibration of {self.combination!r}: scale {self.scale}, bias {self.bias}; expected "
+                             "finite numbers, scale >= 0")  # fmt: skip
+
+    def probabilities(self, combination: Combination, logits: ArrayLike) -> Floats:
+        """float64 [..., 7] of logits [..., 7]; raises InputError for logits of another combination."""
+        if combination != self.combination:
+            raise InputError(f"the calibration of {self.combination!r} was given logits of {combination!r}; "
+                             "each combination has its own")  # fmt: skip
+        return softmax(np.asarray(logits, np.float64) * self.scale + self.bias)
+
+
+def temperature(combination: Combination, value: float) -> Scaling:
+    """The scaling of one temperature > 0; infinity makes all labels alike."""
+    if not value > 0:
+        raise ModelError(f"calibration of {combination!r}: temperature {value}, expected > 0")
+    return Scaling(combination, (1 / value,) * len(EMOTIONS), (0.0,) * len(EMOTIONS))
+
+
+def softmax(logits: ArrayLike) -> Floats:
+    """float64 [..., n], sum 1 over the last axis."""
+    values = np.asarray(logits, np.float64)
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    shares: Floats = powers / powers.sum(-1, keepdims=True)
+    return shares
+
+
+def prediction_set(probabilities: ArrayLike, limit: float) -> tuple[Emotion, ...]:
+    """The labels of one estimate whose score 1 - p is at most ``limit`` (Sadinle et al. 2019), likeliest first.
+
+    ``limit`` is what calibration.conformal found for the stated coverage. Never empty: the top label is always in.
+    """
+    values = np.asarray(probabilities, np.float64)
+    order = np.argsort(-values, kind="stable")
+    inside = [i for place, i in enumerate(order) if place == 0 or 1 - values[i] <= limit]
+    return tuple(EMOTIONS[i] for i in inside)
