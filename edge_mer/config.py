@@ -96,6 +96,16 @@ class Remote(Section):
     listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
 
 
+class Hub(Section):
+    """TCP for hubs; nothing listens by default. Keys come in by ``edge-mer keys allow`` or ``keys pair``."""
+
+    publish: str | None = Field(None, description="address of the public topics, as tcp://192.168.1.5:7651")
+    requests: str | None = Field(None, description="address of describe, schema, status, mask, unmask: tcp://...:7652")
+    plaintext: bool = Field(
+        False, description="no CURVE and no keys: every program of this host reads it; loopback only"
+    )
+
+
 class Button(Section):
     source: str | None = Field(
         None,
@@ -139,6 +149,7 @@ class Config(Section):
     fusion: Fusion = Fusion()
     privacy: Privacy = Privacy()
     remote: Remote = Remote()
+    hub: Hub = Hub()
     button: Button = Button()
     indicator: Indicator = Indicator()
     record: Record = Record()
