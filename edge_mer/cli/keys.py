@@ -130,10 +130,12 @@ def allow(
 ) -> None:
     """Let a key in over TCP to look and to mask, never to unmask."""
     from edge_mer.privacy.keyring import Keyring, PairedKey
+    from edge_mer.privacy.pairing import server_curve
 
     today = datetime.date.today().isoformat()
-    Keyring(_directory(config)).add(PairedKey(name, "reader", None, curve, today))
-    typer.echo(f"{name} may look and mask over TCP; it cannot unmask")
+    directory = _directory(config)
+    Keyring(directory).add(PairedKey(name, "reader", None, curve, today))
+    typer.echo(f"{name} may look and mask over TCP; it cannot unmask\nserver  {server_curve(directory)[0].decode()}")
 
 
 @keys.command()
