@@ -106,6 +106,20 @@ class Hub(Section):
     )
 
 
+class Mqtt(Section):
+    """Home Assistant's discovery over MQTT; no connection is made by default."""
+
+    address: str | None = Field(None, description="broker: mqtt://HOST:1883, or mqtts://HOST:8883 for TLS")
+    username: str | None = None
+    password_file: str | None = Field(None, description="file whose first line is the password")
+    ca: str | None = Field(None, description="certificate authority of the broker (PEM); default: those of the system")
+    discovery: str = Field("homeassistant", pattern=r"^[\w/-]+$", description="Home Assistant's discovery prefix")
+    steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it has held for so long")
+    min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")
+    forget_s: float = Field(10.0, ge=0, description="without a confident emotion for so long, none is shown")
+    guest_hours: float = Field(3.0, gt=0, le=720, description="how long the button for guests masks everything")
+
+
 class Button(Section):
     source: str | None = Field(
         None,
@@ -150,6 +164,7 @@ class Config(Section):
     privacy: Privacy = Privacy()
     remote: Remote = Remote()
     hub: Hub = Hub()
+    mqtt: Mqtt = Mqtt()
     button: Button = Button()
     indicator: Indicator = Indicator()
     record: Record = Record()
