@@ -112,12 +112,7 @@ class Stage:
             )
             self.world.settle()
         publisher = self._publishers[topic]
-        publisher.send(body or sample(SERVICES[topic].body), origin_us=1)
-
-    def pump(self) -> None:
-        for publisher in self._publishers.values():
-            if isinstance(publisher, ReliablePublisher):
-                publisher.pump()
+        publisher.send(body or sample(SERVICES[topic].body), origin_us=self.world.clock.now_us())
 
     def close(self) -> None:
         self._context.destroy(linger=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,6 @@ def test_it_never_changes_faster_than_it_must_hold(heard: list[tuple[str | None,
     history = shown(*heard)
     names = [h for h, _ in heard]
     turns = [n for n, (a, b) in enumerate(zip([None, *history], history, strict=False)) if a != b and b is not None]
-    assert all(b - a >= SETTINGS.hold_us // HOP_US for a, b in zip(turns, turns[1:], strict=False))
+    assert all(b - a >= SETTINGS.hold_us // HOP_US for a, b in pairwise(turns))
     for n in turns:
         assert names[n - 4 : n + 1] == [history[n]] * 5, "it was heard all the time before it is shown"
