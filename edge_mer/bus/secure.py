@@ -43,12 +43,13 @@ def require_curve(socket: zmq.Socket[bytes], keys: tuple[bytes, bytes]) -> None:
     socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
 
 
-def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int = MOST_QUEUED) -> str:
+def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int = MOST_QUEUED,
+           backlog: int = BACKLOG) -> str:  # fmt: skip
     """Bind to TCP, with bounds on what one peer can cost; returns the endpoint. Raises ConfigError."""
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.BACKLOG, backlog)
     for mark in (zmq.RCVHWM, zmq.SNDHWM):
         socket.setsockopt(mark, queued)
     try:

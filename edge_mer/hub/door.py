@@ -15,6 +15,8 @@ from edge_mer.privacy.host_key import state_directory
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.privacy.pairing import server_curve
 
+# All clients of a home may come at once, as after a restart of the hub.
+BACKLOG = 256
 ANYBODY = "a program on this host"
 
 
@@ -42,7 +44,7 @@ class Door:
         """Bind; returns the endpoint. Raises ConfigError."""
         if not self._plaintext:
             require_curve(socket, self._keys)
-        return listen(socket, address, setting, max_bytes, queued)
+        return listen(socket, address, setting, max_bytes, queued, BACKLOG)
 
     def turn(self) -> bool:
         """Answer who knocks. True when a key that came in was revoked since: whoever is inside must come in again."""

@@ -213,11 +213,18 @@ class Mqtt:
             self._say(self.names.estimate, estimate_state(self._steady.shown, self._estimate.body))
 
     def _say(self, topic: str, content: Any, retain: bool = False) -> None:
-        """What was said last on this connection is not said again."""
+        """What was said last on this connection is not said again; what could not be queued is, at the next turn.
+
+        Estimates are never queued for another attempt: they could go out after a mask.
+        """
         payload = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
-        if self._said.get(topic) != payload:
+        if self._said.get(topic) == payload:
+            return
+        sent = self._client.publish(topic, payload, qos=0 if topic == self.names.estimate else 1, retain=retain)
+        if sent.rc == 0:
             self._said[topic] = payload
-            self._client.publish(topic, payload, qos=1, retain=retain)
+        else:
+            self._own["unsent"] += 1
 
     # -- the house -----------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Stage:
         except ConfigError:
             self._leave()
             raise
-        self.world = self._buses[2]
+        self.has_hub, self.world = True, self._buses[2]
         self.plaintext = self.config.hub.plaintext
         self._context = zmq.Context()
         self._publishers: dict[str, Any] = {}
@@ -57,7 +57,8 @@ class Stage:
         while self.world.clock.now_us() < deadline:
             if self.switch is not None:
                 self.switch.turn()
-            self.hub.turn()
+            if self.has_hub:
+                self.hub.turn()
             if found := done():
                 return found
             self._buses[1].wait(TURN_US)
@@ -114,9 +115,16 @@ class Stage:
         publisher = self._publishers[topic]
         publisher.send(body or sample(SERVICES[topic].body), origin_us=self.world.clock.now_us())
 
+    def leave_hub(self) -> None:
+        """From now on the test runs a hub of its own."""
+        self.hub.close()
+        self._buses[1].close()
+        self._buses[1] = ZmqBus(self.world.directory)
+        self.has_hub = False
+
     def close(self) -> None:
         self._context.destroy(linger=0)
-        for worker in (self.hub, self.switch):
+        for worker in (self.hub if self.has_hub else None, self.switch):
             if worker is not None:
                 worker.close()
         self._leave()

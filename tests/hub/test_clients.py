@@ -26,6 +26,26 @@ def free_port() -> int:
     return port
 
 
+def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:
+    from edge_mer.config import Config
+    from edge_mer.launcher import SystemLauncher
+    from edge_mer.processes import rows_for
+
+    stage, address = staged(), f"tcp://127.0.0.1:{free_port()}"
+    asked = {"privacy": {"state": str(stage.state)}, "hub": {"publish": address}}
+    config = Config.model_validate(asked)
+    row = next(r for r in rows_for(config) if r.name == "hub")
+    subscriber = stage.subscriber(stage.allow(), "privacy")
+    stage.leave_hub()
+    process = SystemLauncher(stage.world.directory, config).start(row.name, row.module)
+    try:
+        subscriber.socket.connect(address)
+        stage.until(subscriber.topics, 20)
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+
+
 def test_the_readme_client_prints_labels(staged: Callable[..., Stage], tmp_path: Path) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     stage = staged(publish=address)

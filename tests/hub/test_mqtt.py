@@ -267,6 +267,38 @@ def test_name_and_password(stage: Stage, place: Path) -> None:
         broker.stop()
 
 
+def test_with_tls_only_a_broker_of_the_named_authority_is_believed(stage: Stage, place: Path) -> None:
+    for name in ("ours", "other"):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-keyout", str(place / f"{name}.key"), "-out", str(place / f"{name}.pem")],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        (place / f"{name}.key").chmod(0o644)
+    broker = Broker(place, "allow_anonymous true", f"certfile {place / 'ours.pem'}", f"keyfile {place / 'ours.key'}",
+                    f"listener {(plain := free_port())} 127.0.0.1")  # fmt: skip
+    address = f"mqtts://127.0.0.1:{broker.port}"
+    try:
+        home = Home(stage, plain, address=address, ca=str(place / "ours.pem"))
+        home.sees("availability", "online")
+        home.close()
+        home = Home(stage, plain, address=address, ca=str(place / "other.pem"))
+        stage.never(lambda: home.mqtt.turn() and not home.mqtt.notes, 1)
+        home.close()
+    finally:
+        broker.stop()
+
+
+def test_a_switch_that_is_gone_leaves_nothing_claimed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.sees("audio/state", "OFF")
+    assert home.stage.switch is not None
+    home.stage.switch.close()
+    home.stage.switch = None
+    monkeypatch.setattr("edge_mer.hub.mqtt.STALE_US", 0)
+    home.sees("audio/state", "None")
+
+
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:1883", "http://x", "mqtt://", "mqtt://a:b@host", "mqtt://h:x", "mqtt://h/p"]
 )

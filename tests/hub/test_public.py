@@ -152,6 +152,12 @@ def test_one_that_never_reads_loses_its_own_messages_only(stage: Stage) -> None:
     stage.until(arrives, 20)
 
 
+def test_two_hundred_clients_hear_the_same(stage: Stage) -> None:
+    client = stage.allow()
+    subscribers = [stage.subscriber(client, "heartbeat") for _ in range(200)]
+    stage.until(lambda: sum(bool(s.topics()) for s in subscribers) == 200, 15)
+
+
 def test_subscriptions_to_nothing_and_noise_are_not_remembered(stage: Stage) -> None:
     client = stage.allow()
     noise = stage.subscriber(client, *(f"nothing{n}" for n in range(500)))
