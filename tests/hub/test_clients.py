@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import zmq
 
 from edge_mer.privacy.keyring import Keyring, PairedKey
@@ -70,3 +71,18 @@ def test_the_readme_client_prints_labels(staged: Callable[..., Stage], tmp_path:
         stage.until(printed, 20)
         assert client.stdout.readline() == "surprise\n"
         client.kill()
+
+
+def test_switch_and_hub_that_start_together_agree_on_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_mer.privacy import pairing
+
+    other = zmq.curve_keypair()
+
+    def slower() -> tuple[bytes, bytes]:
+        (tmp_path / pairing.CURVE_FILE).write_bytes(b"\n".join(other))
+        (tmp_path / pairing.CURVE_FILE).chmod(0o600)
+        return real()
+
+    real = zmq.curve_keypair
+    monkeypatch.setattr(pairing.zmq, "curve_keypair", slower)
+    assert server_curve(tmp_path) == other
