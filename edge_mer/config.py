@@ -99,6 +99,30 @@ class Remote(Section):
     listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
 
 
+class Hub(Section):
+    """TCP for hubs; nothing listens by default. Keys come in by ``edge-mer keys allow`` or ``keys pair``."""
+
+    publish: str | None = Field(None, description="address of the public topics, as tcp://192.168.1.5:7651")
+    requests: str | None = Field(None, description="address of describe, schema, status, mask, unmask: tcp://...:7652")
+    plaintext: bool = Field(
+        False, description="no CURVE and no keys: every program of this host reads it; loopback only"
+    )
+
+
+class Mqtt(Section):
+    """Home Assistant's discovery over MQTT; no connection is made by default."""
+
+    address: str | None = Field(None, description="broker: mqtt://HOST:1883, or mqtts://HOST:8883 for TLS")
+    username: str | None = None
+    password_file: str | None = Field(None, description="file whose first line is the password")
+    ca: str | None = Field(None, description="certificate authority of the broker (PEM); default: those of the system")
+    discovery: str = Field("homeassistant", pattern=r"^[\w/-]+$", description="Home Assistant's discovery prefix")
+    steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it has held for so long")
+    min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")
+    forget_s: float = Field(10.0, ge=0, description="without a confident emotion for so long, none is shown")
+    guest_hours: float = Field(3.0, gt=0, le=720, description="how long the button for guests masks everything")
+
+
 class Button(Section):
     source: str | None = Field(
         None,
@@ -142,6 +166,8 @@ class Config(Section):
     fusion: Fusion = Fusion()
     privacy: Privacy = Privacy()
     remote: Remote = Remote()
+    hub: Hub = Hub()
+    mqtt: Mqtt = Mqtt()
     button: Button = Button()
     indicator: Indicator = Indicator()
     record: Record = Record()

@@ -290,6 +290,13 @@ class ClockReport(Body, frozen=True):
     uncertainty_us: int
 
 
+class HubHeartbeat(Body, frozen=True):
+    """``heartbeat``: the hub is alive, and these are the topics that it carries. The next one comes in ``next_us``."""
+
+    topics: tuple[str, ...]
+    next_us: int
+
+
 B = TypeVar("B", bound=Body)
 
 

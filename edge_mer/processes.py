@@ -63,6 +63,14 @@ def recording(config: Config) -> bool:
     return config.record.path is not None
 
 
+def public(config: Config) -> bool:
+    return config.hub.publish is not None or config.hub.requests is not None
+
+
+def over_mqtt(config: Config) -> bool:
+    return config.mqtt.address is not None
+
+
 def sensing(modality: Modality) -> Predicate:
     return lambda config: getattr(config, modality).source != "off"
 
@@ -96,6 +104,8 @@ TABLE: tuple[Row, ...] = (
     Row("microphone", "edge_mer.capture.microphone", from_microphone, "sensor", retry_s=10),
     Row("camera", "edge_mer.capture.camera", from_camera, "sensor", retry_s=10),
     Row("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
+    Row("hub", "edge_mer.hub.public", public, "extra", retry_s=10),
+    Row("mqtt", "edge_mer.hub.mqtt", over_mqtt, "extra", retry_s=10),
 )
 
 

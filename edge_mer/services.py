@@ -64,6 +64,7 @@ _ROWS = (
     Service("receipt", m.Receipt, 1, 1, "reliable", 16 * KB, None, (), "default", True),
     Service("health", m.HealthReport, 1, 1, "latest", 64 * KB, None, (), "default", True),
     Service("clock", m.ClockReport, 1, 1, "latest", 4 * KB, None, (), "default", True),
+    Service("heartbeat", m.HubHeartbeat, 1, 1, "latest", 4 * KB, None, (), "never", True),
 )  # fmt: skip
 
 SERVICES: dict[str, Service] = {row.topic: row for row in _ROWS}

@@ -18,6 +18,47 @@ ZAP_VERSION, CURVE = b"1.0", b"CURVE"
 HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
 
 
+class Gatekeeper:
+    """The ZAP server of one process: ``admit`` says whether a CURVE public key (Z85) may come in."""
+
+    def __init__(self, zap: zmq.Socket[bytes], admit: Callable[[str], bool]) -> None:
+        self.refused = 0
+        self._zap, self._admit = zap, admit
+        zap.bind(ZAP_ENDPOINT)  # before any listener: without a ZAP server everybody would be let in
+
+    def turn(self) -> None:
+        while int(self._zap.get(zmq.EVENTS)) & zmq.POLLIN:
+            version, request, _, _, _, mechanism, *credentials = self._zap.recv_multipart(zmq.NOBLOCK)
+            key = z85.encode(credentials[0]).decode() if mechanism == CURVE and len(credentials[0]) == 32 else ""
+            good = version == ZAP_VERSION and bool(key) and self._admit(key)
+            self.refused += not good
+            status = (b"200", b"OK", key.encode()) if good else (b"400", b"this key is not paired", b"")
+            self._zap.send_multipart([ZAP_VERSION, request, *status, b""])
+
+
+def require_curve(socket: zmq.Socket[bytes], keys: tuple[bytes, bytes]) -> None:
+    """Only peers with CURVE, that the process's gatekeeper admits. ``keys``: public and secret, Z85."""
+    socket.curve_publickey, socket.curve_secretkey = keys
+    socket.curve_server = True
+    socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
+
+
+def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int = MOST_QUEUED,
+           backlog: int = BACKLOG) -> str:  # fmt: skip
+    """Bind to TCP, with bounds on what one peer can cost; returns the endpoint. Raises ConfigError."""
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.BACKLOG, backlog)
+    for mark in (zmq.RCVHWM, zmq.SNDHWM):
+        socket.setsockopt(mark, queued)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"{setting} = {address!r}: {error.strerror}") from error
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
 class SecureServer:
     """``admit`` says whether a CURVE public key (Z85) may come in. ``counters``: ``refused`` keys, ``bad`` messages."""
 
@@ -25,26 +66,14 @@ class SecureServer:
                  admit: Callable[[str], bool], close: Callable[[], object]) -> None:  # fmt: skip
         self.counters: Counter[str] = Counter()
         self.close = close
-        self._socket, self._zap, self._admit = socket, zap, admit
-        zap.bind(ZAP_ENDPOINT)  # first: a server without it would let everybody in
-        socket.curve_publickey, socket.curve_secretkey = keys
-        socket.curve_server = True
-        socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
-        socket.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        socket.setsockopt(zmq.BACKLOG, BACKLOG)
-        for mark in (zmq.RCVHWM, zmq.SNDHWM):
-            socket.setsockopt(mark, MOST_QUEUED)
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            raise ConfigError(f"remote.listen = {address!r}: {error.strerror}") from error
-        self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._socket, self._gatekeeper = socket, Gatekeeper(zap, admit)
+        require_curve(socket, keys)
+        self.address = listen(socket, address, "remote.listen", control.MAX_BYTES)
 
     def receive(self) -> tuple[bytes, str, AnyControl] | None:
         """The next message: who to answer, the CURVE key that sent it, and what it says."""
-        self._admit_some()
+        self._gatekeeper.turn()
+        self.counters["refused"] = self._gatekeeper.refused
         while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
@@ -60,12 +89,3 @@ class SecureServer:
             self._socket.send_multipart([peer, control.encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError:
             self.counters["unsent"] += 1
-
-    def _admit_some(self) -> None:
-        while int(self._zap.get(zmq.EVENTS)) & zmq.POLLIN:
-            version, request, _, _, _, mechanism, *credentials = self._zap.recv_multipart(zmq.NOBLOCK)
-            key = z85.encode(credentials[0]).decode() if mechanism == CURVE and len(credentials[0]) == 32 else ""
-            good = version == ZAP_VERSION and bool(key) and self._admit(key)
-            self.counters["refused"] += not good
-            status = (b"200", b"OK", key.encode()) if good else (b"400", b"this key is not paired", b"")
-            self._zap.send_multipart([ZAP_VERSION, request, *status, b""])

@@ -94,10 +94,18 @@ class ZmqBus:
 
     def secure_server(self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool]) -> SecureServer:
         """A ROUTER over TCP with CURVE. Raises ConfigError when the address cannot be bound."""
-        socket, zap = self._socket(zmq.ROUTER), self._socket(zmq.REP)
-        for listening in (zap, socket):
-            self._poller.register(listening, zmq.POLLIN)
-        return SecureServer(socket, zap, address, keys, admit, partial(self._close_all, (socket, zap)))
+        socket, zap = self.socket(zmq.ROUTER), self.socket(zmq.REP)
+        return SecureServer(socket, zap, address, keys, admit, partial(self.release, socket, zap))
+
+    def socket(self, kind: int) -> zmq.Socket[bytes]:
+        """A socket for what the bus has no name for, as TCP listeners; ``wait`` ends when it is readable."""
+        socket = self._socket(kind)
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def release(self, *sockets: zmq.Socket[bytes]) -> None:
+        for socket in sockets:
+            self._close(socket)
 
     def settle(self) -> None:
         """Let readers find the publishers that were bound just now, so that all of them see the first message."""
@@ -136,10 +144,6 @@ class ZmqBus:
         self._endpoints.append(endpoint)
         socket.bind(self._address(name))
         return endpoint
-
-    def _close_all(self, sockets: tuple[zmq.Socket[bytes], ...]) -> None:
-        for socket in sockets:
-            self._close(socket)
 
     def _close(self, socket: zmq.Socket[bytes], endpoint: _Endpoint | None = None) -> None:
         if socket in self._sockets:

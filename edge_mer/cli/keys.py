@@ -46,11 +46,20 @@ def list_(config: ConfigFile = None) -> None:
 
 
 @keys.command()
-def new(name: Name, config: ConfigFile = None) -> None:
+def new(
+    name: Name,
+    hub: Annotated[bool, typer.Option("--hub", help="pair them with this host too, as a hub: mqtt needs it")] = False,
+    config: ConfigFile = None,
+) -> None:
     """Make keys on this machine, for a host elsewhere. Only the public halves are printed."""
     from edge_mer.privacy.identity import new_identity
+    from edge_mer.privacy.keyring import Keyring, PairedKey
 
-    identity = new_identity(_directory(config), name)
+    directory = _directory(config)
+    identity = new_identity(directory, name)
+    if hub:
+        today = datetime.date.today().isoformat()
+        Keyring(directory).add(PairedKey(name, "hub", identity.signing, identity.content.curve_public, today))
     typer.echo(f"curve   {identity.content.curve_public}\nsigning {identity.signing}")
 
 
@@ -130,10 +139,12 @@ def allow(
 ) -> None:
     """Let a key in over TCP to look and to mask, never to unmask."""
     from edge_mer.privacy.keyring import Keyring, PairedKey
+    from edge_mer.privacy.pairing import server_curve
 
     today = datetime.date.today().isoformat()
-    Keyring(_directory(config)).add(PairedKey(name, "reader", None, curve, today))
-    typer.echo(f"{name} may look and mask over TCP; it cannot unmask")
+    directory = _directory(config)
+    Keyring(directory).add(PairedKey(name, "reader", None, curve, today))
+    typer.echo(f"{name} may look and mask over TCP; it cannot unmask\nserver  {server_curve(directory)[0].decode()}")
 
 
 @keys.command()

@@ -52,7 +52,7 @@ def host_key(directory: Path) -> Ed25519PrivateKey:
     """
     path = directory / PRIVATE
     if not path.exists():
-        _create(path, Ed25519PrivateKey.generate().private_bytes_raw())
+        create_once(path, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode())
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(f"{path} may be read by others, so it proves nothing; remove it, a new one will be made")
     key = Ed25519PrivateKey.from_private_bytes(_read(path))
@@ -79,9 +79,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def _create(path: Path, secret: bytes) -> None:
-    draft = _draft(path, secret.hex().encode())
-    with suppress(FileExistsError):  # another process was first: its key is the host's
+def create_once(path: Path, content: bytes) -> None:
+    """Write a file that is not there (mode 0600). When another process is first, its content stays."""
+    draft = _draft(path, content)
+    with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
 

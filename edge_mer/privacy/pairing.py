@@ -20,7 +20,7 @@ from msgspec import Struct
 from edge_mer.clock import SECOND, Clock
 from edge_mer.control import Pair
 from edge_mer.errors import PrivacyError
-from edge_mer.privacy.host_key import write_atomic
+from edge_mer.privacy.host_key import create_once, write_atomic
 from edge_mer.privacy.keyring import Keyring, PairedKey
 
 FILE, CURVE_FILE = "pairing.json", "server.curve"
@@ -64,7 +64,7 @@ def server_curve(directory: Path) -> tuple[bytes, bytes]:
     """Public and secret CURVE key of this host (Z85), made on first use, mode 0600."""
     path = directory / CURVE_FILE
     if not path.exists():
-        write_atomic(path, b"\n".join(zmq.curve_keypair()))
+        create_once(path, b"\n".join(zmq.curve_keypair()))
     if path.stat().st_mode & 0o077:
         raise PrivacyError(f"{path} may be read by others; erase it and pair again")
     public, _, secret = path.read_bytes().partition(b"\n")

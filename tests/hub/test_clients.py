@@ -1,0 +1,88 @@
+"""The README's client, as it stands there, in a process of its own, against a hub over TCP."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zmq
+
+from edge_mer.privacy.keyring import Keyring, PairedKey
+from edge_mer.privacy.pairing import server_curve
+from tests.hub.estimates import estimate
+from tests.hub.stage import Stage
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:
+    from edge_mer.config import Config
+    from edge_mer.launcher import SystemLauncher
+    from edge_mer.processes import rows_for
+
+    stage, address = staged(), f"tcp://127.0.0.1:{free_port()}"
+    asked = {"privacy": {"state": str(stage.state)}, "hub": {"publish": address}}
+    config = Config.model_validate(asked)
+    row = next(r for r in rows_for(config) if r.name == "hub")
+    subscriber = stage.subscriber(stage.allow(), "privacy")
+    stage.leave_hub()
+    process = SystemLauncher(stage.world.directory, config).start(row.name, row.module)
+    try:
+        subscriber.socket.connect(address)
+        stage.until(subscriber.topics, 20)
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def test_the_readme_client_prints_labels(staged: Callable[..., Stage], tmp_path: Path) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    stage = staged(publish=address)
+    found = re.search(r"<!-- client -->\n```python\n(.*?)```", README.read_text(), re.S)
+    assert found is not None
+    code = found[1].replace("tcp://192.168.1.5:7651", address)
+    assert address in code
+    assert len([line for line in code.splitlines() if line]) <= 10
+    assert "edge_mer" not in code
+    public, secret = zmq.curve_keypair()
+    Keyring(stage.state).add(PairedKey("lamp", "reader", None, public.decode(), "today"))
+    (tmp_path / "hub.keys").write_bytes(b"\n".join([server_curve(stage.state)[0], public, secret]))
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        poller = zmq.Poller()
+        poller.register(client.stdout, zmq.POLLIN)
+
+        def printed() -> bool:
+            stage.say("emotion", estimate(label="surprise"))
+            return bool(poller.poll(0))
+
+        stage.until(printed, 20)
+        assert client.stdout.readline() == "surprise\n"
+        client.kill()
+
+
+def test_switch_and_hub_that_start_together_agree_on_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_mer.privacy import pairing
+
+    other = zmq.curve_keypair()
+
+    def slower() -> tuple[bytes, bytes]:
+        (tmp_path / pairing.CURVE_FILE).write_bytes(b"\n".join(other))
+        (tmp_path / pairing.CURVE_FILE).chmod(0o600)
+        return real()
+
+    real = zmq.curve_keypair
+    monkeypatch.setattr(pairing.zmq, "curve_keypair", slower)
+    assert server_curve(tmp_path) == other
