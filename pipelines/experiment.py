@@ -33,6 +33,7 @@ class Experiment:
     ``rates``: learning rates of base and of adapters. ``token_dropout``: most of the tokens (of the features, where a
     modality is one vector) that a sample loses; ``noise``: deviation of the noise on standardised inputs.
     ``average``: share that the running average of the weights keeps at each step; what is validated and kept.
+    ``fagm``: steps between its measurements (0: plain steps), ``fagm_gamma``: above 0.5 it slows the dominant less.
     ``complete``: least share of the full combination in stage 0. ``combinations``: all of the set by default.
     """
 
@@ -56,6 +57,7 @@ class Experiment:
     dpft: bool = True
     dpft_from: int = 3
     fagm: int = 4
+    fagm_gamma: float = 0.5
     combinations: tuple[Combination, ...] = ()
     tasks: tuple[ModelTask, ...] = ()
     precision: str = "32-true"
@@ -95,7 +97,7 @@ class Experiment:
 
     def fagm_settings(self) -> FagmSettings | None:
         """None: plain steps."""
-        return FagmSettings(every=self.fagm) if self.fagm else None
+        return FagmSettings(gamma=self.fagm_gamma, every=self.fagm) if self.fagm else None
 
     @property
     def sha16(self) -> str:

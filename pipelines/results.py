@@ -67,7 +67,8 @@ python -m pipelines.evaluate runs/mosi.safetensors --data FILE.npz          # an
 A cell is complete with 5 seeds; `seeds` says how many it has, and with fewer it is preliminary. ± is the standard
 deviation of the mean over seeds. Selection (epoch, regularisation) and DPFT never see the scored rows: on MOSI every
 other dev video chooses while the rest is scored, then the reverse; on RAVDESS two train actors (others for each seed)
-choose and the four dev actors are scored; on MELD each fold of dialogues is scored once while the next one chooses.
+choose and the four dev actors are scored; on MELD each fold of dialogues is scored once while every third dialogue of
+the next one chooses and all others train.
 In the random protocol one modality of every row stays: where a set has two, at most half of all entries can be missing,
 and a higher rate means that.
 

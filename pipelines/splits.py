@@ -28,14 +28,15 @@ def splits(rows: Rows, seed: int) -> list[Splits[Index]]:
 
 
 def release(rows: Rows) -> Splits[Index]:
-    """For a checkpoint to keep: all of train, chosen on all of dev (on MELD, its last fold); none is left to score."""
-    dev = rows.fold == rows.fold.max() if rows.layout.name == "meld" else rows.split == "dev"
+    """For a checkpoint to keep: all of train, chosen on all of dev (on MELD, dialogues of its last fold); none is left to score."""
+    dev = _chooses(rows, int(rows.fold.max())) if rows.layout.name == "meld" else rows.split == "dev"
     return Splits({"train": _some(rows, ~dev, "train"), "dev": _some(rows, dev, "dev"), "test": np.zeros(0, np.int64)})
 
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 DEV_FOLDS: Final = 2
 HELD_OUT: Final = 2
+CHOOSING: Final = 3
 
 
 def _mosi(rows: Rows, seed: int) -> list[Masks]:
@@ -59,16 +60,16 @@ def _ravdess(rows: Rows, seed: int) -> list[Masks]:
 
 
 def _meld(rows: Rows, seed: int) -> list[Masks]:
-    """The set's own folds by dialogue: each is scored once, the next one chooses."""
+    """The set's own folds by dialogue: each is scored once; some dialogues of the next one choose, all others train."""
     count = int(rows.fold.max()) + 1
-    return [
-        (
-            (rows.fold != k) & (rows.fold != (k + 1) % count),
-            rows.fold == (k + 1) % count,
-            rows.fold == k,
-        )
-        for k in range(count)
-    ]
+    dev = [_chooses(rows, (k + 1) % count) for k in range(count)]
+    return [((rows.fold != k) & ~dev[k], dev[k], rows.fold == k) for k in range(count)]
+
+
+def _chooses(rows: Rows, fold: int) -> NDArray[np.bool_]:
+    """Every third dialogue: a whole fold is a fifth of what little there is to learn from."""
+    here = rows.fold == fold
+    return here & np.isin(rows.group, np.unique(rows.group[here])[::CHOOSING])
 
 
 FOLDS: Final[Mapping[str, Callable[[Rows, int], list[Masks]]]] = {"mosi": _mosi, "ravdess": _ravdess, "meld": _meld}
