@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from edge_mer.domain import Combination
 from edge_mer.errors import ConfigError
@@ -25,6 +25,9 @@ else:
     import tomli as tomllib
 
 
+Keep = Literal["best", "last"]
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """Everything that decides a result. Raises ConfigError.
@@ -33,6 +36,7 @@ class Experiment:
     ``rates``: learning rates of base and of adapters. ``token_dropout``: most of the tokens (of the features, where a
     modality is one vector) that a sample loses; ``noise``: deviation of the noise on standardised inputs.
     ``average``: share that the running average of the weights keeps at each step; what is validated and kept.
+    ``keep``: of each stage the epoch that does best on the validation rows, or, where those are few, the last.
     ``fagm``: steps between its measurements (0: plain steps), ``fagm_gamma``: above 0.5 it slows the dominant less.
     ``complete``: least share of the full combination in stage 0. ``combinations``: all of the set by default.
     """
@@ -54,6 +58,7 @@ class Experiment:
     distill: float = 0.2
     smoothing: float = 0.1
     average: float = 0.0
+    keep: Keep = "best"
     dpft: bool = True
     dpft_from: int = 3
     fagm: int = 4
@@ -71,6 +76,8 @@ class Experiment:
             raise ConfigError(f"epochs {self.epochs} must be three counts with a sum above 0, rates {self.rates} two")
         if self.batch < 1 or min(self.rates) <= 0:
             raise ConfigError(f"{self}: expected batch >= 1, rates > 0")
+        if self.keep not in get_args(Keep):
+            raise ConfigError(f"keep {self.keep!r} must be one of {', '.join(get_args(Keep))}")
         if not (0 <= self.token_dropout < 1 and 0 <= self.average < 1 and 0 <= self.complete <= 1):
             raise ConfigError(f"{self}: expected token_dropout and average from 0 to below 1, complete from 0 to 1")
 

@@ -28,7 +28,7 @@ def splits(rows: Rows, seed: int) -> list[Splits[Index]]:
 
 
 def release(rows: Rows) -> Splits[Index]:
-    """For a checkpoint to keep: all of train, chosen on all of dev (on MELD, dialogues of its last fold); none is left to score."""
+    """For a checkpoint to keep: chosen on all of dev (on MELD, dialogues of its last fold); none is left to score."""
     dev = _chooses(rows, int(rows.fold.max())) if rows.layout.name == "meld" else rows.split == "dev"
     return Splits({"train": _some(rows, ~dev, "train"), "dev": _some(rows, dev, "dev"), "test": np.zeros(0, np.int64)})
 

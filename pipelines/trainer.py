@@ -226,14 +226,14 @@ class _Run:
         return random.choice(used, count, p=shares)
 
     def _after(self, stage: int, epoch: int, optimizer: Any) -> None:
-        """Validate, let DPFT look, keep the best, write everything."""
+        """Validate, let DPFT look, keep the best or last, write everything."""
         state, e = self.state, self.experiment
         state.epoch += 1
         reached = quality(self.rows, self.dev, predictor(self._judged, self.rows, self.dev, self.scales), e.used)
         adapted = any(True for _ in self.raw.adapter_parameters())
         if e.dpft and adapted and stage > 0 and epoch + 1 >= e.dpft_from and len(e.used) > 1:
             self.dpft.update(self._sigma())
-        if reached >= state.best:
+        if reached >= state.best or e.keep == "last":
             state.best, state.best_epoch = reached, state.epoch
             state.best_weights = {k: v.detach().cpu().clone() for k, v in self._judged.state_dict().items()}
         state.log[-1] |= {"dev": reached}

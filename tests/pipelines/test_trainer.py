@@ -20,7 +20,7 @@ from lightning.fabric import Fabric
 from edge_mer.domain import COMBINATIONS
 from edge_mer.errors import ConfigError
 from edge_mer.model import MCULoRA
-from pipelines import evaluate, experiment, saved, sets
+from pipelines import evaluate, experiment, saved, sets, trainer
 from pipelines import train as command
 from pipelines.data import DataError
 from pipelines.estimates import patterns, quality
@@ -130,6 +130,15 @@ def test_the_average_of_the_weights_is_what_is_kept(mosi: Rows, tmp_path: Path) 
     assert 0 < moved(mean.weights) < moved(last.weights)
 
 
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 4)])
+def test_the_kept_epoch_is_the_best_or_the_last(
+    keep: str, epoch: int, mosi: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter([0.4, 0.3, 0.2, 0.1])
+    monkeypatch.setattr(trainer, "quality", lambda *_: next(falling))
+    assert fit(mosi, tmp_path, plan(keep=keep)).facts["epoch"] == epoch
+
+
 def test_a_run_of_another_configuration_starts_afresh(mosi: Rows, tmp_path: Path) -> None:
     fit(mosi, tmp_path, plan(epochs=(1, 0, 0)))
     seen: list[int] = []
@@ -215,7 +224,15 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"data": "iemocap"}, {"speed": 3}, {"epochs": (0, 0, 0)}, {"combinations": ("x",)}, {"rates": (0, 1)}]
+    "changes",
+    [
+        {"data": "iemocap"},
+        {"speed": 3},
+        {"epochs": (0, 0, 0)},
+        {"combinations": ("x",)},
+        {"rates": (0, 1)},
+        {"keep": "first"},
+    ],
 )
 def test_an_impossible_experiment_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises((ConfigError, DataError)):
