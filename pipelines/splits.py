@@ -69,7 +69,8 @@ def _meld(rows: Rows, seed: int) -> list[Masks]:
 def _chooses(rows: Rows, fold: int) -> NDArray[np.bool_]:
     """Every third dialogue: a whole fold is a fifth of what little there is to learn from."""
     here = rows.fold == fold
-    return here & np.isin(rows.group, np.unique(rows.group[here])[::CHOOSING])
+    chosen: NDArray[np.bool_] = np.isin(rows.group, np.unique(rows.group[here])[::CHOOSING])
+    return chosen
 
 
 FOLDS: Final[Mapping[str, Callable[[Rows, int], list[Masks]]]] = {"mosi": _mosi, "ravdess": _ravdess, "meld": _meld}
