@@ -1,4 +1,7 @@
-"""Trains the shipped MCULoRA on windows: its base on all combinations alike, then adapters under DPFT; FAGM in both."""
+"""Trains the shipped MCULoRA on windows: its base on all combinations alike, then adapters under DPFT; FAGM in both.
+
+At the end its sentiment is settled (``pipelines.polarity``).
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from pipelines.data import LICENCES, Faces, fer2013, ravdess, sentences
 from pipelines.dpft import Dpft, Separability
 from pipelines.export import FILES, MODELS, sha16
 from pipelines.fagm import Fagm
+from pipelines.polarity import settle
 from pipelines.report import Log
 from pipelines.scores import Case, Predicted, cases, figures
 from pipelines.windows import Batch, Example, Sampler, collate
@@ -35,6 +39,8 @@ BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
 # The share that the running average of the weights keeps at each step, and noise in deviations of a token's features.
 AVERAGE, NOISE = 0.98, 0.3
 ORTHO, BALANCE = 0.1, 0.01
+# At the end the sentiment is settled on every so many of the train texts.
+SETTLED = 6
 
 
 def freeze(model: MCULoRA, stage: int) -> list[nn.Parameter]:
@@ -119,6 +125,22 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
             log(f"fusion stage {stage} epoch {epoch + 1} loss {total:.3f} {_line(facts['metrics'])}")
             checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(kept.state_dict(), facts, epoch + 1))
         model.load_state_dict(mean.module.state_dict())
+    return settled(root, out, models)
+
+
+def settled(root: Path, out: Path, models: Path = MODELS) -> dict[str, Any]:
+    """The last step of training, over ``out/fusion.pt``: its sentiment is settled on train texts in their own
+    proportions."""
+    log, backend, saved = Log(out / "fusion.log"), OnnxRuntime(), checkpoint.load(out / "fusion.pt")
+    ear, reader = load_encoder("audio", backend, models), backend.load(models / FILES["text"])
+    tokenizer = SentencePiece(models / "text.spm")
+    model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
+    model.load_state_dict(dict(saved.weights))
+    found = settle(model, tracks.texts(reader, tokenizer, sentences(root, "train")[::SETTLED]))
+    dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
+    facts = {**saved.facts, "metrics": evaluate(model, tracks.joint(ear, ravdess(root, "dev")), dev_texts)}
+    log(f"fusion settled: scale {found.scale:.3f} offset {found.offset.tolist()} {facts['metrics']['t']}")
+    checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(model.state_dict(), facts, saved.epoch))
     return facts
 
 

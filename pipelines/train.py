@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by fusion")
     parser.add_argument("--epochs", type=int, help="fewer for a trial (not for a TOML file, which says its own)")
     parser.add_argument("--seed", type=int, help="of an encoder's training; a TOML file says its own")
+    parser.add_argument("--settle", action="store_true", help="fusion: only its last step, over OUT/fusion.pt")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -65,6 +66,11 @@ def main() -> None:
         if arguments.what == "fusion":
             parser.error("--seed is of the encoders")
         options["seed"] = arguments.seed
+    if arguments.settle:
+        if arguments.what != "fusion":
+            parser.error("--settle is of fusion")
+        importlib.import_module("pipelines.fusion").settled(arguments.data, arguments.out, arguments.models)
+        return
     if arguments.what == "fusion":
         options["models"] = arguments.models
     importlib.import_module(f"pipelines.{arguments.what}").train(arguments.data, arguments.out, **options)
