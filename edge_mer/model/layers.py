@@ -49,7 +49,8 @@ class Block(nn.Module):
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5
         weights = torch.softmax(scores + ((1 - mask) * MASKED)[:, None, None], -1)
-        return (weights @ v).transpose(1, 2).reshape(batch, length, width)
+        out: Tensor = (weights @ v).transpose(1, 2).reshape(batch, length, width)
+        return out
 
 
 class Branch(nn.Module):
