@@ -68,7 +68,7 @@ def soak_privacy(count: int) -> bool:
         recording = out.stat().st_size / 1e6
         alive = len(psutil.Process(instance.process.pid).children())
         stop()
-        leaks, recorded = toggler.leaks(), toggler.recorded_leaks(out)
+        leaks, held_up, recorded = toggler.leaks(), toggler.held_up(), toggler.recorded_leaks(out)
         receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
     closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
     typer.echo(
@@ -77,11 +77,15 @@ def soak_privacy(count: int) -> bool:
         f"closed p50 {percentile(closed, 0.5):.1f} p99 {percentile(closed, 0.99):.1f} max {max(closed):.1f} ms; "
         f"receipt p50 {percentile(proven, 0.5):.1f} p99 {percentile(proven, 0.99):.1f} max {max(proven):.1f} ms\n"
         f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
-        f"messages; in the recording: {recorded} messages\n"
+        f"messages; in the recording: {recorded} messages; made in time and read late by a held-up observer: "
+        f"{len(held_up)} messages\n"
         f"receipts: {len(receipts.receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
         f"memory: {_total(before)} -> {_total(warm)} -> {_total(after)} MB at the start, once bounded logs are full, "
         f"at the end; by process: {', '.join(_growth(before, warm, after))}"
     )
+    for name, some in (("leak", leaks), ("held up", held_up)):
+        for seen in some:
+            typer.echo(f"{name}: {toggler.told(seen)}", err=True)
     return not (toggler.refused or leaks or recorded)
 
 
