@@ -189,10 +189,11 @@ class Toggler:
         """When it was made and when it came, by the mask that it belongs to."""
         mask = max((t for t in self.toggles if t.modality == seen.modality and t.asked_us <= seen.read_us),
                    key=lambda t: t.asked_us)  # fmt: skip
-        made = (seen.created_us - mask.closed_us) / 1000
+        is_raw = seen.topic.startswith("raw/")
+        made = (seen.created_us - (mask.closed_us if is_raw else mask.purged_us)) / 1000
         first, last = ((at - mask.answered_us) / 1000 for at in (seen.empty_us, seen.read_us))
         return (
-            f"{seen.topic}, {seen.size} B: made {made:+.1f} ms from closed, "
+            f"{seen.topic}, {seen.size} B: made {made:+.1f} ms from {'closed' if is_raw else 'purged'}, "
             f"came between {first:+.1f} and {last:+.1f} ms from the receipt"
         )
 
