@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from edge_mer.domain import COMBINATIONS
-from pipelines import evaluate
-from pipelines.export import MEASURED
+from edge_mer.perception.load import load_encoder
+from edge_mer.perception.text import SentencePiece
+from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines import evaluate, tracks
+from pipelines.data import ravdess, sentences
+from pipelines.export import FILES, MEASURED
+from pipelines.scores import cases
+from pipelines.scores import figures as scored
+
+T = TypeVar("T")
+SPEECH: Final = "speech.onnx"
 
 Figures = Mapping[str, Mapping[str, float]]
 """By row (a combination, or "face"), then by figure, in points of 100."""
@@ -19,13 +29,44 @@ JUDGED: Final = ("accuracy", "uar", "sentiment_weighted_f1")
 FACE: Final = "face"
 
 
-def figures_of(root: Path, models: Path) -> Figures:
-    """Every combination, and the expression network alone, on dev splits through the device's own code."""
-    rows: dict[str, dict[str, float]] = {}
-    for c, found in zip(COMBINATIONS, evaluate.fusion(root, models).values(), strict=True):
-        rows[c] = _points(next(iter(found.values())))
-    rows[FACE] = _points(next(iter(evaluate.face(root, models).values())))
-    return rows
+class Yardstick:
+    """Every combination, and the expression network alone, on dev splits through the device's own code.
+
+    What an encoder gave is kept by the hashes of its files: most forms change one file only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._kept: dict[tuple[str, ...], Any] = {}
+
+    def figures(self, models: Path) -> Figures:
+        root, backend = self._root, OnnxRuntime()
+        audio, face, text = FILES["audio"], FILES["video"], FILES["text"]
+        clips = self._once(
+            models, (audio, SPEECH), lambda: tracks.joint(load_encoder("audio", backend, models), ravdess(root, "dev"))
+        )
+        texts = self._once(
+            models,
+            (text, "text.spm"),
+            lambda: tracks.texts(
+                backend.load(models / text), SentencePiece(models / "text.spm"), sentences(root, "dev")
+            ),
+        )
+        rows: dict[str, dict[str, float]] = {}
+        for c in COMBINATIONS:
+            _, some = cases(c, clips, texts)
+            said = evaluate.run(backend.load(models / f"fusion.{c}.onnx"), c, some)
+            rows[c] = _points(scored(c, some, said))
+        found = self._once(models, (face,), lambda: evaluate.face(root, models))
+        rows[FACE] = _points(next(iter(found.values())))
+        return rows
+
+    def _once(self, models: Path, files: Sequence[str], make: Callable[[], T]) -> T:
+        key = tuple(hashlib.sha256((models / name).read_bytes()).hexdigest() for name in files)
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
 
 
 def lost(before: Figures, after: Figures, limit: float) -> list[str]:
@@ -40,12 +81,13 @@ def lost(before: Figures, after: Figures, limit: float) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """``figures`` by form, FP32 first; ``kept`` and ``refused`` name the parts in INT8."""
+    """``figures`` by form, FP32 first, of the fusion ``weights``; ``kept`` and ``refused`` name the parts in INT8."""
 
     figures: Mapping[str, Figures]
     kept: Sequence[str]
     refused: Sequence[str]
     limit: float
+    weights: str
 
     def markdown(self) -> str:
         base = self.figures["FP32"]
@@ -58,7 +100,8 @@ class Costs:
             lines.append(_row([name, fp32, *(_delta(base[row], self.figures[f][row]) for f in forms)]))
         verdict = f"Kept in INT8: {', '.join(self.kept) or 'nothing'}. Refused: {', '.join(self.refused) or 'nothing'}."
         return "\n".join([
-            "`python -m calibration.int8`: ranges from train data, cost on dev through the device's own code.",
+            f"`python -m calibration.int8`, fusion weights `{self.weights[:16]}`: ranges from train data, cost on dev",
+            "through the device's own code.",
             "A cell is the change of accuracy / UAR / sentiment weighted F1 against FP32, in points; a part",
             f"that loses more than {self.limit:g} on measured windows is refused.",
             "",

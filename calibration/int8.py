@@ -18,11 +18,12 @@ import numpy as np
 import onnx
 
 from calibration import report
-from calibration.cost import Costs, figures_of, lost
+from calibration.cost import SPEECH, Costs, Yardstick, lost
 from calibration.qdq import products, quantise
 from calibration.ranges import Recorder, ranges
 from edge_mer.domain import COMBINATIONS
 from edge_mer.errors import EdgeMerError
+from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Arrays
@@ -38,7 +39,7 @@ from pipelines.scores import cases
 WINDOWS: Final = 140
 CLIPS, TEXTS = 160, 600
 LIMIT: Final = 1.0
-ENCODERS: Final = (*FILES.values(), "speech.onnx")
+ENCODERS: Final = (*FILES.values(), SPEECH)
 T = TypeVar("T")
 Recorded = Mapping[str, Sequence[Arrays]]
 
@@ -119,12 +120,13 @@ def calibrate(root: Path, models: Path) -> Costs:
         write(forms, [drafts[n] for n in fusion], "fusion.weights")
         weights = [p.name for p in forms.glob("*.weights")]
         parts = {**{n: [n] for n in names if n in ENCODERS}, "fusion": [*fusion, *weights]}
-        figures = {"FP32": figures_of(root, models)}
+        yardstick = Yardstick(root)
+        figures = {"FP32": yardstick.figures(models)}
         for part, files in parts.items():
-            figures[part] = figures_of(root, stage(Path(scratch) / "stage", models, forms, files))
+            figures[part] = yardstick.figures(stage(Path(scratch) / "stage", models, forms, files))
         kept = [part for part in parts if not lost(figures["FP32"], figures[part], LIMIT)]
         together = [f for part in kept for f in parts[part]]
-        figures["all that is kept"] = figures_of(root, stage(Path(scratch) / "stage", models, forms, together))
+        figures["all that is kept"] = yardstick.figures(stage(Path(scratch) / "stage", models, forms, together))
         if lost(figures["FP32"], figures["all that is kept"], LIMIT):
             kept, together = [], []
         out = models / "int8"
@@ -133,7 +135,8 @@ def calibrate(root: Path, models: Path) -> Costs:
             out.mkdir()
         for name in together:
             shutil.copy(forms / name, out / name)
-    return Costs(figures, tuple(kept), tuple(p for p in parts if p not in kept), LIMIT)
+    graphs = {c: OnnxRuntime().load(models / f"{FUSION}{c}.onnx") for c in COMBINATIONS}
+    return Costs(figures, tuple(kept), tuple(p for p in parts if p not in kept), LIMIT, weights_of(graphs))
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -222,3 +224,13 @@ def rtsp_camera() -> Iterator[str]:
                 "no RTSP server here (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)"
             )
         yield f"rtsp://127.0.0.1:{port}/camera"
+
+
+def main() -> None:
+    """``python -m tests.devices COMMAND ...``: run COMMAND where the microphone is a silent PulseAudio source."""
+    with TemporaryDirectory() as place, pulseaudio(Path(place)) as server, server.quiet_room():
+        raise SystemExit(subprocess.run(sys.argv[1:], env=server.env).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,8 @@ from edge_mer.privacy.host_key import read_public
 from edge_mer.privacy.receipts import FILE, verify
 
 SEED = 1
+# Bounded logs of recent receipts and journal entries are full after so many masks.
+RING = 2000
 
 
 def soak_privacy(count: int) -> bool:
@@ -46,6 +48,7 @@ def soak_privacy(count: int) -> bool:
         for modality in MODALITIES[:2]:
             toggler.until_data(modality, 5)
         before = _memory(instance.process.pid)
+        warm = before
         while len(toggler.toggles) + len(masked) < count:
             modality = rng.choice(MODALITIES)
             if modality in masked:
@@ -59,11 +62,13 @@ def soak_privacy(count: int) -> bool:
             done = len(toggler.toggles)
             if done and done % 1000 == 0 and modality not in masked:
                 typer.echo(f"{done} masks in {time.monotonic() - began:.0f} s", err=True)
+                warm = warm if done > 2 * RING else _memory(instance.process.pid)
         toggler.finish()
         after = _memory(instance.process.pid)
+        recording = out.stat().st_size / 1e6
         alive = len(psutil.Process(instance.process.pid).children())
         stop()
-        leaks, recorded = toggler.leaks(), toggler.recorded_leaks(out)
+        leaks, held_up, recorded = toggler.leaks(), toggler.held_up(), toggler.recorded_leaks(out)
         receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
     closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
     typer.echo(
@@ -72,12 +77,29 @@ def soak_privacy(count: int) -> bool:
         f"closed p50 {percentile(closed, 0.5):.1f} p99 {percentile(closed, 0.99):.1f} max {max(closed):.1f} ms; "
         f"receipt p50 {percentile(proven, 0.5):.1f} p99 {percentile(proven, 0.99):.1f} max {max(proven):.1f} ms\n"
         f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
-        f"messages; in the recording: {recorded} messages\n"
-        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; memory {before:.0f} -> {after:.0f} MB"
+        f"messages; in the recording: {recorded} messages; made in time and read late by a held-up observer: "
+        f"{len(held_up)} messages\n"
+        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
+        f"memory: {_total(before)} -> {_total(warm)} -> {_total(after)} MB at the start, once bounded logs are full, "
+        f"at the end; by process: {', '.join(_growth(before, warm, after))}"
     )
+    for name, some in (("leak", leaks), ("held up", held_up)):
+        for seen in some:
+            typer.echo(f"{name}: {toggler.told(seen)}", err=True)
     return not (toggler.refused or leaks or recorded)
 
 
-def _memory(pid: int) -> float:
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return sum(float(p.memory_info().rss) for p in family) / 1e6
+def _memory(pid: int) -> dict[str, float]:
+    """MB of each process of an instance, by the worker's name; its supervisor stands first."""
+    family = {"supervisor": psutil.Process(pid)}
+    family |= {p.cmdline()[3]: p for p in psutil.Process(pid).children() if len(p.cmdline()) > 4}
+    return {name: process.memory_info().rss / 1e6 for name, process in family.items()}
+
+
+def _total(memory: dict[str, float]) -> str:
+    return f"{sum(memory.values()):.0f}"
+
+
+def _growth(*looks: dict[str, float]) -> list[str]:
+    """Each worker at every look."""
+    return [f"{name} {' -> '.join(f'{look.get(name, 0.0):.1f}' for look in looks)}" for name in looks[-1]]

@@ -30,11 +30,12 @@ PATIENCE_US = 20 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One message as it came over the wire."""
+    """One message as it came over the wire: after ``empty_us``, when none was there, and before ``read_us``."""
 
     topic: str
     created_us: int
-    arrived_us: int
+    empty_us: int
+    read_us: int
     size: int
 
     @property
@@ -72,13 +73,17 @@ class Observer:
                 for kind in ("raw", "feature"):
                     socket.connect(f"ipc://{self._directory}/{kind}.{modality}")
                     socket.subscribe(f"{kind}/{modality}".encode())
+            empty_us = self._clock.now_us()
             while not self._stop.is_set():
+                now = self._clock.now_us()
+                if not socket.poll(0):
+                    empty_us = now
                 if socket.poll(50):
-                    self._note(socket.recv_multipart(), self._clock.now_us())
+                    self._note(socket.recv_multipart(), empty_us, self._clock.now_us())
 
-    def _note(self, frames: list[bytes], now_us: int) -> None:
+    def _note(self, frames: list[bytes], empty_us: int, read_us: int) -> None:
         created = json.loads(frames[1])["created_us"]
-        self.seen.append(Seen(frames[0].decode(), created, now_us, sum(map(len, frames))))
+        self.seen.append(Seen(frames[0].decode(), created, empty_us, read_us, sum(map(len, frames))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,26 @@ class Toggler:
         """What the observer should not have seen."""
         silent = self._silent_after(lambda t, raw: t.closed_us if raw else t.purged_us)
         quiet = self._silent_after(lambda t, raw: t.answered_us + ARRIVAL_US)
-        return [s for s in self.observer.seen if s.created_us in silent[s.topic] or s.arrived_us in quiet[s.topic]]
+        return [s for s in self.observer.seen if s.created_us in silent[s.topic] or s.empty_us in quiet[s.topic]]
+
+    def held_up(self) -> list[Seen]:
+        """What was read more than 50 ms after the receipt, by an observer that had not looked since before: on an
+        overloaded machine it does not know when such a message came. None of them was made after ``closed``."""
+        quiet = self._silent_after(lambda t, raw: t.answered_us + ARRIVAL_US)
+        leaks = set(self.leaks())
+        return [s for s in self.observer.seen if s.read_us in quiet[s.topic] and s not in leaks]
+
+    def told(self, seen: Seen) -> str:
+        """When it was made and when it came, by the mask that it belongs to."""
+        mask = max((t for t in self.toggles if t.modality == seen.modality and t.asked_us <= seen.read_us),
+                   key=lambda t: t.asked_us)  # fmt: skip
+        is_raw = seen.topic.startswith("raw/")
+        made = (seen.created_us - (mask.closed_us if is_raw else mask.purged_us)) / 1000
+        first, last = ((at - mask.answered_us) / 1000 for at in (seen.empty_us, seen.read_us))
+        return (
+            f"{seen.topic}, {seen.size} B: made {made:+.1f} ms from {'closed' if is_raw else 'purged'}, "
+            f"came between {first:+.1f} and {last:+.1f} ms from the receipt"
+        )
 
     def recorded_leaks(self, path: Path) -> int:
         """Messages in a session file that should not be there."""

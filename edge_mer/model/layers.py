@@ -36,14 +36,20 @@ class Block(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, combination: Tensor | None) -> Tensor:
+        x = x + self.drop(self.out(self._attended(self.before_attention(x), mask)))
+        hidden = functional.gelu(self.fc1(self.before_network(x), combination))
+        out: Tensor = x + self.drop(self.fc2(self.drop(hidden), combination))
+        return out
+
+    def _attended(self, x: Tensor, mask: Tensor) -> Tensor:
         batch, length, width = x.shape
-        parts = self.qkv(self.before_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
+        if length == 1:  # a softmax over one token is 1, and a static graph need not compute that
+            return functional.linear(x, self.qkv.weight[2 * width :], self.qkv.bias[2 * width :])
+        parts = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5
         weights = torch.softmax(scores + ((1 - mask) * MASKED)[:, None, None], -1)
-        x = x + self.drop(self.out((weights @ v).transpose(1, 2).reshape(batch, length, width)))
-        hidden = functional.gelu(self.fc1(self.before_network(x), combination))
-        out: Tensor = x + self.drop(self.fc2(self.drop(hidden), combination))
+        out: Tensor = (weights @ v).transpose(1, 2).reshape(batch, length, width)
         return out
 
 
@@ -68,11 +74,14 @@ class Branch(nn.Module):
     ) -> tuple[Tensor, Pair | None, list[Routing]]:
         """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] s -> [K or 1, B, T, D], R_com and R_c, routing."""
         kept = mask > 0
-        # Selected, not multiplied: 0 x NaN is NaN.
-        x, pair = self._projected(_kept(tokens, kept), combination)
+        # Selected, not multiplied: 0 x NaN is NaN. Tokens do not meet before the blocks, so a merged model may select
+        # once, where it is narrow; in training the gradient of what was not selected would still be 0 x NaN.
+        merged = combination is None
+        x, pair = self._projected(tokens if merged else _kept(tokens, kept), combination)
         if self.age is not None:
-            x = x + self.age(torch.exp(-_kept(age[..., None], kept) * self.rates))
-        x = self.drop(x)
+            seconds = age[..., None] if merged else _kept(age[..., None], kept)
+            x = x + self.age(torch.exp(-seconds * self.rates))
+        x = self.drop(_kept(x, kept) if merged else x)
         for block in self.blocks:
             x = block(x, mask, combination)
         y = _kept(self.last(x), kept)[None]

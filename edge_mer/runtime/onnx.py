@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_mer.errors import GpuError, ModelError
+from edge_mer.errors import GpuError, InputError, ModelError
 from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs, zeros
 from edge_mer.runtime.model_file import ModelFile, read_model
 
@@ -50,10 +50,16 @@ class OnnxGraph:
     session: ort.InferenceSession
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; outputs by name. Raises InputError when a name, shape or dtype differs from ``inputs``."""
+        """Run once; outputs by name. Raises InputError for a name, shape, dtype or value that the graph does not take,
+        GpuError when a GPU gives up (out of memory, a driver of another version)."""
         check_inputs(inputs, self.inputs)
         names = list(self.outputs)
-        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+        try:
+            outputs = self.session.run(names, dict(inputs))
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            used = self.session.get_providers()[0]
+            raise (GpuError if used == CUDA else InputError)(f"{used}: {str(error).splitlines()[0]}") from error
+        return dict(zip(names, outputs, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

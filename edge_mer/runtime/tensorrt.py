@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from edge_mer.errors import EdgeMerError, ModelError, missing_extra
+from edge_mer.errors import EdgeMerError, GpuError, ModelError, missing_extra
 from edge_mer.runtime.cuda import Cuda
 from edge_mer.runtime.engines import EngineCache, Key, Options
 from edge_mer.runtime.model_file import ModelFile, read_model
@@ -42,6 +44,10 @@ class TensorRT:
 
         Raises GpuError without a usable GPU, ModelError for a bad model, or an engine that is not there.
         """
+        with self._speaking():
+            return self._loaded(path)
+
+    def _loaded(self, path: Path) -> EngineGraph:
         model, trt, cuda = read_model(path), self._trt(), self._cuda()
         device = cuda.device()
         key = self._key(model)
@@ -66,9 +72,10 @@ class TensorRT:
 
         TensorRT-RTX builds without a GPU: its plans fit every RTX card from Ampere on.
         """
-        model = read_model(path)
-        key = self._key(model)
-        return key, self._plan(key, model)[1]
+        with self._speaking():
+            model = read_model(path)
+            key = self._key(model)
+            return key, self._plan(key, model)[1]
 
     def key(self, path: Path) -> Key:
         """What the engine of this model would be called on this machine. Raises GpuError, MissingExtra, ModelError."""
@@ -118,13 +125,25 @@ class TensorRT:
             options=self.options,
         )
 
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """NVIDIA's bindings raise anything where a driver or a library does not fit: all of it is GpuError."""
+        try:
+            yield
+        except EdgeMerError:
+            raise
+        except Exception as error:
+            raise GpuError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
     def _trt(self) -> Any:
         if self.module is None:
             module, extra = _MODULES[self.name]
             try:
                 self.module = import_module(module)
-            except ImportError:
+            except ModuleNotFoundError:
                 raise missing_extra(module, extra) from None
+            except (ImportError, OSError, RuntimeError) as error:
+                raise GpuError(f"{module} is installed and does not load: {error}") from error
         return self.module
 
     def _cuda(self) -> Cuda:

@@ -30,8 +30,9 @@ def test_label_paired_windows_prove_nothing_and_refuse_nothing(row: str) -> None
 
 
 def test_the_table_has_every_combination_and_the_verdict() -> None:
-    costs = Costs({"FP32": BEFORE, "fusion": changed("av", accuracy=-2.0)}, ("text.onnx",), ("fusion",), 1.0)
+    costs = Costs({"FP32": BEFORE, "fusion": changed("av", accuracy=-2.0)}, ("text.onnx",), ("fusion",), 1.0, "f00d")
     text = costs.markdown()
+    assert "fusion weights `f00d`" in text
     assert "| av | 60.0 / 58.0 | -2.0 / +0.0 |" in text
     assert "| atv (label-paired, not judged) |" in text
     assert text.endswith("Kept in INT8: text.onnx. Refused: fusion.")

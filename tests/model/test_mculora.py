@@ -85,6 +85,21 @@ def test_t1_a_masked_token_cannot_change_one_bit(model: MCULoRA, fill: str) -> N
         for m, w in given.items()
     }
     assert same_bits(model(given, index("atv", 3)), model(other, index("atv", 3)))
+    merged = model.merged("atv")
+    assert same_bits(merged(given), merged(other))
+
+
+def test_t1_what_is_masked_cannot_reach_a_gradient(model: MCULoRA) -> None:
+    """0 x NaN is NaN in a gradient too."""
+    spoilt = {
+        m: Window(torch.where(w.mask[..., None] > 0, w.tokens, torch.nan), w.mask, w.age) for m, w in windows(3).items()
+    }
+    model.zero_grad()
+    model(spoilt, index("atv", 3)).logits.sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    assert gradients
+    assert all(torch.isfinite(g).all() for g in gradients)
 
 
 def test_a_present_modality_does_change_the_result(model: MCULoRA) -> None:
@@ -226,6 +241,12 @@ def padded(given: Mapping[Modality, Window]) -> dict[Modality, Window]:
 
 def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
     given = windows(2)
+    assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) <= 1e-6
+
+
+def test_t14_one_token_alone_is_that_token_beside_masked_ones(model: MCULoRA) -> None:
+    """Attention to a single token is not computed; beside masked ones it is."""
+    given = {m: Window(w.tokens[:, -1:], w.mask[:, -1:], w.age[:, -1:]) for m, w in windows(2).items()}
     assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) <= 1e-6
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from edge_mer.errors import GpuError
-from pipelines import bench_gpu
-from pipelines.bench_gpu import Ceiling, Device, Row, table
+from edge_mer.model import MCULoRA, MCULoRAConfig
+from pipelines import bench_gpu, export
+from pipelines.bench_gpu import Ceiling, Device, Row, table, windows_of
 
 
 def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +27,22 @@ def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: py
         assert row.off <= 1e-4
         assert row.ms is not None
         assert 0 < row.roofline_ms < row.ms, "nothing is faster than the device"
+
+
+def test_torch_compile_gives_what_eager_gives_and_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On the smallest model, for a compiler has to be waited for."""
+    monkeypatch.setattr(bench_gpu, "LONG_ENOUGH", 0.01)
+    config = MCULoRAConfig(width=8, blocks=1, heads=1, expansion=1, expert_blocks=0)
+    model, device = MCULoRA(config).merged("atv"), Device("cpu")
+    net, inputs = export._FusionGraph(model).eval(), windows_of(model, 2, "cpu")
+    with torch.inference_mode():
+        ready = dict(bench_gpu.runtimes(net, tmp_path / "fusion.onnx", inputs, device))["torch.compile"]
+        row = bench_gpu._row("torch.compile", 2, ready, list(net(*inputs.values())), 1e-6, device)
+    assert row.why_not is None, "it needs a C++ compiler: apt install g++"
+    assert row.off is not None
+    assert row.off <= 1e-5
+    assert row.ms is not None
+    assert row.ms > 0
 
 
 def test_a_runtime_that_cannot_be_had_is_a_row_with_the_reason() -> None:

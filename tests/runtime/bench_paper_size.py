@@ -1,9 +1,12 @@
 """The numbers of issue 7, by command only: ``python -m pytest tests/runtime/bench_paper_size.py -s`` (one thread).
 
-Ours at the paper's size (D 256, depth 4) in ONNX Runtime, FP32 and INT8, against the module shape of the authors' first
-release in torch, at equal D, depth, tokens and threads; and what share of the machine's GEMM rate that is. The runs of
-all rivals alternate; what counts is the CPU time of the one thread, and of it the least disturbed run of each: other
-processes take caches and memory away, which only ever adds time. Every ratio is also printed for the medians.
+The merged graph at the paper's size (D 256, depth 4) in ONNX Runtime, FP32 and INT8, against the module shape of the
+authors' first release in torch, at equal D, depth, tokens and threads; and what share of the machine's GEMM rate that
+is. The targets are for the equal shape: the authors' module has no MMoLRE experts. With our two blocks of experts on
+top the same ratios are printed too, without a target.
+
+The runs of all rivals alternate, and what counts is the median (p50) of the CPU time of the one thread, which is its
+time on a quiet machine. The rate of the GEMM is its best run, so the share is never flattered.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.int8 import quantised
 from calibration.qdq import shapes_of
 from edge_mer.domain import MODALITIES
-from edge_mer.model.config import sized
+from edge_mer.model.config import MCULoRAConfig, sized
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.onnx_file import write
@@ -34,21 +37,12 @@ SIZE = sized("paper")
 # Tokens per modality, and how many times faster than the authors' full module ours must be.
 TARGETS = {1: 8.0, 16: 4.0, 80: 2.0}
 ROUNDS = 60
+AUTHORS, EQUAL, WITH_EXPERTS = "authors, torch", "equal shape", "with our experts"
 Step = Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Race:
-    """Milliseconds of CPU time per step: the least and the median, by runner."""
-
-    least: Mapping[str, float]
-    median: Mapping[str, float]
-
-    def ratio(self, slow: str, fast: str) -> str:
-        return f"{self.least[slow] / self.least[fast]:.2f} (medians {self.median[slow] / self.median[fast]:.2f})"
-
-
-def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> Race:
+def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Milliseconds of CPU time of every run, in turn, by runner."""
     took: dict[str, list[float]] = {name: [] for name in steps}
     with torch.inference_mode():
         for _ in range(rounds):
@@ -57,7 +51,7 @@ def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> Race:
                 began = time.thread_time()
                 step()
                 took[name].append((time.thread_time() - began) * 1e3)
-    return Race({n: min(t) for n, t in took.items()}, {n: float(np.median(t)) for n, t in took.items()})
+    return took
 
 
 def multiplications(path: Path) -> int:
@@ -93,43 +87,47 @@ def numpy_gemm(size: int = 512) -> Step:
     return lambda: a @ a
 
 
+def ours(config: MCULoRAConfig, length: int, folder: Path) -> tuple[Path, dict[str, Step]]:
+    """The FP32 file, and one step of it and of its INT8 form on the same full windows."""
+    path = exported(config, length, folder)
+    whole = OnnxRuntime().load(path)
+    ranges = whole.metadata["golden"]["ranges"]
+    write(folder / "int8", [quantised(path, [draw(whole.inputs, ranges, seed) for seed in range(3)])])
+    small = OnnxRuntime().load(folder / "int8" / path.name)
+    inputs = {n: np.ones_like(x) if n.endswith("_mask") else x for n, x in draw(whole.inputs, ranges, 0).items()}
+    return path, {"FP32": lambda: whole.run(inputs), "INT8": lambda: small.run(inputs)}
+
+
 @pytest.mark.parametrize("length", list(TARGETS))
 @pytest.mark.timeout(600)
 def test_paper_size(length: int, tmp_path: Path) -> None:
     assert os.environ.get("OMP_NUM_THREADS") == "1", "run with OMP_NUM_THREADS=1"
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    path = exported(SIZE, length, tmp_path)
-    whole = OnnxRuntime().load(path)
-    ranges = whole.metadata["golden"]["ranges"]
-    write(tmp_path / "int8", [quantised(path, [draw(whole.inputs, ranges, seed) for seed in range(3)])])
-    small = OnnxRuntime().load(tmp_path / "int8" / path.name)
-    inputs = {n: np.ones_like(x) if n.endswith("_mask") else x for n, x in draw(whole.inputs, ranges, 0).items()}
     authors = Authors(SIZE.dims, SIZE.width, SIZE.blocks, 8).eval()
     tokens = {m: torch.randn(1, length, SIZE.dims[m]) for m in MODALITIES}
+    shapes = {EQUAL: replace(SIZE, expert_blocks=0), WITH_EXPERTS: SIZE}
+    made = {name: ours(config, length, tmp_path / str(config.expert_blocks)) for name, config in shapes.items()}
     product, work = gemm(tmp_path)
-    result = race(
+    took = race(
         {
-            "authors, torch": lambda: authors(tokens, torch.ones(1, length), 0),
-            "ours, FP32": lambda: whole.run(inputs),
-            "ours, INT8": lambda: small.run(inputs),
+            AUTHORS: lambda: authors(tokens, torch.ones(1, length), 0),
+            **{f"{name}, {form}": step for name, (_, forms) in made.items() for form, step in forms.items()},
             "GEMM 512, ONNX Runtime": product,
             "GEMM 512, numpy": numpy_gemm(),
         }
     )
-    rate = 2 * work / min(result.least["GEMM 512, ONNX Runtime"], result.least["GEMM 512, numpy"]) / 1e6
-    ours = 2 * multiplications(path) / result.least["ours, FP32"] / 1e6
-    print(f"\n{length} tokens per modality, load {os.getloadavg()[0]:.1f}")
-    for name, least in result.least.items():
-        print(f"  {name:<24} {least:8.3f} ms  (median {result.median[name]:.3f})")
-    print(
-        f"  faster than the authors' module: {result.ratio('authors, torch', 'ours, FP32')}, wanted {TARGETS[length]}"
-    )
-    print(f"  INT8 faster than FP32: {result.ratio('ours, FP32', 'ours, INT8')}, wanted 1.7")
-    print(
-        f"  {ours:.1f} GFLOP/s, {ours / rate:.0%} of this machine's GEMM rate of {rate:.1f}, wanted 60 % at 80 tokens"
-    )
-    assert result.least["authors, torch"] >= TARGETS[length] * result.least["ours, FP32"]
+    p50 = {name: float(np.median(values)) for name, values in took.items()}
+    rate = 2 * work / min(min(values) for name, values in took.items() if name.startswith("GEMM")) / 1e6
+    print(f"\n{length} tokens per modality, load {os.getloadavg()[0]:.1f}, GEMM {rate:.0f} GFLOP/s")
+    for name, values in took.items():
+        print(f"  {name:<28} p50 {p50[name]:7.3f} ms  least {min(values):7.3f} ms")
+    shares = {name: 2 * multiplications(path) / p50[f"{name}, FP32"] / 1e6 / rate for name, (path, _) in made.items()}
+    for name, share in shares.items():
+        faster, rounded = p50[AUTHORS] / p50[f"{name}, FP32"], p50[f"{name}, FP32"] / p50[f"{name}, INT8"]
+        print(f"  {name}: {faster:.2f}x the authors' module, {share:.0%} of the GEMM rate, INT8 {rounded:.2f}x FP32")
+    print(f"  wanted of the equal shape: {TARGETS[length]:g}x; at 80 tokens 60 % and 1.7x too")
+    assert p50[AUTHORS] >= TARGETS[length] * p50[f"{EQUAL}, FP32"]
     if length == max(TARGETS):
-        assert ours >= 0.6 * rate
-        assert result.least["ours, FP32"] >= 1.7 * result.least["ours, INT8"]
+        assert shares[EQUAL] >= 0.6
+        assert p50[f"{EQUAL}, FP32"] >= 1.7 * p50[f"{EQUAL}, INT8"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from edge_mer.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph, TensorSpec
-from edge_mer.runtime.golden import deviations, draw, self_test
+from edge_mer.runtime.golden import deviations, draw, golden, self_test
 from edge_mer.runtime.onnx import OnnxRuntime
 from tests.runtime.tiny import tiny
 
@@ -50,6 +50,35 @@ def test_a_backend_that_gives_what_was_exported_passes(graph: Graph) -> None:
 def test_one_that_does_not_is_refused_with_figures(graph: Graph, wrong: dict[str, float], figure: str) -> None:
     with pytest.raises(ModelError, match=rf"self-test failed: y off by {figure} \(limit 0\.0001"):
         self_test(Off(graph, **wrong))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A graph of one output, near zero, that gives ``value`` where the export expected 0.001."""
+
+    output: str
+    value: float
+    inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    sha256: str = ""
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return {self.output: TensorSpec((1, 1), F32)}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return {"golden": golden({}, [{self.output: np.float32([[0.001]])}], atol=1e-3, rtol=5e-3)}
+
+    def run(self, inputs: Arrays) -> Mapping[str, Any]:
+        return {self.output: np.float32([[self.value]])}
+
+
+@pytest.mark.parametrize(("output", "limit"), [("sentiment", 6e-3), ("logits", 1e-3)])
+def test_sentiment_near_zero_is_judged_on_its_scale_and_nothing_else_is(output: str, limit: float) -> None:
+    """FP16 rounds two probabilities; their difference may be smaller than that rounding."""
+    assert deviations(Constant(output, 0.001 + 0.99 * limit))[0].good
+    with pytest.raises(ModelError, match=f"{output} off by"):
+        self_test(Constant(output, 0.001 + 1.02 * limit))
 
 
 def test_a_model_without_golden_vectors_says_so(graph: Graph) -> None:

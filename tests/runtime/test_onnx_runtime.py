@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_mer.errors import InputError, ModelError
+from edge_mer.errors import GpuError, InputError, ModelError
 from edge_mer.runtime.backend import Backend, Graph
-from edge_mer.runtime.onnx import OnnxRuntime
+from edge_mer.runtime.onnx import CPU, CUDA, OnnxGraph, OnnxRuntime
 
 
 def doubler(path: Path, metadata: str | None = '{"kind": "test"}', shape: tuple[object, ...] = (1, 3)) -> Path:
@@ -66,6 +67,29 @@ def test_a_wrong_input_is_named_with_what_came_and_what_was_expected(
 ) -> None:
     with pytest.raises(InputError, match=message):
         graph.run(inputs)
+
+
+@dataclass
+class Failing:
+    """A session that gives up while it runs."""
+
+    provider: str
+
+    def get_providers(self) -> list[str]:
+        return [self.provider]
+
+    def run(self, *_: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory\nand a stack trace")
+
+
+@pytest.mark.parametrize(("provider", "kind"), [(CUDA, GpuError), (CPU, InputError)])
+def test_what_the_runtime_raises_in_a_run_is_one_of_our_errors(
+    graph: Graph, provider: str, kind: type[Exception]
+) -> None:
+    """So that ``auto`` goes on with the next backend when a GPU is full."""
+    assert isinstance(graph, OnnxGraph)
+    with pytest.raises(kind, match=rf"^{provider}: CUDA failure 2: out of memory$"):
+        replace(graph, session=Failing(provider)).run({"x": np.zeros((1, 3), np.float32)})
 
 
 def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from edge_mer.config import Models
 from edge_mer.domain import COMBINATIONS, modalities_of
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.runtime.backend import Graph, origin
-from edge_mer.runtime.golden import deviations, draw
+from edge_mer.runtime.golden import LEAST_SIZE, deviations, draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import notes, open_backend
 from pipelines.onnx_file import FORBIDDEN
@@ -42,10 +42,6 @@ def pushed(graph: Graph, case: str, seed: int = 0) -> dict[str, np.ndarray]:
     return inputs
 
 
-# Sentiment is 3 (P(positive) - P(negative)): near zero the two cancel, so it is judged against one point of its scale.
-SCALE = {"sentiment": 1.0}
-
-
 @pytest.mark.parametrize("case", ["random", "saturated", "zero", "one token", "nothing", "old"])
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_fp16_fusion_stays_within_5e_3_of_fp32(forms: Path, combination: str, case: str) -> None:
@@ -54,7 +50,7 @@ def test_fp16_fusion_stays_within_5e_3_of_fp32(forms: Path, combination: str, ca
         inputs = pushed(whole, case, seed)
         expected, got = whole.run(inputs), halved.run(inputs)
         for name, x in expected.items():
-            assert np.abs(got[name] - x).max() <= 5e-3 * max(np.abs(x).max(), SCALE.get(name, 1e-2)), name
+            assert np.abs(got[name] - x).max() <= 5e-3 * max(np.abs(x).max(), LEAST_SIZE.get(name, 1e-2)), name
 
 
 @pytest.mark.parametrize("precision", ["", "fp16", "int8"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_mer.errors import GpuError, InputError, MissingExtra, ModelError
+from edge_mer.runtime import tensorrt
 from edge_mer.runtime.cuda import Cuda
 from edge_mer.runtime.engines import EngineCache, Options
 from edge_mer.runtime.golden import self_test
@@ -183,3 +184,30 @@ def test_without_the_package_the_message_is_the_command(tmp_path: Path) -> None:
     except ImportError:
         with pytest.raises(MissingExtra, match=r"pip install 'edge-mer\[tensorrt\]'"):
             backend.load(tiny(tmp_path / "tiny.onnx"))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("libnvinfer.so.10: cannot open shared object file"), RuntimeError("CUDA 35")]
+)
+def test_a_package_that_does_not_load_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(name: str) -> object:
+        raise error
+
+    monkeypatch.setattr(tensorrt, "import_module", broken)
+    backend = TensorRT(TENSORRT, EngineCache(tmp_path))
+    with pytest.raises(GpuError, match=f"tensorrt is installed and does not load: {error}"):
+        backend.load(tiny(tmp_path / "tiny.onnx"))
+
+
+@pytest.mark.parametrize("work", ["load", "build"])
+def test_what_the_bindings_raise_is_a_clear_error(bench: Bench, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+    """Where CUDA cannot start, NVIDIA's Builder is a TypeError of pybind11."""
+
+    def broken(logger: object) -> object:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(bench.trt, "Builder", broken)
+    with pytest.raises(GpuError, match=r"tensorrt failed: TypeError: pybind11::init\(\): factory function"):
+        getattr(bench.backend, work)(bench.path)
