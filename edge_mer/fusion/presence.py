@@ -12,6 +12,8 @@ from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Track, Window, drop, newest_end, newest_reason
 from edge_mer.messages import Presence
 
+# Why a modality that has some tokens does not take part yet.
+WARMING, FEW = "warming up", "too few tokens"
 NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
 STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
 
@@ -33,12 +35,19 @@ def decide(modality: Modality, track: Track, window: Window, tick_us: int,
         return replace(track, present=True, poor_hops=0), Presence("present", None, window.tokens)
     nothing = newest_reason(track.pieces, tick_us) or NOTHING[modality]
     if not track.present:
-        state = "warming" if window.tokens else "absent"
-        return track, Presence(state, None if window.tokens else nothing, window.tokens)
+        if not window.tokens:
+            return track, Presence("absent", nothing, 0)
+        return track, Presence("warming", _why_few(track, tick_us, settings), window.tokens)
     poor = track.poor_hops + 1
     if window.tokens and poor < settings.hysteresis_hops:
         return replace(track, poor_hops=poor), Presence("present", None, window.tokens)
     return drop(track, tick_us), Presence("absent", nothing, window.tokens)
+
+
+def _why_few(track: Track, tick_us: int, settings: Settings) -> str:
+    """Whether the stream is too young to hold enough tokens, or had the time and too few of them can be used."""
+    began = min(int(p.start_us[0]) for p in track.pieces)
+    return WARMING if tick_us - began <= settings.min_tokens * settings.window_us + settings.hop_us else FEW
 
 
 def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:
