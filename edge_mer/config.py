@@ -99,6 +99,17 @@ class Remote(Section):
     listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
 
 
+class Sensors(Section):
+    """What `edge-mer calibrate` measured in this room; without it nothing is assumed."""
+
+    date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="day of the calibration")
+    noise_floor_db: float | None = Field(None, ge=-100, le=0, description="of the microphone, dB below full scale")
+    voice_db: float | None = Field(None, ge=-100, le=0, description="level of the voice, dB below full scale")
+    exposure: float | None = Field(None, ge=0, le=255, description="mean grey of the camera's picture")
+    face_size: float | None = Field(None, ge=0, le=1, description="height of the face, as a share of the picture")
+    offset_s: float = Field(0.0, ge=-1, le=1, description="how much later the picture arrives than its sound")
+
+
 class Hub(Section):
     """TCP for hubs; nothing listens by default. Keys come in by ``edge-mer keys allow`` or ``keys pair``."""
 
@@ -164,6 +175,7 @@ class Config(Section):
     perception: Perception = Perception()
     models: Models = Models()
     fusion: Fusion = Fusion()
+    sensors: Sensors = Sensors()
     privacy: Privacy = Privacy()
     remote: Remote = Remote()
     hub: Hub = Hub()

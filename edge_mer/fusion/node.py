@@ -33,7 +33,7 @@ class FusionNode:
     def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str],
                  notes: tuple[str, ...] = ()) -> None:  # fmt: skip
         self._bus, self._clock = bus, bus.clock
-        self._fusion = Fusion(settings_from(config.fusion), model)
+        self._fusion = Fusion(settings_from(config.fusion, config.sensors), model)
         self._runtime, self.notes = runtime["backend"], notes
         self._reader = bus.reader(*TOPICS)
         self._child = LineageChild(bus, "fusion", MODALITIES)

@@ -20,7 +20,8 @@ STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", 
 
 def needed(modality: Modality, capacity: int, settings: Settings) -> int:
     """Valid tokens that make a modality present: a share of the window, or any recent word."""
-    return 1 if modality == "text" else math.ceil(settings.min_tokens * capacity)
+    share = min(1.0, settings.min_tokens * settings.demand.get(modality, 1.0))
+    return 1 if modality == "text" else math.ceil(share * capacity)
 
 
 def decide(modality: Modality, track: Track, window: Window, tick_us: int,
@@ -53,4 +54,5 @@ def _why_few(track: Track, tick_us: int, settings: Settings) -> str:
 def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:
     """Whether data, valid or not, still flows."""
     newest = newest_end(track.pieces, tick_us)
-    return newest is not None and newest > track.cut_us and tick_us - newest <= settings.max_age_us[modality]
+    oldest = tick_us - settings.max_age_us[modality] - settings.delay_us.get(modality, 0)
+    return newest is not None and newest > track.cut_us and newest >= oldest
