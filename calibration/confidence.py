@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from calibration import novelty, report
+from calibration.baseline import level
 from calibration.diagrams import draw
 from calibration.fitting import FLOOR, LARGEST_SET, Judgement, caution, fits, judge
 from calibration.predictions import Predictions, examples, graphs_of, predictions
-from edge_mer.domain import MODALITIES, Combination, Modality
+from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
@@ -57,6 +58,12 @@ def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int
     tokenizer = SentencePiece(models / "text.spm")
     texts = novelty.of_texts(tokenizer, sentences(root, "dev"), most_words)
     return {m: novelty.fit(m, *(texts if m == "text" else novelty.of_clips(m, clips))) for m in MODALITIES}
+
+
+def neutral(clips: Sequence[Example]) -> dict[Modality, tuple[float, ...]]:
+    """The mean token of all neutral clips, which a person's own neutral is moved to."""
+    rows = [c for c in clips if c.emotion == EMOTIONS.index("neutral")]
+    return {m: tuple(float(f"{v:.6g}") for v in level(m, rows)) for m in MODALITIES if m != "text"}
 
 
 def markdown(
@@ -166,7 +173,7 @@ def main() -> None:
     if broken := missed(judged, withheld):
         (arguments.models / FILE).unlink(missing_ok=True)
         raise SystemExit(f"{FILE} is not written: {'; '.join(broken)}")
-    print(f"wrote {write(arguments.models, Calibration(weights, fitted, known))}")
+    print(f"wrote {write(arguments.models, Calibration(weights, fitted, known, neutral(clips)))}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ class Encodings:
         self.reader = load_encoder("text", backend, models)
         self._face = backend.load(models / FILES["video"])
         files = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
-        sources = [*Path(perception.__file__).parent.glob("*.py"), *(Path(m.__file__) for m in (damage, material))]
+        sources = [
+            *Path(perception.__file__).parent.glob("*.py"),
+            *(Path(m.__file__ or "") for m in (damage, material)),
+        ]
         code = sorted(p for p in sources if p.name != "__init__.py")
         self._made_by = hashlib.sha256(b"".join(f.read_bytes() for f in [*files, *code])).hexdigest()
 

@@ -83,6 +83,7 @@ class Fusion(Section):
     horizon_s: float = Field(2.0, ge=0, description="how long late text may revise an estimate")
     smoothing_s: float = Field(0.5, ge=0, description="time constant of the output average; 0 is off")
     min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
+    baseline: bool = Field(False, description="use the neutral that `edge-mer baseline learn` wrote on this host")
     hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
     max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
         {"audio": 1.0, "video": 1.0, "text": 2.0},

@@ -46,12 +46,14 @@ class Fit(Struct, frozen=True):
 class Calibration(Struct, frozen=True):
     """``weights``: which graphs these fits belong to, as ``weights_of`` names them.
 
-    ``novelty``: what windows of each modality looked like at the fit.
+    ``novelty``: what windows of each modality looked like at the fit. ``neutral``: the mean token of neutral people, as
+    edge_mer.fusion.baseline describes tokens.
     """
 
     weights: str
     fits: dict[Combination, Fit]
     novelty: dict[Modality, Novelty] = {}
+    neutral: dict[Modality, tuple[float, ...]] = {}
 
 
 class _Sealed(Struct, frozen=True):

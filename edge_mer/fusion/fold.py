@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edge_mer.domain import MODALITIES, Modality
+from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
@@ -169,8 +170,9 @@ class Fusion:
         return after, Outcome((*outputs, *final, *fresh))
 
     def _window(self, track: Track, modality: Modality, tick_us: int) -> Window:
-        return select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
-                      self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+        window = select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
+                        self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+        return personal(modality, window, self.settings.baseline.get(modality))
 
 
 def _with(state: State, modality: Modality, track: Track) -> State:

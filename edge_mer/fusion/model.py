@@ -69,6 +69,7 @@ class GraphFusionModel:
         self._graphs = graphs
         self._fits: Mapping[Combination, Fit] = calibration.fits if calibration else {}
         self._novelty: Mapping[Modality, Novelty] = calibration.novelty if calibration else {}
+        self.neutral: Mapping[Modality, tuple[float, ...]] = calibration.neutral if calibration else {}
         meta = graphs["atv"].metadata
         self.capacity: Mapping[Modality, int] = meta["tokens"]
         self.dims: Mapping[Modality, int] = meta["dims"]

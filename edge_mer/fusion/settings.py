@@ -19,7 +19,8 @@ class Settings(Struct, frozen=True):
     """Times in microseconds. ``smoothing`` is the weight of the previous estimate, 0 for none.
 
     Of the calibrated room: ``delay_us`` is how late a modality's tokens are stamped beside the others'; ``demand``
-    multiplies the share of valid tokens that a weak sensor has to show.
+    multiplies the share of valid tokens that a weak sensor has to show. Of the person: ``baseline`` as
+    edge_mer.fusion.baseline.shifts gives it.
     """
 
     window_us: int
@@ -32,6 +33,7 @@ class Settings(Struct, frozen=True):
     max_age_us: dict[Modality, int]
     delay_us: dict[Modality, int] = {}
     demand: dict[Modality, float] = {}
+    baseline: dict[Modality, tuple[float, ...]] = {}
 
 
 def settings_from(section: config.Fusion, sensors: config.Sensors = config.Sensors()) -> Settings:  # noqa: B008
