@@ -44,7 +44,7 @@ def dark(image: Image, light: float, random: np.random.Generator) -> Image:
 
 def occluded(image: Image, share: float) -> Image:
     """The lower ``share`` covered, as by a hand or a mask."""
-    covered = image.copy()
+    covered: Image = image.copy()
     covered[round(len(image) * (1 - share)) :] = 110
     return covered
 

@@ -22,6 +22,8 @@ from pipelines.face import jitter
 from pipelines.windows import WORD_S, Track
 
 FRAMES: Final = 10
+# Whose code decides on the tokens, beside the encoders'.
+MODULES: Final = (damage, material)
 
 
 class Encodings:
@@ -34,10 +36,7 @@ class Encodings:
         self.reader = load_encoder("text", backend, models)
         self._face = backend.load(models / FILES["video"])
         files = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
-        sources = [
-            *Path(perception.__file__).parent.glob("*.py"),
-            *(Path(m.__file__ or "") for m in (damage, material)),
-        ]
+        sources = [*Path(perception.__file__).parent.glob("*.py"), *(Path(m.__file__ or "") for m in MODULES)]
         code = sorted(p for p in sources if p.name != "__init__.py")
         self._made_by = hashlib.sha256(b"".join(f.read_bytes() for f in [*files, *code])).hexdigest()
 
