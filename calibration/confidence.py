@@ -1,35 +1,45 @@
 """Honest confidence: ``python -m calibration.confidence [--models DIR] [--data DIR] [--coverage 0.9]``.
 
-Fits a temperature, conformal sets and a sentiment interval for each combination on the dev splits, and judges them on
-actors, comments and dialogues that the fit of their fold has not seen. Writes ``<models>/fusion.confidence.json``,
-which the application checks and applies at start, the section Confidence of ``calibration/RESULTS.md``, and the
-diagrams. Exit code 1, and no file, when a jointly measured combination misses its limits.
+Fits on the dev splits a temperature, conformal sets and a sentiment interval for each combination, and for each
+modality what familiar windows look like. Judges them on actors, comments and dialogues that the fit of their fold has
+not seen. Writes ``<models>/fusion.confidence.json``, which the application checks and applies at start, the section
+Confidence of ``calibration/RESULTS.md``, and the diagrams. Exit code 1, and no file, when a combination misses its
+limits.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from calibration import report
+from calibration import novelty, report
+from calibration.baseline import level
 from calibration.diagrams import draw
-from calibration.fitting import Judgement, fits, judge
+from calibration.fitting import FLOOR, LARGEST_SET, Judgement, caution, fits, judge
 from calibration.predictions import Predictions, examples, graphs_of, predictions
-from edge_mer.domain import Combination
+from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
-from pipelines.data import DEFAULT_ROOT
+from edge_mer.fusion.novelty import Novelty
+from edge_mer.perception.text import SentencePiece
+from pipelines.data import DEFAULT_ROOT, sentences
 from pipelines.export import MODELS
+from pipelines.windows import Example
 
 COVERAGE: Final = 0.9
 EXCESS: Final = 0.03
+KEPT: Final = "All jointly measured combinations hold their limits; the others abstain more than their subsets."
 DIAGRAMS: Final = Path("calibration/confidence.png")
 
 
-def missed(judged: Mapping[Combination, Judgement]) -> list[str]:
-    """Which measured combinations break a promise, with figures."""
+Shares = Mapping[Combination, Mapping[Combination, float]]
+"""Of each combination that nobody recorded jointly: windows without a label, its own share and its subsets'."""
+
+
+def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[str]:
+    """Which combinations break a promise, with figures."""
     found = []
     for c, j in judged.items():
         if j.after.excess > EXCESS:
@@ -37,13 +47,31 @@ def missed(judged: Mapping[Combination, Judgement]) -> list[str]:
         low, high = j.interval
         if not low <= j.coverage <= high:
             found.append(f"{c}: coverage {j.coverage:.3f}, expected {low:.3f} to {high:.3f}")
+    for c, shares in withheld.items():
+        if (most := max(share for s, share in shares.items() if s != c)) >= shares[c]:
+            found.append(f"{c}: abstains on {shares[c]:.3f} of its windows, a measured subset on {most:.3f}")
     return found
+
+
+def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
+    """What the windows of each modality look like."""
+    tokenizer = SentencePiece(models / "text.spm")
+    texts = novelty.of_texts(tokenizer, sentences(root, "dev"), most_words)
+    return {m: novelty.fit(m, *(texts if m == "text" else novelty.of_clips(m, clips))) for m in MODALITIES}
+
+
+def neutral(clips: Sequence[Example]) -> dict[Modality, tuple[float, ...]]:
+    """The mean token of all neutral clips, which a person's own neutral is moved to."""
+    rows = [c for c in clips if c.emotion == EMOTIONS.index("neutral")]
+    return {m: tuple(float(f"{v:.6g}") for v in level(m, rows)) for m in MODALITIES if m != "text"}
 
 
 def markdown(
     given: Mapping[Combination, Predictions],
     fitted: Mapping[Combination, Fit],
     judged: Mapping[Combination, Judgement],
+    withheld: Shares,
+    known: Mapping[Modality, Novelty],
     coverage: float,
     weights: str,
 ) -> str:
@@ -53,7 +81,7 @@ def markdown(
         scale = f"{1 / fit.scaling.scale[0]:.2f}" if fit.scaling.scale[0] > 0 else "infinite"
         cells = [c, str(fit.samples), str(fit.groups), scale]
         if c not in judged:
-            rows.append([*cells, "n/a", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a"])
+            rows.append([*cells, *["n/a"] * 8])
             continue
         j = judged[c]
         low, high = j.interval
@@ -68,6 +96,7 @@ def markdown(
                 f"{j.coverage:.3f} [{low:.3f}, {high:.3f}]",
                 f"{j.size:.2f}",
                 radius,
+                f"{j.answered:.2f}: {j.accuracy:.3f}",
             ]
         )
     head = [
@@ -82,22 +111,35 @@ def markdown(
         f"set coverage, stated {coverage}",
         "labels per set",
         "sentiment interval: coverage",
+        "given a label: accuracy",
     ]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-    broken = missed(judged)
+    broken = missed(judged, withheld)
+    shy = [[c, f"{fitted[c].floor:.2f}", f"{s[c]:.2f}", ", ".join(f"{n} {v:.2f}" for n, v in s.items() if n != c)]
+           for c, s in withheld.items()]  # fmt: skip
+    novel = [[m, str(n.samples), str(n.groups), f"{n.level}", f"{n.limit:.2f}"] for m, n in known.items()]
     return f"""`python -m calibration.confidence`, fusion weights `{weights[:16]}`: fitted on the dev splits by
 actor, comment, dialogue and video. Every figure but the temperature is of groups that the fit of their fold has not
 seen. ECE: 15 equal-mass bins; its interval resamples whole groups, which adds noise of its own and so lies high.
 Null: a perfectly calibrated model with these confidences. Excess: ECE over the null, at most {EXCESS} allowed. The
 sets' interval is binomial (95 %) about what is stated.
 
-{table}
+{report.table(head, rows)}
+
+A label is given from a confidence of {FLOOR} on, and for a set of at most {LARGEST_SET} labels. Dev also chose designs,
+so expect a little less on strangers. Diagrams: `{DIAGRAMS}`.
 
 Not recorded jointly by anybody (at, tv, atv), so n/a: there the temperature keeps the mean confidence at or below that
-of the least sure measured subset on the same label-paired windows, and `calibrated` stays false. Dev also chose
-designs, so expect a little less on strangers. Diagrams: `{DIAGRAMS}`.
+of the least sure measured subset on the same label-paired windows, `calibrated` stays false, there is no set and no
+interval, and the least confidence for a label makes them abstain more than each measured subset:
 
-{"Refused: " + "; ".join(broken) + "." if broken else "All jointly measured combinations hold their limits."}"""
+{report.table(["not recorded jointly", "least confidence", "without a label", "its subsets on these windows"], shy)}
+
+What is unfamiliar: a window further from the mean (Mahalanobis, shrunk covariance) than `limit`, which the share
+`level` of the windows of groups that the fit had not seen stays within.
+
+{report.table(["modality", "windows", "groups", "level", "limit"], novel)}
+
+{"Refused: " + "; ".join(broken) + "." if broken else KEPT}"""
 
 
 def main() -> None:
@@ -114,20 +156,24 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         graphs = graphs_of(arguments.models)
-        given = predictions(graphs, *examples(arguments.data, arguments.models))
+        clips, texts = examples(arguments.data, arguments.models)
+        given = predictions(graphs, clips, texts)
         fitted = fits(given, arguments.coverage)
         judged = {c: judge(p, arguments.coverage) for c, p in given.items() if p.measured}
+        measured = {c: fit for c, fit in fitted.items() if fit.measured}
+        withheld = {c: caution(p, arguments.coverage, measured) for c, p in given.items() if not p.measured}
+        known = familiar(arguments.data, arguments.models, clips, graphs["atv"].metadata["tokens"]["text"])
         draw(arguments.diagrams, judged)
     except EdgeMerError as error:
         raise SystemExit(f"error: {error}") from error
     weights = weights_of(graphs)
-    text = markdown(given, fitted, judged, arguments.coverage, weights)
+    text = markdown(given, fitted, judged, withheld, known, arguments.coverage, weights)
     report.section(arguments.report, "Confidence", text)
     print(text)
-    if broken := missed(judged):
+    if broken := missed(judged, withheld):
         (arguments.models / FILE).unlink(missing_ok=True)
         raise SystemExit(f"{FILE} is not written: {'; '.join(broken)}")
-    print(f"wrote {write(arguments.models, Calibration(weights, fitted))}")
+    print(f"wrote {write(arguments.models, Calibration(weights, fitted, known, neutral(clips)))}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ from edge_mer.domain import Combination
 from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.confidence import Scaling, softmax
 
+# A label is given from this calibrated confidence on, where it is right at least as often; and for no set that holds
+# more than half of the seven labels.
+FLOOR: Final = 0.4
+LARGEST_SET: Final = 4
+# By how much more often a combination that nobody recorded jointly abstains than the measured subset that does most.
+MORE: Final = 0.05
 Floats = NDArray[np.float64]
 Method = Callable[[Validation], Scaling]
 
@@ -27,7 +34,8 @@ class Judgement:
 
     ``before`` and ``after`` the scaling; ``rivals``: ECE excess of each method by name. ``coverage`` of the sets with
     the binomial ``interval`` about what was stated; mean ``size`` of a set. ``sentiment_coverage``: None without
-    scores. ``confidence`` [n] and ``correct`` [n] are what the diagrams show.
+    scores. ``answered``: share of windows that are given a label, ``accuracy`` of these labels. ``confidence`` [n]
+    and ``correct`` [n] are what the diagrams show.
     """
 
     before: Reliability
@@ -37,6 +45,8 @@ class Judgement:
     interval: tuple[float, float]
     size: float
     sentiment_coverage: float | None
+    answered: float
+    accuracy: float
     confidence: Floats
     correct: NDArray[np.bool_]
 
@@ -57,24 +67,49 @@ def fit_measured(given: Predictions, coverage: float) -> Fit:
         coverage=coverage,
         set_limit=limit(label_scores(p, data.labels), coverage),
         sentiment_radius=limit(given.error, coverage) if len(given.error) else None,
+        floor=FLOOR,
+        largest_set=LARGEST_SET,
     )
+
+
+def abstains(p: Floats, fit: Fit) -> NDArray[np.bool_]:
+    """[n]: whether the label of probabilities ``p`` [n, 7] is withheld, as edge_mer.fusion.abstention does."""
+    large = np.zeros(len(p), np.bool_) if fit.set_limit is None else set_sizes(p, fit.set_limit) > fit.largest_set
+    withheld: NDArray[np.bool_] = large | (p.max(1) < fit.floor)
+    return withheld
 
 
 def fit_cautious(given: Predictions, coverage: float, measured: Mapping[Combination, Fit]) -> Fit:
     """Of a combination that nobody recorded jointly: no surer on its windows than the least sure measured subset."""
     data = given.emotion
-    most = min(
-        float(measured[s].scaling.probabilities(s, rows.logits).max(1).mean()) for s, rows in given.subsets.items()
-    )
+    subsets = {s: measured[s].scaling.probabilities(s, rows.logits) for s, rows in given.subsets.items()}
+    scaling = cautious(data, min(float(p.max(1).mean()) for p in subsets.values()))
+    withheld = max(float(abstains(p, measured[s]).mean()) for s, p in subsets.items())
+    confidence = scaling.probabilities(data.combination, data.logits).max(1)
     return Fit(
-        scaling=cautious(data, most),
+        scaling=scaling,
         measured=False,
         samples=len(data),
         groups=len(np.unique(data.groups)),
         coverage=coverage,
         set_limit=None,
         sentiment_radius=None,
+        floor=max(FLOOR, float(np.quantile(confidence, min(1.0, withheld + MORE), method="higher"))),
     )
+
+
+def caution(given: Predictions, coverage: float, measured: Mapping[Combination, Fit]) -> dict[Combination, float]:
+    """Shares of windows without a label: of a combination that nobody recorded jointly, fitted without the group of
+    each window, and of its measured subsets on the same windows."""
+    data, withheld = given.emotion, np.zeros(len(given.emotion), np.bool_)
+    for fitted, held in data.folds():
+        part = replace(given, emotion=data.take(fitted), subsets={s: r.take(fitted) for s, r in given.subsets.items()})
+        fit = fit_cautious(part, coverage, measured)
+        withheld[held] = abstains(fit.scaling.probabilities(data.combination, data.logits[held]), fit)
+    found = {data.combination: float(withheld.mean())}
+    for s, rows in given.subsets.items():
+        found[s] = float(abstains(measured[s].scaling.probabilities(s, rows.logits), measured[s]).mean())
+    return found
 
 
 def fits(given: Mapping[Combination, Predictions], coverage: float) -> dict[Combination, Fit]:
@@ -90,6 +125,7 @@ def judge(given: Predictions, coverage: float, draws: int = DRAWS) -> Judgement:
     raw = softmax(data.logits)
     p, limits = found["temperature"]
     confidence, correct = p.max(1), p.argmax(1) == data.labels
+    answered = (confidence >= FLOOR) & (set_sizes(p, limits) <= LARGEST_SET)
     return Judgement(
         before=_reliability(raw, data, draws),
         after=_reliability(p, data, draws),
@@ -98,6 +134,8 @@ def judge(given: Predictions, coverage: float, draws: int = DRAWS) -> Judgement:
         interval=binomial_interval(len(data), coverage),
         size=float(set_sizes(p, limits).mean()),
         sentiment_coverage=_interval_coverage(given, coverage),
+        answered=float(answered.mean()),
+        accuracy=float(correct[answered].mean()) if answered.any() else float("nan"),
         confidence=confidence,
         correct=correct,
     )

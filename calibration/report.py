@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,3 +19,8 @@ def section(path: Path, name: str, text: str) -> None:
     found = pattern.search(old)
     before, after = (old[: found.start()], old[found.end() :]) if found else (old.rstrip() + "\n\n", "")
     path.write_text(before + new + (f"\n{after}" if after else ""))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])

@@ -83,6 +83,7 @@ class Fusion(Section):
     horizon_s: float = Field(2.0, ge=0, description="how long late text may revise an estimate")
     smoothing_s: float = Field(0.5, ge=0, description="time constant of the output average; 0 is off")
     min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
+    baseline: bool = Field(False, description="use the neutral that `edge-mer baseline learn` wrote on this host")
     hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
     max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
         {"audio": 1.0, "video": 1.0, "text": 2.0},
@@ -97,6 +98,17 @@ class Privacy(Section):
 
 class Remote(Section):
     listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
+
+
+class Sensors(Section):
+    """What `edge-mer calibrate` measured in this room; without it nothing is assumed."""
+
+    date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="day of the calibration")
+    noise_floor_db: float | None = Field(None, ge=-100, le=0, description="of the microphone, dB below full scale")
+    voice_db: float | None = Field(None, ge=-100, le=0, description="level of the voice, dB below full scale")
+    exposure: float | None = Field(None, ge=0, le=255, description="mean grey of the camera's picture")
+    face_size: float | None = Field(None, ge=0, le=1, description="height of the face, as a share of the picture")
+    offset_s: float = Field(0.0, ge=-1, le=1, description="how much later the picture arrives than its sound")
 
 
 class Hub(Section):
@@ -164,6 +176,7 @@ class Config(Section):
     perception: Perception = Perception()
     models: Models = Models()
     fusion: Fusion = Fusion()
+    sensors: Sensors = Sensors()
     privacy: Privacy = Privacy()
     remote: Remote = Remote()
     hub: Hub = Hub()

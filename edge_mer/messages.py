@@ -156,7 +156,13 @@ class Latency(Struct, frozen=True):
 
 
 class Estimate(Body, frozen=True):
-    """``emotion``: the expressed emotion over one window. ``label`` is null when ``abstain`` names a reason."""
+    """``emotion``: the expressed emotion over one window. ``label`` is null when ``abstain`` names a reason: "unbound"
+    (two faces), "warming up", "too few tokens", "no modality present", "out of distribution", "set too large", "low
+    confidence"; what it concerns follows in brackets.
+
+    ``prediction_set``, likeliest first, and ``sentiment_interval`` hold the truth with probability ``coverage``, on
+    single windows of people and rooms like those of the fit; null where that was not measured.
+    """
 
     combination: Combination
     probabilities: dict[Emotion, float] | None
@@ -174,6 +180,9 @@ class Estimate(Body, frozen=True):
     model: str
     runtime: Annotated[str, DELIVERY]
     latency_ms: Annotated[Latency, DELIVERY]
+    prediction_set: tuple[Emotion, ...] | None = None
+    sentiment_interval: tuple[float, float] | None = None
+    coverage: float | None = None
 
 
 class Explain(Body, frozen=True):

@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from edge_mer.domain import COMBINATIONS, Combination
+from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality
 from edge_mer.errors import ModelError
 from edge_mer.fusion.confidence import Scaling
+from edge_mer.fusion.novelty import Novelty
 from edge_mer.messages import digest
 from edge_mer.runtime.backend import Graph, origin
 
@@ -28,6 +29,7 @@ class Fit(Struct, frozen=True):
 
     ``set_limit``: of edge_mer.fusion.confidence.prediction_set, for ``coverage``. ``sentiment_radius``: the truth lies
     within this of the estimate with the same coverage; None where no score was annotated. ``samples`` in ``groups``.
+    No label is given below the confidence ``floor``, nor for a set of more than ``largest_set`` labels.
     """
 
     scaling: Scaling
@@ -37,13 +39,21 @@ class Fit(Struct, frozen=True):
     coverage: float
     set_limit: float | None
     sentiment_radius: float | None
+    floor: float = 0.0
+    largest_set: int = len(EMOTIONS)
 
 
 class Calibration(Struct, frozen=True):
-    """``weights``: which graphs these fits belong to, as ``weights_of`` names them."""
+    """``weights``: which graphs these fits belong to, as ``weights_of`` names them.
+
+    ``novelty``: what windows of each modality looked like at the fit. ``neutral``: the mean token of neutral people, as
+    edge_mer.fusion.baseline describes tokens.
+    """
 
     weights: str
     fits: dict[Combination, Fit]
+    novelty: dict[Modality, Novelty] = {}
+    neutral: dict[Modality, tuple[float, ...]] = {}
 
 
 class _Sealed(Struct, frozen=True):
@@ -91,4 +101,7 @@ def read(directory: Path, weights: str) -> Calibration | None:
     for combination, fit in calibration.fits.items():
         if fit.scaling.combination != combination:
             raise ModelError(f"{path}: gives {combination!r} the calibration of {fit.scaling.combination!r}; {MEND}")
+    for modality, novelty in calibration.novelty.items():
+        if novelty.modality != modality:
+            raise ModelError(f"{path}: gives {modality} the novelty of {novelty.modality}; {MEND}")
     return calibration

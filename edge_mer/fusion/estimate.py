@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import msgspec
 
 from edge_mer.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.fusion.abstention import abstention, without_estimate
+from edge_mer.fusion.confidence import prediction_set
 from edge_mer.fusion.model import FusionModel, Prediction
-from edge_mer.fusion.presence import NOTHING
+from edge_mer.fusion.presence import NOTHING, needed
 from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Track, Window, same, select
 from edge_mer.messages import Estimate, Latency, Presence
 
 NO_LATENCY = Latency(0, 0, 0, 0, 0, 0)
+LIMIT: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +153,7 @@ def _smooth(pending: Pending, settings: Settings, model: FusionModel) -> Pending
         if was is not None and was.combination == pending.combination:
             now = _mix(was.prediction, now, settings.smoothing)
         pending = replace(pending, smoothed=Smoothed(pending.combination, now))
-    return replace(pending, estimate=_estimate(pending, now, model))
+    return replace(pending, estimate=_estimate(pending, now, settings, model))
 
 
 def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
@@ -160,17 +164,10 @@ def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
     return replace(now, probabilities=mixed, sentiment=sentiment)
 
 
-def _estimate(pending: Pending, result: Prediction | None, model: FusionModel) -> Estimate:
-    top = max(range(len(EMOTIONS)), key=lambda i: result.probabilities[i]) if result else None
+def _estimate(pending: Pending, result: Prediction | None, settings: Settings, model: FusionModel) -> Estimate:
+    told = _nothing(pending) if result is None else _told(pending, result, settings, model)
     return Estimate(
         combination=pending.combination,
-        probabilities=dict(zip(EMOTIONS, result.probabilities, strict=True)) if result else None,
-        label=EMOTIONS[top] if top is not None else None,
-        abstain=None if result else "no modality present",
-        confidence=result.probabilities[top] if result and top is not None else None,
-        calibrated=result.calibrated if result else False,
-        sentiment=result.sentiment if result else None,
-        sentiment_reason=result.sentiment_reason if result else "no modality present",
         presence=dict(pending.presence),
         revision=pending.revision,
         final=False,
@@ -179,4 +176,42 @@ def _estimate(pending: Pending, result: Prediction | None, model: FusionModel) -
         model=model.name,
         runtime="",
         latency_ms=NO_LATENCY,
+        **told,
     )
+
+
+def _nothing(pending: Pending) -> dict[str, Any]:
+    why = without_estimate(pending.presence)
+    return {
+        "probabilities": None,
+        "label": None,
+        "abstain": why,
+        "confidence": None,
+        "calibrated": False,
+        "sentiment": None,
+        "sentiment_reason": why,
+    }
+
+
+def _told(pending: Pending, result: Prediction, settings: Settings, model: FusionModel) -> dict[str, Any]:
+    """The fields that say something: no set and no interval where nothing was measured that would support them."""
+    confidence, fit = max(result.probabilities), result.fit if result.calibrated else None
+    labels = prediction_set(result.probabilities, fit.set_limit) if fit and fit.set_limit is not None else None
+    scarce = [m for m, w in pending.windows.items() if w.tokens < needed(m, model.capacity[m], settings)]
+    why = abstention(pending.presence, scarce, result.unfamiliar, confidence, len(labels or ()), result.fit)
+    interval = None
+    if result.sentiment is not None and fit is not None and fit.sentiment_radius is not None:
+        low, high = (result.sentiment + side * fit.sentiment_radius for side in (-1, 1))
+        interval = (max(-LIMIT, low), min(LIMIT, high))
+    return {
+        "probabilities": dict(zip(EMOTIONS, result.probabilities, strict=True)),
+        "label": EMOTIONS[result.probabilities.index(confidence)] if why is None else None,
+        "abstain": why,
+        "confidence": confidence,
+        "calibrated": result.calibrated,
+        "sentiment": result.sentiment,
+        "sentiment_reason": result.sentiment_reason,
+        "prediction_set": labels,
+        "sentiment_interval": interval,
+        "coverage": fit.coverage if fit and (labels or interval) else None,
+    }

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_mer.domain import MODALITIES, Modality
+from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
@@ -91,7 +93,10 @@ class Fusion:
 
     def _feature(self, state: State, message: Message[Feature]) -> tuple[State, Outcome]:
         body, modality = message.body, message.body.modality
-        piece = _piece(message)
+        delay = self.settings.delay_us.get(modality, 0)
+        if delay:
+            body = msgspec.structs.replace(body, watermark_us=body.watermark_us - delay)
+        piece = _piece(message, delay)
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
         if body.mask_epoch > state.tracks[modality].mask_epoch:
@@ -165,8 +170,9 @@ class Fusion:
         return after, Outcome((*outputs, *final, *fresh))
 
     def _window(self, track: Track, modality: Modality, tick_us: int) -> Window:
-        return select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
-                      self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+        window = select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
+                        self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+        return personal(modality, window, self.settings.baseline.get(modality))
 
 
 def _with(state: State, modality: Modality, track: Track) -> State:
@@ -201,8 +207,8 @@ def _sensor(state: State, body: SensorState) -> tuple[State, Outcome]:
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
 
 
-def _piece(message: Message[Feature]) -> Piece | None:
-    """The tokens of a feature message; None when its payload does not fit together."""
+def _piece(message: Message[Feature], delay_us: int) -> Piece | None:
+    """The tokens of a feature message, stamped ``delay_us`` earlier; None when its payload does not fit together."""
     payload, body = message.payload, message.body
     if [a.dtype for a in payload] != [np.float32, np.int64, np.int64, np.uint8]:
         return None
@@ -212,5 +218,5 @@ def _piece(message: Message[Feature]) -> Piece | None:
         return None
     if (start > end).any() or (np.diff(end) < 0).any():
         return None
-    return Piece(values, start, end, valid.astype(np.bool_), body.context, body.biometric,
+    return Piece(values, start - delay_us, end - delay_us, valid.astype(np.bool_), body.context, body.biometric,
                  body.raw_created_us, message.envelope.created_us, body.reason)  # fmt: skip

@@ -15,6 +15,7 @@ from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modal
 from edge_mer.errors import ModelError
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
+from edge_mer.fusion.novelty import Novelty, doubts
 from edge_mer.fusion.window import Window
 from edge_mer.messages import digest
 from edge_mer.runtime.backend import Backend, Graph
@@ -24,13 +25,20 @@ from edge_mer.runtime.backend import Backend, Graph
 class Prediction:
     """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason.
 
-    ``calibrated``: by a fit of this combination on windows that were recorded jointly.
+    ``fit``: of this combination, with which the logits were scaled; None without a calibration. ``unfamiliar``:
+    modalities whose windows are unlike those of the fit, which makes the probabilities flatter.
     """
 
     probabilities: tuple[float, ...]
     sentiment: float | None
     sentiment_reason: str | None
-    calibrated: bool = False
+    fit: Fit | None = None
+    unfamiliar: tuple[Modality, ...] = ()
+
+    @property
+    def calibrated(self) -> bool:
+        """By a fit of this combination on windows that were recorded jointly, and were like this one."""
+        return self.fit is not None and self.fit.measured and not self.unfamiliar
 
 
 class FusionModel(Protocol):
@@ -60,6 +68,8 @@ class GraphFusionModel:
     def __init__(self, graphs: Mapping[Combination, Graph], calibration: Calibration | None = None) -> None:
         self._graphs = graphs
         self._fits: Mapping[Combination, Fit] = calibration.fits if calibration else {}
+        self._novelty: Mapping[Modality, Novelty] = calibration.novelty if calibration else {}
+        self.neutral: Mapping[Modality, tuple[float, ...]] = calibration.neutral if calibration else {}
         meta = graphs["atv"].metadata
         self.capacity: Mapping[Modality, int] = meta["tokens"]
         self.dims: Mapping[Modality, int] = meta["dims"]
@@ -84,12 +94,15 @@ class GraphFusionModel:
         support = graph.metadata["sentiment"]
         sentiment = float(np.clip(outputs["sentiment"][0, 0], -3, 3)) if support["supported"] else None
         logits, fit = outputs["logits"][0], self._fits.get(combination)
+        doubt = doubts(self._novelty, {m: windows[m] for m in modalities_of(combination)})
+        logits = logits / np.float32(max([1.0, *doubt.values()]))
         shares = softmax(logits) if fit is None else fit.scaling.probabilities(combination, logits)
         return Prediction(
             tuple(shares.tolist()),
             sentiment,
             support["reason"] if sentiment is None else None,
-            calibrated=fit is not None and fit.measured,
+            fit,
+            tuple(m for m, value in doubt.items() if value > 1),
         )
 
 

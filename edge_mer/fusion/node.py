@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 
 import msgspec
 
 from edge_mer.bus import Bus, ReliablePublisher
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES
+from edge_mer.domain import MODALITIES, Modality
+from edge_mer.errors import ModelError
+from edge_mer.fusion.baseline import shifts
+from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.explain import explain
 from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
 from edge_mer.fusion.journal import Opening, next_entry, opening_entry, reference
-from edge_mer.fusion.model import FusionModel, load_fusion_model
+from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
 from edge_mer.messages import InputRef, Latency, PurgeRef
 from edge_mer.perception.node import PerceptionNode, wanted
+from edge_mer.privacy.host_key import state_directory
 from edge_mer.privacy.lineage import LineageChild
 from edge_mer.runtime.select import models_directory, notes, open_backend
 from edge_mer.worker import Noted, Worker
@@ -31,9 +36,11 @@ class FusionNode:
     wake: tuple[int, ...] = ()
 
     def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str],
-                 notes: tuple[str, ...] = ()) -> None:  # fmt: skip
+                 notes: tuple[str, ...] = (),
+                 baseline: Mapping[Modality, tuple[float, ...]] | None = None) -> None:  # fmt: skip
         self._bus, self._clock = bus, bus.clock
-        self._fusion = Fusion(settings_from(config.fusion), model)
+        settings = settings_from(config.fusion, config.sensors)
+        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
         self._runtime, self.notes = runtime["backend"], notes
         self._reader = bus.reader(*TOPICS)
         self._child = LineageChild(bus, "fusion", MODALITIES)
@@ -137,10 +144,25 @@ class Together:
             worker.close()
 
 
+def own_neutral(config: Config, model: GraphFusionModel) -> tuple[dict[Modality, tuple[float, ...]], tuple[str, ...]]:
+    """The person's baseline where the config asks for it, and what a person should know: a bad one is not used."""
+    if not config.fusion.baseline:
+        return {}, ()
+    try:
+        found = read(state_directory(config.privacy.state))
+    except ModelError as error:
+        return {}, (f"fusion.baseline: {error}",)
+    used = shifts(found, model.neutral, model.encoders)
+    idle = [m for m in found if m not in used]
+    said = [f"fusion.baseline: {m} was learnt with other models; run: edge-mer baseline learn" for m in idle]
+    return used, tuple(said or ([] if found else ["fusion.baseline: nothing was learnt; run: edge-mer baseline learn"]))
+
+
 def build(config: Config, bus: Bus) -> Worker:
     backend = open_backend(config.models)
     model = load_fusion_model(backend, models_directory(config.models.directory))
-    node = FusionNode(bus, config, model, backend.describe(), notes(backend))
+    shifts, said = own_neutral(config, model)
+    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *said), shifts)
     if config.perception.placement == "separate":
         return node
     encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))

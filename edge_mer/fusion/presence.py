@@ -12,13 +12,16 @@ from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Track, Window, drop, newest_end, newest_reason
 from edge_mer.messages import Presence
 
+# Why a modality that has some tokens does not take part yet.
+WARMING, FEW = "warming up", "too few tokens"
 NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
 STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
 
 
 def needed(modality: Modality, capacity: int, settings: Settings) -> int:
     """Valid tokens that make a modality present: a share of the window, or any recent word."""
-    return 1 if modality == "text" else math.ceil(settings.min_tokens * capacity)
+    share = min(1.0, settings.min_tokens * settings.demand.get(modality, 1.0))
+    return 1 if modality == "text" else math.ceil(share * capacity)
 
 
 def decide(modality: Modality, track: Track, window: Window, tick_us: int,
@@ -33,15 +36,23 @@ def decide(modality: Modality, track: Track, window: Window, tick_us: int,
         return replace(track, present=True, poor_hops=0), Presence("present", None, window.tokens)
     nothing = newest_reason(track.pieces, tick_us) or NOTHING[modality]
     if not track.present:
-        state = "warming" if window.tokens else "absent"
-        return track, Presence(state, None if window.tokens else nothing, window.tokens)
+        if not window.tokens:
+            return track, Presence("absent", nothing, 0)
+        return track, Presence("warming", _why_few(track, tick_us, settings), window.tokens)
     poor = track.poor_hops + 1
     if window.tokens and poor < settings.hysteresis_hops:
         return replace(track, poor_hops=poor), Presence("present", None, window.tokens)
     return drop(track, tick_us), Presence("absent", nothing, window.tokens)
 
 
+def _why_few(track: Track, tick_us: int, settings: Settings) -> str:
+    """Whether the stream is too young to hold enough tokens, or had the time and too few of them can be used."""
+    began = min(int(p.start_us[0]) for p in track.pieces)
+    return WARMING if tick_us - began <= settings.min_tokens * settings.window_us + settings.hop_us else FEW
+
+
 def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:
     """Whether data, valid or not, still flows."""
     newest = newest_end(track.pieces, tick_us)
-    return newest is not None and newest > track.cut_us and tick_us - newest <= settings.max_age_us[modality]
+    oldest = tick_us - settings.max_age_us[modality] - settings.delay_us.get(modality, 0)
+    return newest is not None and newest > track.cut_us and newest >= oldest

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from msgspec import Struct
 
 from edge_mer import config
 from edge_mer.domain import Modality
+from edge_mer.sensors import is_weak_picture, is_weak_voice
+
+# A weak voice or face has to show twice as many tokens before it takes part.
+WEAK: Final = 2.0
 
 
 class Settings(Struct, frozen=True):
-    """Times in microseconds. ``smoothing`` is the weight of the previous estimate, 0 for none."""
+    """Times in microseconds. ``smoothing`` is the weight of the previous estimate, 0 for none.
+
+    Of the calibrated room: ``delay_us`` is how late a modality's tokens are stamped beside the others'; ``demand``
+    multiplies the share of valid tokens that a weak sensor has to show. Of the person: ``baseline`` as
+    edge_mer.fusion.baseline.shifts gives it.
+    """
 
     window_us: int
     hop_us: int
@@ -21,9 +31,12 @@ class Settings(Struct, frozen=True):
     min_tokens: float
     hysteresis_hops: int
     max_age_us: dict[Modality, int]
+    delay_us: dict[Modality, int] = {}
+    demand: dict[Modality, float] = {}
+    baseline: dict[Modality, tuple[float, ...]] = {}
 
 
-def settings_from(section: config.Fusion) -> Settings:
+def settings_from(section: config.Fusion, sensors: config.Sensors = config.Sensors()) -> Settings:  # noqa: B008
     smooth = math.exp(-section.hop_s / section.smoothing_s) if section.smoothing_s else 0.0
     return Settings(
         window_us=round(section.window_s * 1e6),
@@ -34,4 +47,22 @@ def settings_from(section: config.Fusion) -> Settings:
         min_tokens=section.min_tokens,
         hysteresis_hops=section.hysteresis_hops,
         max_age_us={m: round(s * 1e6) for m, s in section.max_age_s.items()},
+        delay_us=delays(sensors.offset_s),
+        demand=demands(sensors),
     )
+
+
+def delays(offset_s: float) -> dict[Modality, int]:
+    """Which modality is stamped late, and by how much: the picture for ``offset_s`` > 0, else the sound."""
+    if not offset_s:
+        return {}
+    return {"video" if offset_s > 0 else "audio": round(abs(offset_s) * 1e6)}
+
+
+def demands(sensors: config.Sensors) -> dict[Modality, float]:
+    """A voice that hardly rises above the noise, and a face that is small or badly lit, must be there for longer."""
+    weak: dict[Modality, bool] = {
+        "audio": is_weak_voice(sensors),
+        "video": is_weak_picture(sensors),
+    }
+    return {m: WEAK for m, found in weak.items() if found}

@@ -20,7 +20,11 @@ LOST_US: Final = 1_000_000
 SAME_FACE: Final = 0.3
 RIVAL: Final = 0.6
 
-Reason = Literal["", "no face", "unbound"]
+# Sharpness below which the expression network is sure and wrong; 99.9 % of FER2013's test faces have over 0.11, and
+# those that a Gaussian of 2 % of their width has blurred about 0.07.
+SHARP: Final = 0.05
+
+Reason = Literal["", "no face", "unbound", "blurred"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class FaceEncoder:
     """Fold of frames into tokens of ``graph``: ``face`` [1, 1, 48, 48] in [0, 1] -> ``posterior`` [1, 7].
 
     A token is an instant (``start_us == end_us``): the first frame at or after each 200 ms slot of the capture
-    clock. Without exactly one clear face it is zero and not valid.
+    clock. Without exactly one clear face, in focus, it is zero and not valid.
     """
 
     def __init__(self, graph: Graph, detector: FaceDetector) -> None:
@@ -71,6 +75,8 @@ class FaceEncoder:
             return state, no_tokens(self.spec.dim)
         after = _track(replace(state, slot=block.origin_us // SLOT_US), self._detector.detect(image), block.origin_us)
         values = np.zeros((1, self.spec.dim), np.float32)
+        if after.box is not None and not after.reason and sharpness(crop_face(image, after.box)) < SHARP:
+            after = replace(after, reason="blurred")
         if after.box is not None and not after.reason:
             values = self.read(image, after.box)
         now = np.array([block.origin_us], np.int64)
@@ -105,6 +111,11 @@ def crop_face(image: Image, box: Box) -> NDArray[np.float32]:
     method = cv2.INTER_AREA if len(grey) > CROP else cv2.INTER_LINEAR
     face = np.asarray(cv2.resize(grey, (CROP, CROP), interpolation=method), np.float32)
     return np.divide(face, 255, dtype=np.float32)
+
+
+def sharpness(face: NDArray[np.float32]) -> float:
+    """Variance of the Laplacian of a crop over its own variance: how much fine detail, whatever the light."""
+    return float(cv2.Laplacian(face, cv2.CV_32F).var() / (face.var() + np.float32(1e-6)))
 
 
 def overlap(one: Box, other: Box) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from calibration import confidence
 from calibration.diagrams import draw
-from calibration.fitting import fits, held_out, judge
+from calibration.fitting import abstains, caution, fits, held_out, judge
 from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
 from calibration.validation import CalibrationError, Validation
@@ -116,22 +116,25 @@ def test_a_broken_promise_is_named_with_its_figures() -> None:
     odd = data.groups == 0
     turned[odd] = np.roll(turned[odd], 1, axis=1) * 5  # one actor of whom the model is sure and always wrong
     spoiled = Predictions("clips", True, Validation("av", turned, data.labels, data.groups), *NO_SCORES)
-    broken = confidence.missed({"av": judge(spoiled, 0.9, draws=50)})
+    broken = confidence.missed({"av": judge(spoiled, 0.9, draws=50)}, {})
     assert broken
     assert broken[0].startswith("av: ECE is 0.")
-    assert confidence.missed({"a": judge(some()["a"], 0.9, draws=50)}) == []
+    assert confidence.missed({"a": judge(some()["a"], 0.9, draws=50)}, {"at": {"at": 0.3, "a": 0.2}}) == []
+    (equal,) = confidence.missed({}, {"at": {"at": 0.3, "a": 0.3, "t": 0.1}})
+    assert equal == "at: abstains on 0.300 of its windows, a measured subset on 0.300"
 
 
 def test_the_section_has_every_combination_and_no_figure_for_what_nobody_recorded() -> None:
     given = some()
     fitted = fits(given, 0.9)
     judged = {c: judge(p, 0.9, draws=20) for c, p in given.items() if p.measured}
-    text = confidence.markdown(given, fitted, judged, 0.9, "abc")
+    text = confidence.markdown(given, fitted, judged, {"at": {"at": 0.61, "a": 0.4}}, {}, 0.9, "abc")
     assert "| at | 1500 | 12 |" in text
     row = next(line for line in text.splitlines() if line.startswith("| at |"))
-    assert row.count("n/a") == 7
+    assert row.count("n/a") == 8
     assert "n/a" not in next(line for line in text.splitlines() if line.startswith("| t |"))
-    assert text.endswith("hold their limits.")
+    assert "| 0.61 | a 0.40 |" in text
+    assert text.endswith(confidence.KEPT)
 
 
 def test_the_diagrams_are_a_png_that_does_not_change(tmp_path: Path) -> None:
@@ -154,3 +157,13 @@ def test_absent_data_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(SystemExit, match=r"error: .* is absent"):
         confidence.main()
     assert not (tmp_path / "r.md").exists()
+
+
+def test_who_was_never_measured_abstains_more_than_each_measured_subset() -> None:
+    given = some()
+    measured = {c: f for c, f in fits(given, 0.9).items() if f.measured}
+    shares = caution(given["at"], 0.9, measured)
+    assert shares["at"] > max(shares["a"], shares["t"]) > 0
+    # the same windows without the rule: pairs agree by construction, and would hardly ever abstain
+    bold = Validation("at", given["at"].emotion.logits, given["at"].emotion.labels, given["at"].emotion.groups)
+    assert abstains(fit_temperature(bold).probabilities("at", bold.logits), measured["a"]).mean() < shares["a"]

@@ -20,7 +20,9 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from tests.perception.fakes import face_graph
 
-IMAGE = np.full((240, 320, 3), 128, np.uint8)
+# Grey of 128 on average, with the fine detail of a picture in focus.
+CHECKS = (np.indices((240, 320)) // 6).sum(0) % 2 * 8 + 124
+IMAGE = np.repeat(CHECKS.astype(np.uint8)[..., None], 3, 2)
 LEFT, RIGHT, SMALL = (20.0, 60.0, 100.0, 100.0), (200.0, 60.0, 95.0, 95.0), (200.0, 60.0, 50.0, 50.0)
 
 
@@ -65,7 +67,7 @@ def test_a_token_is_an_instant_with_the_posterior_of_the_face(watch: Watch) -> N
     token = watch(50, LEFT)
     assert token.start_us.tolist() == token.end_us.tolist() == [50_000]
     assert token.valid.all()
-    assert np.allclose(token.values, 128 / 255, atol=1e-6)
+    assert np.allclose(token.values, 128 / 255, atol=2e-3)
     assert token.cut
     assert token.context == 50_000
 
@@ -215,3 +217,19 @@ def test_the_shipped_encoder_gives_a_posterior_for_a_real_face(recordings: Path,
     assert token.values.shape == (1, len(EMOTIONS))
     assert token.values.min() >= 0
     assert token.values.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_face_out_of_focus_is_no_token_and_says_so() -> None:
+    """The expression network is sure and wrong of it (calibration/RESULTS.md, blur)."""
+    watch = Watch()
+    soft = np.full((240, 320, 3), 90, np.uint8)
+    cv2.circle(soft, (70, 110), 40, (200, 200, 200), -1)
+    soft = np.asarray(cv2.GaussianBlur(soft, (0, 0), 12), np.uint8)
+    watch.detector.faces = [LEFT]
+    state, token = watch.encoder.step(watch.state, VideoFrame(soft, 0))
+    assert state.reason == "blurred"
+    assert not token.valid.any()
+    assert not token.values.any()
+    state, token = watch.encoder.step(state, VideoFrame(IMAGE, 200_000))
+    assert (state.reason, bool(token.valid.all())) == ("", True), "in focus again, it is the same face"
+    assert not token.cut

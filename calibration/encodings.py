@@ -1,0 +1,98 @@
+"""Tokens of damaged recordings through the device's own encoders, kept under ``runs/`` for a second run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration import damage, material
+from edge_mer import perception
+from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word
+from edge_mer.perception.face import SHARP, SLOT_US, sharpness
+from edge_mer.perception.load import load_encoder
+from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.export import FILES
+from pipelines.face import jitter
+from pipelines.windows import WORD_S, Track
+
+FRAMES: Final = 10
+# Whose code decides on the tokens, beside the encoders'.
+MODULES: Final = (damage, material)
+
+
+class Encodings:
+    """``tracks(name, make)``: what ``make`` gives, from the cache where the same weights and code made it."""
+
+    def __init__(self, models: Path, cache: Path) -> None:
+        self._models, self._cache = models, cache
+        backend = OnnxRuntime()
+        self.ear = load_encoder("audio", backend, models)
+        self.reader = load_encoder("text", backend, models)
+        self._face = backend.load(models / FILES["video"])
+        files = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
+        sources = [*Path(perception.__file__).parent.glob("*.py"), *(Path(m.__file__ or "") for m in MODULES)]
+        code = sorted(p for p in sources if p.name != "__init__.py")
+        self._made_by = hashlib.sha256(b"".join(f.read_bytes() for f in [*files, *code])).hexdigest()
+
+    def tracks(self, name: str, make: Callable[[], Iterable[Track]]) -> list[Track]:
+        key = hashlib.sha256(f"{name} {self._made_by}".encode()).hexdigest()[:24]
+        path = self._cache / f"{key}.npz"
+        if path.is_file():
+            return _read(path)
+        made = list(make())
+        self._cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            length=[len(t.values) for t in made],
+            values=np.concatenate([t.values for t in made]),
+            end_s=np.concatenate([t.end_s for t in made]),
+            valid=np.concatenate([t.valid for t in made]),
+        )
+        partial.replace(path)
+        return made
+
+    def heard(self, samples: NDArray[np.float32]) -> Track:
+        _, tokens = self.ear.step(self.ear.initial(), AudioBlock(samples, 0))
+        return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
+
+    def read(self, words: Sequence[str]) -> Track:
+        """Words said one every 0.3 s, the last ending at 0."""
+        starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
+        said = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
+        _, tokens = self.reader.step(None, TextSegment(0, said, True))
+        return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
+
+    def watched(self, film: Sequence[VideoFrame]) -> Track:
+        """A film from its first frame on, through detection, face track and expression."""
+        eye = load_encoder("video", OnnxRuntime(), self._models)
+        state, found = eye.initial(), []
+        for frame in film:
+            state, tokens = eye.step(state, VideoFrame(frame.image, frame.origin_us - film[0].origin_us))
+            found.append(tokens)
+        return Track(
+            np.concatenate([t.values for t in found]),
+            np.concatenate([t.end_us for t in found]) / 1e6,
+            np.concatenate([t.valid for t in found]),
+        )
+
+    def looked_at(self, face: NDArray[np.uint8], seed: int) -> Track:
+        """A cut-out face [48, 48] for 2 s: the same picture, its box and the light trembling as those of a film do."""
+        random = torch.Generator().manual_seed(seed)
+        frames = jitter(torch.from_numpy(face).float()[None, None].expand(FRAMES, -1, -1, -1) / 255, random).numpy()
+        values = np.concatenate([self._face.run({"face": frame[None]})["posterior"] for frame in frames])
+        valid = np.array([sharpness(frame[0]) >= SHARP for frame in frames])
+        return Track(values, np.arange(FRAMES) * SLOT_US / 1e6, valid)
+
+
+def _read(path: Path) -> list[Track]:
+    with np.load(path, allow_pickle=False) as file:
+        edges = np.cumsum(file["length"])[:-1]
+        parts = [np.split(file[name], edges) for name in ("values", "end_s", "valid")]
+    return [Track(v, e, ok) for v, e, ok in zip(*parts, strict=True)]

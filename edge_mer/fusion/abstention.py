@@ -1,0 +1,47 @@
+"""When no label is given, and why. Pure: the first rule that applies gives the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from edge_mer.domain import Modality
+from edge_mer.fusion.calibration import Fit
+from edge_mer.fusion.presence import FEW, WARMING
+from edge_mer.messages import Presence
+
+NOTHING: Final = "no modality present"
+UNBOUND: Final = "unbound"  # as the face encoder says it
+NOVEL, LARGE, LOW = "out of distribution", "set too large", "low confidence"
+
+
+def without_estimate(presence: Mapping[Modality, Presence]) -> str:
+    """Why there is none: two faces, a sensor that has only begun, one with too little that can be used, or nothing."""
+    reasons = [p.reason for p in presence.values()]
+    return next((r for r in (UNBOUND, WARMING, FEW) if r in reasons), NOTHING)
+
+
+def abstention(
+    presence: Mapping[Modality, Presence],
+    scarce: Collection[Modality],
+    unfamiliar: Collection[Modality],
+    confidence: float,
+    labels: int,
+    fit: Fit | None,
+) -> str | None:
+    """Why the label of an estimate is withheld; None where it is given.
+
+    ``scarce``: present modalities with fewer tokens than presence asks for. ``labels``: size of the conformal set.
+    Without a ``fit`` nobody knows how sure is sure enough, so that confidence alone never withholds anything.
+    """
+    if any(p.reason == UNBOUND for p in presence.values()):
+        return UNBOUND  # the voice may be of either face
+    if scarce:
+        return f"{FEW} ({', '.join(scarce)})"
+    if unfamiliar:
+        return f"{NOVEL} ({', '.join(unfamiliar)})"
+    if fit is not None and labels > fit.largest_set:
+        return f"{LARGE} ({labels} labels)"
+    if fit is not None and confidence < fit.floor:
+        return LOW
+    return None

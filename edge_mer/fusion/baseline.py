@@ -1,0 +1,126 @@
+"""A person's own neutral: what this voice and face are like when nothing is expressed, so that it is not read as sad.
+
+Opt-in, on this host, erasable. It is learnt on purpose, from tokens that perception publishes, and kept in the state
+directory; what fusion makes of it stands in the journal's opening, so that a replay is exact without the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edge_mer.domain import Modality
+from edge_mer.fusion.novelty import LEAST
+from edge_mer.fusion.window import Window
+from edge_mer.messages import Body, Feature, Message, SensorState
+
+MODALITIES: Final[tuple[Modality, ...]] = ("audio", "video")
+# How far a person's neutral is moved to that of the training data: half was best or next to it for each combination
+# (python -m calibration.baseline).
+SHARE: Final = 0.5
+# 10 s of voice, 10 s of face.
+FEWEST: Final[Mapping[Modality, int]] = {"audio": 80, "video": 50}
+
+
+class Neutral(Struct, frozen=True):
+    """One modality: the mean of ``tokens`` tokens (of a face: of their logarithm) by the encoder ``model``."""
+
+    level: tuple[float, ...]
+    tokens: int
+    model: str
+    date: str
+
+
+Baseline = dict[Modality, Neutral]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learning:
+    """Sums of one modality while a person is neutral. ``spoiled``: it was masked meanwhile, so nothing is kept."""
+
+    total: NDArray[np.float64] | None = None
+    tokens: int = 0
+    model: str = ""
+    mask_epoch: int | None = None
+    spoiled: bool = False
+
+
+def described(modality: Modality, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Tokens [n, d] on the scale on which they are averaged and moved."""
+    tokens = np.asarray(values, np.float64)
+    return np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+
+
+def learn(state: Mapping[Modality, Learning], message: Message[Body]) -> dict[Modality, Learning]:
+    """Fold one feature or sensor state in. A mask, or another epoch, forgets the modality for good."""
+    body = message.body
+    if not isinstance(body, (Feature, SensorState)) or body.modality not in MODALITIES:
+        return dict(state)
+    was = state.get(body.modality, Learning())
+    now = replace(was, mask_epoch=body.mask_epoch if was.mask_epoch is None else was.mask_epoch)
+    masked = isinstance(body, SensorState) and body.gate != "live"
+    if was.spoiled or masked or body.mask_epoch != now.mask_epoch:
+        return {**state, body.modality: Learning(spoiled=True)}
+    if isinstance(body, Feature):
+        values, _, _, valid = message.payload
+        rows = described(body.modality, values[valid.astype(bool)])
+        if not np.isfinite(rows).all() or (was.model not in ("", body.model)):
+            return {**state, body.modality: Learning(spoiled=True)}
+        total = rows.sum(0) if was.total is None else was.total + rows.sum(0)
+        now = replace(now, total=total, tokens=was.tokens + len(rows), model=body.model)
+    return {**state, body.modality: now}
+
+
+def learnt(state: Mapping[Modality, Learning], date: str) -> tuple[Baseline, list[str]]:
+    """What is known well enough, and why the rest is not."""
+    found, lacking = Baseline(), list[str]()
+    for m in MODALITIES:
+        s = state.get(m, Learning())
+        if s.spoiled:
+            lacking.append(f"{m}: it was masked, or its encoder changed, meanwhile; nothing of it is kept")
+        elif s.total is None or s.tokens < FEWEST[m]:
+            lacking.append(f"{m}: {s.tokens} usable tokens, expected at least {FEWEST[m]} (10 s)")
+        else:
+            found[m] = Neutral(tuple((s.total / s.tokens).tolist()), s.tokens, s.model, date)
+    return found, lacking
+
+
+def shifts(
+    baseline: Baseline, neutral: Mapping[Modality, tuple[float, ...]], encoders: Mapping[Modality, str]
+) -> dict[Modality, tuple[float, ...]]:
+    """What is added to each token of a voice, and what a face's posterior is multiplied with.
+
+    ``neutral``: of the people that fusion was calibrated on. What other encoders made, or what nobody calibrated, is
+    left out.
+    """
+    out: dict[Modality, tuple[float, ...]] = {}
+    for m, own in baseline.items():
+        if m not in neutral or own.model != encoders[m] or len(own.level) != len(neutral[m]):
+            continue
+        way = SHARE * (np.array(neutral[m]) - own.level)
+        out[m] = tuple((np.exp(way) if m == "video" else way).tolist())
+    return out
+
+
+def moved(modality: Modality, values: NDArray[np.float32], shift: tuple[float, ...]) -> NDArray[np.float32]:
+    """Tokens [n, d] as if this person's neutral lay nearer to everybody's."""
+    tokens = np.asarray(values, np.float64)
+    if modality == "video":
+        shares = (tokens + LEAST) * shift
+        return np.asarray(shares / shares.sum(-1, keepdims=True), np.float32)
+    return np.asarray(tokens + shift, np.float32)
+
+
+def personal(modality: Modality, window: Window, shift: tuple[float, ...] | None) -> Window:
+    """A window with its valid tokens moved; slots without one stay 0."""
+    if shift is None or not window.tokens:
+        return window
+    there = window.mask > 0
+    values = window.values.copy()
+    values[there] = moved(modality, values[there], shift)
+    return replace(window, values=values)

@@ -1,0 +1,91 @@
+"""How far a window lies from the windows that its confidence was fitted on: music, television, a photograph.
+
+One Gaussian per modality over a few numbers of the encoder's tokens, and the Mahalanobis distance to it (Lee et al.
+2018). What lies beyond the distance that nearly all held-out real windows keep is unfamiliar: its logits shrink with
+the distance (Tomani et al. 2023), and no label is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edge_mer.domain import Modality
+from edge_mer.errors import ModelError
+from edge_mer.fusion.window import Window
+
+Floats = NDArray[np.float64]
+# Below this a change of a token is none; it keeps the logarithm finite.
+LEAST: Final = 1e-3
+
+
+class Novelty(Struct, frozen=True, dict=True):
+    """Windows of one modality as they were at the fit, described by ``describe``.
+
+    ``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance. ``limit``: the distance
+    that the share ``level`` of ``samples`` held-out windows, in ``groups`` (actors, dialogues), does not exceed.
+    Raises ModelError for shapes that do not fit and for numbers that are not finite.
+    """
+
+    modality: Modality
+    mean: tuple[float, ...]
+    whiten: tuple[tuple[float, ...], ...]
+    limit: float
+    level: float
+    samples: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
+            raise ModelError(f"novelty of {self.modality}: {len(self.whiten)} rows of a triangle for {len(self.mean)} "
+                             "numbers")  # fmt: skip
+        if not self.limit > 0 or not np.isfinite([self.limit, *self.mean, *sum(self.whiten, ())]).all():
+            raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
+
+    @cached_property
+    def _factor(self) -> Floats:
+        factor = np.zeros((len(self.mean),) * 2)
+        for i, row in enumerate(self.whiten):
+            factor[i, : i + 1] = row
+        return factor
+
+    def distance(self, description: Floats) -> float:
+        """Of one window, in deviations from the mean; infinite for tokens of other encoders or not finite."""
+        if description.shape != (len(self.mean),) or not np.isfinite(description).all():
+            return float("inf")
+        return float(np.linalg.norm(self._factor @ (description - self.mean)))
+
+    def doubt(self, window: Window) -> float:
+        """Distance over limit: above 1 for an unfamiliar window, 0 for one that is too short to tell."""
+        description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
+        return 0.0 if description is None else self.distance(description) / self.limit
+
+
+def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.floating]) -> Floats | None:
+    """A few numbers of the valid tokens [n, d], oldest first; None where there are too few to tell.
+
+    A voice: the mean token, how much the tokens vary and how much from one to the next. A face: the same of its
+    log posterior; a photograph does not vary. Words: how many sub-words each of them takes; words of a language that
+    the vocabulary does not know take many. ``age`` [n] in seconds tells which sub-words are of one word.
+    """
+    if modality == "text":
+        if not len(values):
+            return None
+        words = 1 + int(np.count_nonzero(np.diff(age)))
+        return np.array([len(values) / np.sqrt(words), np.sqrt(words)])
+    if len(values) < 2:
+        return None
+    tokens = np.asarray(values, np.float64)
+    level = np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+    spread, change = float(tokens.std(0).mean()), float(np.abs(np.diff(tokens, axis=0)).mean())
+    return np.array([*level.mean(0), np.log(spread + LEAST), np.log(change + LEAST)])
+
+
+def doubts(known: Mapping[Modality, Novelty], windows: Mapping[Modality, Window]) -> dict[Modality, float]:
+    """``Novelty.doubt`` of each window whose modality was fitted."""
+    return {m: known[m].doubt(w) for m, w in windows.items() if m in known}

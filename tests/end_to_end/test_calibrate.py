@@ -1,0 +1,101 @@
+"""``edge-mer calibrate`` on a running instance with a real sound server and a real network camera."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.console import Console
+from edge_mer.cli.instance import Instance
+from edge_mer.cli.main import app
+from edge_mer.config import Config, load
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.household import agree
+from tests.capture.test_calibrate import room
+from tests.devices import mjpeg_camera, pulseaudio
+from tests.end_to_end.test_live import demo_pictures
+from tests.house import TODAY
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        microphone = stack.enter_context(pulseaudio(place))
+        stack.enter_context(microphone.quiet_room())
+        camera = stack.enter_context(mjpeg_camera())
+        pictures = demo_pictures()
+        camera.picture = lambda n: pictures[n % len(pictures)]
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in microphone.env.items():
+            patch.setenv(name, value)
+        sections = {
+            "audio": {"source": "microphone"},
+            "video": {"source": "camera", "device": camera.url},
+            "text": {"source": "off"},
+            "privacy": {"state": str(place / "privacy")},
+        }
+        config, directory = Config.model_validate(sections), place / "run"
+        directory.mkdir(mode=0o700)
+        agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        instance, bus = Instance(config, directory), ZmqBus(directory)
+        stack.callback(bus.close)
+        stack.callback(instance.stop)
+        unmask(bus)
+        reader = bus.reader("raw/audio", "raw/video")
+        seen: set[str] = set()
+        while seen != {"raw/audio", "raw/video"}:
+            bus.wait(200_000)
+            seen |= {m.topic for m in reader.drain()}
+        played: NDArray[np.int16] = np.tile(room(6.0, noise_db=-50, voice_db=-20, clapping=False), 20)
+        speech = microphone.play(played)
+        stack.callback(speech.wait)
+        stack.callback(speech.terminate)
+        yield place
+
+
+def calibrated(place: Path, *more: str) -> tuple[str, Path]:
+    file = place / "edge_mer.toml"
+    file.touch()
+    where = ("--directory", str(place / "run"), "--config", str(file), "--seconds", "8")
+    result = CliRunner().invoke(app, ["calibrate", *where, *more])
+    return result.output, file
+
+
+def test_levels_light_and_face_of_real_devices_are_written_with_the_date(place: Path) -> None:
+    output, file = calibrated(place)
+    found = load(file)[0].sensors
+    assert found.date is not None, output
+    assert found.noise_floor_db == pytest.approx(-50, abs=2)
+    assert found.voice_db == pytest.approx(-20, abs=2)
+    assert found.exposure is not None
+    assert 60 < found.exposure < 200
+    assert found.face_size == pytest.approx(162 / 240, rel=0.25), "the demo's face, as the cascade finds it"
+    assert "not measured: offset" in output, "nobody clapped"
+
+
+def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) -> None:
+    file = place / "edge_mer.toml"
+    file.write_text('[sensors]\ndate = "2026-01-01"\nnoise_floor_db = -41.5\n')
+    bus = ZmqBus(place / "run")
+    try:
+        assert Console(bus).ask("mask", ("audio",)).ok
+        output, _ = calibrated(place)
+        found = load(file)[0].sensors
+        assert found.noise_floor_db == -41.5
+        assert found.date != "2026-01-01"
+        assert "not measured: microphone: 0.0 s of sound" in output
+    finally:
+        assert Console(bus).ask("unmask", ("audio",)).ok
+        bus.close()

@@ -1,0 +1,171 @@
+"""No label without a reason to give one: each reason, and which of them comes first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_mer.domain import Combination
+from edge_mer.fusion.abstention import NOTHING, UNBOUND, abstention, without_estimate
+from edge_mer.fusion.calibration import Calibration, Fit
+from edge_mer.fusion.confidence import temperature
+from edge_mer.fusion.estimate import Pending, estimate
+from edge_mer.fusion.model import GraphFusionModel, Prediction
+from edge_mer.fusion.novelty import Novelty
+from edge_mer.fusion.presence import FEW, WARMING
+from edge_mer.messages import Presence
+from tests.fusion.scene import SETTINGS, HashModel, Scene, tokens
+from tests.fusion.test_calibration import LOGITS, TEMPERATURE, Shelf, calibration, fit, published, windows
+
+HERE = {"audio": Presence("present", None, 9)}
+CLEAR = Fit(temperature("a", 1.0), True, 240, 4, 0.9, 0.8, None, floor=0.4, largest_set=4)
+
+
+def why(presence: Any = HERE, scarce: Any = (), unfamiliar: Any = (), confidence: float = 0.9, labels: int = 1,
+        fitted: Fit | None = CLEAR) -> str | None:  # fmt: skip
+    return abstention(presence, scarce, unfamiliar, confidence, labels, fitted)
+
+
+def test_each_reason_and_their_order() -> None:
+    rival = {"video": Presence("absent", "unbound", 0), **HERE}
+    assert why() is None
+    assert why(confidence=0.39) == "low confidence"
+    assert why(confidence=0.4) is None
+    assert why(labels=5, confidence=0.39) == "set too large (5 labels)"
+    assert why(labels=4) is None
+    assert why(unfamiliar=("audio", "text"), labels=5) == "out of distribution (audio, text)"
+    assert why(scarce=["video"], unfamiliar=("audio",)) == "too few tokens (video)"
+    assert why(rival, scarce=["video"]) == "unbound"
+
+
+def test_without_a_fit_confidence_withholds_nothing_but_the_rest_does() -> None:
+    assert why(confidence=0.15, labels=7, fitted=None) is None
+    assert why(unfamiliar=("audio",), fitted=None) == "out of distribution (audio)"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ((None, "no face", "no words"), NOTHING),
+        ((WARMING, FEW, "no words"), WARMING),
+        ((FEW, "no face", None), FEW),
+        ((WARMING, UNBOUND, None), UNBOUND),
+    ],
+)
+def test_why_there_is_no_estimate_at_all(reasons: tuple[str | None, ...], said: str) -> None:
+    presence = dict(zip(("audio", "video", "text"), (Presence("x", r, 0) for r in reasons), strict=True))
+    assert without_estimate(presence) == said  # type: ignore[arg-type]
+
+
+def test_a_sensor_that_begins_warms_up_and_one_that_hears_little_has_too_few_tokens() -> None:
+    scene = Scene()
+    first = scene.hop("audio").estimate
+    assert (first.combination, first.label, first.abstain) == ("none", None, "warming up")
+    scene = Scene()
+    for _ in range(8):
+        scene.hop("audio", valid=False)
+    late = scene.hop("audio").estimate
+    assert late.presence["audio"] == Presence("warming", "too few tokens", late.presence["audio"].tokens)
+    assert late.abstain == "too few tokens"
+
+
+def test_two_faces_withhold_the_label_of_the_voice_too() -> None:
+    scene = Scene()
+    scene.settle("audio")
+    for _ in range(4):
+        scene.give(*_unbound(scene))
+        body = scene.hop("audio").estimate
+    assert (body.combination, body.label, body.abstain) == ("a", None, "unbound")
+    assert body.probabilities is not None, "what is said stays visible; it is only nobody's label"
+
+
+def _unbound(scene: Scene) -> list[Any]:
+    return [tokens("video", [scene.now_us + 100_000], valid=False, reason="unbound")]
+
+
+def sharp(c: Combination, **limits: Any) -> Fit:
+    return replace_fit(fit(c), **limits)
+
+
+def replace_fit(some: Fit, **limits: Any) -> Fit:
+    return msgspec.structs.replace(some, **limits)
+
+
+def with_fits(changed: dict[Combination, Fit], novelty: dict[Any, Novelty] | None = None) -> GraphFusionModel:
+    shelf = Shelf()
+    made = calibration(shelf)
+    return GraphFusionModel(shelf.graphs, Calibration(made.weights, {**made.fits, **changed}, novelty or {}))
+
+
+def test_low_confidence_withholds_the_label_and_leaves_the_figures() -> None:
+    sure = published(with_fits({}), "a")
+    assert sure.label is not None
+    assert sure.prediction_set[0] == sure.label
+    body = published(with_fits({"a": sharp("a", floor=sure.confidence + 1e-6)}), "a")
+    assert (body.label, body.abstain) == (None, "low confidence")
+    assert (body.confidence, body.probabilities, body.prediction_set) == (
+        sure.confidence,
+        sure.probabilities,
+        sure.prediction_set,
+    )
+
+
+def test_the_set_is_published_where_it_was_measured_and_nowhere_else() -> None:
+    model = with_fits({c: sharp(c, set_limit=1.0, largest_set=4) for c in ("a", "v")})
+    body = published(model, "a")
+    assert (len(body.prediction_set), body.coverage, body.abstain) == (7, 0.9, "set too large (7 labels)")
+    unmeasured = published(model, "at")
+    assert (unmeasured.prediction_set, unmeasured.sentiment_interval, unmeasured.coverage) == (None, None, None)
+
+
+class Sentimental:
+    """Says the same sentiment of every window."""
+
+    name, capacity, dims, encoders = HashModel.name, HashModel.capacity, HashModel.dims, HashModel.encoders
+
+    def __init__(self, value: float, **limits: Any) -> None:
+        said = replace_fit(fit("t"), sentiment_radius=1.5, **limits)
+        self.said = Prediction((0.4, *[0.1] * 6), value, None, said)
+
+    def predict(self, combination: Combination, windows: Any) -> Prediction:
+        return self.said
+
+
+def test_the_interval_of_sentiment_lies_about_it_and_within_the_scale() -> None:
+    assert published(Sentimental(1.0), "t").sentiment_interval == (-0.5, 2.5)
+    assert published(Sentimental(-2.0), "t").sentiment_interval == (-3.0, -0.5)
+    assert published(Sentimental(1.0), "t").coverage == 0.9
+    assert published(Sentimental(1.0, measured=False), "t").sentiment_interval is None
+    strange = Sentimental(1.0)
+    strange.said = replace(strange.said, unfamiliar=("text",))
+    assert published(strange, "t").sentiment_interval is None
+
+
+def test_an_unfamiliar_window_is_less_sure_uncalibrated_and_without_a_label() -> None:
+    """The mean token of every window here is 0; a Gaussian about 10 finds it strange, one about 0 does not."""
+    dim = HashModel.dims["audio"] + 2
+    spread = float(np.log(1e-3))
+    whiten = tuple((0.0,) * i + (1.0,) for i in range(dim))
+    near = Novelty("audio", (0.0,) * (dim - 2) + (spread, spread), whiten, 2.0, 0.95, 100, 4)
+    far = Novelty("audio", (10.0,) * (dim - 2) + (spread, spread), whiten, 2.0, 0.95, 100, 4)
+    usual, strange = (_heard(with_fits({}, {"audio": n})) for n in (near, far))
+    assert usual.label is not None
+    assert usual.calibrated
+    assert strange.abstain == "out of distribution (audio)"
+    assert (strange.label, strange.calibrated, strange.prediction_set) == (None, False, None)
+    assert strange.confidence == pytest.approx(temperature("a", 1.0).probabilities("a", _flat(10.0)).max())
+    assert strange.confidence < usual.confidence
+
+
+def _flat(doubt: float) -> np.ndarray:
+    """What is left of the logits at this distance over the limit."""
+    return LOGITS[0] / doubt / TEMPERATURE["a"]
+
+
+def _heard(model: GraphFusionModel) -> Any:
+    full = {m: replace(w, mask=np.ones_like(w.mask)) for m, w in windows("a").items()}
+    return estimate(Pending(0, full, HERE, 0, True, 0, None), SETTINGS, model).estimate
