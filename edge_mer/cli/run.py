@@ -45,7 +45,7 @@ def run(
         ending.callback(instance.stop)
         bus = ZmqBus(directory)
         ending.callback(bus.close)
-        show = choose("run", json)
+        show = choose(title(resolved), json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
         opening = Opening(bus, agreed_sources(resolved) if is_wanted else ())
@@ -55,6 +55,16 @@ def run(
             watcher.turn()
             opening.turn(watcher.picture)
             instance.check()
+
+
+def title(config: Config) -> str:
+    """Of the live view: with the link to the page, where there is one."""
+    from edge_mer.hub.visitor import Token, link_of
+    from edge_mer.privacy.host_key import state_directory
+
+    if config.page.address is None:
+        return "run"
+    return f"run  {link_of(config.page, Token(state_directory(config.privacy.state)))}"
 
 
 def agreed_sources(config: Config) -> tuple[Modality, ...]:

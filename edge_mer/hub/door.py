@@ -74,10 +74,14 @@ def _check_loopback(setting: str, address: str | None) -> None:
     if address is None:
         return
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False  # a name, or *, may be anything
-    if not loopback:
+    if not is_loopback(host):
         raise ConfigError(f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
                           "use tcp://127.0.0.1:PORT, or set hub.plaintext = false")  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach it; a name, or *, may be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

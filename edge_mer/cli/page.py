@@ -1,0 +1,33 @@
+"""``edge-mer page``: the link to the web page, with the viewing token."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile, Setting, overrides
+
+
+def page(
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="make a new viewing token: whoever looks now needs the new link")
+    ] = False,
+    config: ConfigFile = None,
+    setting: Setting = None,
+) -> None:
+    """Show the link to the web page. Whoever has it may look and mask; to unmask, pair the browser on the page."""
+    from edge_mer.config import load
+    from edge_mer.errors import ConfigError
+    from edge_mer.hub.visitor import Token, link_of
+    from edge_mer.privacy.host_key import state_directory
+
+    settings = load(config, overrides(setting))[0]
+    if settings.page.address is None:
+        raise ConfigError(
+            "there is no page: set page.address, as edge-mer run --set page.address=http://127.0.0.1:7653"
+        )
+    token = Token(state_directory(settings.privacy.state))
+    if new_token:
+        token.renew()
+    typer.echo(link_of(settings.page, token))
