@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 import edge_mer
-from edge_mer.bus import Bus, Reader, ReliableReader
+from edge_mer.bus import Bus, ReliableReader
 from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
 from edge_mer.control import Answer, Command, Pair
@@ -23,6 +23,7 @@ from edge_mer.domain import MODALITIES
 from edge_mer.errors import PrivacyError
 from edge_mer.hub import web_server
 from edge_mer.hub.metrics import Metrics
+from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.public import PUBLIC, REMEMBERED
 from edge_mer.hub.turn_loop import TurnLoop
 from edge_mer.hub.viewers import Viewers
@@ -57,7 +58,7 @@ class Page:
         self._metrics = Metrics()
         self._reader = bus.reader(*TOPICS)
         self._receipts = ReliableReader(bus, "receipt")
-        self._why: Reader | None = None
+        self._why = OnRequest(bus, "explain")
         self._lineage = LineageChild(bus, NAME, MODALITIES)
         self._switch = bus.client("switch")
         self._last: dict[str, Message[Any]] = {}
@@ -72,7 +73,7 @@ class Page:
         for order in self._lineage.orders():
             self.viewers.forget()
             self._lineage.done(order)
-        for message in (*self._reader.drain(), *self._receipts.drain(), *self._explanations()):
+        for message in (*self._reader.drain(), *self._receipts.drain(), *self._why.drain(self.viewers.why)):
             self._hand_on(message)
         while (answer := self._switch.receive()) is not None:
             if isinstance(answer, Answer) and (asked := self._asked.get(answer.id)) is not None and not asked.done():
@@ -93,15 +94,6 @@ class Page:
         self._lineage.leave()
         self._loop.run(self.server.stop())
         self._loop.close()
-
-    def _explanations(self) -> list[Message[Any]]:
-        """Fusion explains only while this reader exists, and it exists only while somebody looks."""
-        if self._why is None and self.viewers.why:
-            self._why = self._bus.reader("explain")
-        elif self._why is not None and not self.viewers.why:
-            self._why.close()
-            self._why = None
-        return self._why.drain() if self._why is not None else []
 
     def _hand_on(self, message: Message[Any]) -> None:
         if message.topic in REMEMBERED:

@@ -87,6 +87,23 @@ def test_a_newcomer_gets_the_last_state_but_no_old_estimate(stage: Stage) -> Non
     assert last["seq"] == max(h["seq"] for t, h in first.got if t == "state/video"), "as it was, not a new message"
 
 
+def test_explanations_are_made_only_while_somebody_subscribes(stage: Stage) -> None:
+    client = stage.allow()
+    stage.say("explain")
+    publisher = stage._publishers["explain"]
+    estimates = stage.subscriber(client, "emotion")
+    stage.never(publisher.wanted)
+    why = stage.subscriber(client, "explain")
+    stage.until(lambda: stage.say("explain") or why.topics())
+    why.socket.close()
+    stage.until(lambda: not publisher.wanted())
+    everything = stage.subscriber(client, "")
+    stage.until(publisher.wanted)
+    everything.socket.unsubscribe(b"")
+    stage.until(lambda: not publisher.wanted())
+    assert not estimates.topics()
+
+
 def test_the_hub_says_that_it_lives(stage: Stage) -> None:
     subscriber = stage.subscriber(stage.allow(), "heartbeat")
     stage.until(lambda: subscriber.topics() and len({h["seq"] for _, h in subscriber.got}) >= 2)
