@@ -36,6 +36,7 @@ from edge_mer.hub.discovery import (
     estimate_state,
     switch_states,
 )
+from edge_mer.hub.door import is_loopback
 from edge_mer.hub.steady import Settings, Steady, passed, step
 from edge_mer.messages import Estimate, Message, Privacy
 from edge_mer.privacy.host_key import public_key, state_directory
@@ -119,7 +120,8 @@ class Mqtt:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
+        away = () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
+        return (*away, *plaintext_password(self._section))
 
     def close(self) -> None:
         """Says goodbye, so that Home Assistant need not wait for the last will."""
@@ -276,6 +278,14 @@ def broker_of(address: str) -> tuple[bool, str, int]:
                           "password go into mqtt.username and mqtt.password_file")  # fmt: skip
     secure = parts.scheme == "mqtts"
     return secure, parts.hostname, port or (8883 if secure else 1883)
+
+
+def plaintext_password(section: Section) -> tuple[str, ...]:
+    """A warning where the password crosses the network for everybody to read."""
+    secure, host, _ = broker_of(section.address or "")
+    if secure or section.username is None or is_loopback(host) or host == "localhost":
+        return ()
+    return (f"the password goes to {host} unencrypted; use mqtts://",)
 
 
 def _password(path: str | None) -> str | None:

@@ -20,7 +20,7 @@ from edge_mer.errors import ConfigError
 from edge_mer.hub.door import Door
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.requests import Desk
-from edge_mer.messages import HubHeartbeat, Message
+from edge_mer.messages import Estimate, HubHeartbeat, Message
 from edge_mer.services import SERVICES
 
 NAME = "hub"
@@ -193,6 +193,9 @@ class Hub:
                 part.close()
 
     def _take(self, message: Message[Any]) -> None:
+        body = message.body
+        if self.desk is not None and isinstance(body, Estimate) and not (body.revision or body.final):
+            self.desk.estimated(message)
         if self.plane is not None:
             self.plane.publish(message)
         elif message.topic in REMEMBERED:

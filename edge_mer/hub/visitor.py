@@ -75,9 +75,9 @@ def place_of(page: Page) -> Place:
     names = {shown, *(LOOPBACK if is_loopback(host) or host in ("0.0.0.0", "::") else ()), *page.names}
     if bad := [n for n in names if not NAME.fullmatch(n)]:
         raise ConfigError(f"page.names: {bad[0]!r} is no host name; a port is not part of it")
-    hosts = {f"{name}:{port}" for name in names}
-    return Place(parts.scheme, host, port,
-                 frozenset(h.lower() for h in hosts | (names if port == USUAL_PORT[parts.scheme] else set())))  # fmt: skip
+    usual = names if port == USUAL_PORT[parts.scheme] else set[str]()
+    hosts = {f"{name}:{port}" for name in names} | usual
+    return Place(parts.scheme, host, port, frozenset(h.lower() for h in hosts))
 
 
 def stranger(headers: Mapping[str, str], place: Place) -> str | None:

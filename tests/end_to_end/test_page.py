@@ -186,7 +186,7 @@ def test_it_fits_a_phone_and_the_night(page: Browser, width: int, scheme: str) -
 
 
 def test_without_the_token_it_asks_for_it(visit: tuple[Browser, Path]) -> None:
-    page, state = visit
+    page, _ = visit
     held = page.script("const t = localStorage.getItem('edge_mer.token'); localStorage.clear(); return t")
     page.driver.refresh()
     page.until("the question", "document.querySelector('#enter').open")
@@ -200,22 +200,24 @@ def picture() -> None:
     """What the README shows: two minutes of the demo, the camera masked for a while."""
     import time
 
-    with chromium() as browser, tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as name:
-        with home(Path(name)) as (link, state):
-            browser.look(1160, 1000)
-            browser.get(link)
-            time.sleep(60)
-            browser.click("#tile-video button")
-            time.sleep(20)
-            pair_and_turn_on(browser, state, "video", "Watching")
-            time.sleep(30)
-            browser.click("#tile-audio button")
-            time.sleep(14)
-            for part in ("why", "speed"):
-                browser.click(f"#{part} summary")
-            time.sleep(4)
-            browser.script("document.activeElement.blur(); scrollTo(0, 0)")
-            browser.driver.save_screenshot(str(PICTURE))
+    with ExitStack() as stack:
+        browser = stack.enter_context(chromium())
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        link, state = stack.enter_context(home(place))
+        browser.look(1160, 1000)
+        browser.get(link)
+        time.sleep(60)
+        browser.click("#tile-video button")
+        time.sleep(20)
+        pair_and_turn_on(browser, state, "video", "Watching")
+        time.sleep(30)
+        browser.click("#tile-audio button")
+        time.sleep(14)
+        for part in ("why", "speed"):
+            browser.click(f"#{part} summary")
+        time.sleep(4)
+        browser.script("document.activeElement.blur(); scrollTo(0, 0)")
+        browser.driver.save_screenshot(str(PICTURE))
 
 
 if __name__ == "__main__":

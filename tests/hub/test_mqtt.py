@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError
-from edge_mer.hub.mqtt import Mqtt, broker_of
+from edge_mer.hub.mqtt import Mqtt, broker_of, plaintext_password
 from edge_mer.privacy.identity import new_identity
 from edge_mer.privacy.keyring import Keyring, PairedKey
 from tests.hub.estimates import estimate
@@ -305,6 +305,16 @@ def test_a_switch_that_is_gone_leaves_nothing_claimed(home: Home, monkeypatch: p
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigError, match=r"mqtt\.address"):
         broker_of(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "username", "warned"),
+    [("mqtt://broker.local", "hub", True), ("mqtt://192.168.1.9", "hub", True), ("mqtt://192.168.1.9", None, False),
+     ("mqtts://broker.local", "hub", False), ("mqtt://127.0.0.1", "hub", False), ("mqtt://localhost", "hub", False)],
+)  # fmt: skip
+def test_a_password_that_others_could_read_is_warned_of(address: str, username: str | None, warned: bool) -> None:
+    section = Config.model_validate({"mqtt": {"address": address, "username": username}}).mqtt
+    assert bool(plaintext_password(section)) == warned
 
 
 def test_ports_follow_the_scheme() -> None:

@@ -271,7 +271,9 @@ def test_a_mask_is_answered_with_its_receipt(browser: Browser) -> None:
     assert answer["receipts"]
     assert browser.stage.switch is not None
     assert browser.stage.switch.states()["video"].reason == "masked by the web page"
-    got = browser.events(browser.look(), lambda e: any(t == "receipt" and r["number"] in answer["receipts"] for t, r in e))
+    got = browser.events(
+        browser.look(), lambda e: any(t == "receipt" and r["number"] in answer["receipts"] for t, r in e)
+    )
     assert "page" in got[-1][1]["purged"], "the mask waited for this process to forget"
 
 

@@ -10,7 +10,7 @@ import zmq
 
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError
-from edge_mer.hub import public
+from edge_mer.hub import door, public
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.processes import rows_for
 from edge_mer.schema import topic_schema
@@ -176,6 +176,15 @@ def test_two_hundred_clients_hear_the_same(stage: Stage) -> None:
     client = stage.allow()
     subscribers = [stage.subscriber(client, "heartbeat") for _ in range(200)]
     stage.until(lambda: sum(bool(s.topics()) for s in subscribers) == 200, 15)
+
+
+def test_one_key_that_comes_again_and_again_is_slowed_down(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "COME_BURST", 3)
+    client, other = stage.allow(), stage.allow("other")
+    crowd = [stage.subscriber(client, "heartbeat") for _ in range(6)]
+    stage.until(lambda: stage.hub.counters["refused"])
+    stage.until(stage.subscriber(other, "heartbeat").topics)
+    assert sum(bool(s.topics()) for s in crowd) < 6
 
 
 def test_subscriptions_to_nothing_and_noise_are_not_remembered(stage: Stage) -> None:
