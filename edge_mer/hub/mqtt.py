@@ -37,6 +37,7 @@ from edge_mer.hub.discovery import (
     switch_states,
 )
 from edge_mer.hub.door import is_loopback
+from edge_mer.hub.stand_back import stand_back
 from edge_mer.hub.steady import Settings, Steady, passed, step
 from edge_mer.messages import Estimate, Message, Privacy
 from edge_mer.privacy.host_key import public_key, state_directory
@@ -298,4 +299,5 @@ def _password(path: str | None) -> str | None:
 
 
 def build(config: Config, bus: Bus) -> Mqtt:
+    stand_back()
     return Mqtt(config, bus)

@@ -25,6 +25,7 @@ from edge_mer.hub import web_server
 from edge_mer.hub.metrics import Metrics
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.public import PUBLIC, REMEMBERED
+from edge_mer.hub.stand_back import stand_back
 from edge_mer.hub.turn_loop import TurnLoop
 from edge_mer.hub.viewers import Viewers
 from edge_mer.hub.visitor import Token
@@ -149,4 +150,5 @@ def _failed(id_: str, text: str) -> Answer:
 
 
 def build(config: Config, bus: Bus) -> Page:
+    stand_back()
     return Page(config, bus)

@@ -20,6 +20,7 @@ from edge_mer.errors import ConfigError
 from edge_mer.hub.door import Door
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.requests import Desk
+from edge_mer.hub.stand_back import stand_back
 from edge_mer.messages import Estimate, HubHeartbeat, Message
 from edge_mer.services import SERVICES
 
@@ -205,4 +206,5 @@ class Hub:
 def build(config: Config, bus: Bus) -> Hub:
     """Raises ConfigError when a configured address cannot be used."""
     assert isinstance(bus, ZmqBus)
+    stand_back()
     return Hub(config, bus)

@@ -6,6 +6,7 @@ name that is ours, so no foreign name can be pointed at this address (DNS rebind
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -22,6 +23,7 @@ from edge_mer.privacy.host_key import create_once, write_atomic
 TOKEN_FILE = "page.token"
 TOKEN_BYTES = 16
 BEARER = "Bearer "
+METRICS = "/metrics"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 USUAL_PORT = {"http": 80, "https": 443}
 NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
@@ -29,7 +31,8 @@ NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
 # Everything comes from this host, nothing is inline, nobody frames it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-                               "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                               "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+                               "require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -113,13 +116,17 @@ class Token:
         """Everybody who looks must come again with the new one."""
         write_atomic(self._path, fresh())
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
+    def for_metrics(self) -> str:
+        """What Prometheus gets: it reads /metrics and opens nothing else. Raises PrivacyError as ``read``."""
+        return hmac.new(self.read().encode(), METRICS.encode(), hashlib.sha256).hexdigest()
+
+    def admits(self, headers: Mapping[str, str], path: str) -> bool:
         try:
-            token = self.read()
+            known = [self.read(), *([self.for_metrics()] if path == METRICS else ())]
         except PrivacyError:
             return False
-        given = headers.get("Authorization", "")
-        return bool(token) and hmac.compare_digest(given.encode(), (BEARER + token).encode())
+        given = headers.get("Authorization", "").encode()
+        return bool(known[0]) and any(hmac.compare_digest(given, (BEARER + k).encode()) for k in known)
 
 
 def fresh() -> bytes:

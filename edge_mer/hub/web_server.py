@@ -17,7 +17,7 @@ from edge_mer.control import Answer, Grant
 from edge_mer.domain import Modality
 from edge_mer.errors import ConfigError, missing_extra
 from edge_mer.hub.viewers import Viewers, event
-from edge_mer.hub.visitor import HEADERS, Place, Token, place_of, stranger
+from edge_mer.hub.visitor import HEADERS, METRICS, Place, Token, place_of, stranger
 from edge_mer.privacy.commands import LONGEST_S
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ class WebServer:
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes([
             web.get("/", self._file), web.get("/web/{name}", self._file), web.get("/events", self._events),
-            web.get("/metrics", self._metrics), web.post("/mask", self._order), web.post("/unmask", self._order),
+            web.get(METRICS, self._metrics), web.post("/mask", self._order), web.post("/unmask", self._order),
             web.post("/pair", self._pair),
         ])  # fmt: skip
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S,
+                                     handle_signals=False)  # fmt: skip
 
     async def start(self) -> None:
         """Raises ConfigError when the address cannot be bound."""
@@ -118,7 +119,8 @@ class WebServer:
     def _turned_away(self, request: web.Request) -> web.StreamResponse | None:
         if (reason := stranger(request.headers, self.place)) is not None:
             return self._text(403, reason)
-        if request.path != "/" and not request.path.startswith("/web/") and not self._token.admits(request.headers):
+        is_packaged = request.path == "/" or request.path.startswith("/web/")
+        if not is_packaged and not self._token.admits(request.headers, request.path):
             return self._text(401, "the viewing token is missing or was renewed: edge-mer page shows the link")
         return None
 

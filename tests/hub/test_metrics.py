@@ -37,7 +37,7 @@ class Told:
         return self.metrics.exposition(self.clock.now_us()).decode()
 
     def samples(self) -> dict[tuple[str, ...], float]:
-        """By name and the values of the labels."""
+        """By name and the values of the labels, which come in the order of their names."""
         return {(s.name, *s.labels.values()): s.value
                 for f in text_string_to_metric_families(self.text()) for s in f.samples}  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_processes_drops_masks_and_sensors(told: Told) -> None:
     assert found["edge_mer_process_up", "fusion"] == 1
     assert found["edge_mer_process_up", "hub"] == 0
     assert found["edge_mer_process_restarts_total", "fusion"] == 2
-    assert found["edge_mer_drops_total", "fusion", "gap"] == 3
+    assert found["edge_mer_drops_total", "gap", "fusion"] == 3
     assert found["edge_mer_masked", "audio"] == 0, "as measured, not as asked"
     assert found["edge_mer_masked", "video"] == 1
     assert found["edge_mer_sensor_ok", "video"] == 0

@@ -67,9 +67,9 @@ def test_a_token_is_made_once_kept_private_and_renewed(tmp_path: Path) -> None:
     assert len(first) >= 22
     assert Token(tmp_path).read() == first
     assert (tmp_path / "page.token").stat().st_mode & 0o077 == 0
-    assert token.admits({"Authorization": f"Bearer {first}"})
+    assert token.admits({"Authorization": f"Bearer {first}"}, "/events")
     token.renew()
-    assert not token.admits({"Authorization": f"Bearer {first}"})
+    assert not token.admits({"Authorization": f"Bearer {first}"}, "/events")
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,32 @@ def test_a_token_is_made_once_kept_private_and_renewed(tmp_path: Path) -> None:
 )
 def test_nothing_else_is_admitted(tmp_path: Path, given: str) -> None:
     token = Token(tmp_path)
-    assert not token.admits({"Authorization": given.format(token.read())})
-    assert not token.admits({})
+    assert not token.admits({"Authorization": given.format(token.read())}, "/events")
+    assert not token.admits({}, "/events")
 
 
 def test_a_token_that_others_can_read_or_that_is_empty_admits_nobody(tmp_path: Path) -> None:
     token = Token(tmp_path)
     held = token.read()
     (tmp_path / "page.token").chmod(0o644)
-    assert not token.admits({"Authorization": f"Bearer {held}"})
+    assert not token.admits({"Authorization": f"Bearer {held}"}, "/events")
     with pytest.raises(PrivacyError, match="--new-token"):
         token.read()
     (tmp_path / "page.token").chmod(0o600)
     (tmp_path / "page.token").write_text("")
-    assert not token.admits({"Authorization": "Bearer "})
+    assert not token.admits({"Authorization": "Bearer "}, "/events")
     (tmp_path / "page.token").unlink()
-    assert not token.admits({"Authorization": "Bearer "})
+    assert not token.admits({"Authorization": "Bearer "}, "/events")
+
+
+def test_what_prometheus_gets_opens_the_metrics_alone(tmp_path: Path) -> None:
+    token = Token(tmp_path)
+    given = {"Authorization": f"Bearer {token.for_metrics()}"}
+    assert token.admits(given, "/metrics")
+    for path in ("/events", "/mask", "/unmask", "/pair", "/metrics/"):
+        assert not token.admits(given, path)
+    token.renew()
+    assert not token.admits(given, "/metrics")
 
 
 def test_the_link_carries_the_token_where_no_server_sees_it(tmp_path: Path) -> None:
