@@ -159,22 +159,20 @@ def _viewer(port: int, token: str, path: str) -> Iterator[None]:
     if response.status != 200:
         raise EdgeMerError(f"the page answers {response.status}: {response.read().decode()}")
 
+    stream = connection.sock
+
     def read() -> None:
-        try:
-            while response.read1(65536):
-                pass
-        except (OSError, ValueError, AttributeError):
-            return  # it was closed
+        while stream.recv(65536):
+            pass
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        connection.close()
+        stream.shutdown(socket.SHUT_RDWR)
         thread.join(2)
+        connection.close()
 
 
 # -- MQTT --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -170,6 +173,20 @@ def test_why_speed_receipts_and_processes_are_one_click_away(page: Browser) -> N
     assert "the web page" in page.text("#proofs-table")
     page.until("processes", "document.querySelector('#processes-table').innerText.includes('fusion')")
     assert page.text("#recording") == "Not recording"
+
+
+def test_a_recording_is_shown_also_one_that_joins(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    command = [sys.executable, "-m", "edge_mer.cli.main", "record", str(state.parent / "joined.mcap"), "--directory",
+               str(state.parent / "run")]  # fmt: skip
+    recorder = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        words = "Recording: features and estimates, no raw media"
+        page.until("it says so", f"document.querySelector('#recording').innerText === {words!r}")
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait(10)
+    page.until("it has ended", "document.querySelector('#recording').innerText === 'Not recording'")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1160, "dark")])
