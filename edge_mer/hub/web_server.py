@@ -30,6 +30,7 @@ LONGEST_BODY = 16_000
 SILENT_S = 15.0
 UNREAD_S = 20.0
 BACKLOG = 128
+MOST_CONNECTIONS = 256
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 INDEX = "index.html"
 
@@ -47,6 +48,12 @@ class Pairing(Struct, frozen=True, forbid_unknown_fields=True):
 
     signing: str
     proof: str
+
+
+class _Closed(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 class House(Protocol):
@@ -90,18 +97,31 @@ class WebServer:
         ])  # fmt: skip
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S,
                                      handle_signals=False)  # fmt: skip
+        self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Raises ConfigError when the address cannot be bound."""
         await self._runner.setup()
         try:
-            await self._web.TCPSite(self._runner, self.place.host, self.place.port, ssl_context=self._context,
-                                    backlog=BACKLOG).start()  # fmt: skip
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connect, self.place.host, self.place.port, ssl=self._context, backlog=BACKLOG
+            )
         except OSError as error:
             raise ConfigError(f"page.address = {self.place.url}: {error.strerror or error}") from error
 
     async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        """A new connection; one too many is closed, so that a crowd cannot use up this process's descriptors."""
+        server = self._runner.server
+        assert server is not None
+        if len(server.connections) < MOST_CONNECTIONS:
+            return server()
+        self.refused += 1
+        return _Closed()
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every request: our name, not from another page; and the token for everything that is not a packaged file."""
@@ -132,7 +152,7 @@ class WebServer:
         return self._web.Response(body=self._files[name], content_type=kind, charset="utf-8")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events until the viewer goes; ``?why=1`` asks for explanations instead."""
+        """Server-sent events until the viewer goes or the token is renewed; ``?why=1``: explanations instead."""
         viewer = self._house.viewers.join(why=request.query.get("why") == "1")
         if viewer is None:
             return self._text(503, "too many look already")
@@ -141,7 +161,7 @@ class WebServer:
             for topic, data in () if viewer.why else self._house.greeting():
                 viewer.put(topic, event(topic, data))
             await response.prepare(request)
-            while True:
+            while self._token.admits(request.headers, request.path):
                 try:
                     piece = await asyncio.wait_for(viewer.take(), SILENT_S)
                 except asyncio.TimeoutError:

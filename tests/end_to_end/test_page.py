@@ -84,6 +84,8 @@ def pair_and_turn_on(page: Browser, state: Path, modality: str, listening: str) 
     opened = None
     if not any(k.name == "browser" for k in Keyring(state).paired()):
         opened = open_pairing(state, "browser", "phone", SystemClock(), host_boot_id())
+    button = f"document.querySelector('#tile-{modality} button')"
+    page.until("it is off", f"{state_is(modality, 'Off')} && {button}.ariaBusy === 'false'")
     page.click(f"#tile-{modality} button")
     if opened is not None:
         page.until("the dialog", "document.querySelector('#pair').open")

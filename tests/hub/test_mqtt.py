@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import tempfile
@@ -223,6 +224,28 @@ def test_the_broker_may_stop_and_come_back(home: Home, broker: Broker) -> None:
     home.ha.client.reconnect()
     home.ha.client.subscribe("edge_mer/#", 1)
     home.until(lambda: home.ha.got.get(f"{home.base}/audio/state") == "OFF", 15)
+
+
+def test_a_broker_that_is_frozen_holds_up_no_mask(home: Home, broker: Broker) -> None:
+    def proven() -> bool:
+        home.stage.say("emotion", estimate(revision=0))
+        home.mqtt.turn()
+        return bool(answer.socket.poll(0))
+
+    home.sees("availability", "online")
+    assert broker._process is not None
+    broker._process.send_signal(signal.SIGSTOP)
+    answer = home.stage.asker(home.stage.allow(), zmq.DEALER)
+    try:
+        for n in range(5):
+            answer.send("mask", modalities=["audio"])
+            home.stage.until(proven)
+            receipt = json.loads(answer.socket.recv())
+            assert receipt["ok"], f"mask {n}: {receipt['text']}"
+    finally:
+        broker._process.send_signal(signal.SIGCONT)
+    home.order("video/set", "OFF")
+    home.until(lambda: "done" in home.ha.got.get(f"{home.base}/notice", ""))
 
 
 def test_the_last_will_says_that_it_is_gone(home: Home) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from edge_mer.clock import SystemClock, host_boot_id
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError, MissingExtra
 from edge_mer.hub import page as page_module
-from edge_mer.hub import viewers
+from edge_mer.hub import viewers, web_server
 from edge_mer.hub.page import Page
 from edge_mer.hub.visitor import HEADERS, Token
 from edge_mer.privacy.identity import new_identity
@@ -249,6 +250,15 @@ def test_a_renewed_token_is_asked_for_at_once(browser: Browser) -> None:
     assert browser.ask("GET", "/metrics", token=Token(browser.stage.state).read())[0] == 200
 
 
+def test_who_looked_with_the_old_token_looks_no_more(browser: Browser) -> None:
+    looking = browser.look()
+    browser.events(looking, seen("privacy"))
+    Token(browser.stage.state).renew()
+    rest = browser._pool.submit(looking.read)
+    browser.until(rest.done)  # the stream ends; reading does not wait for ever
+    assert not browser.page.viewers
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"\xff", b"{}", b'{"modalities": []}', b'{"modalities": ["smell"]}', b"[" * 9000,
@@ -266,6 +276,7 @@ def test_malformed_orders_do_nothing(browser: Browser, body: bytes) -> None:
 
 
 def test_a_mask_is_answered_with_its_receipt(browser: Browser) -> None:
+    browser.order("/mask", {"modalities": ["audio"]})  # by its end the switch knows this process
     answer = browser.order("/mask", {"modalities": ["video"]})
     assert answer["ok"]
     assert answer["receipts"]
@@ -347,11 +358,12 @@ def test_one_that_never_reads_costs_a_bounded_queue_and_nobody_else_anything(bro
 
 
 def test_a_mask_drops_what_waits_for_slow_viewers(browser: Browser) -> None:
+    browser.order("/mask", {"modalities": ["audio"]})  # by its end the switch knows this process
     viewer = browser.page.viewers.join(why=False)
     assert viewer is not None
     for topic in ("emotion", "privacy", "emotion"):
         viewer.put(topic, topic.encode())
-    browser.order("/mask", {"modalities": ["audio"]})
+    browser.order("/mask", {"modalities": ["video"]})
     assert "emotion" not in {t for t, _ in viewer._queue}
     assert "privacy" in {t for t, _ in viewer._queue}
     browser.page.viewers.leave(viewer)
@@ -361,6 +373,21 @@ def test_more_viewers_than_fit_are_told(browser: Browser, monkeypatch: pytest.Mo
     monkeypatch.setattr(viewers, "MOST", 1)
     browser.look()
     assert browser.ask("GET", "/events")[0] == 503
+
+
+def test_connections_that_say_nothing_are_bounded(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
+    idle: list[socket.socket] = []
+
+    def refused() -> int:
+        idle.append(socket.create_connection(("127.0.0.1", browser.port)))
+        return browser.page.counters["requests_refused"]
+
+    browser.until(refused)
+    assert len(idle) <= 3 + 10, "those that came in one turn may be a few more"
+    for connection in idle:
+        connection.close()
+    browser.until(lambda: browser.ask("GET", "/")[0] == 200)
 
 
 def test_an_order_gets_through_a_crowd(browser: Browser) -> None:

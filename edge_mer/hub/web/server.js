@@ -1,6 +1,7 @@
 // The conversation with this host. The token goes as a header: no cookie, so no other page can speak in its name.
 const KEY = "edge_mer.token";
 const SILENT_MS = 20_000;
+const ANSWER_MS = 6000;
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
 export const token = {
@@ -19,7 +20,7 @@ const headers = () => ({ Authorization: `Bearer ${token.get()}` });
 
 export async function post(path, body) {
   try {
-    const response = await fetch(path, { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const response = await fetch(path, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS), headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) });
     return response.ok ? await response.json() : { ok: false, text: await response.text() };
   } catch {
     return { ok: false, text: "The device does not answer." };

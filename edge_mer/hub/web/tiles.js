@@ -41,7 +41,7 @@ export class Tiles {
     const before = tile.state.textContent;
     tile.root.dataset.state = seen.tone;
     tile.button.setAttribute("aria-checked", seen.on);
-    tile.button.setAttribute("aria-busy", Boolean(seen.busy));
+    tile.button.setAttribute("aria-busy", Boolean(seen.busy || tile.pending));
     tile.button.setAttribute("aria-disabled", Boolean(seen.locked));
     text(tile.state, seen.state);
     text(tile.reason, seen.reason ?? "");
@@ -101,8 +101,9 @@ export class Tiles {
   }
 
   async #press(modality, tile) {
-    if (tile.pending || tile.button.getAttribute("aria-disabled") === "true") return;
+    if (tile.button.getAttribute("aria-disabled") === "true") return;
     const on = tile.button.getAttribute("aria-checked") === "true";
+    if (tile.pending === "mask" || (tile.pending && !on)) return; // turning off never waits for something else
     text(tile.note, "");
     tile.pending = on ? "mask" : "asking";
     this.show();
