@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 import edge_mer
+from edge_mer.budget import Budget
 from edge_mer.bus import Bus, ReliableReader
 from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
@@ -25,6 +26,7 @@ from edge_mer.hub import web_server
 from edge_mer.hub.metrics import Metrics
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.public import PUBLIC, REMEMBERED
+from edge_mer.hub.requests import UNMASK_BURST, UNMASK_HZ
 from edge_mer.hub.stand_back import stand_back
 from edge_mer.hub.turn_loop import TurnLoop
 from edge_mer.hub.viewers import Viewers
@@ -39,7 +41,6 @@ from edge_mer.privacy.pairing import Pairing
 NAME = "page"
 TURN_US = SECOND // 4
 PATIENCE_US = 3 * SECOND
-MOST_WAITING = 64
 SHOWN_RECEIPTS = 20
 REQUESTER = "the web page"
 GREETING = "hello"
@@ -65,6 +66,7 @@ class Page:
         self._last: dict[str, Message[Any]] = {}
         self._shown: deque[Message[Any]] = deque(maxlen=SHOWN_RECEIPTS)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
+        self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
         self._loop = TurnLoop()
         self.server = WebServer(self, config.page, Token(self._directory))
         self._loop.run(self.server.start())
@@ -117,8 +119,8 @@ class Page:
     async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer:
         """The switch's answer, or why there is none."""
         id_ = secrets.token_hex(8)
-        if len(self._asked) >= MOST_WAITING:
-            return _failed(id_, "too many requests wait for the switch; masks: edge-mer mask")
+        if action == "unmask" and not self._unmasks.take(1, self._bus.clock.now_us()):
+            return _failed(id_, f"at most {UNMASK_HZ} grants a second; masks are always taken")
         self._asked[id_] = asyncio.get_running_loop().create_future()
         self._switch.send(Command(id=id_, action=action, modalities=order.modalities, requester=REQUESTER,
                                   grant=order.grant, for_s=order.for_s))  # fmt: skip

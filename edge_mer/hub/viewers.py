@@ -20,8 +20,9 @@ def event(topic: str, data: bytes) -> bytes:
 class Viewer:
     """``why``: gets the explanations and nothing else; others get everything else."""
 
-    def __init__(self, why: bool) -> None:
+    def __init__(self, why: bool, transport: asyncio.Transport | None) -> None:
         self.why = why
+        self._transport = transport
         self.lost = 0
         self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED)
         self._filled = asyncio.Event()
@@ -32,10 +33,17 @@ class Viewer:
         self._filled.set()
 
     def forget(self) -> None:
-        """Drop what is derived from a person and was not yet sent."""
+        """Drop what is derived from a person and was not yet sent; one that does not read is cut off with it."""
         kept = [e for e in self._queue if e[0] not in SERVICES or not SERVICES[e[0]].biometric]
         self._queue.clear()
         self._queue.extend(kept)
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the connection now, with what is in its buffer."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def take(self) -> bytes:
         """All that waits, as one piece; waits for the first."""
@@ -60,12 +68,12 @@ class Viewers:
     def why(self) -> bool:
         return any(v.why for v in self._all)
 
-    def join(self, why: bool) -> Viewer | None:
-        """None when too many look already."""
+    def join(self, why: bool, transport: asyncio.Transport | None = None) -> Viewer | None:
+        """None when too many look already. ``transport``: the connection that it reads from."""
         if len(self._all) >= MOST:
             self.counters["viewers_refused"] += 1
             return None
-        viewer = Viewer(why)
+        viewer = Viewer(why, transport)
         self._all.add(viewer)
         return viewer
 

@@ -70,12 +70,12 @@ class House(Protocol):
     def pair(self, pairing: Pairing) -> Answer: ...
 
     def metrics(self) -> tuple[bytes, str]:
-        """The exposition and its content type. Raises MissingExtra."""
+        """The exposition and its content type."""
         ...
 
 
 class WebServer:
-    """``counters``: requests that were ``refused``: wrong name, other page, no token, bad body."""
+    """``refused``: requests with a wrong name, of another page, without the token, or with a bad body."""
 
     def __init__(self, house: House, page: Page, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
@@ -91,7 +91,8 @@ class WebServer:
                        if f.name.endswith(tuple(TYPES))}  # fmt: skip
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes([
-            web.get("/", self._file), web.get("/web/{name}", self._file), web.get("/events", self._events),
+            web.get("/", self._file), web.get("/web/{name}", self._file), 
+            web.get("/events", self._events, allow_head=False),
             web.get(METRICS, self._metrics), web.post("/mask", self._order), web.post("/unmask", self._order),
             web.post("/pair", self._pair),
         ])  # fmt: skip
@@ -153,7 +154,7 @@ class WebServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the viewer goes or the token is renewed; ``?why=1``: explanations instead."""
-        viewer = self._house.viewers.join(why=request.query.get("why") == "1")
+        viewer = self._house.viewers.join(request.query.get("why") == "1", request.transport)
         if viewer is None:
             return self._text(503, "too many look already")
         response = self._web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
@@ -161,15 +162,16 @@ class WebServer:
             for topic, data in () if viewer.why else self._house.greeting():
                 viewer.put(topic, event(topic, data))
             await response.prepare(request)
-            while self._token.admits(request.headers, request.path):
+            while True:
                 try:
                     piece = await asyncio.wait_for(viewer.take(), SILENT_S)
                 except asyncio.TimeoutError:
                     piece = b": still here\n\n"
+                if not self._token.admits(request.headers, request.path):
+                    break
                 await asyncio.wait_for(response.write(piece), UNREAD_S)
         except (asyncio.TimeoutError, OSError):
-            if request.transport is not None:
-                request.transport.abort()  # it does not read: what waits for it must not stay
+            viewer.abort()  # it does not read: what waits for it must not stay
         finally:
             self._house.viewers.leave(viewer)
         return response

@@ -369,6 +369,24 @@ def test_a_mask_drops_what_waits_for_slow_viewers(browser: Browser) -> None:
     browser.page.viewers.leave(viewer)
 
 
+def test_a_mask_cuts_off_one_whose_estimates_wait_in_a_buffer(browser: Browser) -> None:
+    browser.order("/mask", {"modalities": ["audio"]})
+    browser.look()  # and never reads
+    stuck = next(iter(browser.page.viewers._all))
+    assert stuck._transport is not None
+    big = estimate(model="x" * 30_000)
+    browser.until(lambda: browser.stage.say("emotion", big) or stuck._transport.get_write_buffer_size())
+    browser.order("/mask", {"modalities": ["video"]})
+    browser.until(lambda: not browser.page.viewers)
+
+
+def test_a_flood_of_grants_is_refused_but_masks_are_taken(browser: Browser) -> None:
+    asked = [browser.start("POST", "/unmask", {"modalities": ["audio"]}) for _ in range(40)]
+    browser.until(lambda: all(a.done() for a in asked))
+    assert sum(b"grants a second" in a.result()[2] for a in asked) >= 10
+    assert browser.order("/mask", {"modalities": ["audio"]})["ok"]
+
+
 def test_more_viewers_than_fit_are_told(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewers, "MOST", 1)
     browser.look()
