@@ -24,6 +24,7 @@ from edge_mer.config import Mqtt as Section
 from edge_mer.control import Answer, Command
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import ConfigError, PrivacyError, missing_extra
+from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.discovery import (
     EXPIRE_S,
     OFF,
@@ -82,7 +83,7 @@ class Mqtt:
         self._steady = Steady()
         self._estimate: Message[Estimate] | None = None
         self._privacy: Message[Privacy] | None = None
-        self._epoch = 0
+        self._before_mask = BeforeMask()
         self._said: dict[str, bytes] = {}
         self._asked: dict[str, str] = {}
         self._refresh_due = 0
@@ -234,14 +235,14 @@ class Mqtt:
     def _fold(self, message: Message[Any]) -> None:
         if isinstance(message.body, Privacy):
             self._privacy = message
-        elif message.body.mask_epoch >= self._epoch:
+        elif not self._before_mask.has(message):
             self._estimate = message
             body, at = message.body, message.envelope.origin_us
             if not body.revision:  # a revision is about the past; an automation acts on the present
                 self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
 
     def _forget(self, mask_epoch: int) -> None:
-        self._epoch = max(self._epoch, mask_epoch)
+        self._before_mask.order(mask_epoch, self._bus.clock.now_us())
         self._steady, self._estimate = Steady(), None
         if self._client.is_connected():
             self._say(self.names.estimate, estimate_state(None, None))

@@ -23,6 +23,7 @@ from edge_mer.control import Answer, Command, Pair
 from edge_mer.domain import MODALITIES
 from edge_mer.errors import PrivacyError
 from edge_mer.hub import web_server
+from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.metrics import Metrics
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.public import PUBLIC, REMEMBERED
@@ -63,6 +64,7 @@ class Page:
         self._why = OnRequest(bus, "explain")
         self._lineage = LineageChild(bus, NAME, MODALITIES)
         self._switch = bus.client("switch")
+        self._before_mask = BeforeMask()
         self._last: dict[str, Message[Any]] = {}
         self._shown: deque[Message[Any]] = deque(maxlen=SHOWN_RECEIPTS)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
@@ -74,6 +76,7 @@ class Page:
     def turn(self) -> int:
         """Forget what must be forgotten, hand on what came, let requests go on. Returns the longest wait (us)."""
         for order in self._lineage.orders():
+            self._before_mask.order(order.mask_epoch, self._bus.clock.now_us())
             self.viewers.forget()
             self._lineage.done(order)
         for message in (*self._reader.drain(), *self._receipts.drain(), *self._why.drain(self.viewers.why)):
@@ -99,6 +102,8 @@ class Page:
         self._loop.close()
 
     def _hand_on(self, message: Message[Any]) -> None:
+        if self._before_mask.has(message):
+            return
         if message.topic in REMEMBERED:
             self._last[message.topic] = message
         elif message.topic == "receipt":

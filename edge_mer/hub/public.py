@@ -16,12 +16,15 @@ from edge_mer import wire
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
+from edge_mer.domain import MODALITIES
 from edge_mer.errors import ConfigError
+from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.door import Door
 from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.requests import Desk
 from edge_mer.hub.stand_back import stand_back
 from edge_mer.messages import Estimate, HubHeartbeat, Message
+from edge_mer.privacy.lineage import LineageChild
 from edge_mer.services import SERVICES
 
 NAME = "hub"
@@ -154,12 +157,17 @@ class Hub:
         ]
         self._heartbeat = bus.publisher("heartbeat", NAME)
         self._beat_due = 0
+        self._lineage = LineageChild(bus, NAME, MODALITIES)
+        self._before_mask = BeforeMask()
 
     def turn(self) -> int:
         """Admit, forward, answer, and say once a second that the hub is alive. Returns the longest wait (us)."""
         now = self._clock.now_us()
         if self._door.turn() and self.plane is not None:
             self.plane.reopen()
+        for order in self._lineage.orders():
+            self._before_mask.order(order.mask_epoch, now)
+            self._lineage.done(order)
         for reader in self._readers:
             for message in reader.drain():
                 self._take(message)
@@ -189,11 +197,14 @@ class Hub:
         return found
 
     def close(self) -> None:
+        self._lineage.leave()
         for part in (self.plane, self.desk):
             if part is not None:
                 part.close()
 
     def _take(self, message: Message[Any]) -> None:
+        if self._before_mask.has(message):
+            return
         body = message.body
         if self.desk is not None and isinstance(body, Estimate) and not (body.revision or body.final):
             self.desk.estimated(message)
