@@ -116,8 +116,7 @@ class Page:
     def greeting(self) -> list[tuple[str, bytes]]:
         """The state as it is; never an old estimate."""
         host = public_key(self._directory)
-        hello = {"version": edge_mer.__version__, "host": host.public_bytes_raw().hex() if host else None,
-                 "now_us": self._bus.clock.now_us()}  # fmt: skip
+        hello = {"version": edge_mer.__version__, "host": host.public_bytes_raw().hex() if host else None}
         kept = (*self._shown, *(self._last[t] for t in sorted(self._last)))
         return [(GREETING, msgspec.json.encode(hello)), *((m.topic, m.header) for m in kept)]
 

@@ -14,10 +14,12 @@ const timeline = new Timeline();
 let stop = () => {}, late = false;
 
 const show = {
-  hello: (message) => { house.hello = message; },
+  hello(message) {
+    house.hello = message;
+    text($("about"), `edge_mer ${message.version} on host ${message.host.slice(0, 8)}. Nothing on this page comes from anywhere else.`);
+  },
   privacy: (message) => { house.privacy = message; house.heard = performance.now(); tiles.show(); },
   receipt: (message) => { house.receipts.set(message.number, message); tiles.show(); proofs(house.receipts); },
-  clock: () => {},
   health: (message) => { processes(message); recording(message); },
   emotion(message) {
     timeline.add(message);
