@@ -83,10 +83,13 @@ def place_of(page: Page) -> Place:
     return Place(parts.scheme, host, port, frozenset(h.lower() for h in hosts))
 
 
-def stranger(headers: Mapping[str, str], place: Place) -> str | None:
-    """Why a request comes through a name, or from a page, that is not ours; None when it does not."""
-    if headers.get("Host", "").lower() not in place.hosts:
-        return "this name is not one of page.names"
+def misnamed(headers: Mapping[str, str], place: Place) -> str | None:
+    """Why a request comes through a name that is not ours; None when it does not."""
+    return None if headers.get("Host", "").lower() in place.hosts else "this name is not one of page.names"
+
+
+def foreign(headers: Mapping[str, str], place: Place) -> str | None:
+    """Why a request comes from a page that is not ours; None when it does not."""
     origin = headers.get("Origin")
     if origin is not None and origin.lower() not in {f"{place.scheme}://{h}" for h in place.hosts}:
         return "this comes from another page"

@@ -17,7 +17,7 @@ from edge_mer.control import Answer, Grant
 from edge_mer.domain import Modality
 from edge_mer.errors import ConfigError, missing_extra
 from edge_mer.hub.viewers import Viewers, event
-from edge_mer.hub.visitor import HEADERS, METRICS, Place, Token, place_of, stranger
+from edge_mer.hub.visitor import HEADERS, METRICS, Place, Token, foreign, misnamed, place_of
 from edge_mer.privacy.commands import LONGEST_S
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class WebServer:
         return _Closed()
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every request: our name, not from another page; and the token for everything that is not a packaged file."""
+        """Every request by a name of ours. The packaged files are everybody's, and others may link to them; for all
+        else: no other page, and the token."""
         response = self._turned_away(request)
         if response is None:
             try:
@@ -138,10 +139,13 @@ class WebServer:
         return response
 
     def _turned_away(self, request: web.Request) -> web.StreamResponse | None:
-        if (reason := stranger(request.headers, self.place)) is not None:
+        if (reason := misnamed(request.headers, self.place)) is not None:
             return self._text(403, reason)
-        is_packaged = request.path == "/" or request.path.startswith("/web/")
-        if not is_packaged and not self._token.admits(request.headers, request.path):
+        if request.path == "/" or request.path.startswith("/web/"):
+            return None
+        if (reason := foreign(request.headers, self.place)) is not None:
+            return self._text(403, reason)
+        if not self._token.admits(request.headers, request.path):
             return self._text(401, "the viewing token is missing or was renewed: edge-mer page shows the link")
         return None
 

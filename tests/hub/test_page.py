@@ -237,6 +237,8 @@ def test_a_foreign_name_is_refused_even_with_the_token(browser: Browser) -> None
 @pytest.mark.parametrize("header", [{"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}])
 def test_an_order_of_another_page_is_refused_even_with_the_token(browser: Browser, header: dict[str, str]) -> None:
     assert browser.ask("POST", "/mask", {"modalities": ["audio"]}, **header)[0] == 403
+    assert browser.ask("GET", "/events", **header)[0] == 403
+    assert browser.ask("GET", "/", **header)[0] == 200, "it may link to us"
 
 
 def test_a_form_cannot_give_orders(browser: Browser) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edge_mer.config import Page
 from edge_mer.errors import ConfigError, PrivacyError
-from edge_mer.hub.visitor import Token, link_of, place_of, stranger
+from edge_mer.hub.visitor import Token, foreign, link_of, misnamed, place_of
 
 HERE = place_of(Page(address="http://127.0.0.1:7653"))
 HOUSE = place_of(Page(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
@@ -16,15 +16,16 @@ HOUSE = place_of(Page(address="https://192.168.1.5:443", certificate="c", key="k
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7653", "localhost:7653", "LOCALHOST:7653", "[::1]:7653"])
 def test_our_names_are_let_in(host: str) -> None:
-    assert stranger({"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}, HERE) is None
-    assert stranger({"Host": host}, HERE) is None, "curl and Prometheus name no origin"
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+    assert misnamed(headers, HERE) is foreign(headers, HERE) is None
+    assert foreign({"Host": host}, HERE) is None, "curl and Prometheus name no origin"
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example", "evil.example:7653", "127.0.0.1", "127.0.0.1:80", "localhost:7653.evil"]
 )
 def test_a_foreign_name_pointed_at_us_is_turned_away(host: str) -> None:
-    assert stranger({"Host": host}, HERE) is not None
+    assert misnamed({"Host": host}, HERE) is not None
 
 
 @pytest.mark.parametrize(
@@ -33,13 +34,13 @@ def test_a_foreign_name_pointed_at_us_is_turned_away(host: str) -> None:
      {"Origin": "http://127.0.0.1:8000"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
 )  # fmt: skip
 def test_another_page_is_turned_away(headers: dict[str, str]) -> None:
-    assert stranger({"Host": "127.0.0.1:7653", **headers}, HERE) == "this comes from another page"
+    assert foreign({"Host": "127.0.0.1:7653", **headers}, HERE) == "this comes from another page"
 
 
 def test_names_of_the_house_need_no_port_where_it_is_the_usual_one() -> None:
     for host in ("192.168.1.5", "192.168.1.5:443", "edge.local"):
-        assert stranger({"Host": host}, HOUSE) is None
-    assert stranger({"Host": "localhost"}, HOUSE) is not None
+        assert misnamed({"Host": host}, HOUSE) is None
+    assert misnamed({"Host": "localhost"}, HOUSE) is not None
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ export class Tiles {
 
   #open(modality, held, tile) {
     if (tile.pending === "mask") return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the proof that it is closed" };
-    if (held.effective !== "live") return { tone: "closing", on: true, busy: true, state: "Opening…", reason: "Allowed, but nothing is open yet" };
+    if (held.effective !== "live") return { tone: "closing", on: true, busy: true, state: "Opening…", reason: "Allowed, but nothing is open yet: its process starts, or is not configured" };
     const sensor = this.house.sensors[modality];
     if (!sensor || performance.now() - sensor.heard > SILENT_MS) return { tone: "warn", on: true, state: "On, no sensor", reason: "Its process is off or restarting" };
     if (sensor.health !== "ok") {
