@@ -135,6 +135,15 @@ class Mqtt(Section):
     guest_hours: float = Field(3.0, gt=0, le=720, description="how long the button for guests masks everything")
 
 
+class Page(Section):
+    """The web page and, under /metrics, Prometheus; nothing listens by default. `edge-mer page` shows the link."""
+
+    address: str | None = Field(None, description="http://127.0.0.1:7653, or https://192.168.1.5:7653 for the house")
+    names: tuple[str, ...] = Field((), description="further host names that browsers may use for it, without port")
+    certificate: str | None = Field(None, description="certificate of https (PEM)")
+    key: str | None = Field(None, description="its private key (PEM)")
+
+
 class Button(Section):
     source: str | None = Field(
         None,
@@ -181,6 +190,7 @@ class Config(Section):
     remote: Remote = Remote()
     hub: Hub = Hub()
     mqtt: Mqtt = Mqtt()
+    page: Page = Page()
     button: Button = Button()
     indicator: Indicator = Indicator()
     record: Record = Record()

@@ -71,6 +71,10 @@ def over_mqtt(config: Config) -> bool:
     return config.mqtt.address is not None
 
 
+def with_page(config: Config) -> bool:
+    return config.page.address is not None
+
+
 def sensing(modality: Modality) -> Predicate:
     return lambda config: getattr(config, modality).source != "off"
 
@@ -106,6 +110,7 @@ TABLE: tuple[Row, ...] = (
     Row("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
     Row("hub", "edge_mer.hub.public", public, "extra", retry_s=10),
     Row("mqtt", "edge_mer.hub.mqtt", over_mqtt, "extra", retry_s=10),
+    Row("page", "edge_mer.hub.page", with_page, "extra", retry_s=10),
 )
 
 

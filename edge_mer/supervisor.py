@@ -25,6 +25,7 @@ from edge_mer.messages import ClockReport, HealthReport, WorkerHealth
 from edge_mer.processes import Row, rows_for
 
 NAME = "supervisor"
+MOST_GUESTS = 16
 State = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 
@@ -81,6 +82,8 @@ class Supervisor:
         self._turned_us = self._clock.now_us()
         self.counters: Counter[str] = Counter()
         self.children = {row.name: Child(row) for row in rows}
+        # Workers that somebody else started and that say they live, as the recorder of ``edge-mer record``.
+        self._guests: dict[str, tuple[int, Heartbeat]] = {}
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -116,8 +119,12 @@ class Supervisor:
     def _listen(self) -> None:
         while (received := self._server.receive()) is not None:
             beat = received[1]
-            child = self.children.get(beat.name) if isinstance(beat, Heartbeat) else None
-            if not isinstance(beat, Heartbeat) or child is None or child.process is None:
+            if not isinstance(beat, Heartbeat):
+                continue
+            if (child := self.children.get(beat.name)) is None:
+                self._welcome(beat)
+                continue
+            if child.process is None:
                 continue
             if beat.pid == child.process.pid:
                 child.heard_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
@@ -125,6 +132,10 @@ class Supervisor:
                 if child.state == "starting":
                     child.state, child.reason = "running", None
         self.counters["bad"] = self._server.bad
+
+    def _welcome(self, beat: Heartbeat) -> None:
+        if beat.name in self._guests or len(self._guests) < MOST_GUESTS:
+            self._guests[beat.name] = self._clock.now_us(), beat
 
     def _excuse_own_pause(self, now: int) -> None:
         """A supervisor that was itself held up must not call the others hung for what it did not hear."""
@@ -211,6 +222,9 @@ class Supervisor:
             self._usage = {n: c.process.usage() for n, c in self.children.items() if c.process is not None}
             self._usage[NAME] = (self._own.cpu_percent() / 100, self._own.memory_info().rss)
         workers = {name: self._worker_health(name, child, now) for name, child in self.children.items()}
+        self._guests = {n: (heard, b) for n, (heard, b) in self._guests.items() if now - heard < self._limits.hung_us}
+        for name, (heard, beat) in self._guests.items():
+            workers[name] = WorkerHealth("running", beat.pid, 0, now - heard, None, 0.0, 0, beat.counters, beat.notes)
         cpu, rss = self._usage.get(NAME, (0.0, 0))
         workers[NAME] = WorkerHealth("running", os.getpid(), 0, 0, None, cpu, rss, dict(self.counters))
         self._health.send(HealthReport(workers=workers), origin_us=now)

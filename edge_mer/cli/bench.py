@@ -13,15 +13,23 @@ from edge_mer.cli.options import Json
 def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
-    only: Annotated[str | None, typer.Option(help="bus, runtime, explain, live, session or privacy")] = None,
+    only: Annotated[str | None, typer.Option(help="bus, runtime, explain, live, session, privacy or hub")] = None,
 ) -> None:
-    """Measure the bus, the models, explanations, the live path, sessions and the privacy switch.
+    """Measure the bus, the models, explanations, the live path, sessions, the privacy switch and the hub.
 
     Exit code 0 when measured, whether or not targets are met.
     """
     import msgspec
 
-    from edge_mer.cli import bench_bus, bench_explain, bench_live, bench_privacy, bench_runtime, bench_session
+    from edge_mer.cli import (
+        bench_bus,
+        bench_explain,
+        bench_hub,
+        bench_live,
+        bench_privacy,
+        bench_runtime,
+        bench_session,
+    )
     from edge_mer.cli.figures import Figure, table
 
     parts: dict[str, Callable[[], list[Figure]]] = {
@@ -31,6 +39,7 @@ def bench(
         "live": lambda: bench_live.measure(seconds),
         "session": lambda: bench_session.measure(seconds),
         "privacy": bench_privacy.measure,
+        "hub": bench_hub.measure,
     }
     if only is not None and only not in parts:
         raise typer.BadParameter(f"--only takes {', '.join(parts)}; got {only!r}")

@@ -24,7 +24,7 @@ MODELS = (
     *(f"fusion.{c}.onnx" for c in COMBINATIONS),
 )
 REINSTALL = "pip install --force-reinstall edge-mer"
-EXTRAS = {"asr-lite": "pocketsphinx", "asr": "transformers", "train": "torch", "hub": "paho.mqtt",
+EXTRAS = {"asr-lite": "pocketsphinx", "asr": "transformers", "train": "torch", "hub": "aiohttp",
           "tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # fmt: skip
 
 

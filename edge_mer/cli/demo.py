@@ -40,7 +40,7 @@ def demo(
     from edge_mer.cli.instance import Instance, temporary_place
     from edge_mer.cli.interrupt import interruptible
     from edge_mer.cli.opening import Opening
-    from edge_mer.cli.run import agreed_sources
+    from edge_mer.cli.run import agreed_sources, page_link
     from edge_mer.cli.script import STAY_US, Director
     from edge_mer.cli.show import Watcher, choose, save_svg
     from edge_mer.errors import InputError, SessionError
@@ -57,6 +57,8 @@ def demo(
         ending.callback(instance.stop)
         bus = ZmqBus(runtime)
         ending.callback(bus.close)
+        if (link := page_link(settings)) is not None:
+            typer.echo(f"the page: {link}", err=True)
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)

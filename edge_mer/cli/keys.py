@@ -68,16 +68,17 @@ def pair(
     name: Name,
     link: Annotated[str | None, typer.Argument(help="on the phone or hub: the link that the host showed")] = None,
     hub: Annotated[bool, typer.Option("--hub", help="a hub: it may unmask only what hub.may_unmask names")] = False,
+    page: Annotated[bool, typer.Option("--page", help="a browser: show the code to type on the web page")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """On the host: show a one-time link and wait. On the phone or hub: use that link."""
+    """On the host: show a one-time link (or code) and wait. On the phone or hub: use that link."""
     if link is not None:
         _join(name, link, _directory(config))
     else:
-        _invite(name, hub, config)
+        _invite(name, hub, page, config)
 
 
-def _invite(name: str, hub: bool, config: Path | None) -> None:
+def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
     from edge_mer.cli.interrupt import interruptible
     from edge_mer.clock import SECOND, SystemClock, host_boot_id
     from edge_mer.config import load
@@ -89,7 +90,7 @@ def _invite(name: str, hub: bool, config: Path | None) -> None:
 
     settings, directory, clock = load(config)[0], _directory(config), SystemClock()
     host = public_key(directory)
-    if settings.remote.listen is None:
+    if settings.remote.listen is None and not page:
         raise PrivacyError("the switch listens to this host only: set remote.listen to an address of this host, as "
                            "tcp://192.168.1.5:7650, and start edge-mer run again")  # fmt: skip
     if host is None:
@@ -99,8 +100,11 @@ def _invite(name: str, hub: bool, config: Path | None) -> None:
     if any(k.name == name for k in ring.paired()):
         raise PrivacyError(f"a key is called {name!r} already; revoke it first: edge-mer keys revoke {name}")
     opened = open_pairing(directory, name, "hub" if hub else "phone", clock, host_boot_id())
-    link = link_to(directory, settings.remote.listen, host.public_bytes_raw().hex(), opened.code)
-    typer.echo(f"on {name}, within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
+    if page:
+        typer.echo(f"on the page, within 5 minutes, the code:\n  {opened.code}")
+    else:
+        link = link_to(directory, settings.remote.listen or "", host.public_bytes_raw().hex(), opened.code)
+        typer.echo(f"on {name}, within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
     with interruptible() as stop:
         import time
 

@@ -13,7 +13,7 @@ from edge_mer.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
-    "demo", "run", "status", "mask", "unmask", "receipts", "keys", "devices", "calibrate", "baseline", "doctor",
+    "demo", "run", "page", "status", "mask", "unmask", "receipts", "keys", "devices", "calibrate", "baseline", "doctor",
     "models", "config", "record", "replay", "session", "tap", "hz", "schema", "bench", "soak", "engine",
 )  # fmt: skip
 

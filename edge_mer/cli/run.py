@@ -45,7 +45,10 @@ def run(
         ending.callback(instance.stop)
         bus = ZmqBus(directory)
         ending.callback(bus.close)
-        show = choose("run", json)
+        link = page_link(resolved)
+        if link is not None:
+            typer.echo(f"the page: {link}", err=True)
+        show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
         opening = Opening(bus, agreed_sources(resolved) if is_wanted else ())
@@ -55,6 +58,15 @@ def run(
             watcher.turn()
             opening.turn(watcher.picture)
             instance.check()
+
+
+def page_link(config: Config) -> str | None:
+    from edge_mer.hub.visitor import Token, link_of
+    from edge_mer.privacy.host_key import state_directory
+
+    if config.page.address is None:
+        return None
+    return link_of(config.page, Token(state_directory(config.privacy.state)))
 
 
 def agreed_sources(config: Config) -> tuple[Modality, ...]:

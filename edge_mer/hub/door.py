@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import defaultdict
 from pathlib import Path
 
 import zmq
 
+from edge_mer.budget import Budget
 from edge_mer.bus import ZmqBus
 from edge_mer.bus.secure import Gatekeeper, listen, require_curve
 from edge_mer.config import Config
@@ -17,11 +19,13 @@ from edge_mer.privacy.pairing import server_curve
 
 # All clients of a home may come at once, as after a restart of the hub.
 BACKLOG = 256
+# Connections of one key: ZeroMQ tells nobody when one ends, so it is their rate that is bounded.
+COME_HZ, COME_BURST = 2, 256
 ANYBODY = "a program on this host"
 
 
 class Door:
-    """Opens listeners. ``refused`` counts peers whose key nobody allowed."""
+    """Opens listeners. ``refused`` counts peers whose key nobody allowed, or who come too often."""
 
     def __init__(self, bus: ZmqBus, config: Config) -> None:
         """Raises ConfigError for plaintext on an address that others can reach."""
@@ -29,6 +33,7 @@ class Door:
         self.directory: Path = state_directory(config.privacy.state)
         self._keyring = Keyring(self.directory)
         self._inside: set[str] = set()
+        self._visits: defaultdict[str, Budget] = defaultdict(lambda: Budget(COME_HZ, COME_BURST))
         if self._plaintext:
             for setting in ("publish", "requests"):
                 _check_loopback(f"hub.{setting}", getattr(config.hub, setting))
@@ -67,17 +72,21 @@ class Door:
         known = self._keyring.sender(curve) is not None
         if known:
             self._inside.add(curve)
-        return known
+        return known and self._visits[curve].take(1, self._bus.clock.now_us()) == 1
 
 
 def _check_loopback(setting: str, address: str | None) -> None:
     if address is None:
         return
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False  # a name, or *, may be anything
-    if not loopback:
+    if not is_loopback(host):
         raise ConfigError(f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
                           "use tcp://127.0.0.1:PORT, or set hub.plaintext = false")  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach it; a name, or *, may be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

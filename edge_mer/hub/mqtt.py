@@ -24,6 +24,7 @@ from edge_mer.config import Mqtt as Section
 from edge_mer.control import Answer, Command
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import ConfigError, PrivacyError, missing_extra
+from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.discovery import (
     EXPIRE_S,
     OFF,
@@ -36,6 +37,8 @@ from edge_mer.hub.discovery import (
     estimate_state,
     switch_states,
 )
+from edge_mer.hub.door import is_loopback
+from edge_mer.hub.stand_back import stand_back
 from edge_mer.hub.steady import Settings, Steady, passed, step
 from edge_mer.messages import Estimate, Message, Privacy
 from edge_mer.privacy.host_key import public_key, state_directory
@@ -80,7 +83,7 @@ class Mqtt:
         self._steady = Steady()
         self._estimate: Message[Estimate] | None = None
         self._privacy: Message[Privacy] | None = None
-        self._epoch = 0
+        self._before_mask = BeforeMask()
         self._said: dict[str, bytes] = {}
         self._asked: dict[str, str] = {}
         self._refresh_due = 0
@@ -119,7 +122,8 @@ class Mqtt:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
+        away = () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
+        return (*away, *plaintext_password(self._section))
 
     def close(self) -> None:
         """Says goodbye, so that Home Assistant need not wait for the last will."""
@@ -231,14 +235,14 @@ class Mqtt:
     def _fold(self, message: Message[Any]) -> None:
         if isinstance(message.body, Privacy):
             self._privacy = message
-        elif message.body.mask_epoch >= self._epoch:
+        elif not self._before_mask.has(message):
             self._estimate = message
             body, at = message.body, message.envelope.origin_us
             if not body.revision:  # a revision is about the past; an automation acts on the present
                 self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
 
     def _forget(self, mask_epoch: int) -> None:
-        self._epoch = max(self._epoch, mask_epoch)
+        self._before_mask.order(mask_epoch, self._bus.clock.now_us())
         self._steady, self._estimate = Steady(), None
         if self._client.is_connected():
             self._say(self.names.estimate, estimate_state(None, None))
@@ -278,6 +282,14 @@ def broker_of(address: str) -> tuple[bool, str, int]:
     return secure, parts.hostname, port or (8883 if secure else 1883)
 
 
+def plaintext_password(section: Section) -> tuple[str, ...]:
+    """A warning where the password crosses the network for everybody to read."""
+    secure, host, _ = broker_of(section.address or "")
+    if secure or section.username is None or is_loopback(host) or host == "localhost":
+        return ()
+    return (f"the password goes to {host} unencrypted; use mqtts://",)
+
+
 def _password(path: str | None) -> str | None:
     if path is None:
         return None
@@ -288,4 +300,5 @@ def _password(path: str | None) -> str | None:
 
 
 def build(config: Config, bus: Bus) -> Mqtt:
+    stand_back()
     return Mqtt(config, bus)

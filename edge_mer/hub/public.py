@@ -16,10 +16,15 @@ from edge_mer import wire
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.clock import SECOND
 from edge_mer.config import Config
+from edge_mer.domain import MODALITIES
 from edge_mer.errors import ConfigError
+from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.door import Door
+from edge_mer.hub.on_request import OnRequest
 from edge_mer.hub.requests import Desk
-from edge_mer.messages import HubHeartbeat, Message
+from edge_mer.hub.stand_back import stand_back
+from edge_mer.messages import Estimate, HubHeartbeat, Message
+from edge_mer.privacy.lineage import LineageChild
 from edge_mer.services import SERVICES
 
 NAME = "hub"
@@ -48,6 +53,7 @@ class Plane:
         self._bus, self._door = bus, door
         self._socket: zmq.Socket[bytes] | None = None
         self._wanted: set[str] = set()
+        self._subscribed: Counter[str] = Counter()
         self._again_due = 0
         self.address = address
         self._open()
@@ -60,6 +66,10 @@ class Plane:
         if message.topic in REMEMBERED:
             self.last[message.topic] = message
         self._send(message)
+
+    def wants(self, topic: str) -> bool:
+        """Whether anybody subscribes to it now."""
+        return self._subscribed[topic] > 0
 
     def turn(self, now_us: int) -> None:
         if self._socket is None:
@@ -80,6 +90,7 @@ class Plane:
         if self._socket is not None:
             self._bus.release(self._socket)
             self._socket = None
+            self._subscribed.clear()
 
     def _open(self) -> None:
         socket = self._bus.socket(zmq.XPUB)
@@ -112,6 +123,8 @@ class Plane:
                 self.counters["bad_subscription"] += 1
                 continue
             socket.setsockopt(zmq.SUBSCRIBE if kind == b"\1" else zmq.UNSUBSCRIBE, prefix)
+            for topic in topics:
+                self._subscribed[topic] += 1 if kind == b"\1" else -1
             if kind == b"\1":
                 self._wanted |= topics & REMEMBERED
 
@@ -135,7 +148,8 @@ class Hub:
         self.plane = Plane(bus, self._door, config.hub.publish) if config.hub.publish else None
         self._last: dict[str, Message[Any]] = self.plane.last if self.plane else {}
         self.desk = Desk(bus, self._door, config.hub.requests, self._last) if config.hub.requests else None
-        latest = [t for t, s in PUBLIC.items() if s.policy == "latest" and t != "heartbeat"]
+        self._on_request = {t: OnRequest(bus, t) for t, s in PUBLIC.items() if s.on_request}
+        latest = [t for t, s in PUBLIC.items() if s.policy == "latest" and not s.on_request and t != "heartbeat"]
         reliable = [t for t, s in PUBLIC.items() if s.policy == "reliable"]
         self._readers: list[Reader | ReliableReader] = [
             bus.reader(*latest),
@@ -143,14 +157,22 @@ class Hub:
         ]
         self._heartbeat = bus.publisher("heartbeat", NAME)
         self._beat_due = 0
+        self._lineage = LineageChild(bus, NAME, MODALITIES)
+        self._before_mask = BeforeMask()
 
     def turn(self) -> int:
         """Admit, forward, answer, and say once a second that the hub is alive. Returns the longest wait (us)."""
         now = self._clock.now_us()
         if self._door.turn() and self.plane is not None:
             self.plane.reopen()
+        for order in self._lineage.orders():
+            self._before_mask.order(order.mask_epoch, now)
+            self._lineage.done(order)
         for reader in self._readers:
             for message in reader.drain():
+                self._take(message)
+        for topic, source in self._on_request.items():
+            for message in source.drain(self.plane is not None and self.plane.wants(topic)):
                 self._take(message)
         if now >= self._beat_due:
             self._beat_due = now + BEAT_US
@@ -175,11 +197,17 @@ class Hub:
         return found
 
     def close(self) -> None:
+        self._lineage.leave()
         for part in (self.plane, self.desk):
             if part is not None:
                 part.close()
 
     def _take(self, message: Message[Any]) -> None:
+        if self._before_mask.has(message):
+            return
+        body = message.body
+        if self.desk is not None and isinstance(body, Estimate) and not (body.revision or body.final):
+            self.desk.estimated(message)
         if self.plane is not None:
             self.plane.publish(message)
         elif message.topic in REMEMBERED:
@@ -189,4 +217,5 @@ class Hub:
 def build(config: Config, bus: Bus) -> Hub:
     """Raises ConfigError when a configured address cannot be used."""
     assert isinstance(bus, ZmqBus)
+    stand_back()
     return Hub(config, bus)

@@ -1,4 +1,4 @@
-"""Requests of hubs: describe, schema, status, mask, unmask. One JSON object in, one JSON object back.
+"""Requests of hubs: describe, schema, status, emotionml, iso30150, mask, unmask. One JSON object in, one back.
 
 ``{"id": "1", "request": "mask", "modalities": ["audio"]}``; from a REQ or a DEALER socket. The switch decides, here
 only the form and the rate are looked at. ``unmask`` brings a grant (edge_mer.control.Grant), which the client signs.
@@ -7,7 +7,7 @@ only the form and the rate are looked at. ``unmask`` brings a grant (edge_mer.co
 from __future__ import annotations
 
 import secrets
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +24,8 @@ from edge_mer.control import Answer, Command, Grant
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import BadMessage
 from edge_mer.hub.door import Door
-from edge_mer.messages import Message
+from edge_mer.hub.emotionml import to_emotionml, to_iso30150
+from edge_mer.messages import Estimate, Message
 from edge_mer.privacy.commands import LONGEST_S
 from edge_mer.privacy.host_key import public_key
 from edge_mer.schema import topic_schema
@@ -45,10 +46,13 @@ STALE_US = 2 * SECOND
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """``topic``: of ``schema``; none is all public ones. ``for_s``: a mask that ends by itself; 0 never."""
+    """``topic``: of ``schema``; none is all public ones. ``for_s``: a mask that ends by itself; 0 never.
+
+    ``emotionml`` and ``iso30150`` are answered with the next estimate: none is kept for those who ask later.
+    """
 
     id: str
-    request: Literal["describe", "schema", "status", "mask", "unmask"]
+    request: Literal["describe", "schema", "status", "emotionml", "iso30150", "mask", "unmask"]
     modalities: tuple[Modality, ...] = ()
     topic: str | None = None
     hard: bool = False
@@ -85,6 +89,7 @@ class Desk:
         self.address = door.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
         self._switch = bus.client("switch")
         self._waiting: OrderedDict[str, Asked] = OrderedDict()
+        self._curious: deque[tuple[Asked, str]] = deque()
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
 
@@ -100,6 +105,19 @@ class Desk:
             _, asked = self._waiting.popitem(last=False)
             self._reply(asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it",
                                            {}))  # fmt: skip
+        while self._curious and self._curious[0][0].deadline_us <= now_us:
+            asked, _ = self._curious.popleft()
+            self._reply(asked.route, Reply(asked.id, False, "no estimate came", {}))
+
+    def estimated(self, message: Message[Estimate]) -> None:
+        """A window's first estimate: it answers those who wait for one."""
+        clock, at = self._bus.clock, message.envelope.origin_us
+        wall_us = clock.wall_us() - (clock.now_us() - at)
+        while self._curious:
+            asked, form = self._curious.popleft()
+            as_xml = form == "emotionml"
+            result = {"document": to_emotionml(message.body, wall_us)} if as_xml else to_iso30150(message.body, wall_us)
+            self._reply(asked.route, Reply(asked.id, True, "", result))
 
     def close(self) -> None:
         self._bus.release(self._socket)
@@ -131,12 +149,20 @@ class Desk:
             self._reply(route, Reply(request.id, False, f"at most {UNMASK_HZ} grants a second, of all clients", {}))
         elif kind in ("mask", "unmask"):
             self._command(route, name, request, now_us)
+        elif kind in ("emotionml", "iso30150"):
+            self._await_estimate(Asked(route, request.id, now_us + PATIENCE_US), kind)
         elif kind == "describe":
             self._reply(route, Reply(request.id, True, "", self._description()))
         elif kind == "schema":
             self._reply(route, _schemas(request))
         else:
             self._reply(route, self._status(request, now_us))
+
+    def _await_estimate(self, asked: Asked, form: str) -> None:
+        if len(self._curious) >= MOST_WAITING:
+            self._reply(asked.route, Reply(asked.id, False, "too many wait for the next estimate", {}))
+        else:
+            self._curious.append((asked, form))
 
     def _command(self, route: list[bytes], name: str, request: Request, now_us: int) -> None:
         if len(self._waiting) >= MOST_WAITING:

@@ -117,6 +117,6 @@ class Pairing:
             raise PrivacyError(f"this is not the code; {left.tries} tries are left")
         self._path.unlink(missing_ok=True)
         today = datetime.date.fromtimestamp(self._clock.wall_us() / SECOND).isoformat()
-        key = PairedKey(opened.name, opened.role, message.signing, message.curve, today)
+        key = PairedKey(opened.name, opened.role, message.signing, message.curve or None, today)
         self._keyring.add(key)
         return key

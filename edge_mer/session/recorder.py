@@ -70,6 +70,8 @@ class Recorder:
         self._retention = Retention(config.record, path, store)
         self.trailer: format.Trailer | None = None
         self._account = Account(self._opening)
+        raw = [s.modality for s in rows if s.logged == "consent"]
+        self.notes = (f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media",)
         self._lineage = LineageChild(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))

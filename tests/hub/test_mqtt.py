@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError
-from edge_mer.hub.mqtt import Mqtt, broker_of
+from edge_mer.hub.mqtt import Mqtt, broker_of, plaintext_password
 from edge_mer.privacy.identity import new_identity
 from edge_mer.privacy.keyring import Keyring, PairedKey
 from tests.hub.estimates import estimate
@@ -225,6 +226,28 @@ def test_the_broker_may_stop_and_come_back(home: Home, broker: Broker) -> None:
     home.until(lambda: home.ha.got.get(f"{home.base}/audio/state") == "OFF", 15)
 
 
+def test_a_broker_that_is_frozen_holds_up_no_mask(home: Home, broker: Broker) -> None:
+    def proven() -> bool:
+        home.stage.say("emotion", estimate(revision=0))
+        home.mqtt.turn()
+        return bool(answer.socket.poll(0))
+
+    home.sees("availability", "online")
+    assert broker._process is not None
+    broker._process.send_signal(signal.SIGSTOP)
+    answer = home.stage.asker(home.stage.allow(), zmq.DEALER)
+    try:
+        for n in range(5):
+            answer.send("mask", modalities=["audio"])
+            home.stage.until(proven)
+            receipt = json.loads(answer.socket.recv())
+            assert receipt["ok"], f"mask {n}: {receipt['text']}"
+    finally:
+        broker._process.send_signal(signal.SIGCONT)
+    home.order("video/set", "OFF")
+    home.until(lambda: "done" in home.ha.got.get(f"{home.base}/notice", ""))
+
+
 def test_the_last_will_says_that_it_is_gone(home: Home) -> None:
     home.sees("availability", "online")
     raw = home.mqtt._client.socket()
@@ -305,6 +328,16 @@ def test_a_switch_that_is_gone_leaves_nothing_claimed(home: Home, monkeypatch: p
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigError, match=r"mqtt\.address"):
         broker_of(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "username", "warned"),
+    [("mqtt://broker.local", "hub", True), ("mqtt://192.168.1.9", "hub", True), ("mqtt://192.168.1.9", None, False),
+     ("mqtts://broker.local", "hub", False), ("mqtt://127.0.0.1", "hub", False), ("mqtt://localhost", "hub", False)],
+)  # fmt: skip
+def test_a_password_that_others_could_read_is_warned_of(address: str, username: str | None, warned: bool) -> None:
+    section = Config.model_validate({"mqtt": {"address": address, "username": username}}).mqtt
+    assert bool(plaintext_password(section)) == warned
 
 
 def test_ports_follow_the_scheme() -> None:

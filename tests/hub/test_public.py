@@ -10,7 +10,7 @@ import zmq
 
 from edge_mer.config import Config
 from edge_mer.errors import ConfigError
-from edge_mer.hub import public
+from edge_mer.hub import door, public
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.processes import rows_for
 from edge_mer.schema import topic_schema
@@ -87,6 +87,23 @@ def test_a_newcomer_gets_the_last_state_but_no_old_estimate(stage: Stage) -> Non
     assert last["seq"] == max(h["seq"] for t, h in first.got if t == "state/video"), "as it was, not a new message"
 
 
+def test_explanations_are_made_only_while_somebody_subscribes(stage: Stage) -> None:
+    client = stage.allow()
+    stage.say("explain")
+    publisher = stage._publishers["explain"]
+    estimates = stage.subscriber(client, "emotion")
+    stage.never(publisher.wanted)
+    why = stage.subscriber(client, "explain")
+    stage.until(lambda: stage.say("explain") or why.topics())
+    why.socket.close()
+    stage.until(lambda: not publisher.wanted())
+    everything = stage.subscriber(client, "")
+    stage.until(publisher.wanted)
+    everything.socket.unsubscribe(b"")
+    stage.until(lambda: not publisher.wanted())
+    assert not estimates.topics()
+
+
 def test_the_hub_says_that_it_lives(stage: Stage) -> None:
     subscriber = stage.subscriber(stage.allow(), "heartbeat")
     stage.until(lambda: subscriber.topics() and len({h["seq"] for _, h in subscriber.got}) >= 2)
@@ -159,6 +176,15 @@ def test_two_hundred_clients_hear_the_same(stage: Stage) -> None:
     client = stage.allow()
     subscribers = [stage.subscriber(client, "heartbeat") for _ in range(200)]
     stage.until(lambda: sum(bool(s.topics()) for s in subscribers) == 200, 15)
+
+
+def test_one_key_that_comes_again_and_again_is_slowed_down(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "COME_BURST", 3)
+    client, other = stage.allow(), stage.allow("other")
+    crowd = [stage.subscriber(client, "heartbeat") for _ in range(6)]
+    stage.until(lambda: stage.hub.counters["refused"])
+    stage.until(stage.subscriber(other, "heartbeat").topics)
+    assert sum(bool(s.topics()) for s in crowd) < 6
 
 
 def test_subscriptions_to_nothing_and_noise_are_not_remembered(stage: Stage) -> None:

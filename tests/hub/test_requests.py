@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from edge_mer.errors import BadMessage
 from edge_mer.hub import requests
+from edge_mer.hub.emotionml import from_emotionml
 from edge_mer.hub.requests import Request, _decoded
 from edge_mer.privacy.identity import Identity
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.services import SERVICES
+from tests.hub.estimates import estimate
 from tests.hub.stage import Asker, Stage
 
 PUBLIC = {t for t, s in SERVICES.items() if s.public}
@@ -39,7 +41,7 @@ def requested(stage: Stage) -> dict[str, str]:
 def test_describe_says_what_there_is(stage: Stage) -> None:
     said = stage.asker(stage.allow()).ask("describe")["result"]
     assert set(said["topics"]) == PUBLIC
-    assert said["requests"] == ["describe", "mask", "schema", "status", "unmask"]
+    assert said["requests"] == ["describe", "emotionml", "iso30150", "mask", "schema", "status", "unmask"]
     assert stage.switch is not None
     assert said["host"] == stage.switch.host
 
@@ -51,6 +53,32 @@ def test_schemas_of_public_topics_only(stage: Stage) -> None:
     refused = asker.ask("schema", topic="raw/audio")
     assert not refused["ok"]
     assert "no public topic" in refused["text"]
+
+
+def test_the_next_estimate_in_the_forms_of_the_standards(stage: Stage) -> None:
+    asker = stage.asker(stage.allow())
+    for request in ("emotionml", "iso30150"):
+        asker.send(request)
+
+    def answered() -> bool:
+        stage.say("emotion", estimate(label="sad", revision=0, final=False))
+        return bool(asker.socket.poll(0))
+
+    stage.until(answered)
+    xml, iso = asker.reply(), asker.reply()
+    assert from_emotionml(xml["result"]["document"])["label"] == "sad"
+    seconds = from_emotionml(xml["result"]["document"])["wall_us"] / 1e6
+    assert abs(seconds - stage.world.clock.wall_us() / 1e6) < 10
+    assert iso["result"]["category"]["name"] == "sad"
+
+
+def test_no_estimate_is_kept_for_those_who_ask_later(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "PATIENCE_US", 300_000)
+    asker, heard = stage.asker(stage.allow()), stage.subscriber(stage.allow("other"), "emotion")
+    stage.until(lambda: stage.say("emotion", estimate(revision=0, final=False)) or heard.topics())
+    answer = asker.ask("emotionml")
+    assert not answer["ok"]
+    assert answer["text"] == "no estimate came"
 
 
 def test_a_mask_is_answered_with_its_proof(stage: Stage) -> None:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 from edge_mer.clock import SECOND
-from edge_mer.control import Exited
+from edge_mer.control import Exited, Heartbeat
 from edge_mer.messages import ClockReport
+from edge_mer.supervisor import MOST_GUESTS
 from tests.supervisor.stage import ROWS, Stage
 
 
@@ -178,3 +179,21 @@ def test_corrupt_and_foreign_heartbeats_are_ignored(stage: Stage) -> None:
     stage.beat("nobody")
     stage.run(1)
     assert stage.supervisor.counters["bad"] == 1
+
+
+def test_a_worker_that_joined_is_shown_while_it_lives_and_never_started(stage: Stage) -> None:
+    beat = Heartbeat(name="record-7", boot="b", pid=7, created_us=0, counters={}, notes=("with raw audio",))
+    stage.bus.client("supervisor").send(beat)
+    stage.run(1.2)
+    assert stage.health("record-7").notes == ("with raw audio",)
+    stage.run(2.2)
+    assert "record-7" not in stage.reports[-1].workers
+    assert "record-7" not in {name for name, _ in stage.launcher.starts}
+
+
+def test_nobody_fills_the_report_with_names(stage: Stage) -> None:
+    client = stage.bus.client("supervisor")
+    for n in range(1000):
+        client.send(Heartbeat(name=f"noise{n}", boot="b", pid=n, created_us=0, counters={}))
+    stage.run(1.2)
+    assert len(stage.reports[-1].workers) <= len(ROWS) + MOST_GUESTS + 1

@@ -1,0 +1,39 @@
+"""``edge-mer page``: the link to the web page, with the viewing token."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_mer.cli.options import ConfigFile, Setting, overrides
+
+
+def page(
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="make a new viewing token: whoever looks now needs the new link")
+    ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="show the address of the metrics and the token for Prometheus instead")
+    ] = False,
+    config: ConfigFile = None,
+    setting: Setting = None,
+) -> None:
+    """Show the link to the web page. Whoever has it may look and mask; to unmask, pair the browser on the page."""
+    from edge_mer.config import load
+    from edge_mer.errors import ConfigError
+    from edge_mer.hub.visitor import METRICS, Token, link_of, place_of
+    from edge_mer.privacy.host_key import state_directory
+
+    settings = load(config, overrides(setting))[0]
+    if settings.page.address is None:
+        raise ConfigError(
+            "there is no page: set page.address, as edge-mer run --set page.address=http://127.0.0.1:7653"
+        )
+    token = Token(state_directory(settings.privacy.state))
+    if new_token:
+        token.renew()
+    if metrics:
+        typer.echo(f"{place_of(settings.page).url.rstrip('/')}{METRICS}\n{token.for_metrics()}")
+    else:
+        typer.echo(link_of(settings.page, token))

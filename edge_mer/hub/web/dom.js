@@ -1,0 +1,37 @@
+// Elements, without ever making markup from what came over the network.
+const SVG = "http://www.w3.org/2000/svg";
+
+export const $ = (id) => document.getElementById(id);
+
+export function text(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+export function draw(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+export function rows(table, cells) {
+  table.tBodies[0].replaceChildren(...cells.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell)))));
+}
+
+// A bar from `from` to `to`, both as shares of its width.
+export function meter(from, to, less = false) {
+  const bar = make("i", less ? { class: "less" } : {});
+  bar.style.left = `${100 * Math.min(from, to)}%`;
+  bar.style.width = `${100 * Math.abs(to - from)}%`;
+  return make("span", { class: "meter", "aria-hidden": "true" }, bar);
+}
+
+export function say(words) {
+  text($("say"), words);
+}

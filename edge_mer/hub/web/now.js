@@ -1,0 +1,59 @@
+// The newest estimate, large.
+import { $, make, say, text } from "./dom.js";
+import { COMBINATIONS, EMOTIONS, capital, percent, signed } from "./words.js";
+
+const STEADY = 4; // said aloud once it held for so many estimates
+let heard = "", times = 0, said = "";
+
+const shares = EMOTIONS.map((emotion) => {
+  const bar = make("i", { class: `e-${emotion}`, "aria-hidden": "true" }), number = make("b");
+  const row = make("li", {}, emotion, make("span", {}, bar), number);
+  $("shares").append(row);
+  return { emotion, row, bar, number };
+});
+
+function probabilities(found, top) {
+  for (const { emotion, row, bar, number } of shares) {
+    bar.style.width = found ? `${100 * found[emotion]}%` : "0";
+    text(number, found ? percent(found[emotion]) : "–");
+    row.dataset.top = emotion === top;
+  }
+}
+
+export function estimate(message) {
+  const { label, abstain, confidence, sentiment } = message;
+  const words = label ? capital(label) : message.combination === "none" ? "Nothing is sensed" : "Not sure";
+  const sure = confidence === null ? capital(abstain ?? "") : `${percent(confidence)} sure${message.calibrated ? "" : ", not calibrated"}`;
+  $("label").dataset.quiet = !label;
+  text($("label"), words);
+  text($("sure"), label || !abstain ? sure : capital(abstain));
+  $("sure-bar").style.width = percent(label ? confidence ?? 0 : 0).replace(" ", "");
+  text($("from"), capital(COMBINATIONS[message.combination] ?? "no sense"));
+  text($("sentiment"), sentiment === null ? `None: ${message.sentiment_reason}` : `${tone(sentiment)} (${signed(sentiment)} of ±3)`);
+  $("sentiment-mark").parentElement.hidden = sentiment === null;
+  $("sentiment-mark").style.left = `${((sentiment ?? 0) + 3) / 6 * 100}%`;
+  probabilities(message.probabilities, label);
+  speak(words);
+}
+
+export function stale() {
+  $("label").dataset.quiet = true;
+  text($("label"), "No news");
+  text($("sure"), "No estimate arrives");
+  $("sure-bar").style.width = "0";
+  text($("from"), "–");
+  text($("sentiment"), "–");
+  $("sentiment-mark").parentElement.hidden = true;
+  probabilities(null, null);
+}
+
+const tone = (sentiment) => sentiment > 0.5 ? "Positive" : sentiment < -0.5 ? "Negative" : "Neutral";
+
+function speak(words) {
+  times = words === heard ? times + 1 : 1;
+  heard = words;
+  if (times === STEADY && words !== said) {
+    said = words;
+    say(`Expressed: ${words}`);
+  }
+}

@@ -1,0 +1,114 @@
+// Probabilities of the last two minutes, stacked; below, which senses they came from. What is missing is a gap.
+import { $, draw, make, text } from "./dom.js";
+import { COMBINATIONS, EMOTIONS, MODALITIES, SENSES, capital, percent, used } from "./words.js";
+
+const SPAN_US = 120e6, WIDTH = 1200, HEIGHT = 300, LANE = 20, SPEAK_MS = 10_000;
+const LONGEST_STEP = 1.7; // in hops: more is a gap
+
+export class Timeline {
+  #windows = new Map();
+  #spoken = 0;
+  #hop = 500_000;
+
+  constructor() {
+    this.lanes = Object.fromEntries(MODALITIES.map((modality) => {
+      const svg = draw("svg", { class: "lane", viewBox: `0 0 ${WIDTH} ${LANE}`, preserveAspectRatio: "none", role: "img", "data-lane": modality });
+      $("lanes").append(make("span", { class: "lane-name", "aria-hidden": "true" }, SENSES[modality].name), svg);
+      return [modality, svg];
+    }));
+    legend($("legend-emotions"), EMOTIONS.map((emotion) => [`e-${emotion}`, emotion]));
+  }
+
+  add(message) {
+    if (this.boot !== message.boot) this.#windows.clear(); // fusion began anew, and so did its numbers
+    this.boot = message.boot;
+    this.#windows.set(message.origin_us, message);
+    const newest = Math.max(...this.#windows.keys());
+    for (const at of this.#windows.keys()) if (at < newest - SPAN_US) this.#windows.delete(at);
+    if (message.origin_us < newest) return; // shown with the next one
+    const windows = [...this.#windows.values()].sort((a, b) => a.origin_us - b.origin_us);
+    const steps = windows.slice(1).map((w, i) => w.origin_us - windows[i].origin_us);
+    if (steps.length) this.#hop = Math.min(...steps);
+    this.#draw(windows, (at) => WIDTH * (1 - (newest - at) / SPAN_US));
+    if (performance.now() - this.#spoken > SPEAK_MS) {
+      this.#spoken = performance.now();
+      $("chart").setAttribute("aria-label", summary(windows));
+    }
+  }
+
+  #draw(windows, x) {
+    const marks = [], runs = this.#runs(windows, (w) => w.probabilities !== null);
+    for (const run of runs) {
+      if (!run.there) {
+        marks.push(this.#gap(run, x, HEIGHT, "Nothing was sensed"));
+        continue;
+      }
+      const below = run.windows.map(() => 0);
+      for (const emotion of EMOTIONS) {
+        const lower = [...below];
+        run.windows.forEach((w, i) => { below[i] += w.probabilities[emotion] ?? 0; });
+        marks.push(draw("path", { class: `e-${emotion}`, d: band(run.windows.map((w) => w.origin_us), lower, below, x, this.#hop) }));
+      }
+    }
+    $("chart-marks").replaceChildren(...marks);
+    const seen = new Set(windows.map((w) => w.combination));
+    const entries = Object.entries(COMBINATIONS).filter(([name]) => seen.has(name));
+    if ($("legend-senses").childElementCount !== entries.length) legend($("legend-senses"), entries.map(([name, words]) => [`c-${name}`, words]));
+    for (const modality of MODALITIES) {
+      const lane = this.#runs(windows, (w) => used(w.combination, modality) && w.combination);
+      this.lanes[modality].replaceChildren(...lane.map((run) => run.there
+        ? this.#box("rect", { class: `c-${run.there}`, "data-combination": run.there }, run, x, LANE)
+        : this.#gap(run, x, LANE, `${SENSES[modality].name} was not used`)));
+      const share = windows.filter((w) => used(w.combination, modality)).length / windows.length;
+      this.lanes[modality].setAttribute("aria-label", `${SENSES[modality].name}: used for ${percent(share)} of the time`);
+    }
+  }
+
+  // Neighbours of which `there` says the same; a hole in time is a run of its own.
+  #runs(windows, there) {
+    const runs = [];
+    for (const w of windows) {
+      const last = runs.at(-1), value = there(w) || false;
+      const hole = last && w.origin_us - last.to > LONGEST_STEP * this.#hop;
+      if (hole) runs.push({ there: false, from: last.to, to: w.origin_us - this.#hop, windows: [] });
+      const open = runs.at(-1);
+      if (open && !hole && open.there === value) { open.to = w.origin_us; open.windows.push(w); }
+      else runs.push({ there: value, from: w.origin_us - this.#hop, to: w.origin_us, windows: [w] });
+    }
+    return runs;
+  }
+
+  #box(name, attributes, run, x, height) {
+    return draw(name, { ...attributes, x: x(run.from), y: 0, width: Math.max(1, x(run.to) - x(run.from)), height });
+  }
+
+  #gap(run, x, height, words) {
+    const box = this.#box("rect", { class: "gap" }, run, x, height);
+    const title = draw("title", {});
+    title.textContent = words;
+    box.append(title);
+    return box;
+  }
+}
+
+// One emotion's share of a run, as a closed path. The first window is drawn as wide as a hop.
+function band(times, lower, upper, x, hop) {
+  const at = [times[0] - hop, ...times].map((t) => x(t).toFixed(1));
+  const y = (share) => (HEIGHT * (1 - Math.min(1, share))).toFixed(1);
+  const [high, low] = [[upper[0], ...upper], [lower[0], ...lower]];
+  const there = at.map((t, i) => `${t} ${y(high[i])}`);
+  const back = at.map((t, i) => `${t} ${y(low[i])}`).reverse();
+  return `M${there.join("L")}L${back.join("L")}Z`;
+}
+
+function legend(place, entries) {
+  place.replaceChildren(...entries.map(([kind, words]) => make("li", {}, make("span", { class: kind, "aria-hidden": "true" }), words)));
+}
+
+function summary(windows) {
+  const sensed = windows.filter((w) => w.probabilities);
+  const means = EMOTIONS.map((e) => [e, sensed.reduce((sum, w) => sum + (w.probabilities[e] ?? 0), 0) / (sensed.length || 1)]);
+  const top = means.sort((a, b) => b[1] - a[1]).slice(0, 3).map(([e, mean]) => `${e} ${percent(mean)}`);
+  const gap = 1 - sensed.length / windows.length;
+  return capital(`${sensed.length ? `on average ${top.join(", ")}` : "no emotion"}${gap ? `; nothing was sensed for ${percent(gap)} of the time` : ""}.`);
+}

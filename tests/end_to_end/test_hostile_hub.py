@@ -1,0 +1,203 @@
+"""A hub that is slow, down, hostile or flooding never delays capture or fusion: everything at once, real processes."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zmq
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.console import Console
+from edge_mer.cli.demo import demo_config
+from edge_mer.cli.instance import Instance
+from edge_mer.clock import SECOND, SystemClock
+from edge_mer.messages import Estimate, HealthReport
+from edge_mer.privacy.host_key import public_key
+from edge_mer.privacy.identity import Identity, new_identity
+from edge_mer.privacy.keyring import Keyring, PairedKey
+from edge_mer.privacy.pairing import server_curve
+from tests.hub.test_clients import free_port
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+CALM_US, SIEGE_US = 4 * SECOND, 12 * SECOND
+CROWD, NOISE = 200, 40
+
+
+class Siege:
+    """Hostile clients, each in a thread, until ``ended``."""
+
+    def __init__(self, state: Path, ports: dict[str, int]) -> None:
+        self.ended = threading.Event()
+        self._state, self._ports = state, ports
+        self._context = zmq.Context(io_threads=2)
+        self._context.setsockopt(zmq.MAX_SOCKETS, 2000)
+        self._threads: list[threading.Thread] = []
+        self._kept: list[Any] = []
+
+    def identity(self, name: str, allowed: bool = True) -> Identity:
+        (self._state / "away").mkdir(mode=0o700, exist_ok=True)
+        identity = new_identity(self._state / "away", name)
+        if allowed:
+            curve = identity.content.curve_public
+            Keyring(self._state).add(PairedKey(name, "hub", identity.signing, curve, "today"))
+        return identity
+
+    def socket(self, kind: int, endpoint: str, identity: Identity) -> zmq.Socket[bytes]:
+        found = self._context.socket(kind)
+        found.setsockopt(zmq.LINGER, 0)
+        found.curve_publickey, found.curve_secretkey = identity.curve
+        found.curve_serverkey = server_curve(self._state)[0]
+        found.connect(f"tcp://127.0.0.1:{self._ports[endpoint]}")
+        self._kept.append(found)
+        return found
+
+    def crowd(self) -> None:
+        """200 subscribers of everything that never read, one of them with room for a single message."""
+        identity = self.identity("crowd")
+        for n in range(CROWD):
+            found = self.socket(zmq.SUB, "publish", identity)
+            found.setsockopt(zmq.RCVHWM, 1 if n == 0 else 1000)
+            found.subscribe(b"")
+
+    def strangers(self) -> None:
+        """Keys that nobody allowed, without an end."""
+        identity = self.identity("stranger", allowed=False)
+        for _ in range(NOISE):
+            self.socket(zmq.SUB, "publish", identity).subscribe(b"")
+
+    def flood(self) -> None:
+        """Malformed, oversized and valid requests, and one grant again and again."""
+        identity = self.identity("flood")
+        asker = self.socket(zmq.DEALER, "requests", identity)
+        host = public_key(self._state)
+        assert host is not None
+        grant = identity.grant(host.public_bytes_raw().hex(), ("audio",), 10**6, SystemClock().wall_us())
+        replayed = msgspec.json.encode({"id": "r", "request": "unmask", "modalities": ["audio"], "grant": grant})
+        parts = [b"{", b"\xff" * 100, b"[" * 9000, b"x" * 15_000, replayed, b'{"id": "1", "request": "describe"}',
+                 b'{"id": "2", "request": "emotionml"}']  # fmt: skip
+        oversized = self.socket(zmq.DEALER, "requests", identity)
+
+        def send() -> None:
+            while not self.ended.wait(0.001):
+                for part in parts:
+                    with suppress(zmq.ZMQError):
+                        asker.send(part, zmq.NOBLOCK)
+                with suppress(zmq.ZMQError):
+                    oversized.send(b"x" * 1_000_000, zmq.NOBLOCK)
+
+        self._run(send)
+
+    def noise(self) -> None:
+        """Bytes that are no ZeroMQ, and HTTP that stops half-way or never reads its answer."""
+        for port in self._ports.values():
+            for n in range(NOISE):
+                with suppress(OSError):
+                    raw = socket.create_connection(("127.0.0.1", port), 1)
+                    self._kept.append(raw)
+                    raw.send(b"\xff\x00\x00\x00noise" if n % 2 else b"GET /events HTTP/1.1\r\nHost: 127.0.0.1")
+
+    def guesses(self) -> None:
+        """Orders to the page with wrong tokens, as fast as they go."""
+
+        def send() -> None:
+            while not self.ended.wait(0.001):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", self._ports["page"]), 1) as raw:
+                    raw.send(b"POST /unmask HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n"
+                             b"Content-Length: 4\r\n\r\nnull")  # fmt: skip
+                    raw.recv(100)
+
+        self._run(send)
+
+    def _run(self, what: Callable[[], None]) -> None:
+        thread = threading.Thread(target=what, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def end(self) -> None:
+        self.ended.set()
+        for thread in self._threads:
+            thread.join(5)
+        for kept in self._kept:
+            kept.close()
+        self._context.destroy(linger=0)
+
+
+class Watch:
+    """What fusion and capture do meanwhile."""
+
+    def __init__(self, bus: ZmqBus) -> None:
+        self._bus = bus
+        self._reader = bus.reader("emotion", "health")
+        self.estimates: list[tuple[int, int]] = []
+        self.health: HealthReport | None = None
+
+    def look(self, for_us: int) -> None:
+        deadline = self._bus.clock.now_us() + for_us
+        while (left := deadline - self._bus.clock.now_us()) > 0:
+            self._bus.wait(left)
+            for message in self._reader.drain():
+                body = message.body
+                if isinstance(body, HealthReport):
+                    self.health = body
+                elif isinstance(body, Estimate) and not (body.revision or body.final):
+                    self.estimates.append((message.envelope.origin_us, message.envelope.created_us))
+
+    def worker(self, name: str) -> Any:
+        assert self.health is not None
+        return self.health.workers[name]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> None:
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in ("publish", "requests", "page")}
+        sections = {
+            "hub": {name: f"tcp://127.0.0.1:{ports[name]}" for name in ("publish", "requests")},
+            "page": {"address": f"http://127.0.0.1:{ports['page']}"},
+            "mqtt": {"address": f"mqtt://127.0.0.1:{free_port()}"},  # a broker that is down
+        }
+        directory, state = place / "run", place / "privacy"
+        directory.mkdir(mode=0o700)
+        stack.callback(Instance(demo_config(place, None, None, sections), directory).stop)
+        bus = ZmqBus(directory)
+        stack.callback(bus.close)
+        unmask(bus)
+        watch = Watch(bus)
+        watch.look(CALM_US)
+        lost = watch.worker("file").counters.get("dropped", 0)
+        siege = Siege(state, ports)
+        stack.callback(siege.end)
+        for attack in (siege.crowd, siege.strangers, siege.flood, siege.noise, siege.guesses):
+            attack()
+        watch.estimates.clear()
+        watch.look(SIEGE_US)
+
+        hop = 500_000
+        first, last = watch.estimates[0][0], watch.estimates[-1][0]
+        assert [at for at, _ in watch.estimates] == list(range(first, last + 1, hop)), "each window, once, in order"
+        assert last - first >= SIEGE_US - 4 * hop
+        late = sorted(made - at for at, made in watch.estimates)
+        assert late[len(late) // 2] < 100_000
+        assert watch.worker("fusion").counters.get("tick.missed", 0) == 0
+        assert watch.worker("file").counters.get("dropped", 0) == lost
+        for name in ("fusion", "file", "switch", "hub", "page", "mqtt"):
+            assert (watch.worker(name).state, watch.worker(name).restarts) == ("running", 0), name
+        assert watch.worker("hub").counters["bad_request"] > 100, "the siege arrived"
+        assert watch.worker("hub").counters["refused"] >= 1
+        answer = Console(bus).ask("mask", ("video",))
+        assert answer.ok, answer.text
+        assert answer.receipts

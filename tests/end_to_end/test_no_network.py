@@ -1,0 +1,80 @@
+"""Promise 7: no connection but to configured addresses. The whole application runs in a network namespace without a
+route, under strace: every connection that any of its processes so much as tries is seen."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+BROKER = ("10.9.8.7", 1883)
+CALLS = "connect,sendto,sendmsg,sendmmsg"
+# connect(7, {sa_family=AF_INET, sin_port=htons(1883), sin_addr=inet_addr("10.9.8.7")}, 16)
+AIM = re.compile(r"sin6?_port=htons\((\d+)\).*?(?:inet_addr\(\"([^\"]+)\"\)|inet_pton\(AF_INET6, \"([^\"]+)\")")
+
+
+def aims(trace: str) -> set[tuple[str, int]]:
+    """Address and port of everything beyond this host that was connected or sent to."""
+    found = {(m[2] or m[3], int(m[1])) for m in AIM.finditer(trace)}
+    return {(host, port) for host, port in found if not ipaddress.ip_address(host).is_loopback}
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as name:
+        yield Path(name)
+
+
+def without_a_route(place: Path, *command: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Runs ``command`` where only loopback exists; what it tried to reach is in the trace."""
+    unshare = ["unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",))]
+    if shutil.which("strace") is None:
+        pytest.skip("no strace here: apt install strace")
+    if subprocess.run([*unshare, "ip", "link", "set", "lo", "up"], capture_output=True).returncode:
+        pytest.skip("no new network namespace is allowed here (CI allows it)")
+    trace = place / "trace"
+    script = f'ip link set lo up && exec strace -f --seccomp-bpf -qq -s 64 -e trace={CALLS} -o {trace} "$@"'
+    ran = subprocess.run([*unshare, "sh", "-c", script, "sh", *command], capture_output=True, text=True, timeout=240,
+                         env={**os.environ, "XDG_CONFIG_HOME": str(place), "XDG_STATE_HOME": str(place)})  # fmt: skip
+    return ran, trace.read_text()
+
+
+def test_what_is_tried_is_seen(place: Path) -> None:
+    code = (
+        "import socket\n"
+        "for family, kind, host in ((2, 1, '192.0.2.1'), (10, 1, '2001:db8::1'), (2, 2, '192.0.2.2')):\n"
+        "    s = socket.socket(family, kind)\n"
+        "    try: s.sendto(b'x', (host, 53)) if kind == 2 else s.connect((host, 443))\n"
+        "    except OSError: pass\n"
+    )
+    _, trace = without_a_route(place, sys.executable, "-c", code)
+    assert aims(trace) == {("192.0.2.1", 443), ("2001:db8::1", 443), ("192.0.2.2", 53)}
+
+
+def test_the_whole_application_tries_no_address_but_the_configured_one(place: Path) -> None:
+    """Hub, page and MQTT included; all seven combinations come by, processes are killed and come back."""
+    settings = {
+        "hub.publish": "tcp://127.0.0.1:7651", "hub.requests": "tcp://127.0.0.1:7652",
+        "page.address": "http://127.0.0.1:7653", "remote.listen": "tcp://127.0.0.1:7650",
+        "mqtt.address": f"mqtt://{BROKER[0]}:{BROKER[1]}",
+    }  # fmt: skip
+    more = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    ran, trace = without_a_route(place, sys.executable, "-m", "edge_mer.cli.main", "demo", "--json", *more)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.count("\n") > 20
+    assert aims(trace) == {BROKER}
+
+
+def test_by_default_it_tries_none(place: Path) -> None:
+    ran, trace = without_a_route(place, sys.executable, "-m", "edge_mer.cli.main", "demo", "--json")
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert aims(trace) == set()

@@ -1,0 +1,243 @@
+"""A householder's page in a real Chromium, of the whole application: mask by click, see the gap, pair, unmask.
+
+``python -m tests.end_to_end.test_page`` draws the README's picture.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from edge_mer.bus import ZmqBus
+from edge_mer.cli.bench_live import unmask
+from edge_mer.cli.demo import demo_config
+from edge_mer.cli.instance import Instance
+from edge_mer.clock import SECOND, SystemClock, host_boot_id
+from edge_mer.hub.visitor import Token, link_of
+from edge_mer.privacy.keyring import Keyring
+from edge_mer.privacy.pairing import open_pairing
+from tests.browser import Browser, chromium
+from tests.hub.test_clients import free_port
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+PICTURE = Path(__file__).parents[2] / ".readme" / "page.png"
+LAST_GAP = "[...document.querySelectorAll('svg[data-lane=video] .gap')].at(-1)"
+# A gap that reaches the right edge of the lane: it is so now.
+GAP_NOW = f"{LAST_GAP} && +{LAST_GAP}.getAttribute('x') + +{LAST_GAP}.getAttribute('width') > 1199"
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def home(place: Path) -> Iterator[tuple[str, Path]]:
+    """The demo's session with everything unmasked, and the link to its page."""
+    with ExitStack() as stack:
+        port = free_port()
+        config = demo_config(place, None, None, {"page": {"address": f"http://127.0.0.1:{port}"}})
+        state, directory = place / "privacy", place / "run"
+        directory.mkdir(mode=0o700)
+        stack.callback(Instance(config, directory).stop)
+        bus = ZmqBus(directory)
+        stack.callback(bus.close)
+        unmask(bus)
+        deadline = bus.clock.now_us() + 20 * SECOND
+        while not listens(port) and bus.clock.now_us() < deadline:
+            bus.wait(SECOND // 10)
+        yield link_of(config.page, Token(state)), state
+
+
+@pytest.fixture(scope="module")
+def visit() -> Iterator[tuple[Browser, Path]]:
+    with ExitStack() as stack:
+        browser = stack.enter_context(chromium())
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        link, state = stack.enter_context(home(place))
+        browser.get(link)
+        browser.until("an estimate from all three", "document.querySelector('#from').innerText === 'All three'", 60)
+        yield browser, state
+        assert browser.complaints() == []
+
+
+@pytest.fixture
+def page(visit: tuple[Browser, Path]) -> Browser:
+    return visit[0]
+
+
+def state_is(modality: str, words: str) -> str:
+    return f"document.querySelector('#state-{modality}').innerText === {words!r}"
+
+
+def pair_and_turn_on(page: Browser, state: Path, modality: str, listening: str) -> None:
+    """Turn on by click; where this browser has no key yet, with a code from the host."""
+    opened = None
+    if not any(k.name == "browser" for k in Keyring(state).paired()):
+        opened = open_pairing(state, "browser", "phone", SystemClock(), host_boot_id())
+    button = f"document.querySelector('#tile-{modality} button')"
+    page.until("it is off", f"{state_is(modality, 'Off')} && {button}.ariaBusy === 'false'")
+    page.click(f"#tile-{modality} button")
+    if opened is not None:
+        page.until("the dialog", "document.querySelector('#pair').open")
+        page.type("#code", opened.code + Keys.ENTER)
+    page.until("it is on again", state_is(modality, listening))
+
+
+def test_the_token_does_not_stay_in_the_address(page: Browser) -> None:
+    assert "#" not in page.driver.current_url
+    assert page.script("return document.cookie") == ""
+
+
+def test_a_screen_reader_finds_the_switches(page: Browser) -> None:
+    page.until("the chart says what it shows", "document.querySelector('#chart').ariaLabel.includes('average')")
+    tree = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    found = [(n["role"]["value"], n["name"]["value"]) for n in tree if not n["ignored"] and n.get("name")]
+    for sense in ("Microphone", "Camera", "Words"):
+        assert ("switch", sense) in found
+    assert any(n["role"]["value"] == "status" for n in tree if not n["ignored"])
+    assert any("average" in name for _, name in found)
+    unnamed = [n for n in tree if not n["ignored"] and n["role"]["value"] in ("button", "switch", "textbox")
+               and not n["name"]["value"]]  # fmt: skip
+    assert not unnamed
+
+
+def test_masked_by_click_when_the_receipt_comes_and_seen_as_a_gap(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    page.until("the camera is live", state_is("video", "Watching"))
+    pressed = page.script(
+        "const b = document.querySelector('#tile-video button'); b.click();"
+        "return [b.ariaChecked, b.ariaBusy, document.querySelector('#state-video').innerText]"
+    )
+    assert pressed == ["true", "true", "Turning off…"], "nothing is claimed on press"
+    # Whatever happens first: from then on the switch is off, there is a receipt.
+    page.until("off", "document.querySelector('#tile-video button').ariaChecked === 'false'")
+    said = page.text("#tile-video")
+    assert "proven by receipt" in said
+    assert "Masked by the web page" in said
+    page.until("a gap", GAP_NOW)
+    page.until("the others go on", "document.querySelector('#from').innerText === 'Voice and words'")
+    assert page.script("return !document.querySelector('#chart-marks .gap')"), "the probabilities go on"
+    page.until("said aloud", "document.querySelector('#say').innerText.includes('Camera: Off')"
+               " || document.querySelector('#say').innerText.includes('Expressed')")  # fmt: skip
+    pair_and_turn_on(page, state, "video", "Watching")
+    page.until("used again", "document.querySelector('#from').innerText === 'All three'")
+    assert page.script(f"return Boolean({LAST_GAP})"), "the gap stays in the timeline"
+
+
+def test_a_wrong_code_pairs_nothing(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    page.script("indexedDB.deleteDatabase('edge_mer')")
+    page.driver.refresh()
+    page.until("again", state_is("audio", "Listening"))
+    known = Keyring(state).paired()
+    opened = open_pairing(state, "thief", "phone", SystemClock(), host_boot_id())
+    page.click("#tile-text button")
+    page.until("off", state_is("text", "Off"))
+    page.click("#tile-text button")
+    page.until("the dialog", "document.querySelector('#pair').open")
+    page.type("#code", opened.code[::-1] + "0" + Keys.ENTER)
+    page.until("refused", "document.querySelector('#pair-note').innerText.includes('not the code')")
+    page.click("#pair-cancel")
+    assert Keyring(state).paired() == known
+    page.until("still off", state_is("text", "Off"))
+    Keyring(state).revoke("browser")
+    pair_and_turn_on(page, state, "text", "Taking words down")
+
+
+def test_everything_off_by_keyboard(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    page.script("document.querySelector('#all-off').focus()")
+    page.driver.switch_to.active_element.send_keys(Keys.SPACE)
+    page.until("nothing is sensed", "document.querySelector('#label').innerText === 'Nothing is sensed'")
+    page.until("a gap in the probabilities", "document.querySelector('#chart-marks .gap')")
+    assert all(page.script(f"return document.querySelector('#tile-{m} button').ariaChecked") == "false"
+               for m in ("audio", "video", "text"))  # fmt: skip
+    for modality, words in (("audio", "Listening"), ("video", "Watching"), ("text", "Taking words down")):
+        pair_and_turn_on(page, state, modality, words)
+
+
+def test_why_speed_receipts_and_processes_are_one_click_away(page: Browser) -> None:
+    for part in ("why", "speed", "proofs", "processes"):
+        page.click(f"#{part} summary")
+    page.until("why", "document.querySelector('#why-text').innerText.includes('knowing nothing')")
+    assert "Camera" in page.text("#why-table")
+    page.until("the ledger", "document.querySelector('#speed-table').innerText.includes('Fuse')")
+    assert "the web page" in page.text("#proofs-table")
+    page.until("processes", "document.querySelector('#processes-table').innerText.includes('fusion')")
+    assert page.text("#recording") == "Not recording"
+
+
+def test_a_recording_is_shown_also_one_that_joins(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    command = [sys.executable, "-m", "edge_mer.cli.main", "record", str(state.parent / "joined.mcap"), "--directory",
+               str(state.parent / "run")]  # fmt: skip
+    recorder = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        words = "Recording: features and estimates, no raw media"
+        page.until("it says so", f"document.querySelector('#recording').innerText === {words!r}")
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait(10)
+    page.until("it has ended", "document.querySelector('#recording').innerText === 'Not recording'")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1160, "dark")])
+def test_it_fits_a_phone_and_the_night(page: Browser, width: int, scheme: str) -> None:
+    page.look(width, 844, scheme)
+    page.until("no sideways scrolling", f"document.documentElement.scrollWidth <= {width}")
+    ground = page.script("return getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, ground[4:-1].split(","))) < 60) == (scheme == "dark")
+    small = page.script(
+        "return [...document.querySelectorAll('button')].filter(b => b.offsetParent)"
+        ".filter(b => b.getBoundingClientRect().height < 36).length"
+    )
+    assert small == 0
+
+
+def test_without_the_token_it_asks_for_it(visit: tuple[Browser, Path]) -> None:
+    page, _ = visit
+    held = page.script("const t = localStorage.getItem('edge_mer.token'); localStorage.clear(); return t")
+    page.driver.refresh()
+    page.until("the question", "document.querySelector('#enter').open")
+    assert page.script("return document.querySelector('#connection').innerText") == "Locked"
+    page.complaints()  # the browser itself notes the refusal
+    page.type("#token", held + Keys.ENTER)
+    page.until("live", "document.querySelector('#connection').innerText === 'Live'")
+
+
+def picture() -> None:
+    """What the README shows: two minutes of the demo, the camera masked for a while."""
+    import time
+
+    with ExitStack() as stack:
+        browser = stack.enter_context(chromium())
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        link, state = stack.enter_context(home(place))
+        browser.look(1160, 1000)
+        browser.get(link)
+        time.sleep(60)
+        browser.click("#tile-video button")
+        time.sleep(20)
+        pair_and_turn_on(browser, state, "video", "Watching")
+        time.sleep(30)
+        browser.click("#tile-audio button")
+        time.sleep(14)
+        for part in ("why", "speed"):
+            browser.click(f"#{part} summary")
+        time.sleep(4)
+        browser.script("document.activeElement.blur(); scrollTo(0, 0)")
+        browser.driver.save_screenshot(str(PICTURE))
+
+
+if __name__ == "__main__":
+    picture()
