@@ -114,8 +114,16 @@ class Spans:
         self._starts = [start for start, _ in self._spans]
 
     def __contains__(self, at_us: int) -> bool:
+        return self.of(at_us) is not None
+
+    def of(self, at_us: int) -> int | None:
+        """Which of them a time lies in."""
         place = bisect_left(self._starts, at_us) - 1
-        return place >= 0 and at_us < self._spans[place][1]
+        return place if place >= 0 and at_us < self._spans[place][1] else None
+
+    def hold(self, first_us: int, last_us: int) -> bool:
+        """Whether both times lie in the same one."""
+        return self.of(first_us) is not None and self.of(first_us) == self.of(last_us)
 
 
 @dataclass
@@ -176,7 +184,11 @@ class Toggler:
         """What the observer should not have seen."""
         silent = self._silent_after(lambda t, raw: t.closed_us if raw else t.purged_us)
         quiet = self._silent_after(lambda t, raw: t.answered_us + ARRIVAL_US)
-        return [s for s in self.observer.seen if s.created_us in silent[s.topic] or s.empty_us in quiet[s.topic]]
+        return [
+            s
+            for s in self.observer.seen
+            if s.created_us in silent[s.topic] or quiet[s.topic].hold(s.empty_us, s.read_us)
+        ]
 
     def held_up(self) -> list[Seen]:
         """What was read more than 50 ms after the receipt, by an observer that had not looked since before: on an

@@ -33,9 +33,10 @@ def toggler() -> Toggler:
         (Seen("raw/video", 9_000, 70_000, 91_000, 1), "held up"),
         (Seen("raw/audio", 90_000, 90_500, 91_000, 1), "fine"),
         (Seen("raw/video", 500_000, 500_500, 501_000, 1), "fine"),
+        (Seen("raw/video", 500_500, 490_000, 501_000, 1), "fine"),
     ],
     ids=["before", "made after closed", "derived before purged", "derived after purged", "on its way too long",
-         "read late, came nobody knows when", "another sensor", "unmasked again"],
+         "read late, came nobody knows when", "another sensor", "unmasked again", "nothing came while it was masked"],
 )  # fmt: skip
 def test_a_message_of_a_masked_sensor(toggler: Toggler, seen: Seen, verdict: str) -> None:
     toggler.observer.seen.append(seen)
