@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +69,15 @@ class Row:
     def cells(self) -> list[str]:
         f = self.figures
         of_sets = "none" if f.coverage is None else f"{f.coverage:.3f}"
-        name, chance = f"{self.family} {self.level}".strip(), f"{f.excess:+.3f} ({f.by_chance:.3f})"
-        return [name, self.combination, str(f.windows), f"{f.usable:.2f}", f"{f.accuracy:.3f}", chance,
-                f"{f.unfamiliar:.2f}", of_sets, f"{f.given:.2f}", f"{f.right:.3f}"]  # fmt: skip
+        over = "n/a" if isnan(f.excess) else f"{f.excess:+.3f} ({f.by_chance:.3f})"
+        return [f"{self.family} {self.level}".strip(), self.combination, str(f.windows), f"{f.usable:.2f}",
+                _share(f.accuracy), over, _share(f.unfamiliar, 2), of_sets, f"{f.given:.2f}",
+                _share(f.right)]  # fmt: skip
+
+
+def _share(value: float, places: int = 3) -> str:
+    """``n/a`` where there was nothing to count."""
+    return "n/a" if isnan(value) else f"{value:.{places}f}"
 
 
 def falls(rows: Sequence[Row], family: str, combination: Combination) -> list[str]:

@@ -63,6 +63,7 @@ def test_figures_count_what_would_be_published() -> None:
     nothing = figures("av", bodies, [happy] * 4)
     assert (nothing.usable, nothing.coverage) == (0, None)
     assert np.isnan(nothing.accuracy)
+    assert Row("blur", "8%", "av", nothing).cells()[4:7] == ["n/a", "n/a", "n/a"]
 
 
 def test_a_published_window_is_that_of_the_fold() -> None:

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from calibration import sensors as sensor_report
 from edge_mer.capture.calibrate import CalibrationFailed, Hearing, Seeing, claps, hear, measured, offset_us, see
 from edge_mer.cli.calibrate import toml, updated, write
+from edge_mer.cli.main import app
 from edge_mer.clock import SECOND
 from edge_mer.config import Config, Fusion, Sensors, load
 from edge_mer.errors import ConfigError
 from edge_mer.fusion.settings import settings_from
 from edge_mer.sensors import advice
+from pipelines import demo_media
 from tests.fusion.scene import Scene, tokens
 
 RATE = 16_000
@@ -197,3 +200,34 @@ def test_the_report_says_where_each_value_came_from_and_what_it_does(tmp_path: P
         advice(Sensors(date="2026-11-20", noise_floor_db=-60, voice_db=-20, exposure=120, face_size=0.4), TODAY) == []
     )
     assert "digital silence" in advice(Sensors(date="2026-11-20", noise_floor_db=-100), TODAY)[0]
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_a_given_file_tells_the_offset_of_its_picture(offset: float, tmp_path: Path) -> None:
+    """FLAC and MPEG-4 in Matroska, through the decoders and the command."""
+    images = []
+    for i in range(90):
+        picture = np.full((240, 320, 3), 100, np.uint8)
+        if any(0 <= i / 15 - (c + offset) < 1 / 15 for c in CLAPS_S):
+            picture[60:180, 80:240] = 220
+        images.append(picture)
+    demo_media.write(tmp_path / "claps.mkv", demo_media.Session(room(6.0), ()), images)
+    config = tmp_path / "edge_mer.toml"
+    config.touch()
+    media = ("--media", str(tmp_path / "claps.mkv"), "--config", str(config))
+    dry = CliRunner().invoke(app, ["calibrate", *media, "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert config.read_text() == ""
+    assert CliRunner().invoke(app, ["calibrate", *media]).exit_code == 0
+    found = load(config)[0].sensors
+    assert found.offset_s == pytest.approx(offset, abs=1.1 / 15)
+    assert found.noise_floor_db == pytest.approx(-60, abs=1)
+    assert found.exposure == pytest.approx(100, abs=3)
+    assert found.face_size is None
+
+
+def test_a_file_with_nothing_in_it_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "x.mkv").write_bytes(b"no film")
+    result = CliRunner().invoke(app, ["calibrate", "--media", str(tmp_path / "x.mkv"), "--config", str(tmp_path / "c")])
+    assert result.exit_code == 1
+    assert not (tmp_path / "c").exists()
