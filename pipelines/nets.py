@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
 from pipelines.data import FINE
+from pipelines.functionals import Functionals
 
 TOKEN_DIM = 64
 CLASSES = 7
@@ -19,29 +21,37 @@ DOMAINS = ("comment", "dialogue")
 class AudioNet(nn.Module):
     """Log-mel ``[B, F + 10 (n - 1), 64]`` -> tokens ``[B, n, 64]``; each sees exactly its last F = 156 frames.
 
-    ``mean`` and ``std`` [64] are those of each band in the training data.
+    ``mean`` and ``std`` are those of each functional in the training data.
     """
 
     def __init__(self, classes: int = 8, width: int = 128, dim: int = TOKEN_DIM) -> None:
         super().__init__()
-        self.mean = nn.Buffer(torch.full((64,), -18.0))
-        self.std = nn.Buffer(torch.full((64,), 5.0))
-        self.local = nn.Sequential(
-            *_ear(1, 24, (4, 5), (2, 2)), *_ear(24, 40, (3, 3), (1, 2)), *_ear(40, 56, (3, 3), (1, 2)),
-            *_ear(56, 72, (8, 3), (5, 2)),
-        )  # fmt: skip
-        self.past = nn.Sequential(
-            *_past(72 * 4, width, 1, 1), *_past(width, width, 4, 1), *_past(width, width, 3, 2),
-            nn.Conv1d(width, dim, 4, dilation=2),
+        self.functionals = Functionals(CONTEXT_FRAMES)
+        size = self.functionals.size
+        self.mean, self.std = nn.Buffer(torch.zeros(size)), nn.Buffer(torch.ones(size))
+        self.body = nn.Sequential(
+            nn.Dropout(0.2), nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.4),
+            nn.Linear(width, dim), nn.Tanh(),
         )  # fmt: skip
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(dim, classes)
         self.weigh = nn.Linear(dim, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
-        x = self.local(((mel - self.mean) / self.std)[:, None])
-        tokens: Tensor = torch.tanh(self.past(x.transpose(2, 3).flatten(1, 2)))
-        return tokens.transpose(1, 2)
+        count = (mel.shape[1] - CONTEXT_FRAMES) // FRAMES_PER_TOKEN + 1
+        starts = range(0, count * FRAMES_PER_TOKEN, FRAMES_PER_TOKEN)
+        windows = torch.cat([mel[:, s : s + CONTEXT_FRAMES] for s in starts])
+        return self.tokens(self.summary(windows)).view(count, len(mel), -1).transpose(0, 1)
+
+    def summary(self, windows: Tensor) -> Tensor:
+        """Standard functionals ``[B, size]`` of windows ``[B, F, 64]``."""
+        standard: Tensor = (self.functionals(windows) - self.mean) / self.std
+        return standard.clamp(-4, 4)
+
+    def tokens(self, summary: Tensor) -> Tensor:
+        """``[B, size]`` -> ``[B, 64]``."""
+        out: Tensor = self.body(summary)
+        return out
 
     def said(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of each token its logits ``[B, n, classes]`` and its weight ``[B, n]``, a logit too, within the clip."""
@@ -53,17 +63,6 @@ class AudioNet(nn.Module):
         logits, weight = self.said(tokens)
         share = torch.softmax(weight + (1 - mask) * -1e4, -1)
         return (share[..., None] * logits).sum(1)
-
-
-def _ear(inputs: int, outputs: int, size: tuple[int, int], stride: tuple[int, int]) -> list[nn.Module]:
-    """A convolution over time (whole frames only) and frequency (padded)."""
-    conv = nn.Conv2d(inputs, outputs, size, stride, (0, size[1] // 2), bias=False)
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
-def _past(inputs: int, outputs: int, size: int, dilation: int) -> list[nn.Module]:
-    conv = nn.Conv1d(inputs, outputs, size, dilation=dilation, bias=False)
-    return [conv, nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(0.2)]
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
