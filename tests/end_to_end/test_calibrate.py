@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +16,9 @@ from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.console import Console
 from edge_mer.cli.instance import Instance
 from edge_mer.cli.main import app
-from edge_mer.config import Config, load
-from edge_mer.privacy.deployment import MATTERS
-from edge_mer.privacy.household import agree
+from edge_mer.config import load
 from tests.capture.test_calibrate import room
-from tests.devices import mjpeg_camera, pulseaudio
-from tests.end_to_end.test_live import demo_pictures
-from tests.house import TODAY
+from tests.end_to_end.room import furnished
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 
@@ -31,25 +26,10 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
-        microphone = stack.enter_context(pulseaudio(place))
-        stack.enter_context(microphone.quiet_room())
-        camera = stack.enter_context(mjpeg_camera())
-        pictures = demo_pictures()
-        camera.picture = lambda n: pictures[n % len(pictures)]
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in microphone.env.items():
-            patch.setenv(name, value)
-        sections = {
-            "audio": {"source": "microphone"},
-            "video": {"source": "camera", "device": camera.url},
-            "text": {"source": "off"},
-            "privacy": {"state": str(place / "privacy")},
-        }
-        config, directory = Config.model_validate(sections), place / "run"
+        home = stack.enter_context(furnished({"source": "off"}))
+        directory = home.place / "run"
         directory.mkdir(mode=0o700)
-        agree(config.privacy.state, MATTERS, "Anna", TODAY)
-        instance, bus = Instance(config, directory), ZmqBus(directory)
+        instance, bus = Instance(home.config, directory), ZmqBus(directory)
         stack.callback(bus.close)
         stack.callback(instance.stop)
         unmask(bus)
@@ -59,10 +39,10 @@ def place() -> Iterator[Path]:
             bus.wait(200_000)
             seen |= {m.topic for m in reader.drain()}
         played: NDArray[np.int16] = np.tile(room(6.0, noise_db=-50, voice_db=-20, clapping=False), 20)
-        speech = microphone.play(played)
+        speech = home.microphone.play(played)
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
-        yield place
+        yield home.place
 
 
 def calibrated(place: Path, *more: str) -> tuple[str, Path]:

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.console import Console
-from edge_mer.cli.demo import SESSION
 from edge_mer.cli.instance import Instance
 from edge_mer.clock import SECOND
-from edge_mer.config import Config
 from edge_mer.messages import Estimate, Message, SensorState
-from edge_mer.privacy.deployment import MATTERS
-from edge_mer.privacy.household import agree
-from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
-from tests.house import TODAY
+from tests.devices import MjpegCamera, PulseAudio
+from tests.end_to_end.room import demo_sound, furnished
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 DEADLINE_US = 40 * SECOND
-
-
-def demo_sound() -> NDArray[np.int16]:
-    with av.open(str(SESSION)) as clip:
-        resampler = av.AudioResampler("s16", "mono", 16_000)
-        parts = [r.to_ndarray() for f in clip.decode(audio=0) for r in resampler.resample(f)]
-    return np.concatenate(parts, axis=1).ravel()
-
-
-def demo_pictures() -> list[NDArray[np.uint8]]:
-    with av.open(str(SESSION)) as clip:
-        return [f.to_ndarray(format="bgr24") for f in clip.decode(video=0)]
 
 
 class Living:
@@ -82,34 +63,17 @@ class Living:
 def living() -> Iterator[Living]:
     pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
-        microphone = stack.enter_context(pulseaudio(place))
-        stack.enter_context(microphone.quiet_room())
-        camera = stack.enter_context(mjpeg_camera())
-        pictures = demo_pictures()
-        camera.picture = lambda n: pictures[n % len(pictures)]
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in microphone.env.items():
-            patch.setenv(name, value)
-        config = Config.model_validate(
-            {
-                "audio": {"source": "microphone"},
-                "video": {"source": "camera", "device": camera.url},
-                "text": {"source": "asr", "engine": "pocketsphinx"},
-                "privacy": {"state": str(place / "privacy")},
-            }
-        )
-        directory = place / "run"
+        room = stack.enter_context(furnished({"source": "asr", "engine": "pocketsphinx"}))
+        directory = room.place / "run"
         directory.mkdir(mode=0o700)
-        agree(config.privacy.state, MATTERS, "Anna", TODAY)
-        instance, bus = Instance(config, directory), ZmqBus(directory)
+        instance, bus = Instance(room.config, directory), ZmqBus(directory)
         stack.callback(bus.close)
         stack.callback(instance.stop)
         unmask(bus)
-        speech = microphone.play(np.tile(demo_sound(), 6))
+        speech = room.microphone.play(np.tile(demo_sound(), 6))
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
-        yield Living(bus, microphone, camera)
+        yield Living(bus, room.microphone, room.camera)
 
 
 def test_voice_face_and_words_of_real_devices_become_one_estimate(living: Living) -> None:

@@ -21,13 +21,10 @@ from edge_mer.cli.instance import Instance
 from edge_mer.cli.toggles import Observer, Toggler
 from edge_mer.config import Config
 from edge_mer.domain import MODALITIES, Modality
-from edge_mer.privacy.deployment import MATTERS
 from edge_mer.privacy.host_key import read_public
-from edge_mer.privacy.household import agree
 from edge_mer.privacy.receipts import FILE, verify
-from tests.devices import mjpeg_camera, pulseaudio
-from tests.end_to_end.test_live import connections, demo_pictures, demo_sound
-from tests.house import TODAY
+from tests.end_to_end.room import demo_sound, furnished
+from tests.end_to_end.test_live import connections
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 TOGGLES = 100  # of the devices, and as many of the file
@@ -63,26 +60,9 @@ def test_of_microphone_camera_and_recogniser() -> None:
     pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
     rng = random.Random(3)
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
-        microphone = stack.enter_context(pulseaudio(place))
-        stack.enter_context(microphone.quiet_room())
-        camera = stack.enter_context(mjpeg_camera())
-        pictures = demo_pictures()
-        camera.picture = lambda n: pictures[n % len(pictures)]
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in microphone.env.items():
-            patch.setenv(name, value)
-        state = place / "privacy"
-        config = Config.model_validate(
-            {
-                "audio": {"source": "microphone"},
-                "video": {"source": "camera", "device": camera.url},
-                "text": {"source": "asr", "engine": "pocketsphinx"},
-                "privacy": {"state": str(state)},
-            }
-        )
-        agree(config.privacy.state, MATTERS, "Anna", TODAY)
-        toggler = stack.enter_context(running(place, config))
+        room = stack.enter_context(furnished({"source": "asr", "engine": "pocketsphinx"}))
+        microphone, camera, state = room.microphone, room.camera, room.place / "privacy"
+        toggler = stack.enter_context(running(room.place, room.config))
         speech = microphone.play(np.tile(demo_sound(), 20))
         stack.callback(speech.wait)
         stack.callback(speech.terminate)

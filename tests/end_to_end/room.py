@@ -1,0 +1,68 @@
+"""A furnished room for end-to-end tests: a real quiet microphone, a real camera that shows the demo, a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_mer.cli.demo import SESSION
+from edge_mer.config import Config
+from edge_mer.privacy.deployment import MATTERS
+from edge_mer.privacy.household import agree
+from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
+from tests.house import TODAY
+
+
+@dataclass(frozen=True)
+class Room:
+    """``place`` holds state and sockets; ``config`` uses the devices, and somebody has agreed to all of it."""
+
+    place: Path
+    microphone: PulseAudio
+    camera: MjpegCamera
+    config: Config
+
+
+@contextmanager
+def furnished(text: Mapping[str, str]) -> Iterator[Room]:
+    """``text``: that section of the config. This process's children hear the room's microphone."""
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        microphone = stack.enter_context(pulseaudio(place))
+        stack.enter_context(microphone.quiet_room())
+        camera = stack.enter_context(mjpeg_camera())
+        pictures = demo_pictures()
+        camera.picture = lambda n: pictures[n % len(pictures)]
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in microphone.env.items():
+            patch.setenv(name, value)
+        config = Config.model_validate(
+            {
+                "audio": {"source": "microphone"},
+                "video": {"source": "camera", "device": camera.url},
+                "text": text,
+                "privacy": {"state": str(place / "privacy")},
+            }
+        )
+        agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        yield Room(place, microphone, camera, config)
+
+
+def demo_sound() -> NDArray[np.int16]:
+    with av.open(str(SESSION)) as clip:
+        resampler = av.AudioResampler("s16", "mono", 16_000)
+        parts = [r.to_ndarray() for f in clip.decode(audio=0) for r in resampler.resample(f)]
+    return np.concatenate(parts, axis=1).ravel()
+
+
+def demo_pictures() -> list[NDArray[np.uint8]]:
+    with av.open(str(SESSION)) as clip:
+        return [f.to_ndarray(format="bgr24") for f in clip.decode(video=0)]
