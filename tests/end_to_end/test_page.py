@@ -30,9 +30,18 @@ from tests.hub.test_clients import free_port
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 PICTURE = Path(__file__).parents[2] / ".readme" / "page.png"
-LAST_GAP = "[...document.querySelectorAll('svg[data-lane=video] .gap')].at(-1)"
-# A gap that reaches the right edge of the lane: it is so now.
-GAP_NOW = f"{LAST_GAP} && +{LAST_GAP}.getAttribute('x') + +{LAST_GAP}.getAttribute('width') > 1199"
+
+
+def last_gap(marks: str) -> str:
+    return f"[...document.querySelectorAll('{marks} .gap')].at(-1)"
+
+
+def is_now(gap: str) -> str:
+    """It reaches the right edge."""
+    return f"({gap} && +{gap}.getAttribute('x') + +{gap}.getAttribute('width') > 1199)"
+
+
+OF_VIDEO, OF_ALL = last_gap("svg[data-lane=video]"), last_gap("#chart-marks")
 
 
 def listens(port: int) -> bool:
@@ -124,14 +133,14 @@ def test_masked_by_click_when_the_receipt_comes_and_seen_as_a_gap(visit: tuple[B
     said = page.text("#tile-video")
     assert "proven by receipt" in said
     assert "Masked by the web page" in said
-    page.until("a gap", GAP_NOW)
+    page.until("a gap", is_now(OF_VIDEO))
     page.until("the others go on", "document.querySelector('#from').innerText === 'Voice and words'")
-    assert page.script("return !document.querySelector('#chart-marks .gap')"), "the probabilities go on"
+    assert page.script(f"return !{is_now(OF_ALL)}"), "the probabilities go on"
     page.until("said aloud", "document.querySelector('#say').innerText.includes('Camera: Off')"
                " || document.querySelector('#say').innerText.includes('Expressed')")  # fmt: skip
     pair_and_turn_on(page, state, "video", "Watching")
     page.until("used again", "document.querySelector('#from').innerText === 'All three'")
-    assert page.script(f"return Boolean({LAST_GAP})"), "the gap stays in the timeline"
+    assert page.script(f"return Boolean({OF_VIDEO})"), "the gap stays in the timeline"
 
 
 def test_a_wrong_code_pairs_nothing(visit: tuple[Browser, Path]) -> None:
