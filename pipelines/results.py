@@ -72,9 +72,10 @@ the next one chooses and all others train.
 In the random protocol one modality of every row stays: where a set has two, at most half of all entries can be missing,
 and a higher rate means that.
 
-The configurations in pipelines/configs were chosen by hand among two to four trials each, on MOSI by the dev videos
-and on MELD by the first two folds, which are scored here too: the level of the full model and its ablations is slightly
-optimistic beside the controls, whose strengths were chosen inside the split. The test splits, kept apart, decide.
+The configurations in pipelines/configs were chosen by hand among a few trials each: on MOSI by the dev videos, on MELD
+by all folds of seed 0, which are scored here too, on RAVDESS (FAGM's gamma) by two inner folds of train actors, beside
+a look at dev. So the level of the full model and its ablations is slightly optimistic beside the controls, whose
+strengths were chosen inside the split. The test splits, kept apart, decide.
 """
 
 
