@@ -76,6 +76,8 @@ def test_no_estimate_is_kept_for_those_who_ask_later(stage: Stage, monkeypatch: 
     monkeypatch.setattr(requests, "PATIENCE_US", 300_000)
     asker, heard = stage.asker(stage.allow()), stage.subscriber(stage.allow("other"), "emotion")
     stage.until(lambda: stage.say("emotion", estimate(revision=0, final=False)) or heard.topics())
+    stage.say("emotion", estimate(revision=9, final=False))
+    stage.until(lambda: heard.topics() and heard.got[-1][1]["revision"] == 9)  # nothing is on its way any more
     answer = asker.ask("emotionml")
     assert not answer["ok"]
     assert answer["text"] == "no estimate came"
