@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +36,13 @@ def child(*command: str, **options: object) -> Iterator[subprocess.Popen[bytes]]
         with suppress(ProcessLookupError):
             process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 class PulseAudio:

@@ -21,7 +21,7 @@ from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
 from edge_mer.control import Answer, Command, Pair
 from edge_mer.domain import MODALITIES
-from edge_mer.errors import PrivacyError
+from edge_mer.errors import ConfigError, PrivacyError
 from edge_mer.hub import web_server
 from edge_mer.hub.before_mask import BeforeMask
 from edge_mer.hub.metrics import Metrics
@@ -69,9 +69,13 @@ class Page:
         self._shown: deque[Message[Any]] = deque(maxlen=SHOWN_RECEIPTS)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
-        self._loop = TurnLoop()
         self.server = WebServer(self, config.page, Token(self._directory))
-        self._loop.run(self.server.start())
+        self._loop = TurnLoop()
+        try:
+            self._loop.run(self.server.start())
+        except ConfigError:
+            self._loop.close()
+            raise
 
     def turn(self) -> int:
         """Forget what must be forgotten, hand on what came, let requests go on. Returns the longest wait (us)."""

@@ -1,4 +1,4 @@
-"""A furnished room for end-to-end tests: a real quiet microphone, a real camera that shows the demo, a folder."""
+"""What end-to-end tests run in: an instance; a room with a quiet real microphone and a camera that shows the demo."""
 
 from __future__ import annotations
 
@@ -13,12 +13,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_mer.bus import ZmqBus
 from edge_mer.cli.demo import SESSION
+from edge_mer.cli.instance import Instance
 from edge_mer.config import Config
 from edge_mer.privacy.deployment import MATTERS
 from edge_mer.privacy.household import agree
 from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
 from tests.house import TODAY
+
+
+@contextmanager
+def started(config: Config, place: Path) -> Iterator[ZmqBus]:
+    """A running instance, its sockets in ``place``/run: its bus. Everything is still masked."""
+    with ExitStack() as stack:
+        directory = place / "run"
+        directory.mkdir(mode=0o700)
+        stack.callback(Instance(config, directory).stop)
+        bus = ZmqBus(directory)
+        stack.callback(bus.close)
+        yield bus
 
 
 @dataclass(frozen=True)

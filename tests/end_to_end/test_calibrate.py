@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.console import Console
-from edge_mer.cli.instance import Instance
 from edge_mer.cli.main import app
 from edge_mer.config import load
 from tests.capture.test_calibrate import room
-from tests.end_to_end.room import furnished
+from tests.end_to_end.room import furnished, started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 
@@ -27,11 +26,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 def place() -> Iterator[Path]:
     with ExitStack() as stack:
         home = stack.enter_context(furnished({"source": "off"}))
-        directory = home.place / "run"
-        directory.mkdir(mode=0o700)
-        instance, bus = Instance(home.config, directory), ZmqBus(directory)
-        stack.callback(bus.close)
-        stack.callback(instance.stop)
+        bus = stack.enter_context(started(home.config, home.place))
         unmask(bus)
         reader = bus.reader("raw/audio", "raw/video")
         seen: set[str] = set()

@@ -18,14 +18,14 @@ from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.console import Console
 from edge_mer.cli.demo import demo_config
-from edge_mer.cli.instance import Instance
 from edge_mer.clock import SECOND, SystemClock
 from edge_mer.messages import Estimate, HealthReport
 from edge_mer.privacy.host_key import public_key
 from edge_mer.privacy.identity import Identity, new_identity
 from edge_mer.privacy.keyring import Keyring, PairedKey
 from edge_mer.privacy.pairing import server_curve
-from tests.hub.test_clients import free_port
+from tests.devices import free_port
+from tests.end_to_end.room import started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 WORKERS = ("fusion", "file", "switch", "hub", "page", "mqtt")
@@ -171,11 +171,8 @@ def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> 
             "page": {"address": f"http://127.0.0.1:{ports['page']}"},
             "mqtt": {"address": f"mqtt://127.0.0.1:{free_port()}"},  # a broker that is down
         }
-        directory, state = place / "run", place / "privacy"
-        directory.mkdir(mode=0o700)
-        stack.callback(Instance(demo_config(place, None, None, sections), directory).stop)
-        bus = ZmqBus(directory)
-        stack.callback(bus.close)
+        state = place / "privacy"
+        bus = stack.enter_context(started(demo_config(place, None, None, sections), place))
         unmask(bus)
         watch = Watch(bus)
         watch.look(CALM_US)

@@ -13,11 +13,10 @@ import pytest
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.console import Console
-from edge_mer.cli.instance import Instance
 from edge_mer.clock import SECOND
 from edge_mer.messages import Estimate, Message, SensorState
 from tests.devices import MjpegCamera, PulseAudio
-from tests.end_to_end.room import demo_sound, furnished
+from tests.end_to_end.room import demo_sound, furnished, started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
 DEADLINE_US = 40 * SECOND
@@ -64,11 +63,7 @@ def living() -> Iterator[Living]:
     pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
     with ExitStack() as stack:
         room = stack.enter_context(furnished({"source": "asr", "engine": "pocketsphinx"}))
-        directory = room.place / "run"
-        directory.mkdir(mode=0o700)
-        instance, bus = Instance(room.config, directory), ZmqBus(directory)
-        stack.callback(bus.close)
-        stack.callback(instance.stop)
+        bus = stack.enter_context(started(room.config, room.place))
         unmask(bus)
         speech = room.microphone.play(np.tile(demo_sound(), 6))
         stack.callback(speech.wait)

@@ -1,7 +1,4 @@
-"""A householder's page in a real Chromium, of the whole application: mask by click, see the gap, pair, unmask.
-
-``python -m tests.end_to_end.test_page`` draws the README's picture.
-"""
+"""A householder's page in a real Chromium, of the whole application: mask by click, see the gap, pair, unmask."""
 
 from __future__ import annotations
 
@@ -17,19 +14,17 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.demo import demo_config
-from edge_mer.cli.instance import Instance
 from edge_mer.clock import SECOND, SystemClock, host_boot_id
 from edge_mer.hub.visitor import Token, link_of
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.privacy.pairing import open_pairing
 from tests.browser import Browser, chromium
-from tests.hub.test_clients import free_port
+from tests.devices import free_port
+from tests.end_to_end.room import started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
-PICTURE = Path(__file__).parents[2] / ".readme" / "page.png"
 
 
 def last_gap(marks: str) -> str:
@@ -55,11 +50,8 @@ def home(place: Path) -> Iterator[tuple[str, Path]]:
     with ExitStack() as stack:
         port = free_port()
         config = demo_config(place, None, None, {"page": {"address": f"http://127.0.0.1:{port}"}})
-        state, directory = place / "privacy", place / "run"
-        directory.mkdir(mode=0o700)
-        stack.callback(Instance(config, directory).stop)
-        bus = ZmqBus(directory)
-        stack.callback(bus.close)
+        state = place / "privacy"
+        bus = stack.enter_context(started(config, place))
         unmask(bus)
         deadline = bus.clock.now_us() + 20 * SECOND
         while not listens(port) and bus.clock.now_us() < deadline:
@@ -222,31 +214,3 @@ def test_without_the_token_it_asks_for_it(visit: tuple[Browser, Path]) -> None:
     page.complaints()  # the browser itself notes the refusal
     page.type("#token", held + Keys.ENTER)
     page.until("live", "document.querySelector('#connection').innerText === 'Live'")
-
-
-def picture() -> None:
-    """What the README shows: two minutes of the demo, the camera masked for a while."""
-    import time
-
-    with ExitStack() as stack:
-        browser = stack.enter_context(chromium())
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
-        link, state = stack.enter_context(home(place))
-        browser.look(1160, 1000)
-        browser.get(link)
-        time.sleep(60)
-        browser.click("#tile-video button")
-        time.sleep(20)
-        pair_and_turn_on(browser, state, "video", "Watching")
-        time.sleep(30)
-        browser.click("#tile-audio button")
-        time.sleep(14)
-        for part in ("why", "speed"):
-            browser.click(f"#{part} summary")
-        time.sleep(4)
-        browser.script("document.activeElement.blur(); scrollTo(0, 0)")
-        browser.driver.save_screenshot(str(PICTURE))
-
-
-if __name__ == "__main__":
-    picture()

@@ -14,16 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_mer.bus import ZmqBus
 from edge_mer.cli.bench_live import unmask
 from edge_mer.cli.demo import demo_config
-from edge_mer.cli.instance import Instance
 from edge_mer.cli.toggles import Observer, Toggler
 from edge_mer.config import Config
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.privacy.host_key import read_public
 from edge_mer.privacy.receipts import FILE, verify
-from tests.end_to_end.room import demo_sound, furnished
+from tests.end_to_end.room import demo_sound, furnished, started
 from tests.end_to_end.test_live import connections
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
@@ -34,13 +32,8 @@ TOGGLES = 100  # of the devices, and as many of the file
 def running(place: Path, config: Config) -> Iterator[Toggler]:
     """An instance with everything unmasked, and who toggles it."""
     with ExitStack() as stack:
-        directory = place / "run"
-        directory.mkdir(mode=0o700)
-        instance = Instance(config, directory)
-        stack.callback(instance.stop)
-        bus = ZmqBus(directory)
-        stack.callback(bus.close)
-        observer = stack.enter_context(Observer(directory).listening())
+        bus = stack.enter_context(started(config, place))
+        observer = stack.enter_context(Observer(place / "run").listening())
         unmask(bus)
         yield Toggler(bus, observer)
 

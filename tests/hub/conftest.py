@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.hub.caller import Caller
 from tests.hub.stage import Stage
 
 
@@ -29,3 +30,10 @@ def staged() -> Iterator[Callable[..., Stage]]:
 @pytest.fixture
 def stage(staged: Callable[..., Stage]) -> Stage:
     return staged()
+
+
+@pytest.fixture
+def caller(stage: Stage) -> Iterator[Caller]:
+    found = Caller(stage)
+    yield found
+    found.close()

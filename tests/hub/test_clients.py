@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,18 +14,12 @@ import zmq
 
 from edge_mer.privacy.keyring import Keyring, PairedKey
 from edge_mer.privacy.pairing import server_curve
+from tests.devices import free_port
 from tests.hub.estimates import estimate
 from tests.hub.stage import Stage
 
 README = Path(__file__).parents[2] / "README.md"
 NODE_MODULES = README.with_name(".node") / "node_modules"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:

@@ -12,6 +12,7 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.hub.metrics import SHARE_US, STALE_US, Metrics
 from edge_mer.messages import HealthReport, Latency, Privacy, PrivacyState, SensorState, WorkerHealth
+from tests.hub.caller import Caller
 from tests.hub.estimates import NOTHING, estimate
 
 
@@ -118,3 +119,16 @@ def test_an_emotion_is_never_told(told: Told) -> None:
     told.estimate(label="surprise")
     text = told.text()
     assert not any(word in text for word in ("surprise", "happy", "sentiment", "confidence"))
+
+
+def test_prometheus_reads_it_with_the_token(caller: Caller) -> None:
+    def scraped() -> dict[str, Any]:
+        caller.stage.say("emotion", estimate(revision=0, final=False))
+        status, headers, body = caller.ask("GET", "/metrics")
+        assert status == 200
+        assert headers["Content-Type"].startswith("text/plain")
+        found = {s.name: s.value for f in text_string_to_metric_families(body.decode()) for s in f.samples}
+        return found if found.get("edge_mer_estimates_total", 0) >= 1 and "edge_mer_masked" in found else {}
+
+    found = caller.until(scraped)
+    assert found["edge_mer_masked"] == 1

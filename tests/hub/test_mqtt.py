@@ -22,9 +22,9 @@ from edge_mer.errors import ConfigError
 from edge_mer.hub.mqtt import Mqtt, broker_of, plaintext_password
 from edge_mer.privacy.identity import new_identity
 from edge_mer.privacy.keyring import Keyring, PairedKey
+from tests.devices import free_port
 from tests.hub.estimates import estimate
 from tests.hub.stage import Stage
-from tests.hub.test_clients import free_port
 
 
 class Broker:

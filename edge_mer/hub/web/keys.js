@@ -10,6 +10,7 @@ function store(mode, act) {
     opening.onerror = () => reject(opening.error);
     opening.onsuccess = () => {
       const request = act(opening.result.transaction(STORE, mode).objectStore(STORE));
+      request.transaction.oncomplete = () => opening.result.close();
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     };
