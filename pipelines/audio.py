@@ -21,8 +21,10 @@ from torch.nn import functional
 
 from edge_mer import metrics
 from edge_mer.domain import EMOTIONS
+from edge_mer.perception import audio
 from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
 from pipelines import sound
+from pipelines.cache import Arrays, cached
 from pipelines.data import ACTED, LABEL, LICENCES, Speech, ravdess
 from pipelines.nets import CLASSES, AudioNet
 from pipelines.progress import begin, numbers_of
@@ -34,7 +36,6 @@ CLEAN, NOISY = 0.4, 0.3
 # Windows of a clip: the one that ends with the voice, and others that have heard this share of it.
 WINDOWS, HEARD = 5, 0.35
 ROOMS: Final = 6
-CACHE: Final = Path("runs/cache")
 # What a room does to a voice, in ln power: microphone gain, and a noise floor in ln power of each band. How loud
 # somebody speaks tells much (an SVM without it loses 8 points): gain varies by 5 dB either way and not by more.
 GAIN: Final = (-1.2, 1.2)
@@ -64,25 +65,24 @@ def mel_clip(samples: NDArray[np.float32], label: int) -> Clip:
     return Clip(np.concatenate([before, mel]), level > level.max() - 8, label)
 
 
-def rooms(speeches: Sequence[Speech], count: int, seed: int = 0) -> list[list[Clip]]:
+def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[Clip]]:
     """Each speech as it is and in ``count`` other rooms, halves in precision; kept in ``runs/cache``."""
-    path = CACHE / f"rooms-{len(speeches)}x{count}-{CONTEXT_FRAMES}-{seed}.npz"
-    if not path.is_file():
+
+    def make() -> Arrays:
         random, heard = np.random.default_rng(seed), [s.samples() for s in speeches]
         clips = [
             [mel_clip(h, s.acted), *(mel_clip(sound.elsewhere(h, heard, random), s.acted) for _ in range(count))]
             for s, h in zip(speeches, heard, strict=True)
         ]
         every = [c for row in clips for c in row]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            path,
-            mel=np.concatenate([c.mel for c in every]).astype(np.float16),
-            voiced=np.concatenate([c.voiced for c in every]),
-            tokens=np.array([len(c.voiced) for c in every]),
-        )
-    with np.load(path, allow_pickle=False) as kept:
-        mel, voiced, tokens = kept["mel"], kept["voiced"], kept["tokens"]
+        return {
+            "mel": np.concatenate([c.mel for c in every]).astype(np.float16),
+            "voiced": np.concatenate([c.voiced for c in every]),
+            "tokens": np.array([len(c.voiced) for c in every]),
+        }
+
+    kept = cached("rooms", make, [s.path for s in speeches], (audio, sound), count, seed)
+    mel, voiced, tokens = kept["mel"], kept["voiced"], kept["tokens"]
     frames = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
     ends = np.cumsum([0, *tokens])
     out = [
@@ -165,7 +165,10 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     (dev = actors 17-20)."""
     log = Log(out / "audio.log")
     torch.manual_seed(seed)
-    clips, dev = rooms(ravdess(root, "train"), ROOMS), [mel_clip(s.samples(), s.acted) for s in ravdess(root, "dev")]
+    clips, dev = (
+        rooms(ravdess(root, "train"), ROOMS, seed),
+        [mel_clip(s.samples(), s.acted) for s in ravdess(root, "dev")],
+    )
     net = AudioNet()
     heard, there = functionals(net, [c for row in clips for c in row])
     recorded = heard[:: ROOMS + 1][there[:: ROOMS + 1] > 0]

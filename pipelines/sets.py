@@ -71,9 +71,7 @@ def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, 
         raise DataError(f"{path}: no rows; expected at least one")
     present = [m for m in MODALITIES if m in layout.arrays and (modalities is None or m in set(modalities))]
     vectors = {m: _features(table, layout, m, count, path) for m in present}
-    if layout.name == "ravdess" and "video" in vectors:
-        vectors["video"] = np.concatenate([vectors["video"], sequences.log_posteriors(table)], 1)
-    tokens, mask, age = _sequences(table, layout, vectors, path)
+    vectors, tokens, mask, age = _sequences(table, layout, vectors, path)
     emotion, score, ordinal = _labels(table, layout, count, path, labelled)
     return Rows(
         layout,
@@ -162,15 +160,15 @@ def _labels(
 
 
 def _sequences(
-    table: Table, layout: Layout, vectors: Mapping[Modality, Floats], path: Path
-) -> tuple[dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats]]:
-    """Utterance features are sequences of one token; RAVDESS has its own."""
-    tokens, mask, age = {}, {}, {}
-    for m, vector in vectors.items():
+    table: Table, layout: Layout, given: Mapping[Modality, Floats], path: Path
+) -> tuple[dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats]]:
+    """Vectors, tokens, mask, age. Utterance features are sequences of one token; RAVDESS has its own."""
+    vectors, tokens, mask, age = dict(given), {}, {}, {}
+    for m, vector in given.items():
         if layout.name == "ravdess":
-            tokens[m], mask[m], age[m] = sequences.of_ravdess(m, table, path, vector)
+            vectors[m], (tokens[m], mask[m], age[m]) = sequences.of_ravdess(m, table, path, vector)
             _finite(tokens[m], f"tokens of {m}", path)
         else:
             tokens[m] = vector[:, None]
             mask[m], age[m] = np.ones((len(vector), 1), np.float32), np.zeros((len(vector), 1), np.float32)
-    return tokens, mask, age
+    return vectors, tokens, mask, age

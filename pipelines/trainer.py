@@ -106,6 +106,7 @@ class _Run:
                 if self.state.epoch == first and self.state.best_weights:
                     self.raw.load_state_dict(self.state.best_weights)
                     self.mean = self._averaged()
+                    self.state.best = -math.inf  # what is kept has had every stage
                 optimizer: Any = self.fabric.setup_optimizers(self._optimizer(stage))
                 if kept is not None and self.state.epoch > first:
                     optimizer.load_state_dict(kept["optimizer"])

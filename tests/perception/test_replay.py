@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.clock import FakeClock
+from edge_mer.errors import InputError
 from edge_mer.messages import InputRef, Message, RawAudio, canonical, result_bytes
 from edge_mer.perception.encoder import AudioBlock, EncoderSpec, Tokens, no_tokens
 from edge_mer.perception.replay import replay
@@ -67,7 +68,7 @@ class Live:
             return
         try:
             self.state, draft = self.stream.step(self.state, message)
-        except Exception:
+        except InputError:
             return
         if draft is not None:
             self.features.append(self.worker.send(draft.body, draft.payload, origin_us=draft.origin_us))
