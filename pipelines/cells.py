@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ class System:
         return self.each != "task" or bool(layout.emotions and layout.sentiment)
 
 
-SYSTEMS: Final[Mapping[str, System]] = {
+SYSTEMS: Final[dict[str, System]] = {
     "linear": System("linear specialists", "linear"),
     "svm": System("RBF-kernel SVM specialists", "svm"),
     "zero-fill": System("MLP, all modalities only, zero-filled", "zero-fill"),
@@ -81,12 +82,21 @@ def configured(data: str, system: System, seed: int) -> Experiment:
     return experiment.of({**base, **changes, "model": model, "seed": seed})
 
 
+def recipe(rows: Rows, name: str, seed: int) -> str:
+    """Names what decides a cell beside the set's file: the configuration, and how wide the features are."""
+    system = SYSTEMS[name]
+    how = system.baseline or configured(rows.layout.name, system, seed).sha16
+    widths = {m: (rows.vectors[m].shape[1], rows.tokens[m].shape[2]) for m in sorted(rows.vectors)}
+    return hashlib.sha256(repr((how, widths)).encode()).hexdigest()[:16]
+
+
 def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float) -> Cell:
     """Train and score every fold. Raises OutOfTime after ``deadline_s``; the same call continues then."""
     system, began = SYSTEMS[name], time.monotonic()
-    parts, index, facts = [], [], dict[str, Any]()
+    parts, index, each = [], [], list[dict[str, Any]]()
     for fold, split in enumerate(splits(rows, seed)):
         said, scored, facts = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
+        each.append(facts)
         parts.append(answers(rows.layout, said, len(scored)))
         index.append(scored)
     columns = parts[0].emotion
@@ -94,7 +104,8 @@ def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float) -> Cell:
         {c: np.concatenate([p.emotion[c] for p in parts]) for c in columns},
         {c: np.concatenate([p.sentiment[c] for p in parts]) for c in columns},
     )
-    facts = {**facts, "seconds": round(time.monotonic() - began, 1)}
+    seconds = round(time.monotonic() - began, 1)
+    facts = {"recipe": recipe(rows, name, seed), "folds": each, "seconds": seconds}
     return Cell(rows.layout.name, name, seed, rows.sha256, np.concatenate(index), joint, facts)
 
 
@@ -116,7 +127,6 @@ def _fold(
     scored = split.final()
     said = {key: predictor(saved.model(), rows, scored, saved.scales) for key, saved in trained.items()}
     facts = {
-        "config": base.sha16,
         "parameters": sum(saved.facts["parameters"] for saved in trained.values()),
         "epoch": [saved.facts["epoch"] for saved in trained.values()],
     }

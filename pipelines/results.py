@@ -88,13 +88,13 @@ class Line:
 
 
 def render(rows: Mapping[str, Rows], cells: Sequence[Cell], seeds: int) -> str:
-    """The whole file; ``cells`` of other data (by sha256) than ``rows`` are left out."""
+    """The whole file, of ``cells`` that belong to ``rows``."""
     parts = [HEAD]
     for name, of_set in rows.items():
         lines = [
             Line(system, kept)
             for system in SYSTEMS
-            if (kept := [c for c in cells if (c.data, c.system, c.sha256) == (name, system, of_set.sha256)])
+            if (kept := [c for c in cells if (c.data, c.system) == (name, system)])
         ]
         parts.append(f"## {name}: {len(of_set)} rows, {len(np.unique(of_set.group))} {of_set.layout.group_word}s\n")
         missing = [s for s in SYSTEMS if SYSTEMS[s].fits(of_set.layout) and s not in {line.system for line in lines}]

@@ -41,14 +41,15 @@ class Job:
         return runs / self.data / self.system / f"{self.seed}.json"
 
 
-def queue(data: Sequence[str], systems: Sequence[str], seeds: int, runs: Path) -> list[Job]:
+def queue(rows: Mapping[str, Rows], systems: Sequence[str], seeds: int, runs: Path) -> list[Job]:
     """What is missing: baselines first, then the others seed by seed, so that every row gets a first figure soon."""
+    done = {Job(c.data, c.system, c.seed) for c in finished(rows, runs)}
     jobs = [
         Job(d, s, seed)
         for seed in range(seeds)
         for s in systems
-        for d in data
-        if SYSTEMS[s].fits(layout_of(d)) and not Job(d, s, seed).path(runs).is_file()
+        for d in rows
+        if SYSTEMS[s].fits(layout_of(d)) and Job(d, s, seed) not in done
     ]
     cost = list(SYSTEMS)
     return sorted(jobs, key=lambda j: (SYSTEMS[j.system].baseline is None, j.seed, cost.index(j.system)))
@@ -68,9 +69,14 @@ def fill(jobs: Iterable[Job], rows: Mapping[str, Rows], runs: Path, cap_s: float
         yield cell
 
 
-def finished(data: Sequence[str], runs: Path) -> list[Cell]:
-    """All cells that are there, of the table's order."""
-    return [cells.read(p) for d in data for s in SYSTEMS for p in sorted((runs / d / s).glob("*.json"))]
+def finished(rows: Mapping[str, Rows], runs: Path) -> list[Cell]:
+    """All cells that are there of these files, features and configurations, of the table's order."""
+    every = [cells.read(p) for d in rows for s in SYSTEMS for p in sorted((runs / d / s).glob("*.json"))]
+    return [
+        c
+        for c in every
+        if (c.sha256, c.facts.get("recipe")) == (rows[c.data].sha256, cells.recipe(rows[c.data], c.system, c.seed))
+    ]
 
 
 def main() -> None:
@@ -89,13 +95,13 @@ def main() -> None:
     threadpool_limits(arguments.threads)
     end = time.monotonic() + arguments.total
     rows = {name: read(name, arguments.data) for name in arguments.sets}
-    jobs = queue(arguments.sets, arguments.systems, arguments.seeds, arguments.runs)
+    jobs = queue(rows, arguments.systems, arguments.seeds, arguments.runs)
     waiting = (job for job in jobs if time.monotonic() < end)
     for done, outcome in enumerate(fill(waiting, rows, arguments.runs, arguments.cap), 1):
         what = f"{outcome.data} {outcome.system} seed {outcome.seed}" if isinstance(outcome, Cell) else str(outcome)
         print(f"{done}/{len(jobs)} {what} {getattr(outcome, 'facts', '')}", flush=True)
     every = {name: rows.get(name) or read(name, arguments.data) for name in LAYOUTS}
-    text = results.render(every, finished(list(LAYOUTS), arguments.runs), SEEDS)
+    text = results.render(every, finished(every, arguments.runs), SEEDS)
     arguments.out.write_text(text)
     print(f"wrote {arguments.out}")
 

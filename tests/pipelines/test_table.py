@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from pipelines import cells, results, sets, table
 from pipelines.cells import SYSTEMS, Cell
 from pipelines.estimates import Answers, columns
-from pipelines.layouts import LAYOUTS
 from pipelines.sets import Rows
 from pipelines.splits import splits
 from pipelines.table import Job
@@ -31,7 +31,7 @@ def cell(rows: Rows, system: str, seed: int, noise: float) -> Cell:
     wrong = {c: random.normal(size=len(index)) * noise for c in columns(rows.layout)}
     said = {c: np.clip(rows.score[index] + wrong[c], -3, 3).astype(np.float32) for c in wrong}
     answers = Answers({c: np.full(len(index), -1) for c in said}, said)
-    return Cell("mosi", system, seed, rows.sha256, index, answers, {})
+    return Cell("mosi", system, seed, rows.sha256, index, answers, {"recipe": cells.recipe(rows, system, seed)})
 
 
 def test_a_finished_cell_survives_its_file(rows: Rows, tmp_path: Path) -> None:
@@ -46,14 +46,36 @@ def test_a_finished_cell_survives_its_file(rows: Rows, tmp_path: Path) -> None:
 
 
 def test_the_queue_holds_what_is_missing_cheapest_first(rows: Rows, tmp_path: Path) -> None:
-    whole = table.queue(list(LAYOUTS), list(SYSTEMS), 2, tmp_path)
+    every = {"mosi": rows, "meld": sets.read("meld", write(tmp_path, "meld"))}
+    whole = table.queue(every, list(SYSTEMS), 2, tmp_path)
     baselines = [SYSTEMS[j.system].baseline is not None for j in whole]
     assert baselines == sorted(baselines, reverse=True)
     assert [j.data for j in whole if j.system == "single-task"] == ["meld"] * 2
     assert len(whole) == len(set(whole))
     done = Job("mosi", "linear", 1)
     cells.write(done.path(tmp_path), cell(rows, "linear", 1, 1.0))
-    assert set(whole) - set(table.queue(list(LAYOUTS), list(SYSTEMS), 2, tmp_path)) == {done}
+    assert set(whole) - set(table.queue(every, list(SYSTEMS), 2, tmp_path)) == {done}
+
+
+def test_a_cell_of_other_data_features_or_configuration_is_missing(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_set, job = {"mosi": rows}, Job("mosi", "full", 0)
+
+    def missing() -> bool:
+        return bool(table.queue(of_set, ["full"], 1, tmp_path))
+
+    cells.write(job.path(tmp_path), cell(rows, "full", 0, 1.0))
+    assert not missing()
+    cells.write(job.path(tmp_path), dataclasses.replace(cell(rows, "full", 0, 1.0), sha256="0" * 64))
+    assert missing()
+    cells.write(job.path(tmp_path), cell(rows, "full", 0, 1.0))
+    wider = {**rows.tokens, "text": np.concatenate([rows.tokens["text"]] * 2, 2)}
+    of_set["mosi"] = dataclasses.replace(rows, tokens=wider)
+    assert missing()
+    of_set["mosi"] = rows
+    monkeypatch.setitem(SYSTEMS, "full", dataclasses.replace(SYSTEMS["full"], changes={"batch": 5}))
+    assert missing()
 
 
 def test_a_cell_is_run_scored_and_written(rows: Rows, tmp_path: Path) -> None:
@@ -62,7 +84,7 @@ def test_a_cell_is_run_scored_and_written(rows: Rows, tmp_path: Path) -> None:
     assert isinstance(out, Cell)
     assert sorted(out.index) == sorted(np.flatnonzero(rows.split == "dev"))
     assert cells.read(job.path(tmp_path)).system == "linear"
-    assert table.queue(["mosi"], ["linear"], 1, tmp_path) == []
+    assert table.queue({"mosi": rows}, ["linear"], 1, tmp_path) == []
 
 
 def test_a_cell_that_runs_out_of_time_is_not_written_and_goes_on_later(
@@ -80,7 +102,7 @@ def test_a_cell_that_runs_out_of_time_is_not_written_and_goes_on_later(
     job = Job("mosi", "full", 0)
     (first,) = table.fill([job], {"mosi": rows}, tmp_path, 0)
     assert isinstance(first, OutOfTime)
-    assert table.queue(["mosi"], ["full"], 1, tmp_path) == [job]
+    assert table.queue({"mosi": rows}, ["full"], 1, tmp_path) == [job]
     (second,) = table.fill([job], {"mosi": rows}, tmp_path, time.monotonic())
     assert isinstance(second, Cell)
 
@@ -99,9 +121,3 @@ def test_the_results_name_seeds_gaps_and_differences(rows: Rows, monkeypatch: py
     difference = next(line for line in lines if line.startswith("| linear specialists | sentiment_accuracy"))
     assert "| +" in difference
     assert difference.endswith("| 1 |")
-
-
-def test_cells_of_other_data_are_left_out(rows: Rows) -> None:
-    other = cell(rows, "full", 0, 0.3)
-    text = results.render({"mosi": rows}, [Cell("mosi", "full", 0, "0" * 64, other.index, other.answers, {})], 5)
-    assert "| full MCULoRA" not in text
