@@ -33,7 +33,7 @@ from pipelines.report import Log
 from pipelines.scores import Case, Predicted, cases, figures
 from pipelines.windows import Batch, Example, Sampler, collate
 
-EPOCHS, STEPS, BATCH = 8, 150, 128
+EPOCHS, STEPS, BATCH = 6, 150, 128
 # The share of the epochs that train the base; the others train adapters over it.
 BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
 # The share that the running average of the weights keeps at each step, and noise in deviations of a token's features.

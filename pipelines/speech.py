@@ -32,7 +32,7 @@ Samples = NDArray[np.float32]
 
 
 class SpeechNet(nn.Module):
-    """Log-mel ``[B, 76, 64]``, of which it reads the last 40 frames (0.5 s) -> logit of speech ``[B, 1]``."""
+    """Log-mel ``[B, F, 64]``, of which it reads the last 40 frames (0.5 s) -> logit of speech ``[B, 1]``."""
 
     def __init__(self) -> None:
         super().__init__()

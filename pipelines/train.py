@@ -2,7 +2,7 @@
 
 ``python -m pipelines.train speech|audio|face|text|fusion [--data DIR] [--out DIR]`` makes the weights that ship;
 ``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains the full model on a feature set (see
-pipelines/configs), chosen on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a kill.
+pipelines/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a kill.
 Under ``torchrun --nproc-per-node N -m pipelines.train CONFIG.toml`` it uses N processes.
 """
 
@@ -33,9 +33,8 @@ def experiment(config: Path, data: Path, out: Path) -> Path:
     trained = trainer.train(plan, rows, splits.release(rows), work, fabric=fabric)
     if fabric.is_global_zero:
         saved.save(path, trained)
-        print(
-            f"{path}: epoch {trained.facts['epoch']} of {sum(plan.epochs)}, chosen on dev ({trained.facts['dev']:.4f})"
-        )
+        how = "chosen on dev" if plan.keep == "best" else "the last, dev"
+        print(f"{path}: epoch {trained.facts['epoch']} of {sum(plan.epochs)}, {how} ({trained.facts['dev']:.4f})")
     return path
 
 

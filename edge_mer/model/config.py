@@ -12,6 +12,7 @@ from edge_mer.errors import ConfigError
 Task = Literal["emotion", "sentiment"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 ReadoutKind = Literal["window", "dialogue"]
+PoolKind = Literal["joint", "each"]
 Size = Literal["small", "paper"]
 
 
@@ -26,11 +27,13 @@ class MCULoRAConfig:
     Switches of the ablations: ``adapters`` (False: plain linear layers), ``shared_pair`` (False: only the pairs
     of the combinations), ``experts`` (False: hard sharing, one always-open expert of the same total rank for all
     tasks), ``tasks`` (one name: single task). ``readout``: one estimate per window, or per utterance of a dialogue.
+    ``pool``: one mean over the tokens of all modalities, or one of each modality, added up.
     """
 
     dims: Mapping[Modality, int] = field(default_factory=lambda: {"audio": 64, "video": 7, "text": 64})
     tokens: Mapping[Modality, int] = field(default_factory=lambda: {"audio": 32, "video": 20, "text": 24})
     readout: ReadoutKind = "window"
+    pool: PoolKind = "joint"
     tasks: tuple[Task, ...] = TASKS
     emotions: int = len(EMOTIONS)
     width: int = 64
@@ -65,8 +68,9 @@ class MCULoRAConfig:
             raise ConfigError(f"top {self.top} exceeds the {len(self.expert_ranks)} shared experts of expert_ranks")
         if not self.tasks or not set(self.tasks) <= set(TASKS) or len(set(self.tasks)) < len(self.tasks):
             raise ConfigError(f"tasks {self.tasks} must be one or both of {', '.join(TASKS)}")
-        if self.readout not in get_args(ReadoutKind):
-            raise ConfigError(f"readout {self.readout!r} must be one of {', '.join(get_args(ReadoutKind))}")
+        for name, kind in (("readout", ReadoutKind), ("pool", PoolKind)):
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"{name} {getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
 
 # algorithms.md 5.1: the widths of the papers' features, about 7.5 M parameters.

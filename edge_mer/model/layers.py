@@ -101,21 +101,33 @@ class Branch(nn.Module):
 class TaskPool(nn.Module):
     """Task-adaptive fusion (MMoLRE, algorithms.md 2b): one softmax over the valid tokens of all modalities.
 
-    e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D].
+    e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D]. With ``pool`` "each" there is a softmax over the
+    tokens of each modality, and the result is the sum of their means: evidence of two senses adds up, as in a product
+    of experts, where one softmax makes them rivals.
     """
 
     def __init__(self, config: MCULoRAConfig) -> None:
         super().__init__()
         self.hidden, self.score = nn.Linear(config.width, config.width), nn.Linear(config.width, 1, bias=False)
-        self.modality = nn.ParameterDict({m: nn.Parameter(torch.zeros(())) for m in config.dims})
+        self.each = config.pool == "each"
+        names = () if self.each else config.dims
+        self.modality = nn.ParameterDict({m: nn.Parameter(torch.zeros(())) for m in names})
 
     def forward(self, features: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]) -> Tensor:
         """Each modality's features [..., n_m, D] and mask [..., n_m] -> [..., D]."""
+        if self.each:
+            return torch.stack([self._mean(y, self._scores(y), masks[m]) for m, y in features.items()]).sum(0)
         tokens = torch.cat(list(features.values()), -2)
         prior = torch.cat([self.modality[m].expand(y.shape[-2]) for m, y in features.items()])
-        hidden = (1 - torch.cat([masks[m] for m in features], -1)) * MASKED
-        scores = self.score(torch.tanh(self.hidden(tokens)))[..., 0] + prior + hidden
-        return (torch.softmax(scores, -1)[..., None, :] @ tokens)[..., 0, :]
+        return self._mean(tokens, self._scores(tokens) + prior, torch.cat([masks[m] for m in features], -1))
+
+    def _scores(self, tokens: Tensor) -> Tensor:
+        scores: Tensor = self.score(torch.tanh(self.hidden(tokens)))[..., 0]
+        return scores
+
+    @staticmethod
+    def _mean(tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        return (torch.softmax(scores + (1 - mask) * MASKED, -1)[..., None, :] @ tokens)[..., 0, :]
 
 
 class Head(nn.Module):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, modalities_of
 from edge_mer.model import MCULoRA, Window, dialogue
 from edge_mer.model import mculora as mculora_module
+from edge_mer.model.config import PoolKind
 from edge_mer.model.mcla import MCLALinear
 from tests.model.scene import DIALOGUE, alive, distance, rows, same_bits, spoken, talk
 
 
-@pytest.fixture(scope="module")
-def model() -> MCULoRA:
-    return alive(DIALOGUE)
+@pytest.fixture(scope="module", params=get_args(PoolKind))
+def model(request: pytest.FixtureRequest) -> MCULoRA:
+    return alive(replace(DIALOGUE, pool=request.param))
 
 
 def test_every_utterance_has_its_estimate(model: MCULoRA) -> None:

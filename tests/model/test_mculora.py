@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from edge_mer.model import MCULoRA, MCULoRAConfig, Window
 from edge_mer.model import experts as experts_module
 from edge_mer.model import mcla as mcla_module
 from edge_mer.model import mculora as mculora_module
+from edge_mer.model.config import PoolKind
 from edge_mer.model.losses import balance, orthogonality
 from edge_mer.model.mcla import LowRank, MCLALinear
 from tests.model.scene import CONFIG, alive, distance, index, rows, same_bits, windows
@@ -21,9 +24,9 @@ from tests.model.scene import CONFIG, alive, distance, index, rows, same_bits, w
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
-@pytest.fixture(scope="module")
-def model() -> MCULoRA:
-    return alive()
+@pytest.fixture(scope="module", params=get_args(PoolKind))
+def model(request: pytest.FixtureRequest) -> MCULoRA:
+    return alive(replace(CONFIG, pool=request.param))
 
 
 FILLS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -18,7 +18,7 @@ from pipelines.text import NO_ORDINAL, batch, misheard, sentiment_loss
 torch.set_num_threads(1)
 
 
-def test_an_audio_token_is_a_function_of_its_own_76_frames() -> None:
+def test_an_audio_token_is_a_function_of_the_frames_of_its_window() -> None:
     torch.manual_seed(0)
     net = AudioNet().eval()
     mel = torch.randn(1, CONTEXT_FRAMES + 3 * FRAMES_PER_TOKEN, MELS) * 4 - 18
