@@ -72,9 +72,10 @@ the next one chooses and all others train.
 In the random protocol one modality of every row stays: where a set has two, at most half of all entries can be missing,
 and a higher rate means that.
 
-The epoch is chosen within the last stage that trains: a model whose adapters never moved would make the ablations of
-MCLA and DPFT compare nothing. All rows read the same features; on RAVDESS these are the file's functionals, those of
-`pipelines.functionals` and the course of the face (`pipelines.sequences`), and for MCULoRA each token carries them.
+On MOSI the epoch is chosen within the last stage, on RAVDESS and MELD the last one is kept (few rows choose badly): a
+model whose adapters never moved would make the ablations of MCLA and DPFT compare nothing. All rows read the same
+features; on RAVDESS these are the file's functionals, those of `pipelines.functionals` and the course of the face
+(`pipelines.sequences`), and for MCULoRA each token carries them.
 
 The configurations in pipelines/configs were chosen by hand among a few trials each: on MOSI by the dev videos, on MELD
 by all folds of seed 0, which are scored here too, on RAVDESS by four inner folds of train actors (before, beside a look

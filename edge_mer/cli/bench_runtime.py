@@ -66,16 +66,16 @@ def _beside_workers(models: Models) -> list[Figure]:
             unmask(bus)
             while not any(m.body.combination == "atv" for m in reader.drain()) and bus.clock.now_us() < deadline:
                 bus.wait(SECOND // 4)
-            paced, looped = _times(graph, STEPS, PAUSE_S), _times(graph, STEPS)
+            runs = [(_times(graph, STEPS, pause), len(reader.drain())) for pause in (PAUSE_S, 0.0)]
         finally:
             instance.stop()
             bus.close()
     figures: list[Figure] = []
-    for name, (took, used), tail in (("every 20 ms", paced, TAIL), ("without a pause", looped, None)):
+    for name, ((took, used), heard), tail in zip(("every 20 ms", "without a pause"), runs, (TAIL, None), strict=True):
         name = f"fusion.atv beside the live workers, {name}"
         figures += spread(f"step of {name}", took, "ms")
         figures += [
-            Figure(f"p99 / p50 of {name}", _tail(took), "x", tail, f"n={STEPS}, others on this machine included"),
+            Figure(f"p99 / p50 of {name}", _tail(took), "x", tail, f"n={STEPS}; meanwhile {heard} estimates of theirs"),
             Figure(f"p99 / p50 of its own CPU time, {name}", _tail(used), "x", TAIL, f"n={STEPS}"),
         ]
     return figures
