@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,9 +16,11 @@ from edge_mer.services import SERVICES
 
 
 @pytest.fixture(autouse=True)
-def _nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    with TemporaryDirectory(prefix="em", dir="/tmp") as short:  # a socket path has at most 107 bytes
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        yield
 
 
 def invoke(*arguments: str) -> Result:
