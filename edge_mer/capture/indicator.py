@@ -93,7 +93,9 @@ class Program:
             self._running.wait()
         self._running = None
         self._is_lit = code == 0
-        if not self._is_lit:
+        if self._is_lit:
+            self.fault = None
+        else:
             self._fail("did not end" if code is None else f"ended with {code}")
         return self._is_lit
 

@@ -43,6 +43,7 @@ class GatedSource:
         self.modality, self.device = modality, device
         self._indicator = indicator or choose_indicator(config, modality, bus.clock)
         self._indicator.dark()  # a life that was killed may have left it on
+        self._is_lit = False
         self.gate = Gate(bus, modality, name, state_directory(config.privacy.state),
                          round(config.privacy.lease_s * SECOND), boot_id)  # fmt: skip
         self._clock = bus.clock
@@ -96,9 +97,11 @@ class GatedSource:
         elif self.gate.is_open:
             self._open()
         elif self._release is not None:
+            self._darken()  # it may be on its way to light although the device never opened
             self.gate.confirm_closed(self.last_seq, str(self._release))
 
     def _open(self) -> None:
+        self._is_lit = True
         if not self._indicator.light() or not self.gate.is_open:
             return
         self._open_epoch, self._release = self.gate.mask_epoch, None
@@ -111,8 +114,13 @@ class GatedSource:
             release = self.device.release()
             if release.complete:
                 self._release, self._aborted_us = release, None
-                self._indicator.dark()
+                self._darken()
         return self._release is not None
+
+    def _darken(self) -> None:
+        if self._is_lit:
+            self._indicator.dark()
+            self._is_lit = False
 
     def finish(self) -> None:
         """At the end of the process: the light goes out if the device has closed."""

@@ -8,9 +8,9 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 from msgspec import Struct
@@ -132,12 +132,27 @@ class EngineCache:
         return [_entry(path) for path in sorted(self.directory.glob(f"*{SUFFIX}"))]
 
     def clean(self, keep: frozenset[str] = frozenset()) -> list[Path]:
-        """Remove every file that is not named in ``keep``, and what broken builds left; returns what is gone."""
-        gone = [p for pattern in (f"*{SUFFIX}", "*.partial") for p in self.directory.glob(pattern)]
-        gone = sorted(p for p in gone if p.name not in keep)
-        for path in (*gone, *self.directory.glob(".*.lock")):
-            path.unlink(missing_ok=True)
+        """Remove every file that is not named in ``keep``, and what broken builds left; returns what is gone.
+
+        What a running build holds stays.
+        """
+        with ExitStack() as held:
+            locks = {p: held.enter_context(p.open("rb")) for p in self.directory.glob(".*.lock")}
+            idle = [path for path, file in locks.items() if _is_free(file)]
+            busy = {path.name[1 : -len(".lock")] for path in locks if path not in idle}
+            found = [p for pattern in (f"*{SUFFIX}", "*.partial") for p in self.directory.glob(pattern)]
+            gone = sorted(p for p in found if p.name not in keep and not any(name in p.name for name in busy))
+            for path in (*gone, *idle):
+                path.unlink(missing_ok=True)
         return gone
+
+
+def _is_free(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _entry(path: Path) -> Entry:

@@ -120,6 +120,7 @@ class Player:
         now = self._bus.clock.now_us()
         for _ in range(BATCH):
             if self._next is None and self._loop and self._given:
+                self._given = 0  # a round that gives nothing is the last
                 self.seek(self._start_us)
             if self._next is None:
                 self._loop = False
@@ -144,7 +145,6 @@ class Player:
         end = None if self._end_us is None else self._origin_us + self._end_us
         self._queue = within(in_order(self._source(begin)), begin, end)
         self._next = next(self._queue, None)
-        self._given = 0
         self._anchored_us, self._anchor_us = at_us, begin
         self._reached_us = begin
 

@@ -30,8 +30,11 @@ class Session:
     recording host's monotonic clock.
     """
 
-    def __init__(self, path: Path, keys: KeyStore | None = None) -> None:
-        """``keys`` opens what is sealed. Raises SessionError for what is no session, or of another version."""
+    def __init__(self, path: Path, keys: KeyStore | None = None, glance: bool = False) -> None:
+        """``keys`` opens what is sealed; at a ``glance`` no message of a cut file is read: opening and span are there.
+
+        Raises SessionError for what is no session, or of another version.
+        """
         self.path, self._keys = path, keys
         self._data = memoryview(_map(path))
         self._layout = blocks.index(self._data) or blocks.walk(self._data)
@@ -42,7 +45,7 @@ class Session:
         self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
         self._cache: OrderedDict[int, list[blocks.Entry]] = OrderedDict()
         self._index: dict[InputRef, tuple[int, int]] | None = None
-        if not self.finished:
+        if not self.finished and not glance:
             for number in range(self.chunks):
                 self._load(number)  # a cut file has no index of its channels
 

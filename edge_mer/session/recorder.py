@@ -235,5 +235,5 @@ def _version(package: str) -> str | None:
 
 
 def _without_passwords(text: str) -> str:
-    """A camera URL may hold one: ``rtsp://user:secret@host`` is kept as ``rtsp://***@host``."""
-    return re.sub(r"://[^/@\s\"]+@", "://***@", text)
+    """A camera URL may hold one: of ``rtsp://user:secret@host/a?token=b`` is kept ``rtsp://***@host/a?***``."""
+    return re.sub(r"(://[^\s\"?]+)\?[^\s\"]*", r"\1?***", re.sub(r"://[^/@\s\"]+@", "://***@", text))

@@ -1,10 +1,11 @@
 """Deletes old recordings, with their keys: what is older than ``record.keep_days``, and the oldest beyond ``keep_gb``.
 
-Only finished or cut sessions of ours in the folder of the recording are touched, and never the one being written.
+Only finished or cut sessions of ours in the folder of the recording are touched, and never one being written.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -50,11 +51,11 @@ def recordings(current: Path) -> list[Old]:
     found = []
     for path in current.parent.glob("*.mcap"):
         try:
-            session = Session(path)
+            session = Session(path, glance=True)
         except (EdgeMerError, OSError):
             continue
         opening = session.opening
-        if opening is not None and path != current and path.is_file() and not path.is_symlink():
+        if opening is not None and path != current and path.is_file() and not path.is_symlink() and not _is_held(path):
             ended = max(session.span_us[1], opening.opened_us) + opening.wall_offset_us
             found.append(Old(ended, _size(path), path, opening.session))
     return sorted(found)
@@ -82,6 +83,16 @@ def delete(old: Old, keys: KeyStore) -> None:
         log.error("%s is due for deletion and could not be deleted: %s", old.path, error)
         return
     log.warning("%s was deleted: record.keep_days or record.keep_gb", old.path)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a recorder is writing it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def _size(path: Path) -> int:

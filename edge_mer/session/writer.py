@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class SessionWriter:
             raise SessionError(f"{path} exists and is not overwritten; choose another name") from None
         except OSError as error:
             raise SessionError(f"cannot record to {path}: {error.strerror}") from error
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever else records beside us sees that it is alive
         self.path, self.messages = path, dict.fromkeys(SERVICES, 0)
         self.opening, self._keys = opening, keys
         self._ciphers: dict[Modality, AESGCM] = {}

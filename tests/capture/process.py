@@ -98,9 +98,13 @@ class Capture:
         return (int(fields[11]) + int(fields[12])) * SECOND // os.sysconf("SC_CLK_TCK")
 
     def network_handles(self) -> int:
-        """TCP sockets that the worker holds."""
-        inodes = {os.readlink(fd) for fd in _descriptors(self.process.pid)}
-        table = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
+        """TCP sockets that the worker holds; 0 once it has ended."""
+        try:
+            inodes = {os.readlink(fd) for fd in _descriptors(self.process.pid)}
+            table = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
+        except OSError:
+            assert self.process.poll() is not None
+            return 0
         return sum(f"socket:[{line.split()[9]}]" in inodes for line in table)
 
 

@@ -20,12 +20,12 @@ class Lamp:
     def __init__(self) -> None:
         self.fault: str | None = None
         self.told: list[str] = []
-        self.works = True
+        self.works, self.is_slow = True, False
 
     def light(self) -> bool:
         if self.works and self.told[-1:] != ["on"]:
             self.told.append("on")
-        return self.works
+        return self.works and not self.is_slow
 
     def dark(self) -> None:
         self.told.append("off")
@@ -66,6 +66,15 @@ def test_on_before_it_opens_and_off_after_it_closed(tmp_path: Path, lamp: Lamp) 
     room.house.ask("mask", "video")
     room.house.turn(room.worker)
     assert lamp.told[-4:] == ["on", "open", "close", "off"]
+
+
+def test_a_light_that_is_on_its_way_when_a_mask_comes_goes_out(tmp_path: Path, lamp: Lamp) -> None:
+    lamp.is_slow = True
+    room = Room(tmp_path, lamp)
+    room.house.ask("mask", "video")
+    room.house.turn(room.worker)
+    assert "open" not in lamp.told
+    assert lamp.told[-2:] == ["on", "off"]
 
 
 def test_it_stays_on_while_a_device_does_not_release(tmp_path: Path, lamp: Lamp) -> None:

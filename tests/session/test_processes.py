@@ -57,7 +57,7 @@ class Processes:
 
     def stop(self, name: str) -> int:
         self.running[name].send_signal(signal.SIGTERM)
-        return self.running.pop(name).wait(timeout=5)
+        return self.running.pop(name).wait(timeout=20)
 
     def close(self) -> None:
         for process in self.running.values():
@@ -87,6 +87,7 @@ def test_a_session_played_to_a_live_fusion_node_is_recorded_and_verifies(
     results = processes.bus.reader("emotion")
     played = processes.bus.reader(*INPUTS)
     processes.start("recorder", "edge_mer.session.recorder", config)
+    wait_for(processes.bus, again.exists)
     processes.start("fusion", "edge_mer.fusion.node", config)
     wait_for(processes.bus, lambda: bool(results.drain()))
     processes.start("player", "edge_mer.session.player", config)

@@ -68,12 +68,12 @@ def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     config = Config.model_validate(
         {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0},
-         "video": {"device": "rtsp://me:s3cret@camera/stream"}}
+         "video": {"device": "rtsp://me:s3cret@camera/stream?user=me&pwd=s3cret"}}
     )  # fmt: skip
     build(config, home.bus("other")).close()
     opening = Session(tmp_path / "b.mcap").opening
     assert opening is not None
-    assert opening.config["video"]["device"] == "rtsp://***@camera/stream"
+    assert opening.config["video"]["device"] == "rtsp://***@camera/stream?***"
     assert b"s3cret" not in (tmp_path / "b.mcap").read_bytes()
 
 

@@ -55,6 +55,15 @@ def test_a_recorder_deletes_expired_sessions_and_their_keys(tmp_path: Path) -> N
     assert Session(later.finish()).trailer is not None
 
 
+def test_what_another_recorder_writes_is_left_alone_and_what_one_left_cut_goes(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    own, other = record(tmp_path / "own.mcap", store), record(tmp_path / "other.mcap", store)
+    assert recordings(own.path) == []
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(other.path.read_bytes())  # as it lies there, with nobody to end it
+    assert [old.path for old in recordings(own.path)] == [cut]
+
+
 def test_the_recording_itself_and_links_are_never_touched(tmp_path: Path) -> None:
     store = KeyStore(tmp_path / "keys")
     home = record(tmp_path / "a.mcap", store, keep_gb=1e-9)

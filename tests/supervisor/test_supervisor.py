@@ -72,12 +72,11 @@ def test_a_slow_start_is_not_taken_for_a_hung_worker() -> None:
 
 
 def test_a_heartbeat_of_an_earlier_life_does_not_keep_a_hung_one_alive(stage: Stage) -> None:
-    stage.launcher.living["fusion"].pid += 1000  # what beats from now on is not what runs
-    was = stage.supervisor.children["fusion"].process
-    assert was is not None
-    stage.run()
     stage.beating -= {"fusion"}
-    stage.run(2)
+    beats, pid = stage.bus.client("supervisor"), stage.launcher.living["fusion"].pid
+    for _ in range(20):
+        beats.send(Heartbeat(name="fusion", boot="earlier", pid=pid + 1000, created_us=0, counters={}))
+        stage.run(0.1)
     assert len(stage.starts("fusion")) == 2
 
 
@@ -176,9 +175,11 @@ def test_stopping_ends_the_recorder_last_and_everything_within_two_seconds(stage
 
 def test_corrupt_and_foreign_heartbeats_are_ignored(stage: Stage) -> None:
     stage.broker.servers["supervisor"].append((b"x", b"{"))
-    stage.beat("nobody")
+    foreign = Heartbeat(name="fusion", boot="x", pid=1, created_us=0, counters={"stolen": 1})
+    stage.bus.client("supervisor").send(foreign)
     stage.run(1)
     assert stage.supervisor.counters["bad"] == 1
+    assert "stolen" not in stage.health("fusion").counters
 
 
 def test_a_worker_that_joined_is_shown_while_it_lives_and_never_started(stage: Stage) -> None:
