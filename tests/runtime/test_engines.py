@@ -111,6 +111,15 @@ def test_clean_keeps_only_what_is_named(cache: EngineCache) -> None:
     assert cache.get(KEY) == PLAN
 
 
+def test_clean_leaves_what_a_running_build_holds(cache: EngineCache) -> None:
+    half = cache.directory / f"{KEY.file}.123.partial"
+    with cache.building(KEY):
+        half.write_bytes(b"")
+        assert cache.clean() == []
+        assert half.exists()
+    assert cache.clean() == [half]
+
+
 @dataclass(frozen=True)
 class Place:
     xdg: str | None

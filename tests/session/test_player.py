@@ -260,6 +260,15 @@ class TestControls:
         assert not stage.player.done
         assert stage.listener.counters["old"] == 0
 
+    def test_a_loop_that_is_sought_to_its_end_goes_on(self, recorded: Path) -> None:
+        stage = Stage(recorded, start_us=1_000_000, end_us=2_000_000, loop=True)
+        stage.play_for(0.5)
+        stage.player.seek(3_900_000)
+        stage.heard.clear()
+        stage.play_for(1.5)
+        assert stage.heard
+        assert not stage.player.done
+
     def test_an_empty_loop_ends(self, recorded: Path) -> None:
         stage = Stage(recorded, "max", start_us=3_900_000_000, loop=True)
         assert stage.player.turn() == 1_000_000
