@@ -110,6 +110,7 @@ class Player:
         """Go on from there. What comes is a new life of every source, so that readers take what they had already."""
         end = self._end_us if self._end_us is not None else self._session.span_us[1] - self._origin_us
         self._lives += 1
+        self._given = 1  # part of a round says nothing of a whole one
         self._from(min(max(position_us, self._start_us), max(end, self._start_us)), self._bus.clock.now_us())
 
     # -- the loop ----------------------------------------------------------------------------------------------
@@ -120,8 +121,8 @@ class Player:
         now = self._bus.clock.now_us()
         for _ in range(BATCH):
             if self._next is None and self._loop and self._given:
-                self._given = 0  # a round that gives nothing is the last
                 self.seek(self._start_us)
+                self._given = 0  # a whole round that gives nothing is the last
             if self._next is None:
                 self._loop = False
                 return SECOND
