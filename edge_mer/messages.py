@@ -186,12 +186,16 @@ class Estimate(Body, frozen=True):
 
 
 class Explain(Body, frozen=True):
-    """``explain``: exact Shapley contribution of each present modality to the top label and to sentiment."""
+    """``explain``: exact Shapley contribution of each present modality to the top label and to sentiment.
+
+    ``mask_epoch`` is that of the estimate which it explains.
+    """
 
     combination: Combination
     label: Emotion | None
     contributions: dict[Modality, float]
     sentiment_contributions: dict[Modality, float] | None
+    mask_epoch: int
 
 
 class InputRef(Struct, frozen=True, tag="message"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile
+
+if TYPE_CHECKING:
+    from edge_mer.privacy.keyring import Keyring
 
 keys = typer.Typer(help="Keys that may unmask: new, pair, allow, revoke, list.", no_args_is_help=True)
 
@@ -56,10 +59,13 @@ def new(
     from edge_mer.privacy.keyring import Keyring, PairedKey
 
     directory = _directory(config)
+    ring = Keyring(directory)
+    if hub:
+        _unused(ring, name)
     identity = new_identity(directory, name)
     if hub:
         today = datetime.date.today().isoformat()
-        Keyring(directory).add(PairedKey(name, "hub", identity.signing, identity.content.curve_public, today))
+        ring.add(PairedKey(name, "hub", identity.signing, identity.content.curve_public, today))
     typer.echo(f"curve   {identity.content.curve_public}\nsigning {identity.signing}")
 
 
@@ -80,7 +86,7 @@ def pair(
 
 def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
     from edge_mer.cli.interrupt import interruptible
-    from edge_mer.clock import SECOND, SystemClock, host_boot_id
+    from edge_mer.clock import SystemClock, host_boot_id
     from edge_mer.config import load
     from edge_mer.errors import PrivacyError
     from edge_mer.privacy.host_key import public_key
@@ -97,8 +103,7 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
         raise PrivacyError("the switch has never run here; start edge-mer run first")
     check_key(PairedKey(name, "phone", None, None, ""))
     ring = Keyring(directory)
-    if any(k.name == name for k in ring.paired()):
-        raise PrivacyError(f"a key is called {name!r} already; revoke it first: edge-mer keys revoke {name}")
+    _unused(ring, name)
     opened = open_pairing(directory, name, "hub" if hub else "phone", clock, host_boot_id())
     if page:
         typer.echo(f"on the page, within 5 minutes, the code:\n  {opened.code}")
@@ -112,8 +117,16 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
             if any(k.name == name for k in ring.paired()):
                 typer.echo(f"paired: {name}")
                 return
-            time.sleep(SECOND / 2 / SECOND)
+            time.sleep(0.5)
     raise PrivacyError(f"{name} did not come; the code is void")
+
+
+def _unused(ring: Keyring, name: str) -> None:
+    """Raises PrivacyError for the name of a paired key, which a new one would replace."""
+    from edge_mer.errors import PrivacyError
+
+    if any(k.name == name for k in ring.paired()):
+        raise PrivacyError(f"a key is called {name!r} already; revoke it first: edge-mer keys revoke {name}")
 
 
 def _join(name: str, link: str, directory: Path) -> None:
@@ -147,7 +160,9 @@ def allow(
 
     today = datetime.date.today().isoformat()
     directory = _directory(config)
-    Keyring(directory).add(PairedKey(name, "reader", None, curve, today))
+    ring = Keyring(directory)
+    _unused(ring, name)
+    ring.add(PairedKey(name, "reader", None, curve, today))
     typer.echo(f"{name} may look and mask over TCP; it cannot unmask\nserver  {server_curve(directory)[0].decode()}")
 
 

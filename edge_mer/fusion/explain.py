@@ -52,7 +52,7 @@ def explain(pending: Pending, model: FusionModel) -> Explain:
     published = pending.estimate.probabilities if pending.estimate else None
     if pending.prediction is None or published is None:
         return Explain(combination=pending.combination, label=None, contributions=dict.fromkeys(MODALITIES, 0.0),
-                       sentiment_contributions=None)  # fmt: skip
+                       sentiment_contributions=None, mask_epoch=pending.mask_epoch)  # fmt: skip
     said = {s: model.predict(combination_of(s), {m: pending.windows[m] for m in s}) for s in subsets_of(present)[1:-1]}
     said[present] = pending.prediction
     label = max(EMOTIONS, key=lambda e: published[e])
@@ -63,6 +63,7 @@ def explain(pending: Pending, model: FusionModel) -> Explain:
         label=label,
         contributions=_shared(said, present, lambda p: p.probabilities[place], PRIOR),
         sentiment_contributions=_shared(said, present, _sentiment, NEUTRAL) if has_sentiment else None,
+        mask_epoch=pending.mask_epoch,
     )
 
 

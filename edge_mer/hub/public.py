@@ -53,7 +53,7 @@ class Plane:
         self._bus, self._door = bus, door
         self._socket: zmq.Socket[bytes] | None = None
         self._wanted: set[str] = set()
-        self._subscribed: Counter[str] = Counter()
+        self._subscribed: set[bytes] = set()
         self._again_due = 0
         self.address = address
         self._open()
@@ -69,7 +69,7 @@ class Plane:
 
     def wants(self, topic: str) -> bool:
         """Whether anybody subscribes to it now."""
-        return self._subscribed[topic] > 0
+        return any(topic.encode().startswith(prefix) for prefix in self._subscribed)
 
     def turn(self, now_us: int) -> None:
         if self._socket is None:
@@ -94,8 +94,8 @@ class Plane:
 
     def _open(self) -> None:
         socket = self._bus.socket(zmq.XPUB)
-        # So that clients cannot make us remember subscriptions that match nothing.
-        socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        # Every subscription is handed up, as a newcomer gets the last values; of a prefix's ends only the last one.
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         try:
             self.address = self._door.open(socket, self.address, "hub.publish", LONGEST_SUBSCRIPTION, QUEUED)
         except ConfigError:
@@ -122,11 +122,11 @@ class Plane:
             if kind not in (b"\0", b"\1") or not topics:
                 self.counters["bad_subscription"] += 1
                 continue
-            socket.setsockopt(zmq.SUBSCRIBE if kind == b"\1" else zmq.UNSUBSCRIBE, prefix)
-            for topic in topics:
-                self._subscribed[topic] += 1 if kind == b"\1" else -1
             if kind == b"\1":
+                self._subscribed.add(prefix)
                 self._wanted |= topics & REMEMBERED
+            else:
+                self._subscribed.discard(prefix)
 
     def _send(self, message: Message[Any]) -> None:
         if self._socket is None:

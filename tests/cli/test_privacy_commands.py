@@ -124,6 +124,16 @@ class TestKeys:
         missing = invoke("keys", "revoke", "tablet")
         assert (missing.exit_code, "no key is called 'tablet'; paired: console" in missing.stderr) == (1, True)
 
+    @pytest.mark.parametrize("name", ["console", "tablet"])
+    def test_a_paired_key_is_not_replaced(self, state: Path, name: str) -> None:
+        agree(None, ("audio",), "anna", TODAY)
+        invoke("keys", "allow", "tablet", CURVE)
+        before = Keyring(state).paired(), read_identity(state, "tablet")
+        for command in (("allow", name, CURVE), ("new", name, "--hub")):
+            result = invoke("keys", *command)
+            assert (result.exit_code, f"edge-mer keys revoke {name}" in result.stderr) == (1, True)
+        assert (Keyring(state).paired(), read_identity(state, "tablet")) == before, "nor were keys made in vain"
+
     @pytest.mark.parametrize("key", ["", "short", CURVE + "x"])
     def test_what_is_no_key_is_refused(self, state: Path, key: str) -> None:
         state.mkdir(mode=0o700)

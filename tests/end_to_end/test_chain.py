@@ -145,7 +145,7 @@ def test_the_run_replays_byte_for_byte(played: Chain) -> None:
 @pytest.mark.parametrize("modality", ["audio", "video"])
 def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modality: Modality, tmp_path: Path) -> None:
     """Promise 3 through the whole chain: other raw content before the mask, the same bytes after it."""
-    tails = []
+    heads, tails = [], []
     for noise in (False, True):
         tamper = Tamper(f"raw/{modality}", active=noise)
         chain = Chain(tmp_path / f"{noise}", tamper)
@@ -154,9 +154,11 @@ def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modal
         chain.run(0.5)
         tamper.active = False
         mark = len(chain.results)
+        heads.append([result_bytes(m) for m in chain.results])
         chain.command("unmask", modality)
         chain.run(3)
         tails.append([result_bytes(m) for m in chain.results[mark:]])
         assert chain.results[-1].body.presence[modality].state == "present"
+    assert heads[0] != heads[1], "the content was another, and mattered while it was not masked"
     assert tails[0] == tails[1]
     assert len(tails[0]) > 5

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -152,6 +153,10 @@ class Watch:
                 elif isinstance(body, Estimate) and not (body.revision or body.final):
                     self.estimates.append((message.envelope.origin_us, message.envelope.created_us))
 
+    def median_us(self) -> float:
+        """From a window's end to its estimate."""
+        return median(made - at for at, made in self.estimates)
+
     def worker(self, name: str) -> Any:
         assert self.health is not None
         return self.health.workers[name]
@@ -176,6 +181,8 @@ def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> 
         unmask(bus)
         watch = Watch(bus)
         watch.look(CALM_US)
+        calm_us = watch.median_us()
+        missed = watch.worker("fusion").counters.get("tick.missed", 0)
         lost = watch.worker("file").counters.get("dropped", 0)
         # A first start may come before the switch has made the host's key; what counts is the siege.
         restarts = {name: watch.worker(name).restarts for name in WORKERS}
@@ -190,9 +197,8 @@ def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> 
         first, last = watch.estimates[0][0], watch.estimates[-1][0]
         assert [at for at, _ in watch.estimates] == list(range(first, last + 1, hop)), "each window, once, in order"
         assert last - first >= SIEGE_US - 4 * hop
-        late = sorted(made - at for at, made in watch.estimates)
-        assert late[len(late) // 2] < 100_000
-        assert watch.worker("fusion").counters.get("tick.missed", 0) == 0
+        assert watch.median_us() < max(100_000, 2 * calm_us)
+        assert watch.worker("fusion").counters.get("tick.missed", 0) == missed
         assert watch.worker("file").counters.get("dropped", 0) == lost
         for name in WORKERS:
             assert (watch.worker(name).state, watch.worker(name).restarts) == ("running", restarts[name]), name

@@ -277,7 +277,7 @@ def test_an_explanation_is_made_for_every_tick_while_somebody_reads_it(house: Ho
     found = reader.drain()
     first = [m for m in house.results if m.body.revision == 0 and not m.body.final][-3:]
     assert [m.envelope.origin_us for m in found] == [m.envelope.origin_us for m in first]
-    assert [m.body.label for m in found] == [m.body.label for m in first]
+    assert [(m.body.label, m.body.mask_epoch) for m in found] == [(m.body.label, m.body.mask_epoch) for m in first]
     assert all(m.body.contributions["text"] == 0.0 and m.body.contributions["audio"] != 0.0 for m in found)
     assert len(asked) == quiet + 3 * 3, "av, and for each reader's tick a and v"
     reader.close()
@@ -294,7 +294,7 @@ def test_what_was_masked_is_not_in_the_explanation(house: House) -> None:
     for _ in range(3):
         house.hop("video")
     body = reader.drain()[-1].body
-    assert (body.combination, body.contributions["audio"]) == ("v", 0.0)
+    assert (body.combination, body.contributions["audio"], body.mask_epoch) == ("v", 0.0, 1)
 
 
 def test_who_asks_why_changes_no_estimate(house: House) -> None:

@@ -85,7 +85,7 @@ class Caller:
         return got.result()
 
     def events(self, response: http.client.HTTPResponse, enough: Callable[[list[tuple[str, Any]]], bool],
-               each: Callable[[], object] = lambda: None) -> list[tuple[str, Any]]:  # fmt: skip
+               each: Callable[[], object] = lambda: None, seconds: float = 8) -> list[tuple[str, Any]]:  # fmt: skip
         """Reads until it has ``enough``; ``each`` is done at every turn."""
         found: list[tuple[str, Any]] = []
 
@@ -96,7 +96,7 @@ class Caller:
                     found.append((line[7:-1].decode(), json.loads(response.readline()[6:])))
 
         reading = self._pool.submit(read)
-        self.until(lambda: each() or reading.done())
+        self.until(lambda: each() or reading.done(), seconds)
         reading.result()
         return found
 

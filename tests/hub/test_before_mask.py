@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.clock import SECOND, FakeClock
 from edge_mer.hub.before_mask import CONFIRMED_US, BeforeMask
-from edge_mer.messages import Message, Privacy
+from edge_mer.messages import Body, Explain, Message, Privacy
 from tests.hub.estimates import estimate
 from tests.hub.stage import Stage
 
@@ -54,21 +55,44 @@ def test_nothing_else_is_meant(clock: FakeClock, made: Callable[[int], Message[o
     assert not before.has(other)
 
 
-def test_the_hub_acknowledges_a_mask_and_hands_on_nothing_older(stage: Stage) -> None:
+def why(mask_epoch: int, label: Literal["sad", "happy"]) -> Explain:
+    return Explain(combination="at", label=label, contributions={}, sentiment_contributions=None, mask_epoch=mask_epoch)
+
+
+def test_an_explanation_is_as_old_as_its_estimate(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
+    before = BeforeMask()
+    before.order(4, clock.now_us())
+    assert before.has(msgspec.structs.replace(made(4), body=why(3, "sad")))
+    assert not before.has(msgspec.structs.replace(made(4), body=why(4, "sad")))
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [("emotion", lambda epoch, label: estimate(mask_epoch=epoch, label=label)), ("explain", why)],
+    ids=["emotion", "explain"],
+)
+def test_the_hub_acknowledges_a_mask_and_hands_on_nothing_older(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, topic: str, body: Callable[[int, str], Body]
+) -> None:
+    monkeypatch.setattr("edge_mer.hub.before_mask.CONFIRMED_US", 600 * SECOND)
     client = stage.allow()
-    heard = stage.subscriber(client, "emotion", "receipt")
+    heard = stage.subscriber(client, "")
+    stage.until(heard.topics)  # a receipt is not said twice
     asker = stage.asker(client)
     asker.ask("mask", modalities=["audio"])  # by its end the switch knows this process
     asker.ask("mask", modalities=["video"])
     stage.until(
-        lambda: heard.topics() and any(h.get("modality") == "video" and "hub" in h["purged"] for _, h in heard.got)
+        lambda: (
+            heard.topics()
+            and any(t == "receipt" and h["modality"] == "video" and "hub" in h["purged"] for t, h in heard.got)
+        )
     )
     assert stage.switch is not None
     epoch = max(stage.switch.epochs().values())
 
     def newer_came() -> bool:
-        stage.say("emotion", estimate(mask_epoch=epoch - 1, label="sad"))
-        stage.say("emotion", estimate(mask_epoch=epoch, label="happy"))
+        stage.say(topic, body(epoch - 1, "sad"))
+        stage.say(topic, body(epoch, "happy"))
         heard.topics()
         return any(h.get("label") == "happy" for _, h in heard.got)
 
