@@ -23,7 +23,7 @@ from edge_mer.privacy.lease import (
     LeaseVerifier,
     ReplayedLease,
 )
-from edge_mer.privacy.signing import sign, signed_bytes
+from edge_mer.privacy.signing import sign
 
 KEY = Ed25519PrivateKey.generate()
 NOW = FakeClock().boottime_us()
@@ -76,8 +76,8 @@ def test_one_changed_bit_of_the_message_is_refused(data: st.DataObject) -> None:
         changed = msgspec.json.decode(bytes(wire), type=Lease)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
-    if signed_bytes(changed) == signed_bytes(signed) and changed.signature.lower() == signed.signature:
-        return  # a hex digit in the other case is the same signature
+    if changed == signed:
+        return  # it was in the name of the message's kind, which a reader that expects a lease does not need
     with pytest.raises(LeaseError):
         verifier().accept(changed)
 
