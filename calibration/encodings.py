@@ -1,4 +1,7 @@
-"""Tokens of damaged recordings through the device's own encoders, kept under ``runs/`` for a second run."""
+"""Tokens of damaged recordings through the device's own encoders, kept under ``runs/`` for a second run.
+
+Not by ``pipelines.cache``: that takes a file of the same path and size for the same, as new weights often are.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,36 @@ from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Wor
 from edge_mer.perception.face import SHARP, SLOT_US, sharpness
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines import demo_face, demo_voice, face, recordings, sound, windows
 from pipelines.export import FILES
 from pipelines.face import jitter
 from pipelines.windows import WORD_S, Track
 
 FRAMES: Final = 10
-# Whose code decides on the tokens, beside the encoders'.
-MODULES: Final = (damage, material)
+# Whose code decides on the tokens, beside the encoders' and this file's.
+MODULES: Final = (damage, demo_face, demo_voice, face, material, recordings, sound, windows)
+
+
+def made_by(models: Path, data: Path) -> str:
+    """Names what decides on tokens: weights, code, and where the recordings are."""
+    weights = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
+    encoders = sorted(p for p in Path(perception.__file__).parent.glob("*.py") if p.name != "__init__.py")
+    stamp = hashlib.sha256(str(data.absolute()).encode())
+    for path in [*weights, *encoders, *(Path(m.__file__ or "") for m in MODULES), Path(__file__)]:
+        stamp.update(path.read_bytes())
+    return stamp.hexdigest()
 
 
 class Encodings:
-    """``tracks(name, make)``: what ``make`` gives, from the cache where the same weights and code made it."""
+    """``tracks(name, make)``: what ``make`` gives, from the cache where it was made by the same (``made_by``)."""
 
-    def __init__(self, models: Path, cache: Path) -> None:
+    def __init__(self, models: Path, data: Path, cache: Path) -> None:
         self._models, self._cache = models, cache
         backend = OnnxRuntime()
         self.ear = load_encoder("audio", backend, models)
         self.reader = load_encoder("text", backend, models)
         self._face = backend.load(models / FILES["video"])
-        files = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
-        sources = [*Path(perception.__file__).parent.glob("*.py"), *(Path(m.__file__ or "") for m in MODULES)]
-        code = sorted(p for p in sources if p.name != "__init__.py")
-        self._made_by = hashlib.sha256(b"".join(f.read_bytes() for f in [*files, *code])).hexdigest()
+        self._made_by = made_by(models, data)
 
     def tracks(self, name: str, make: Callable[[], Iterable[Track]]) -> list[Track]:
         key = hashlib.sha256(f"{name} {self._made_by}".encode()).hexdigest()[:24]

@@ -99,7 +99,7 @@ class Stress:
     """The rows, family by family."""
 
     def __init__(self, root: Path, models: Path, cache: Path) -> None:
-        self.root, self.encodings = root, Encodings(models, cache)
+        self.root, self.encodings = root, Encodings(models, root, cache)
         graphs = graphs_of(models)
         calibration = read(models, weights_of(graphs))
         if calibration is None:

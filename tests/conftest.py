@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from calibration.int8 import quantised
 from edge_mer.runtime.golden import draw
@@ -12,6 +13,10 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED
 from pipelines.forms import FUSION, half, restamp
 from pipelines.onnx_file import write
+
+# No example may fail because something else had the machine; pytest's timeout bounds every test.
+settings.register_profile("loaded machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded machine")
 
 
 @pytest.fixture(scope="session")

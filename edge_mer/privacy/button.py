@@ -103,10 +103,8 @@ class EvdevButton:
         return self._file.wake
 
     def presses(self) -> list[Press]:
-        data, found = self._file.read(64 * self.EVENT.size), list[Press]()
-        for seconds, micros, kind, _, value in self.EVENT.iter_unpack(
-            data[: len(data) // self.EVENT.size * self.EVENT.size]
-        ):
+        found = list[Press]()
+        for seconds, micros, kind, _, value in self._file.records(self.EVENT):
             if kind == self.KEY and value in (self.DOWN, self.UP):
                 found += self._contact.moved(value == self.DOWN, seconds * 1_000_000 + micros)
         return found

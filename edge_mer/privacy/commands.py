@@ -12,7 +12,7 @@ from edge_mer.control import Answer, Command
 from edge_mer.domain import MODALITIES, Gate, Modality
 from edge_mer.errors import PrivacyError
 from edge_mer.privacy.caller import Caller, Reply
-from edge_mer.privacy.grant import Circumstances, check_grant
+from edge_mer.privacy.grant import Circumstances, check_grant, check_leave
 from edge_mer.privacy.state import Holding
 
 if TYPE_CHECKING:
@@ -118,13 +118,14 @@ class Commands:
         if caller.door == "root":
             return Holding(caller.name, "")
         switch = self._switch
-        deployment = switch.demand.deployment
-        if deployment is None:
-            raise PrivacyError(switch.demand.no_consent)
-        now = Circumstances(switch.host, switch.epochs(), switch.used, deployment)
+        now = Circumstances(switch.host, switch.epochs(), switch.used)
         paired = check_grant(command.grant, command.modalities, switch.keyring, now)
         assert command.grant is not None
+        # Before what may still refuse it: nobody keeps a refused grant until the household has changed its mind.
         switch.used[command.grant.key] = command.grant.counter
+        if switch.demand.deployment is None:
+            raise PrivacyError(switch.demand.no_consent)
+        check_leave(paired, command.modalities, switch.demand.deployment)
         return Holding(paired.name, command.grant.key)
 
     def _answer(self, ticket: Ticket, reply: Reply, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> None:

@@ -24,7 +24,6 @@ class Circumstances:
     host: str
     epochs: Mapping[Modality, int]
     used: Mapping[str, int]
-    deployment: Deployment
 
 
 def check_grant(
@@ -46,7 +45,11 @@ def check_grant(
         raise GrantError(f"this grant of {paired.name} was used already, or is older than one that was")
     if newer := [m for m in modalities if now.epochs[m] > grant.mask_epoch]:
         raise GrantError(f"{', '.join(newer)} was masked again after this grant was signed; ask again")
-    if barred := [m for m in modalities if m not in paired.may_unmask(now.deployment)]:
+    return paired
+
+
+def check_leave(paired: PairedKey, modalities: tuple[Modality, ...], deployment: Deployment) -> None:
+    """Raises GrantError when the household does not let this key unmask all of these."""
+    if barred := [m for m in modalities if m not in paired.may_unmask(deployment)]:
         raise GrantError(f"{paired.name} ({paired.role}) may not unmask {', '.join(barred)}: see hub.may_unmask in the "
                          "deployment file")  # fmt: skip
-    return paired

@@ -14,6 +14,7 @@ from edge_mer.errors import ConfigError
 
 PRIVATE, PUBLIC = "host.key", "host.pub"
 STATE_LINK = "state"
+Version = tuple[int, int, int]
 
 
 def state_path(configured: str | None = None) -> Path:
@@ -71,6 +72,15 @@ def public_key(directory: Path) -> Ed25519PublicKey | None:
 def read_public(path: Path) -> Ed25519PublicKey:
     """Raises ConfigError when the file holds no public key."""
     return Ed25519PublicKey.from_public_bytes(_read(path))
+
+
+def version_of(path: Path) -> Version | None:
+    """What changes whenever the file does; None without a file."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_mtime_ns, info.st_ino, info.st_size
 
 
 def write_atomic(path: Path, content: bytes) -> None:

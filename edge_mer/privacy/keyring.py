@@ -15,7 +15,7 @@ from msgspec import Struct
 from edge_mer.domain import MODALITIES, Modality
 from edge_mer.errors import PrivacyError
 from edge_mer.privacy.deployment import Deployment
-from edge_mer.privacy.host_key import write_atomic
+from edge_mer.privacy.host_key import Version, version_of, write_atomic
 from edge_mer.privacy.signing import public_from_hex
 
 FILE = "keys.json"
@@ -44,15 +44,15 @@ class Keyring:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Version | None = None
         self._keys: tuple[PairedKey, ...] = ()
         self.fault: str | None = None
 
     def paired(self) -> tuple[PairedKey, ...]:
         """All paired keys; none when the file is damaged, and ``fault`` says so."""
-        stamp = self._stamp()
-        if stamp != self._seen:
-            self._seen, self.fault = stamp, None
+        version = version_of(self.path)
+        if version != self._seen:
+            self._seen, self.fault = version, None
             try:
                 self._keys = self._read()
             except PrivacyError as error:
@@ -95,13 +95,6 @@ class Keyring:
 
     def _write(self, keys: tuple[PairedKey, ...]) -> None:
         write_atomic(self.path, msgspec.json.format(msgspec.json.encode(keys)))
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            info = self.path.stat()
-        except OSError:
-            return None
-        return info.st_mtime_ns, info.st_ino, info.st_size
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -111,7 +111,7 @@ class Pairing:
         if opened is None:
             raise PrivacyError("no pairing is open; start one on the host: edge-mer keys pair NAME")
         expected = proof(opened.code, self._server, message.name, message.signing, message.curve)
-        if message.curve != sender or not hmac.compare_digest(expected, message.proof):
+        if message.curve != sender or not hmac.compare_digest(expected.encode(), message.proof.encode()):
             left = msgspec.structs.replace(opened, tries=opened.tries - 1)
             write_atomic(self._path, msgspec.json.encode(left))
             raise PrivacyError(f"this is not the code; {left.tries} tries are left")

@@ -27,7 +27,7 @@ from edge_mer.privacy.channels import Channels
 from edge_mer.privacy.commands import Commands
 from edge_mer.privacy.demand import STEP_US, Demand, Instant
 from edge_mer.privacy.deployment import FILE, read_deployment
-from edge_mer.privacy.host_key import host_key, public_key, show_state_directory, state_directory
+from edge_mer.privacy.host_key import host_key, public_key, show_state_directory, state_directory, version_of
 from edge_mer.privacy.keyring import Keyring
 from edge_mer.privacy.receipts import Head, ReceiptLog
 from edge_mer.privacy.remote import RemoteDoor, open_remote
@@ -286,9 +286,9 @@ class Switch:
 
     def _look_around(self) -> None:
         """The deployment file and the paired keys may have changed."""
-        stamp = _stamp(self._deployment_path)
-        if stamp != self._deployment_seen:
-            self._deployment_seen = stamp
+        version = version_of(self._deployment_path)
+        if version != self._deployment_seen:
+            self._deployment_seen = version
             try:
                 self.demand.deployment = read_deployment(self._deployment_path)
             except PrivacyError as error:
@@ -312,14 +312,6 @@ class Switch:
 
     def _instant(self) -> Instant:
         return Instant.of(self._clock, self._boot_id)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        info = path.stat()
-    except OSError:
-        return None
-    return info.st_mtime_ns, info.st_ino, info.st_size
 
 
 def build(config: Config, bus: Bus) -> Switch:

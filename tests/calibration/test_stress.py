@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration import damage, material
-from calibration.encodings import Encodings
+from calibration import damage, encodings, material
+from calibration.encodings import Encodings, made_by
 from calibration.published import SETTINGS, Figures, figures, publish
 from calibration.stress import CLEAN, Row, falls
 from edge_mer.cli.demo import SESSION
@@ -82,7 +83,7 @@ def test_a_published_window_is_that_of_the_fold() -> None:
 
 
 @given(st.sampled_from([30, 10, 0, -5]), st.integers(0, 9))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_noise_is_as_loud_as_it_says(decibels: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     voice = (0.05 * random.standard_normal(16_000)).astype(np.float32)
@@ -116,20 +117,34 @@ def test_late_words_are_not_there_yet() -> None:
     assert damage.late(track, 0.0, 0.6).valid.tolist() == [True, True, False, False]
 
 
-def test_tokens_come_from_the_cache_while_weights_and_code_are_the_same(tmp_path: Path) -> None:
-    encodings, made = Encodings(MODELS, tmp_path), list[str]()
+def test_tokens_come_from_the_cache_while_weights_code_and_data_are_the_same(tmp_path: Path) -> None:
+    encoder, made = Encodings(MODELS, tmp_path, tmp_path), list[str]()
 
     def make() -> list[Track]:
         made.append("once")
-        return [encodings.read(["what", "a", "lovely", "day"]), encodings.read([])]
+        return [encoder.read(["what", "a", "lovely", "day"]), encoder.read([])]
 
-    first, again = encodings.tracks("x", make), Encodings(MODELS, tmp_path).tracks("x", make)
+    first, again = encoder.tracks("x", make), Encodings(MODELS, tmp_path, tmp_path).tracks("x", make)
     assert made == ["once"]
     for one, other in zip(first, again, strict=True):
         for name in ("values", "end_s", "valid"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    encodings.tracks("y", make)
+    encoder.tracks("y", make)
     assert len(made) == 2
+    Encodings(MODELS, tmp_path / "other recordings", tmp_path).tracks("x", make)
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("module", [encodings, *encodings.MODULES], ids=lambda m: str(m.__name__))
+def test_tokens_are_made_again_once_their_code_has_changed(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made_by(MODELS, tmp_path)
+    assert module.__file__ is not None
+    changed = tmp_path / "changed.py"
+    changed.write_text(Path(module.__file__).read_text() + "# changed\n")
+    monkeypatch.setattr(module, "__file__", str(changed))
+    assert made_by(MODELS, tmp_path) != before
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +161,12 @@ def test_the_shipped_models_do_not_abstain_less_on_a_noisier_voice(shipped: Grap
     with av.open(str(SESSION)) as clip:
         resampler = av.AudioResampler("flt", "mono", 16_000)
         parts = [r.to_ndarray() for f in clip.decode(audio=0) for r in resampler.resample(f)]
-    voice, encodings = np.concatenate(parts, axis=1).ravel(), Encodings(MODELS, tmp_path)
+    voice, encoder = np.concatenate(parts, axis=1).ravel(), Encodings(MODELS, tmp_path, tmp_path)
     windows = [voice[i : i + 64_000] for i in range(0, len(voice) - 64_000, 48_000)]
 
     def withheld(decibels: float) -> int:
         random = np.random.default_rng(0)
-        heard = [encodings.heard(damage.noisy(decibels, w, random)) for w in windows]
+        heard = [encoder.heard(damage.noisy(decibels, w, random)) for w in windows]
         return sum(publish(shipped, {"audio": (t, 4.0)}).label is None for t in heard)
 
     shares = [withheld(d) for d in (30, 5, -10)]
@@ -160,23 +175,23 @@ def test_the_shipped_models_do_not_abstain_less_on_a_noisier_voice(shipped: Grap
 
 
 def test_the_shipped_models_give_no_label_to_a_photograph_or_music(shipped: GraphFusionModel, tmp_path: Path) -> None:
-    random, encodings = np.random.default_rng(0), Encodings(MODELS, tmp_path)
+    random, encoder = np.random.default_rng(0), Encodings(MODELS, tmp_path, tmp_path)
     image = draw(EXPRESSIONS["happy"], Pose(), random)
     still = [VideoFrame(np.asarray(image, np.uint8), i * 200_000) for i in range(20)]
-    seen = publish(shipped, {"video": (encodings.watched(still), 3.8)})
+    seen = publish(shipped, {"video": (encoder.watched(still), 3.8)})
     assert (seen.combination, seen.label, seen.calibrated) == ("v", None, False)
     assert seen.abstain == "out of distribution (video)"
-    heard = publish(shipped, {"audio": (encodings.heard(material.music(random)), 4.0)})
+    heard = publish(shipped, {"audio": (encoder.heard(material.music(random)), 4.0)})
     assert heard.label is None
-    foreign = publish(shipped, {"text": (encodings.read(material.SPOKEN["fi"][0].split()), 0.0)})
+    foreign = publish(shipped, {"text": (encoder.read(material.SPOKEN["fi"][0].split()), 0.0)})
     assert (foreign.label, foreign.abstain) == (None, "out of distribution (text)")
 
 
 def test_a_blurred_film_gives_no_tokens(tmp_path: Path) -> None:
-    random, encodings = np.random.default_rng(0), Encodings(MODELS, tmp_path)
+    random, encoder = np.random.default_rng(0), Encodings(MODELS, tmp_path, tmp_path)
     image = draw(EXPRESSIONS["sad"], Pose(), random)
     clear, soft = (np.asarray(cv2.GaussianBlur(image, (0, 0), s) if s else image, np.uint8) for s in (0, 5))
     film = [VideoFrame(clear if i < 5 else soft, i * 200_000) for i in range(10)]
-    valid = encodings.watched(film).valid
+    valid = encoder.watched(film).valid
     assert valid[:5].all()
     assert not valid[5:].any()

@@ -53,6 +53,7 @@ def test_only_a_browser_with_a_paired_key_unmasks_and_each_grant_once(caller: Ca
     assert "not paired" in caller.order("/unmask", granted(caller, identity, "audio"))["text"]
     code = open_pairing(state, "browser", "phone", SystemClock(), host_boot_id()).code
     assert "not the code" in caller.order("/pair", pairing(caller, "0" + code[1:] + "x", identity))["text"]
+    assert "not the code" in caller.order("/pair", {**pairing(caller, code, identity), "proof": "ä"})["text"]
     assert caller.order("/pair", pairing(caller, code, identity))["ok"]
     assert not caller.order("/pair", pairing(caller, code, identity))["ok"], "a code works once"
     made = granted(caller, identity, "audio")

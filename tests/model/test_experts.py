@@ -34,7 +34,7 @@ def routes_well(gates: Gates, scores: Tensor, k: int) -> bool:
     return bool(exact) and torch.equal(out, by_sorting(scores, k))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.lists(st.sampled_from([-3.0, -0.5, 0.0, 0.25, 2.0]), min_size=4, max_size=4), min_size=1, max_size=5),
     st.integers(1, 4),

@@ -48,13 +48,13 @@ def test_it_declares_eight_tokens_per_second_and_their_delay() -> None:
 
 
 @given(cuts=st.lists(st.integers(0, 16_000), max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_cutting_of_the_samples_gives_the_same_bytes(cuts: list[int]) -> None:
     assert joined(fold(encoder(), VOICE, sorted(cuts), 7)) == joined(fold(encoder(), VOICE, [], 7))
 
 
 @given(cuts=st.lists(st.integers(0, 16_000), max_size=12))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_shipped_model_too(cuts: list[int]) -> None:
     ear = load_encoder("audio", OnnxRuntime(), Path(__file__).parents[2] / "edge_mer" / "models")
     assert joined(fold(ear, VOICE, sorted(cuts))) == joined(fold(ear, VOICE, []))

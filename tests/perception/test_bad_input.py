@@ -61,14 +61,14 @@ def valid(draft: Draft | None) -> bool:
 
 
 @given(samples=arrays.arrays(np.int16, st.integers(0, 9_000)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_pcm_gives_finite_tokens(samples: NDArray[np.int16]) -> None:
     draft = heard(samples)
     assert (0 if draft is None else len(draft.payload[0])) == len(samples) // 2000
 
 
 @given(samples=arrays.arrays(np.float32, st.integers(1, 4_500), elements=st.floats(width=32)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_floats_are_refused_or_give_finite_tokens(samples: NDArray[np.float32]) -> None:
     if np.isfinite(samples).all():
         _, tokens = EAR.step(EAR.initial(), AudioBlock(samples, 0))
@@ -97,7 +97,7 @@ def test_another_rate_is_refused(rate: int) -> None:
 
 
 @given(content=st.binary(max_size=4_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_no_jpeg_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="JPEG"):
         seen(np.frombuffer(content, np.uint8))
@@ -108,7 +108,7 @@ PICTURE = jpeg(np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(n
 
 
 @given(cut=st.integers(0, len(PICTURE) - 1), at=st.integers(0, len(PICTURE) - 1), byte=st.integers(0, 255))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_damaged_jpeg_is_refused_or_gives_a_defined_token(cut: int, at: int, byte: int) -> None:
     damaged = PICTURE.copy()
     damaged[at] = byte
@@ -146,7 +146,7 @@ def read(*words: str) -> Draft | None:
 
 
 @given(words=st.lists(st.text(max_size=200), max_size=60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_transcript_gives_at_most_24_finite_tokens(words: list[str]) -> None:
     draft = read(*words)
     assert draft is not None, "an empty transcript must replace what stood there before"

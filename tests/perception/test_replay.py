@@ -75,7 +75,7 @@ class Live:
 
 
 @given(st.lists(st.sampled_from(["ok"] * 6 + ["lost", "unusable", "mask", "restart", "purge"]), max_size=80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_feature_comes_again_whatever_was_lost(script: list[str]) -> None:
     live, epoch = Live(), 1
     for what in script:

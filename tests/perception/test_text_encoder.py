@@ -69,7 +69,7 @@ def test_a_word_that_ends_before_it_starts_is_refused() -> None:
 
 
 @given(words=st.lists(st.text(max_size=80), max_size=40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_shipped_encoder_defines_an_output_for_any_text(words: list[str]) -> None:
     timed = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
     _, tokens = SHIPPED.step(None, TextSegment(1, timed, False))
@@ -103,7 +103,7 @@ WORDS = ["i", "am", "so", "unbelievably", "happy", "to", "see", "you", "again"]
 
 
 @given(cuts=st.lists(st.integers(0, len(WORDS)), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_after_any_partial_transcripts_the_whole_one_gives_the_same_bytes(cuts: list[int]) -> None:
     timed = tuple(Word(w, 300_000 * i, 300_000 * i + 250_000) for i, w in enumerate(WORDS))
     state, alone = SHIPPED.initial(), SHIPPED.step(SHIPPED.initial(), TextSegment(2, timed, True))[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -192,7 +192,6 @@ def disjoint(sets: Mapping[Modality, Tensor]) -> bool:
     return bool((torch.stack(list(sets.values())).sum(0) <= 1).all())
 
 
-@settings(deadline=None)
 @given(SHIFTS, st.floats(0.05, 1.0), st.lists(st.floats(0, 3), min_size=3, max_size=3))
 def test_t9_endemic_sets_are_disjoint_and_penalties_lie_in_the_unit_interval(
     shifts: list[list[float]], beta: float, scores: list[float]

@@ -49,7 +49,7 @@ def test_a_telephone_passes_nothing_above_4_khz() -> None:
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_elsewhere_it_is_still_sound_and_the_same_for_the_same_seed(seed: int) -> None:
     one, other = (sound.elsewhere(TONE, [TONE[::-1]], np.random.default_rng(seed)) for _ in range(2))
     assert one.dtype == np.float32

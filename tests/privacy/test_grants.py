@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from edge_mer.privacy.deployment import FILE, Hub, write_deployment
 from edge_mer.privacy.identity import CONSOLE, new_identity, read_identity
 from edge_mer.privacy.keyring import Keyring, PairedKey
 from tests.house import EVERYBODY, House
+
+IDS = itertools.count()  # a command whose id came before is not looked at again
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def refused(house: House, grant: Grant | None, *modalities: str) -> str:
 
 
 def _command(grant: Grant | None, modalities: tuple[str, ...]) -> Command:
-    return Command(id=f"u{id(grant)}", action="unmask", modalities=modalities, grant=grant)  # type: ignore[arg-type]
+    return Command(id=f"u{next(IDS)}", action="unmask", modalities=modalities, grant=grant)  # type: ignore[arg-type]
 
 
 def test_everything_starts_masked_and_a_paired_key_unmasks(house: House) -> None:
@@ -141,6 +144,26 @@ def test_a_hub_unmasks_only_what_the_deployment_file_names(house: House, tmp_pat
     assert "may not unmask video" in refused(house, house.grant("video", identity=hub), "video")
 
 
+def test_a_grant_that_was_refused_opens_nothing_when_the_household_changes_its_mind(
+    house: House, tmp_path: Path
+) -> None:
+    """Whoever overheard it may send it again; only the person who signed it may ask again."""
+    hub = new_identity(tmp_path, "hub")
+    Keyring(tmp_path).add(PairedKey("hub", "hub", hub.signing, None, "2026-11-21"))
+    by_hub, by_phone = house.grant("audio", identity=hub, ahead=9), house.grant("audio", ahead=9)
+    assert "hub.may_unmask" in refused(house, by_hub)
+    (tmp_path / FILE).write_text('place = "nowhere"')
+    house.run(600_000)
+    assert "runs in homes only" in refused(house, by_phone)
+    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=Hub(("audio",))))
+    house.run(600_000)
+    assert "used already" in refused(house, by_hub)
+    assert "used already" in refused(house, by_phone)
+    house.ask("unmask", "audio")
+    house.turn()
+    assert house.answers()[0].ok
+
+
 def test_a_damaged_keyring_unmasks_nobody(house: House) -> None:
     grant = house.grant("audio")
     house.run(20_000)
@@ -159,7 +182,7 @@ def test_counters_grow_though_their_file_is_lost_or_the_clock_set_back(tmp_path:
     assert first < second < third
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80)
 @given(st.integers(0, 10_000))
 def test_one_flipped_bit_anywhere_in_the_command_opens_nothing_more(house: House, bit: int) -> None:
     """The modalities that a good grant names may open; nothing else ever does."""

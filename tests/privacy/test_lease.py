@@ -23,7 +23,7 @@ from edge_mer.privacy.lease import (
     LeaseVerifier,
     ReplayedLease,
 )
-from edge_mer.privacy.signing import sign, signed_bytes
+from edge_mer.privacy.signing import sign
 
 KEY = Ed25519PrivateKey.generate()
 NOW = FakeClock().boottime_us()
@@ -66,20 +66,23 @@ def test_another_key_is_refused() -> None:
         verifier().accept(sign(Ed25519PrivateKey.generate(), lease()))
 
 
-@given(st.data())
-def test_one_changed_bit_of_the_message_is_refused(data: st.DataObject) -> None:
+def test_each_changed_bit_of_the_message_is_refused() -> None:
     signed = sign(KEY, lease())
-    wire = bytearray(msgspec.json.encode(signed))
-    bit = data.draw(st.integers(0, 8 * len(wire) - 1))
-    wire[bit // 8] ^= 1 << bit % 8
-    try:
-        changed = msgspec.json.decode(bytes(wire), type=Lease)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return
-    if signed_bytes(changed) == signed_bytes(signed) and changed.signature.lower() == signed.signature:
-        return  # a hex digit in the other case is the same signature
-    with pytest.raises(LeaseError):
-        verifier().accept(changed)
+    wire = msgspec.json.encode(signed)
+    looked_at = 0
+    for bit in range(8 * len(wire)):
+        flipped = bytearray(wire)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            changed = msgspec.json.decode(flipped, type=Lease)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if changed == signed:
+            continue  # it was in the word "kind", which a reader that expects a lease does not need
+        looked_at += 1
+        with pytest.raises(LeaseError):
+            verifier().accept(changed)
+    assert looked_at > 4 * 128, "at least four bits of each digit of the signature leave a message"
 
 
 @pytest.mark.parametrize("signature", ["", "zz", "00" * 64, "ä", "00" * 63])

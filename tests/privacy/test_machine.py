@@ -324,12 +324,12 @@ class Faults(RuleBasedStateMachine):
         )
         if not agreed:
             self._masked(*MODALITIES)
-        before = {m: self.wishes[m] for m in MODALITIES}
         was, self.agreed = self.agreed, agreed
         if agreed and not was and self.house.switch is not None:  # grants were held back, not withdrawn
-            held = self.house.switch.demand.asked
-            for m in MODALITIES:
-                before[m].live = held[m].mask is None and held[m].holding is not None
+            for m, asked in self.house.switch.demand.asked.items():
+                wish, held = self.wishes[m], asked.holding is not None
+                wish.live = held and asked.mask is None
+                wish.timed = (*wish.timed[:2], held) if wish.timed else None
         self.pass_time(SECOND)
 
     @rule(seconds=st.sampled_from([-(10**6), -3600, -60, 60, 3600, 10**6]))
@@ -354,7 +354,6 @@ class Faults(RuleBasedStateMachine):
 
 
 Faults.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
+    max_examples=40, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 TestFaults: Any = pytest.mark.timeout(400)(Faults.TestCase)

@@ -171,7 +171,7 @@ def test_another_hosts_receipts_are_not_ours(tmp_path: Path) -> None:
         verify(written(tmp_path), Ed25519PrivateKey.generate().public_key())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 20_000))
 def test_one_flipped_bit_anywhere_is_named(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
     path = written(tmp_path_factory.mktemp("receipts"), 2)

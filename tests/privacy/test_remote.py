@@ -7,7 +7,9 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -84,6 +86,13 @@ class Host:
     def requested(self) -> dict[str, str]:
         return {m: s.requested for m, s in self.switch.states().items()}
 
+    def wait_for(self, counter: str, seconds: float = 5) -> None:
+        """Until the door has counted something there."""
+        until = time.monotonic() + seconds
+        while not self.door.counters[counter]:
+            assert time.monotonic() < until, f"{counter} stays 0 for {seconds} s"
+            self._stop.wait(0.01)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -94,14 +103,22 @@ class Host:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(remote, "PATIENCE_MS", 700)
+def host() -> Iterator[Host]:
     with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as place:
         running = Host(Path(place))
         try:
             yield running
         finally:
             running.close()
+
+
+@contextmanager
+def unanswered() -> Iterator[None]:
+    """What is asked in here gets no answer, and is not waited for as long as one that comes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote, "PATIENCE_MS", 700)
+        with pytest.raises(PrivacyError, match="does not answer"):
+            yield
 
 
 def command(action: str, *modalities: str, **fields: object) -> Command:
@@ -126,9 +143,9 @@ def test_a_paired_phone_masks_and_unmasks(host: Host) -> None:
 
 
 def test_an_unknown_key_is_not_let_in(host: Host) -> None:
-    with pytest.raises(PrivacyError, match="does not answer"):
+    with unanswered():
         host.client(host.identity("stranger")).command(command("mask", "audio"), CLOCK)
-    assert host.door.counters["remote.refused"] >= 1
+    host.wait_for("remote.refused")
 
 
 def test_without_curve_nobody_gets_in(host: Host) -> None:
@@ -148,7 +165,7 @@ def test_without_curve_nobody_gets_in(host: Host) -> None:
 def test_a_client_that_expects_another_server_gives_nothing_away(host: Host) -> None:
     identity, _ = host.paired()
     other = zmq.curve_keypair()[0].decode()
-    with pytest.raises(PrivacyError, match="does not answer"):
+    with unanswered():
         host.client(identity, other).command(command("status"), CLOCK)
 
 
@@ -159,7 +176,7 @@ def test_pairing_by_the_link(host: Host) -> None:
     assert client.pair(link, "phone").text == "paired as phone (phone)"
     assert unmask(host, identity, client, "video").ok
     again = host.client(host.identity("second"))
-    with pytest.raises(PrivacyError, match="does not answer"):
+    with unanswered():
         again.pair(link, "second")
 
 
@@ -172,6 +189,15 @@ def test_three_wrong_codes_end_a_pairing(host: Host) -> None:
     ]
     assert "no pairing is open" in client.pair(link, "guesser").text
     assert len(Keyring(host.state).paired()) == 1
+
+
+@pytest.mark.parametrize("odd", ["", "ä", "0" * 64])
+def test_what_is_no_proof_pairs_nobody(host: Host, odd: str) -> None:
+    host.pairing()
+    phone = host.identity("phone")
+    brought = Pair(id="p", name="phone", signing=phone.signing, curve=phone.content.curve_public, proof=odd)
+    assert "not the code" in host.client(phone).ask(brought).text
+    assert host.paired("other")[1].command(command("status"), CLOCK).ok
 
 
 def test_a_proof_made_for_other_keys_pairs_nobody(host: Host) -> None:
@@ -217,19 +243,20 @@ def test_a_revoked_key_is_out_though_its_connection_stands(host: Host) -> None:
     assert client.command(command("status"), CLOCK).ok
     _, other = host.paired("other")
     Keyring(host.state).revoke("phone")
-    with pytest.raises(PrivacyError, match="does not answer"):
+    with unanswered():
         client.command(command("status"), CLOCK)
     assert other.command(command("status"), CLOCK).ok
-    assert host.door.counters["remote.unexpected"] >= 1
+    host.wait_for("remote.unexpected")
 
 
 def test_a_flood_is_refused_but_masks_are_taken(host: Host) -> None:
     identity, client = host.paired()
     texts = []
-    for _ in range(250):
-        client._socket.send(control.encode(command("status", counter=identity.next_counter(CLOCK.wall_us()))))
-    for _ in range(250):
-        assert client._socket.poll(2000)
+    flood = [control.encode(command("status", counter=identity.next_counter(CLOCK.wall_us()))) for _ in range(250)]
+    for frame in flood:  # all at once: each second allows some more
+        client._socket.send(frame)
+    for _ in flood:
+        assert client._socket.poll(5000)
         answer = control.decode(client._socket.recv())
         assert isinstance(answer, Answer)
         texts.append(answer.text)

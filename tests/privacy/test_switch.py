@@ -324,7 +324,7 @@ def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: House) -> No
 
 
 @given(frame=st.binary(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_garbage_on_its_endpoint_is_dropped_and_counted(house: House, frame: bytes) -> None:
     assert house.switch is not None
     bad = house.switch.counters["bad"]
@@ -349,7 +349,7 @@ def test_a_command_for_an_unknown_modality_is_garbage_too(house: House, modality
 Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", "video", "text"]), st.booleans())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(Step, max_size=8))
 def test_the_epoch_grows_with_every_change_and_never_goes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Modality, bool]]

@@ -11,7 +11,7 @@ import pytest
 from edge_mer.clock import SECOND
 from edge_mer.domain import MODALITIES
 from edge_mer.privacy.demand import Instant
-from edge_mer.privacy.deployment import household
+from edge_mer.privacy.deployment import FILE, household
 from edge_mer.privacy.state import Deadline
 from tests.house import EVERYBODY, TODAY, House
 from tests.privacy.test_memory import reasons, requested, restart
@@ -103,6 +103,21 @@ def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Pat
     house.ask("mask", *MODALITIES, for_s=3600)
     house.turn()
     restart(house)
+    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(house, HOUR)
+    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+
+
+def test_guest_mode_that_began_while_consent_was_away_ends_as_any_other(tmp_path: Path) -> None:
+    """Both hold the grant back, neither takes it away."""
+    house = House(tmp_path)
+    agreed = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text('place = "nowhere"')
+    house.run(SECOND)
+    house.ask("mask", *MODALITIES, for_s=3600)
+    house.turn()
+    (tmp_path / FILE).write_text(agreed)
+    house.run(SECOND)
     assert requested(house) == dict.fromkeys(MODALITIES, "masked")
     pass_time(house, HOUR)
     assert requested(house) == dict.fromkeys(MODALITIES, "live")
