@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +19,14 @@ Arrays = Mapping[str, NDArray[Any]]
 def cached(
     name: str, make: Callable[[], Arrays], files: Iterable[Path], code: Iterable[ModuleType], *settings: object
 ) -> Arrays:
-    """``make()``, or what it gave before for the same files (path and size), source of ``code`` and ``settings``.
+    """``make()``, or what it gave before for the same files (path and size), source and ``settings``.
 
-    Written whole or not at all.
+    The source is that of ``code`` and of the module of ``make``. Written whole or not at all.
     """
     stamp = hashlib.sha256(repr(settings).encode())
     for path in files:
         stamp.update(f"{path.absolute()} {path.stat().st_size}\n".encode())
-    for module in code:
+    for module in (*code, sys.modules[make.__module__]):
         assert module.__file__ is not None
         stamp.update(Path(module.__file__).read_bytes())
     kept = CACHE / f"{name}-{stamp.hexdigest()[:16]}.npz"

@@ -45,7 +45,7 @@ def of_ravdess(modality: Modality, table: Table, path: Path, stats: Floats) -> t
 
 
 def courses(table: Table) -> Floats:
-    """How the face moves in each clip, [n, 98]; 0 where no face was found."""
+    """How the face moves in each clip, [n, 112]; 0 where no face was found."""
     return np.stack(
         [_course(table["visual_seq"][a:b].astype(np.float32)) for a, b in pairwise(table["visual_offsets"])]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def code(path: Path, text: str) -> types.ModuleType:
     return module
 
 
-def test_made_once_for_the_same_files_code_and_settings(tmp_path: Path) -> None:
+def test_made_once_for_the_same_files_code_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kitchen, source = Kitchen(), tmp_path / "a.wav"
     source.write_bytes(b"12")
     module = code(tmp_path / "code.py", "one")
@@ -49,6 +50,9 @@ def test_made_once_for_the_same_files_code_and_settings(tmp_path: Path) -> None:
     assert kitchen.made == 3, "another file"
     cached("dish", kitchen, [source], [code(tmp_path / "code.py", "two")], 7)
     assert kitchen.made == 4, "other code"
+    monkeypatch.setitem(sys.modules, Kitchen.__module__, code(tmp_path / "kitchen.py", "another recipe"))
+    cached("dish", kitchen, [source], [module], 7)
+    assert kitchen.made == 5, "made otherwise"
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
