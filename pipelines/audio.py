@@ -21,8 +21,16 @@ from torch.nn import functional
 
 from edge_mer import metrics
 from edge_mer.domain import EMOTIONS
-from edge_mer.perception import audio
-from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
+from edge_mer.perception import audio, pitch
+from edge_mer.perception.audio import (
+    CONTEXT_FRAMES,
+    FRAMES_PER_TOKEN,
+    MELS,
+    PITCH_HISTORY,
+    TOKEN_SAMPLES,
+    front_end,
+    silence,
+)
 from pipelines import sound
 from pipelines.cache import Arrays, cached
 from pipelines.data import ACTED, LABEL, LICENCES, Speech, ravdess
@@ -40,29 +48,31 @@ ROOMS: Final = 6
 # somebody speaks tells much (an SVM without it loses 8 points): gain varies by 5 dB either way and not by more.
 GAIN: Final = (-1.2, 1.2)
 NOISE: Final = (-27.0, -19.0)
+# Octaves that a voice moves by when its spectrum moves by one band.
+BAND: Final = 0.05
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """``mel`` floating [F - 10 + 10 n, 64] gives n tokens; ``voiced`` bool [n] marks those with sound.
+    """``frames`` floating [F - 10 + 10 n, 64 + 2] (``front_end``) give n tokens; ``voiced`` bool [n] marks those with
+    sound.
 
     ``label`` is an index into ACTED.
     """
 
-    mel: NDArray[np.floating[Any]]
+    frames: NDArray[np.floating[Any]]
     voiced: NDArray[np.bool_]
     label: int
 
 
-def mel_clip(samples: NDArray[np.float32], label: int) -> Clip:
+def clip_of(samples: NDArray[np.float32], label: int) -> Clip:
     """The frames of one clip exactly as the encoder on the device sees them from its ``initial()`` on."""
     count = len(samples) // TOKEN_SAMPLES
-    mel = log_mel(np.concatenate([np.zeros(HISTORY, np.float32), samples[: count * TOKEN_SAMPLES]]))
-    level = mel.reshape(count, -1).max(1)
-    before = np.full((CONTEXT_FRAMES - FRAMES_PER_TOKEN, mel.shape[1]), np.log(np.float32(FLOOR)), np.float32)
-    return Clip(np.concatenate([before, mel]), level > level.max() - 8, label)
+    frames = front_end(np.concatenate([np.zeros(PITCH_HISTORY, np.float32), samples[: count * TOKEN_SAMPLES]]))
+    level = frames[:, :MELS].reshape(count, -1).max(1)
+    return Clip(np.concatenate([silence(CONTEXT_FRAMES - FRAMES_PER_TOKEN), frames]), level > level.max() - 8, label)
 
 
 def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[Clip]]:
@@ -71,31 +81,31 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[Clip]]
     def make() -> Arrays:
         random, heard = np.random.default_rng(seed), [s.samples() for s in speeches]
         clips = [
-            [mel_clip(h, s.acted), *(mel_clip(sound.elsewhere(h, heard, random), s.acted) for _ in range(count))]
+            [clip_of(h, s.acted), *(clip_of(sound.elsewhere(h, heard, random), s.acted) for _ in range(count))]
             for s, h in zip(speeches, heard, strict=True)
         ]
         every = [c for row in clips for c in row]
         return {
-            "mel": np.concatenate([c.mel for c in every]).astype(np.float16),
+            "frames": np.concatenate([c.frames for c in every]).astype(np.float16),
             "voiced": np.concatenate([c.voiced for c in every]),
             "tokens": np.array([len(c.voiced) for c in every]),
         }
 
-    kept = cached("rooms", make, [s.path for s in speeches], (audio, sound), count, seed)
-    mel, voiced, tokens = kept["mel"], kept["voiced"], kept["tokens"]
-    frames = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
+    kept = cached("rooms", make, [s.path for s in speeches], (audio, pitch, sound), count, seed)
+    frames, voiced, tokens = kept["frames"], kept["voiced"], kept["tokens"]
+    bounds = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
     ends = np.cumsum([0, *tokens])
     out = [
-        Clip(mel[frames[i] : frames[i + 1]], voiced[ends[i] : ends[i + 1]], speeches[i // (count + 1)].acted)
+        Clip(frames[bounds[i] : bounds[i + 1]], voiced[ends[i] : ends[i + 1]], speeches[i // (count + 1)].acted)
         for i in range(len(tokens))
     ]
     return [out[i : i + count + 1] for i in range(0, len(out), count + 1)]
 
 
-def augment(mel: Tensor, random: torch.Generator) -> Tensor:
+def augment(frames: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Gain, a noise floor with a tilt, masked bands (SpecAugment, Park et al. 2019) and a shift of pitch: what
-    fusion trains on (``pipelines.tracks``)."""
-    n, _, bands = mel.shape
+    fusion trains on (``pipelines.tracks``). Frames [B, n, 66] -> log-mel [B, n, 64] and pitch [B, n, 2]."""
+    (mel, pitches), (n, bands) = parts(frames), (len(frames), MELS)
 
     def uniform(low: float, high: float) -> Tensor:
         return (torch.rand(n, 1, 1, generator=random) * (high - low) + low).float()
@@ -103,12 +113,19 @@ def augment(mel: Tensor, random: torch.Generator) -> Tensor:
     shift = torch.randint(-2, 3, (n,), generator=random)
     columns = (torch.arange(bands) + shift[:, None]).clamp(0, bands - 1)
     mel = mel.gather(2, columns[:, None].expand_as(mel)) + uniform(*GAIN)
+    pitches = pitches - BAND * shift[:, None, None] * torch.tensor([1.0, 0.0])
     tilt = torch.linspace(1, -1, bands) * uniform(0, 2)
     noise = uniform(*NOISE) + tilt + 0.7 * torch.randn(mel.shape, generator=random)
     mel = torch.logaddexp(mel, noise)
     start, width = uniform(-8, bands), uniform(2, 9)
     band = torch.arange(bands)
-    return torch.where((band >= start) & (band < start + width), mel.mean((1, 2), keepdim=True), mel)
+    masked = (band >= start) & (band < start + width)
+    return torch.where(masked, mel.mean((1, 2), keepdim=True), mel), pitches
+
+
+def parts(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-mel [..., 64] and pitch [..., 2] of frames [..., 66]."""
+    return frames[..., :MELS], frames[..., MELS:]
 
 
 def windows_of(clip: Clip, numbers: np.random.Generator) -> NDArray[np.int64]:
@@ -121,11 +138,11 @@ def windows_of(clip: Clip, numbers: np.random.Generator) -> NDArray[np.int64]:
 def functionals(net: AudioNet, clips: Sequence[Clip], seed: int = 0) -> tuple[Tensor, Tensor]:
     """Of some windows of each clip: [n, WINDOWS, size], and which of them there are, [n, WINDOWS]."""
     numbers = np.random.default_rng(seed)
-    out, mask = torch.zeros(len(clips), WINDOWS, net.functionals.size), torch.zeros(len(clips), WINDOWS)
+    out, mask = torch.zeros(len(clips), WINDOWS, net.size), torch.zeros(len(clips), WINDOWS)
     for row, clip in enumerate(clips):
         starts = windows_of(clip, numbers) * FRAMES_PER_TOKEN
-        windows = np.stack([clip.mel[s : s + CONTEXT_FRAMES] for s in starts]).astype(np.float32)
-        out[row, : len(starts)], mask[row, : len(starts)] = net.functionals(torch.from_numpy(windows)), 1
+        windows = np.stack([clip.frames[s : s + CONTEXT_FRAMES] for s in starts]).astype(np.float32)
+        out[row, : len(starts)], mask[row, : len(starts)] = net.measured(*parts(torch.from_numpy(windows))), 1
     return out, mask
 
 
@@ -134,7 +151,7 @@ def logits_of(net: AudioNet, clips: Sequence[Clip]) -> Tensor:
     net.eval()
     with torch.no_grad():
         said = [
-            net.logits(net(torch.from_numpy(c.mel.astype(np.float32))[None]), torch.from_numpy(c.voiced)[None].float())
+            net.logits(net(*parts(torch.from_numpy(c.frames).float()[None])), torch.from_numpy(c.voiced)[None].float())
             for c in clips
         ]
     return torch.cat(said)
@@ -167,14 +184,14 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     torch.manual_seed(seed)
     clips, dev = (
         rooms(ravdess(root, "train"), ROOMS, seed),
-        [mel_clip(s.samples(), s.acted) for s in ravdess(root, "dev")],
+        [clip_of(s.samples(), s.acted) for s in ravdess(root, "dev")],
     )
     net = AudioNet()
     heard, there = functionals(net, [c for row in clips for c in row])
     recorded = heard[:: ROOMS + 1][there[:: ROOMS + 1] > 0]
     net.mean.copy_(recorded.mean(0))
     net.std.copy_(recorded.std(0) + 1e-3)
-    heard = ((heard - net.mean) / net.std).clamp(-4, 4)
+    heard = net.standard(heard)
     labels = torch.tensor([row[0].label for row in clips])
     weight = torch.bincount(labels, minlength=len(ACTED)).float().rsqrt()
     weight = weight / weight.mean()

@@ -25,7 +25,7 @@ from edge_mer.errors import EdgeMerError, ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.gathered import gathered
 from edge_mer.model.mculora import Window
-from edge_mer.perception.audio import CONTEXT_FRAMES, MELS
+from edge_mer.perception.audio import CONTEXT_FRAMES, MELS, PITCH
 from edge_mer.perception.face import CROP
 from edge_mer.runtime.backend import Arrays, TensorSpec
 from edge_mer.runtime.catalogue import write_sums
@@ -48,7 +48,7 @@ FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.on
 # What a graph is given, and where it is known to fail; both stand in its metadata.
 INPUT: Final[Mapping[Modality, str]] = {
     "audio": "mel float32 [1, 156, 64]: ln of 64 mel bands, 50-8000 Hz, of 16 kHz mono, 25 ms Hann every 12.5 ms, the "
-    "newest last; edge_mer.perception.audio.log_mel",
+    "newest last; pitch float32 [1, 156, 2]: octaves above 100 Hz and strength; edge_mer.perception.audio.front_end",
     "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.face.crop_face",
     "text": "ids int64 [1, 24] of text.spm, right-aligned, and mask float32 [1, 24]; edge_mer.perception.text",
 }
@@ -77,8 +77,8 @@ class _AudioGraph(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = self.net(mel)
+    def forward(self, mel: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.net(mel, pitch)
         logits, weight = self.net.said(tokens)
         return tokens[:, 0], logits[:, 0], weight
 
@@ -174,12 +174,12 @@ def save_program(path: Path, net: nn.Module, inputs: Mapping[str, Tensor]) -> No
 
 
 def audio_graph(runs: Path) -> Exportable:
-    """Audio encoder: ``mel`` [1, 156, 64] -> ``token`` [1, 64], and its ``logits`` [1, 8] and ``weight`` [1, 1]
-    within a clip."""
+    """Audio encoder: ``mel`` [1, 156, 64] and ``pitch`` [1, 156, 2] -> ``token`` [1, 64], and its ``logits`` [1, 8] and
+    ``weight`` [1, 1] within a clip."""
     saved = checkpoint.load(runs / "audio.pt")
     net = AudioNet()
     net.load_state_dict(dict(saved.weights))
-    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS)}
+    inputs = {"mel": torch.zeros(1, CONTEXT_FRAMES, MELS), "pitch": torch.zeros(1, CONTEXT_FRAMES, PITCH)}
     outputs = ["token", "logits", "weight"]
     return Exportable(FILES["audio"], _AudioGraph(net), inputs, outputs, _encoder("audio", 8.0, 64, saved.facts))
 

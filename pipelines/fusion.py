@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality
 from edge_mer.model import MCULoRA, MCULoRAConfig, Readout
+from edge_mer.model.config import PoolKind
 from edge_mer.model.inputs import Window, erasable, erased
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.perception.load import load_encoder
@@ -39,6 +40,8 @@ BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
 # The share that the running average of the weights keeps at each step, and noise in deviations of a token's features.
 AVERAGE, NOISE = 0.98, 0.3
 ORTHO, BALANCE = 0.1, 0.01
+# Voice and face weigh alike, and one may have ten times the tokens of the other.
+POOL: Final[PoolKind] = "each"
 # At the end the sentiment is settled on every so many of the train texts.
 SETTLED = 6
 
@@ -75,10 +78,10 @@ def predict(model: MCULoRA, c: Combination, rows: Sequence[Case]) -> Predicted:
     return Predicted(torch.cat(logits).numpy(), torch.cat(sentiment).numpy())
 
 
-def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) -> dict[str, Any]:
+def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0, models: Path = MODELS) -> dict[str, Any]:
     """Train over the exported encoders of ``models``; returns the facts of the cards."""
     log, backend = Log(out / "fusion.log"), OnnxRuntime()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     ear = load_encoder("audio", backend, models)
     reader, tokenizer = backend.load(models / FILES["text"]), SentencePiece(models / "text.spm")
     train_clips = ravdess(root, "train")
@@ -90,12 +93,14 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, models: Path = MODELS) ->
     faces = tracks.face_clips(Faces(stills.images[::3], stills.labels[::3]), out)
     texts = tracks.augmented_texts(sentences(root, "train"), out)
     log(f"fusion: {len(joint)} clips, {len(faces)} faces, {len(texts)} texts")
-    model = MCULoRA(MCULoRAConfig())
-    sampler, random = Sampler(joint, faces, texts, model.config), np.random.default_rng(0)
+    model = MCULoRA(MCULoRAConfig(pool=POOL))
+    sampler, random = Sampler(joint, faces, texts, model.config), np.random.default_rng(seed)
     sources = ["ravdess", "fer2013", "goemotions", "meld", "mosi"]
     facts: dict[str, Any] = {
         "data": sources,
         "licence": "; ".join(LICENCES[s] for s in sources),
+        "seed": seed,
+        "config": {"pool": POOL},
         "encoders": {m: sha16(models / name) for m, name in FILES.items()},
     }
     base_epochs = max(1, round(epochs * BASE_SHARE))

@@ -11,42 +11,50 @@ from torch.nn import functional
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
 from pipelines.data import FINE
 from pipelines.functionals import Functionals
+from pipelines.intonation import Intonation
 
 TOKEN_DIM = 64
 CLASSES = 7
+# Values of the face teacher's last layer (mini-XCEPTION's embedding).
+HINT = 128
 # What text is labelled in two ways: written comments (GoEmotions) and spoken dialogue (MELD).
 DOMAINS = ("comment", "dialogue")
 
 
 class AudioNet(nn.Module):
-    """Log-mel ``[B, F + 10 (n - 1), 64]`` -> tokens ``[B, n, 64]``; each sees exactly its last F = 156 frames.
+    """Log-mel ``[B, F + 10 (n - 1), 64]`` and pitch ``[B, F + 10 (n - 1), 2]`` -> tokens ``[B, n, 64]``; each sees
+    exactly its last F = 156 frames.
 
     ``mean`` and ``std`` are those of each functional in the training data.
     """
 
-    def __init__(self, classes: int = 8, width: int = 128, dim: int = TOKEN_DIM) -> None:
+    def __init__(self, classes: int = 8, width: int = 512, dim: int = TOKEN_DIM) -> None:
         super().__init__()
-        self.functionals = Functionals(CONTEXT_FRAMES)
-        size = self.functionals.size
+        self.functionals, self.intonation = Functionals(CONTEXT_FRAMES), Intonation()
+        self.size = size = self.functionals.size + self.intonation.size
         self.mean, self.std = nn.Buffer(torch.zeros(size)), nn.Buffer(torch.ones(size))
         self.body = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.4),
+            nn.Dropout(0.3), nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.5),
             nn.Linear(width, dim), nn.Tanh(),
         )  # fmt: skip
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(dim, classes)
         self.weigh = nn.Linear(dim, 1)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, pitch: Tensor) -> Tensor:
         count = (mel.shape[1] - CONTEXT_FRAMES) // FRAMES_PER_TOKEN + 1
         starts = range(0, count * FRAMES_PER_TOKEN, FRAMES_PER_TOKEN)
-        windows = torch.cat([mel[:, s : s + CONTEXT_FRAMES] for s in starts])
-        return self.tokens(self.summary(windows)).view(count, len(mel), -1).transpose(0, 1)
+        mels, pitches = (torch.cat([x[:, s : s + CONTEXT_FRAMES] for s in starts]) for x in (mel, pitch))
+        return self.tokens(self.standard(self.measured(mels, pitches))).view(count, len(mel), -1).transpose(0, 1)
 
-    def summary(self, windows: Tensor) -> Tensor:
-        """Standard functionals ``[B, size]`` of windows ``[B, F, 64]``."""
-        standard: Tensor = (self.functionals(windows) - self.mean) / self.std
-        return standard.clamp(-4, 4)
+    def measured(self, mel: Tensor, pitch: Tensor) -> Tensor:
+        """Functionals ``[B, size]`` of windows ``[B, F, 64]`` and ``[B, F, 2]``."""
+        return torch.cat([self.functionals(mel), self.intonation(mel, pitch)], 1)
+
+    def standard(self, functionals: Tensor) -> Tensor:
+        """The same in deviations from the training data's mean, at most 4."""
+        out: Tensor = ((functionals - self.mean) / self.std).clamp(-4, 4)
+        return out
 
     def tokens(self, summary: Tensor) -> Tensor:
         """``[B, size]`` -> ``[B, 64]``."""
@@ -83,7 +91,10 @@ class _Residual(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 7]``; residual CNN."""
+    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 7]``; residual CNN.
+
+    ``hint`` (of training alone) says from the same vector what the teacher's last layer held (Romero et al. 2015).
+    """
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 80, 128)) -> None:
         super().__init__()
@@ -93,11 +104,17 @@ class FaceNet(nn.Module):
         self.features = nn.Sequential(*layers)
         self.drop = nn.Dropout(0.25)
         self.head = nn.Linear(widths[-1], CLASSES)
+        self.hint = nn.Linear(widths[-1], HINT)
 
-    def forward(self, face: Tensor) -> Tensor:
+    def vector(self, face: Tensor) -> Tensor:
+        """What the net makes of a face, ``[B, 128]``."""
         centred = face - face.mean((1, 2, 3), keepdim=True)
         scale = (centred.square().mean((1, 2, 3), keepdim=True) + 1e-3).sqrt()
-        out: Tensor = self.head(self.drop(self.features(centred / scale).mean((2, 3))))
+        out: Tensor = self.features(centred / scale).mean((2, 3))
+        return out
+
+    def forward(self, face: Tensor) -> Tensor:
+        out: Tensor = self.head(self.drop(self.vector(face)))
         return out
 
     def both(self, face: Tensor) -> Tensor:

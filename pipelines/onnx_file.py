@@ -51,6 +51,7 @@ def ranges_of(names: Iterable[str], vocabulary: int = 1) -> dict[str, Range]:
 def _range(name: str, vocabulary: int) -> Range:
     known: dict[str, tuple[float, float, bool]] = {
         "mel": (-25, -10, False),
+        "pitch": (0, 1, False),
         "face": (0, 1, False),
         "ids": (0, vocabulary - 1, True),
         "mask": (0, 1, True),

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from edge_mer import metrics
 from edge_mer.domain import EMOTIONS
 from edge_mer.errors import EdgeMerError, ModelError
-from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES, inputs_of
 from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import TextSegment, Word
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines.audio import mel_clip
+from pipelines.audio import clip_of
 from pipelines.labelled import SYNONYM, Kind, Labelled, read
 
 Posterior = NDArray[np.float64]
@@ -41,9 +41,9 @@ def voice(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Cal
     def posterior(samples: NDArray[np.float32]) -> Posterior | None:
         if len(samples) < TOKEN_SAMPLES:
             return None
-        clip = mel_clip(np.clip(samples, -1, 1), 0)
+        clip = clip_of(np.clip(samples, -1, 1), 0)
         starts = FRAMES_PER_TOKEN * np.flatnonzero(clip.voiced)
-        parts = [graph.run({"mel": np.float32(clip.mel[None, s : s + CONTEXT_FRAMES])}) for s in starts]
+        parts = [graph.run(inputs_of(graph, clip.frames[s : s + CONTEXT_FRAMES])) for s in starts]
         share = _softmax(np.array([p["weight"].item() for p in parts]))
         return _softmax(share @ np.concatenate([p["logits"] for p in parts]).astype(np.float64))
 

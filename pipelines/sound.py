@@ -43,6 +43,13 @@ def mixed(samples: Samples, other: Samples, decibels: float) -> Samples:
     return np.asarray(samples + ratio * beside, np.float32)
 
 
+def microphone(samples: Samples, deviation_db: float, random: np.random.Generator) -> Samples:
+    """Through a microphone and a place whose response wavers from octave to octave, 62 Hz to 8 kHz."""
+    hz = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1.0)
+    response = np.interp(np.log2(hz / 62.5), np.arange(8), random.normal(0, deviation_db, 8))
+    return np.asarray(np.fft.irfft(np.fft.rfft(samples) * 10 ** (response / 20), len(samples)), np.float32)
+
+
 def telephone(samples: Samples) -> Samples:
     """Through G.711: 8 kHz, 8 bits in mu-law."""
     narrow = np.clip(resample_poly(samples, 1, 2), -1, 1)
@@ -60,6 +67,8 @@ def elsewhere(samples: Samples, others: Sequence[Samples], random: np.random.Gen
     if random.random() < 0.4:
         out = reverberated(out, random.uniform(0.15, 0.7), random.uniform(0.1, 0.7), random)
     if random.random() < 0.6:
+        out = microphone(out, 4.0, random)
+    if random.random() < 0.6:
         out = mixed(out, noise(len(out), random.uniform(0, 1.5), random), random.uniform(5, 35))
     if random.random() < 0.15:
         out = mixed(out, others[int(random.integers(len(others)))], random.uniform(10, 20))
@@ -67,4 +76,4 @@ def elsewhere(samples: Samples, others: Sequence[Samples], random: np.random.Gen
         out = telephone(out)
     if random.random() < 0.05:
         out = out * np.float32(random.uniform(1, 3))  # into clipping
-    return np.asarray(np.clip(out * np.float32(random.uniform(0.7, 1.0)), -1, 1), np.float32)
+    return np.asarray(np.clip(out * np.float32(10 ** random.uniform(-0.6, 0.0)), -1, 1), np.float32)

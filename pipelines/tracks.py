@@ -60,9 +60,9 @@ def augmented_joint(
     random, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     heard: list[NDArray[np.float32]] = []
     for speech in clips:
-        mel = torch.from_numpy(audio.mel_clip(speech.samples(), speech.acted).mel).expand(copies, -1, -1)
+        frames = torch.from_numpy(audio.clip_of(speech.samples(), speech.acted).frames).expand(copies, -1, -1)
         with torch.no_grad():
-            heard.append(net(audio.augment(mel, random)).numpy())
+            heard.append(net(*audio.augment(frames, random)).numpy())
     valid = [example.tracks["audio"].valid for example in examples]
     centres = np.stack([h[:, v].mean(1) if v.any() else h.mean(1) for h, v in zip(heard, valid, strict=True)])
     out: list[Example] = []

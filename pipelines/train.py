@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RUNS)
     parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by fusion")
     parser.add_argument("--epochs", type=int, help="fewer for a trial (not for a TOML file, which says its own)")
-    parser.add_argument("--seed", type=int, help="of an encoder's training; a TOML file says its own")
+    parser.add_argument("--seed", type=int, help="0 if not given; a TOML file says its own")
+    parser.add_argument("--fold", type=Path, nargs="+", metavar="DIR", help="face: those of these folders in one")
     parser.add_argument("--settle", action="store_true", help="fusion: only its last step, over OUT/fusion.pt")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -62,9 +63,12 @@ def main() -> None:
         parser.error(f"{arguments.what!r} is neither one of {', '.join(WHAT)} nor a TOML file")
     options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     if arguments.seed is not None:
-        if arguments.what == "fusion":
-            parser.error("--seed is of the encoders")
         options["seed"] = arguments.seed
+    if arguments.fold:
+        if arguments.what != "face":
+            parser.error("--fold is of face")
+        importlib.import_module("pipelines.fold").train(arguments.data, arguments.out, arguments.fold, **options)
+        return
     if arguments.settle:
         if arguments.what != "fusion":
             parser.error("--settle is of fusion")

@@ -1,6 +1,6 @@
 """Audio encoder: causal log-mel frames, eight tokens per second, each from the last frames of its graph's input only.
 
-Every token is computed from fixed-size arrays (2200 samples, then those frames: 1.95 s), so any cutting of the same
+Every token is computed from fixed-size arrays (2600 samples, then those frames: 1.95 s), so any cutting of the same
 samples into blocks gives the same bytes.
 """
 
@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.errors import InputError
+from edge_mer.perception import pitch
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
 from edge_mer.runtime.backend import Graph, origin
 
 TOKEN_SAMPLES: Final = 2000
 TOKEN_US: Final = 125_000
-HOP, WINDOW, FFT, MELS = 200, 400, 512, 64
+HOP, WINDOW, FFT, MELS, PITCH = 200, 400, 512, 64, 2
 FRAMES_PER_TOKEN: Final = TOKEN_SAMPLES // HOP
 CONTEXT_FRAMES: Final = 156
+# Before the samples of a token: what its first frame of log-mel reads, and what that of pitch reads.
 HISTORY: Final = WINDOW - HOP
+PITCH_HISTORY: Final = pitch.WINDOW - HOP
 FLOOR: Final = 1e-11
 SPEECH: Final = 0.5
 _DRIFT_US, _JITTER_US = 2_000, 5_000
@@ -35,7 +38,8 @@ Samples = NDArray[np.float32]
 class AudioState:
     """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
 
-    ``frames`` are the last log-mel frames; ``samples`` the 200 samples before the next token and all after.
+    ``frames`` are the last log-mel frames and their pitch; ``samples`` the 600 samples before the next token and all
+    after.
     """
 
     frames: Samples
@@ -47,7 +51,8 @@ class AudioState:
 
 
 class AudioEncoder:
-    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, F, 64] -> ``token`` [1, dim].
+    """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, F, 64], and ``pitch`` [1, F, 2] where
+    the graph takes it, -> ``token`` [1, dim].
 
     ``activity``: the newest ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
     """
@@ -67,8 +72,7 @@ class AudioEncoder:
 
     def initial(self) -> AudioState:
         """Silence before the first sample."""
-        frames = np.full((max(self._heard, self._listened), MELS), np.log(np.float32(FLOOR)), np.float32)
-        return AudioState(frames, np.zeros(HISTORY, np.float32))
+        return AudioState(silence(max(self._heard, self._listened)), np.zeros(PITCH_HISTORY, np.float32))
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
         """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
@@ -82,7 +86,7 @@ class AudioEncoder:
             count=state.count + len(samples),
         )
         first, values, valid = state.tokens, [], []
-        while len(state.samples) >= HISTORY + TOKEN_SAMPLES:
+        while len(state.samples) >= PITCH_HISTORY + TOKEN_SAMPLES:
             state, value, speech = self._token(state)
             values.append(value)
             valid.append(speech >= SPEECH)
@@ -108,18 +112,36 @@ class AudioEncoder:
         return replace(state, anchor_us=state.anchor_us + error) if abs(error) > _DRIFT_US else state
 
     def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
-        new = log_mel(state.samples[: HISTORY + TOKEN_SAMPLES])
+        new = front_end(state.samples[: PITCH_HISTORY + TOKEN_SAMPLES])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
-        value: Samples = self._graph.run({"mel": frames[None, -self._heard :]})["token"]
-        speech = float(self._activity.run({"mel": frames[None, -self._listened :]})["speech"].item())
+        value: Samples = self._graph.run(inputs_of(self._graph, frames[-self._heard :]))["token"]
+        speech = float(self._activity.run(inputs_of(self._activity, frames[-self._listened :]))["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
+
+
+def front_end(samples: Samples) -> Samples:
+    """Frames [10 n, 64 + 2] of 600 + 2000 n samples: log-mel energies, and beside them the pitch and its strength."""
+    return np.concatenate([log_mel(samples[PITCH_HISTORY - HISTORY :]), pitch.pitch(samples)], axis=1)
+
+
+def silence(count: int) -> Samples:
+    """``count`` frames of what ``front_end`` makes of digital silence, float32 [count, 66]."""
+    frames = np.zeros((count, MELS + PITCH), np.float32)
+    frames[:, :MELS] = np.log(np.float32(FLOOR))
+    return frames
+
+
+def inputs_of(graph: Graph, frames: Samples) -> dict[str, Samples]:
+    """``frames`` [F, 66] as the inputs of ``graph``: ``mel`` [1, F, 64], and ``pitch`` [1, F, 2] where it takes it."""
+    parts = {"mel": frames[None, :, :MELS], "pitch": frames[None, :, MELS:]}
+    return {name: np.ascontiguousarray(parts[name]) for name in graph.inputs if name in parts}
 
 
 def log_mel(samples: Samples) -> Samples:
     """Log-mel energies [10, 64] of 2200 samples: 200 of history and the 2000 of one token. Causal, Hann 25 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
-    window, bank = _front_end()
+    window, bank = _mel_bank()
     spectrum = np.fft.rfft(frames * window, FFT, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     energies: Samples = np.log(power @ bank + np.float32(FLOOR))
@@ -127,7 +149,7 @@ def log_mel(samples: Samples) -> Samples:
 
 
 @cache
-def _front_end() -> tuple[Samples, Samples]:
+def _mel_bank() -> tuple[Samples, Samples]:
     """Hann window [400] and torchaudio's triangular HTK mel bank [257, 64] over 50-8000 Hz, scaled for unit sine
     power."""
     window = np.hanning(WINDOW + 1)[:-1]

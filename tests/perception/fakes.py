@@ -37,6 +37,15 @@ def audio_graph() -> FakeGraph:
     )
 
 
+def pitch_graph() -> FakeGraph:
+    """Tokens of two values: the pitch of the newest frame and its strength."""
+    return FakeGraph(
+        {"mel": TensorSpec((1, 76, 64), F32), "pitch": TensorSpec((1, 76, 2), F32)},
+        {"token": TensorSpec((1, 2), F32)},
+        lambda mel, pitch: pitch[:, -1],
+    )
+
+
 def activity_graph() -> FakeGraph:
     """Speech where the newest frames are loud."""
     return FakeGraph(

@@ -16,7 +16,7 @@ from edge_mer.perception.audio import AudioEncoder, log_mel
 from edge_mer.perception.encoder import AudioBlock, Tokens
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
-from tests.perception.fakes import activity_graph, audio_graph
+from tests.perception.fakes import activity_graph, audio_graph, pitch_graph
 
 RANDOM = np.random.default_rng(0)
 VOICE = (RANDOM.normal(0, 0.1, 16_000) * np.sin(np.arange(16_000) / 900)).astype(np.float32)
@@ -152,6 +152,15 @@ def test_a_tone_lights_up_its_own_band() -> None:
     ]
     assert bands == sorted(set(bands))
     assert log_mel(np.zeros(2_200, np.float32)).shape == (10, 64)
+
+
+def test_a_graph_that_takes_the_pitch_is_given_that_of_its_frames() -> None:
+    ear = AudioEncoder(pitch_graph(), activity_graph())
+    sound = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000).astype(np.float32)
+    (tokens,) = fold(ear, sound, list(range(700, 16_000, 700)))[-1:]
+    assert np.abs(tokens.values[-1] - [1, 1]).max() < 0.01  # an octave above 100 Hz, and sure of it
+    (silent,) = fold(ear, np.zeros(2_000, np.float32), [])
+    assert silent.values[0, 1] == 0
 
 
 def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES
-from pipelines.audio import HEARD, WINDOWS, Clip, functionals, logits_of, mel_clip, windows_of
+from pipelines.audio import HEARD, WINDOWS, Clip, clip_of, functionals, logits_of, parts, windows_of
 from pipelines.nets import AudioNet
 
 torch.set_num_threads(1)
@@ -17,7 +17,7 @@ def clip(voice: int, pause: int = 4, seed: int = 0) -> Clip:
     random = np.random.default_rng(seed)
     samples = np.zeros((voice + 2 * pause) * TOKEN_SAMPLES, np.float32)
     samples[pause * TOKEN_SAMPLES : -pause * TOKEN_SAMPLES] = random.normal(0, 0.1, voice * TOKEN_SAMPLES)
-    return mel_clip(samples, 3)
+    return clip_of(samples, 3)
 
 
 def test_the_first_window_has_heard_the_whole_voice_and_the_others_enough_of_it() -> None:
@@ -36,15 +36,15 @@ def test_a_short_voice_has_fewer_windows_and_says_which() -> None:
     assert not heard[1][there[1] == 0].any()
     some = clip(12)
     start = windows_of(some, np.random.default_rng(0))[0] * FRAMES_PER_TOKEN
-    whole = torch.from_numpy(some.mel[start : start + CONTEXT_FRAMES])[None]
-    assert torch.allclose(heard[0, 0], net.functionals(whole)[0], atol=1e-5)
+    whole = torch.from_numpy(some.frames[start : start + CONTEXT_FRAMES])[None]
+    assert torch.allclose(heard[0, 0], net.measured(*parts(whole))[0], atol=1e-5)
 
 
 def test_a_clip_is_answered_by_its_voiced_tokens_alone() -> None:
     torch.manual_seed(0)
     net, some = AudioNet().eval(), clip(6)
-    other = Clip(some.mel.copy(), some.voiced, some.label)
+    other = Clip(some.frames.copy(), some.voiced, some.label)
     before = CONTEXT_FRAMES - FRAMES_PER_TOKEN
     first = int(np.flatnonzero(~some.voiced)[-1])  # a token after the voice: its own frames are in no voiced window
-    other.mel[before + first * FRAMES_PER_TOKEN :][:FRAMES_PER_TOKEN] = 0
+    other.frames[before + first * FRAMES_PER_TOKEN :][:FRAMES_PER_TOKEN] = 0
     assert torch.equal(logits_of(net, [some]), logits_of(net, [other]))

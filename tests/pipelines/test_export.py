@@ -226,7 +226,7 @@ def network(kind: str) -> torch.nn.Module:
 def said_by(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the graph of each encoder says, from the net that was trained."""
     if kind == "audio":
-        tokens = net(x["mel"])
+        tokens = net(x["mel"], x["pitch"])
         logits, weight = net.said(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":

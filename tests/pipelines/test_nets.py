@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS, PITCH
+from pipelines.audio import BAND
 from pipelines.audio import augment as other_room
-from pipelines.face import augment, jitter
+from pipelines.face import HINTED, augment, jitter, loss_of, targets
 from pipelines.nets import AudioNet, FaceNet, TextNet
 from pipelines.report import temperature_of
 from pipelines.text import NO_ORDINAL, batch, misheard, sentiment_loss
@@ -22,11 +23,12 @@ def test_an_audio_token_is_a_function_of_the_frames_of_its_window() -> None:
     torch.manual_seed(0)
     net = AudioNet().eval()
     mel = torch.randn(1, CONTEXT_FRAMES + 3 * FRAMES_PER_TOKEN, MELS) * 4 - 18
-    together = net(mel)
+    pitch = torch.rand(1, CONTEXT_FRAMES + 3 * FRAMES_PER_TOKEN, PITCH)
+    together = net(mel, pitch)
     assert together.shape == (1, 4, 64)
     for i in range(4):
-        start = i * FRAMES_PER_TOKEN
-        alone = net(mel[:, start : start + CONTEXT_FRAMES])
+        window = slice(i * FRAMES_PER_TOKEN, i * FRAMES_PER_TOKEN + CONTEXT_FRAMES)
+        alone = net(mel[:, window], pitch[:, window])
         assert (alone[:, 0] - together[:, i]).abs().max() < 1e-5
 
 
@@ -54,10 +56,32 @@ def test_changed_faces_stay_pictures(change: object) -> None:
 
 
 def test_another_room_keeps_a_finite_spectrum_and_repeats_with_its_seed() -> None:
-    mel = torch.full((4, 100, MELS), -20.0)
-    one, other = (other_room(mel, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.isfinite(one).all()
-    assert torch.equal(one, other)
+    frames = torch.full((4, 100, MELS + PITCH), -20.0)
+    one, other = (other_room(frames, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert [x.shape[2] for x in one] == [MELS, PITCH]
+    assert all(torch.isfinite(x).all() for x in one)
+    assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_a_voice_moves_in_pitch_the_way_its_spectrum_moves() -> None:
+    frames = torch.zeros(64, 100, MELS + PITCH)
+    frames[..., :MELS] = -20.0
+    frames[..., 20] = -5.0  # one loud band
+    mel, pitch = other_room(frames, torch.Generator().manual_seed(3))
+    moved = mel.mean(1)[:, 15:26].argmax(1) - 5
+    shown = mel.mean(1)[:, 15:26].amax(1) > -12  # where the band was not masked
+    assert set(moved[shown].tolist()) == {-2, -1, 0, 1, 2}
+    assert torch.allclose(pitch[shown, 0, 0], BAND * moved[shown].float())
+    assert not pitch[..., 1].any()
+
+
+def test_a_face_net_is_drawn_towards_its_teachers_last_layer() -> None:
+    torch.manual_seed(0)
+    net, faces = FaceNet().eval(), torch.rand(4, 1, 48, 48)
+    label, soft, shift = targets(torch.arange(4)), torch.full((4, 7), 1 / 7), torch.zeros(7)
+    same = net.hint(net.vector(faces)).detach()
+    near, far = (loss_of(net, faces, label, soft, last, shift).item() for last in (3 * same, -same))
+    assert far - near == pytest.approx(2 * HINTED, abs=0.05)  # in bfloat16
 
 
 def loss(value: float, ordinal: int = NO_ORDINAL, score: float = math.nan) -> float:

@@ -41,6 +41,18 @@ def test_noise_is_as_far_below_the_voice_as_asked(decibels: float) -> None:
     assert ratio == pytest.approx(decibels, abs=0.1)
 
 
+def test_a_microphone_wavers_by_a_few_decibels_and_keeps_every_tone() -> None:
+    random, notes = np.random.default_rng(0), [125, 500, 2_000, 6_000]
+    chord = np.sum([np.sin(2 * np.pi * hz * TIME) for hz in notes], 0).astype(np.float32) / 8
+    changes = []
+    for _ in range(200):
+        heard = np.abs(np.fft.rfft(sound.microphone(chord, 4.0, random)))
+        changes.append(20 * np.log10(heard[notes] / np.abs(np.fft.rfft(chord))[notes]))
+    assert np.abs(np.mean(changes, 0)).max() < 1
+    assert 2.5 < np.std(changes) < 4.5
+    assert np.abs(np.corrcoef(np.array(changes).T)[0, 2]) < 0.3  # four octaves apart knows nothing of the other
+
+
 def test_a_telephone_passes_nothing_above_4_khz() -> None:
     heard = sound.telephone(TONE + (0.3 * np.sin(2 * np.pi * 6_000 * TIME)).astype(np.float32))
     spectrum = np.abs(np.fft.rfft(heard))

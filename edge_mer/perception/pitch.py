@@ -1,0 +1,54 @@
+"""Pitch of a voice, frame by frame: autocorrelation over 50 ms, that of the window divided out (Boersma 1993)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.perception.encoder import SAMPLE_RATE
+
+WINDOW, HOP, FFT = 800, 200, 1080
+# Lags are half samples: between whole ones a short period of a bright voice would look weaker than two of them.
+FINE: Final = 2
+LOWEST_HZ, HIGHEST_HZ, REFERENCE_HZ = 65.0, 500.0, 100.0
+_LAGS: Final = np.arange(int(FINE * SAMPLE_RATE / HIGHEST_HZ), int(FINE * SAMPLE_RATE / LOWEST_HZ) + 2)
+# A longer period is always as good as the true one: each octave must be worth this much of strength.
+_OCTAVE: Final = 0.02
+# Below this power of a sample nothing is periodic.
+_FLOOR: Final = 1e-7
+
+Samples = NDArray[np.float32]
+
+
+def pitch(samples: Samples) -> Samples:
+    """Samples float32 [800 + 200 (n - 1)] at 16 kHz -> [n, 2]: octaves above 100 Hz, and strength in [0, 1].
+
+    The strength is the share of the power that repeats; without it (noise, silence) the octaves mean nothing.
+    """
+    window, own = _window()
+    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
+    frames = (frames - frames.mean(1, keepdims=True)) * window
+    power = np.abs(np.fft.rfft(frames, FFT)) ** 2
+    first, last = int(_LAGS[0]) - 1, int(_LAGS[-1]) + 1
+    repeated = FINE * np.fft.irfft(power, FINE * FFT)
+    repeats = repeated[:, first : last + 1] / (repeated[:, :1] + _FLOOR * WINDOW) / own[first : last + 1]
+    left, middle, right = repeats[:, :-2], repeats[:, 1:-1], repeats[:, 2:]
+    peak = (middle >= left) & (middle >= right)
+    bend, tilt = np.maximum(2 * middle - left - right, 1e-9), right - left
+    height = np.where(peak, middle + tilt**2 / (8 * bend), 0)  # of the parabola through the three
+    best = np.where(peak, height - _OCTAVE * np.log2(_LAGS), -np.inf).argmax(1)
+    row = np.arange(len(best))
+    offset = np.where(peak, tilt / (2 * bend), 0)[row, best].clip(-0.5, 0.5)
+    octaves = np.log2(FINE * SAMPLE_RATE / REFERENCE_HZ / (_LAGS[best] + offset))
+    return np.stack([octaves, height[row, best].clip(0, 1)], 1).astype(np.float32)
+
+
+@cache
+def _window() -> tuple[Samples, Samples]:
+    """Hann window [800] and its own autocorrelation at every half sample, 1 at lag 0."""
+    window = np.hanning(WINDOW + 1)[:-1]
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, FFT)) ** 2, FINE * FFT)
+    return window.astype(np.float32), (own / own[0]).astype(np.float32)
