@@ -122,10 +122,13 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
 
 
 def _unused(ring: Keyring, name: str) -> None:
-    """Raises PrivacyError for the name of a paired key, which a new one would replace."""
+    """Raises PrivacyError for the name of a paired key, which a new one would replace, and for a damaged keyring."""
     from edge_mer.errors import PrivacyError
 
-    if any(k.name == name for k in ring.paired()):
+    names = [k.name for k in ring.paired()]
+    if ring.fault:
+        raise PrivacyError(ring.fault)
+    if name in names:
         raise PrivacyError(f"a key is called {name!r} already; revoke it first: edge-mer keys revoke {name}")
 
 

@@ -134,6 +134,14 @@ class TestKeys:
             assert (result.exit_code, f"edge-mer keys revoke {name}" in result.stderr) == (1, True)
         assert (Keyring(state).paired(), read_identity(state, "tablet")) == before, "nor were keys made in vain"
 
+    def test_a_damaged_keyring_is_named_before_keys_are_made(self, state: Path) -> None:
+        agree(None, ("audio",), "anna", TODAY)
+        Keyring(state).path.write_text("{")
+        for command in (("allow", "tablet", CURVE), ("new", "tablet", "--hub")):
+            result = invoke("keys", *command)
+            assert (result.exit_code, "is damaged" in result.stderr) == (1, True)
+        assert read_identity(state, "tablet") is None
+
     @pytest.mark.parametrize("key", ["", "short", CURVE + "x"])
     def test_what_is_no_key_is_refused(self, state: Path, key: str) -> None:
         state.mkdir(mode=0o700)
