@@ -23,8 +23,10 @@ from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
+from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
-from pipelines.data import DEFAULT_ROOT, sentences
+from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.data import DEFAULT_ROOT, ravdess, sentences
 from pipelines.export import MODELS
 from pipelines.windows import Example
 
@@ -54,10 +56,14 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
 
 
 def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
-    """What the windows of each modality look like."""
-    tokenizer = SentencePiece(models / "text.spm")
-    texts = novelty.of_texts(tokenizer, sentences(root, "dev"), most_words)
-    return {m: novelty.fit(m, *(texts if m == "text" else novelty.of_clips(m, clips))) for m in MODALITIES}
+    """What the windows of each modality look like; of voices as recorded and in the noise of a room."""
+    ear, tokenizer = load_encoder("audio", OnnxRuntime(), models), SentencePiece(models / "text.spm")
+    described = {
+        "audio": novelty.of_clips("audio", [*clips, *novelty.in_rooms(ear, ravdess(root, "dev"))]),
+        "video": novelty.of_clips("video", clips),
+        "text": novelty.of_texts(tokenizer, sentences(root, "dev"), most_words),
+    }
+    return {m: novelty.fit(m, *described[m]) for m in MODALITIES}
 
 
 def neutral(clips: Sequence[Example]) -> dict[Modality, tuple[float, ...]]:
@@ -135,7 +141,8 @@ interval, and the least confidence for a label makes them abstain more than each
 {report.table(["not recorded jointly", "least confidence", "without a label", "its subsets on these windows"], shy)}
 
 What is unfamiliar: a window further from the mean (Mahalanobis, shrunk covariance) than `limit`, which the share
-`level` of the windows of groups that the fit had not seen stays within.
+`level` of the windows of groups that the fit had not seen stays within. Voices: as recorded, and each once more beside
+noise {novelty.ROOM_DB[0]:.0f} to {novelty.ROOM_DB[1]:.0f} dB below it; confidence is fitted on them as recorded.
 
 {report.table(["modality", "windows", "groups", "level", "limit"], novel)}
 

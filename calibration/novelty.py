@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 from calibration.conformal import limit
+from calibration.damage import noisy
 from calibration.validation import FEWEST, CalibrationError, folds
 from edge_mer.domain import Modality
 from edge_mer.fusion.novelty import Novelty, describe
+from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.text import Tokenizer
-from pipelines.data import Sentence
+from pipelines.data import Sentence, Speech
 from pipelines.scores import cases
 from pipelines.text import bare
+from pipelines.tracks import audio_track
 from pipelines.windows import Example, collate
 
 # Share of held-out real windows that stay familiar.
 LEVEL: Final = 0.95
+# How far below the voice the noise of an ordinary room lies, in dB: a voice in it is not another world.
+ROOM_DB: Final = (10.0, 30.0)
 Floats = NDArray[np.float64]
 
 
@@ -63,6 +68,15 @@ def of_clips(modality: Modality, clips: Sequence[Example]) -> tuple[Floats, NDAr
             described.append(found)
             groups.append(row.truth.group)
     return np.array(described), np.array(groups)
+
+
+def in_rooms(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech], seed: int = 0) -> list[Example]:
+    """The voice of each clip beside noise, ROOM_DB below it."""
+    random, found = np.random.default_rng(seed), []
+    for clip in clips:
+        track = audio_track(encoder, noisy(random.uniform(*ROOM_DB), clip.samples(), random))
+        found.append(Example({"audio": track}, clip.emotion, group=f"actor {clip.actor}"))
+    return found
 
 
 def of_texts(tokenizer: Tokenizer, sentences: Sequence[Sentence], capacity: int) -> tuple[Floats, NDArray[np.str_]]:

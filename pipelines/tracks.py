@@ -31,16 +31,18 @@ def video_track(speech: Speech) -> Track:
     return Track(speech.posteriors[first], speech.times_s[first], np.ones(len(first), np.bool_))
 
 
-def audio_track(encoder: Encoder[Any, AudioBlock], speech: Speech) -> Track:
+def audio_track(encoder: Encoder[Any, AudioBlock], samples: NDArray[np.float32]) -> Track:
     """The tokens of one clip through the encoder on the device."""
-    _, tokens = encoder.step(encoder.initial(), AudioBlock(speech.samples(), 0))
+    _, tokens = encoder.step(encoder.initial(), AudioBlock(samples, 0))
     return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
 
 def joint(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech]) -> list[Example]:
     """Voice and face of each clip on one clock."""
     return [
-        Example({"audio": audio_track(encoder, c), "video": video_track(c)}, c.emotion, group=f"actor {c.actor}")
+        Example(
+            {"audio": audio_track(encoder, c.samples()), "video": video_track(c)}, c.emotion, group=f"actor {c.actor}"
+        )
         for c in clips
     ]
 
