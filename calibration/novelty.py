@@ -25,7 +25,7 @@ from pipelines.windows import Example, collate
 # Share of held-out real windows that stay familiar.
 LEVEL: Final = 0.95
 # How far below the voice the noise of an ordinary room lies, in dB: a voice in it is not another world.
-ROOM_DB: Final = (10.0, 30.0)
+ROOM_DB: Final = (15.0, 30.0)
 Floats = NDArray[np.float64]
 
 

@@ -44,11 +44,11 @@ CLEAN, NOISY = 0.4, 0.3
 # Windows of a clip: the one that ends with the voice, and others that have heard this share of it.
 WINDOWS, HEARD = 5, 0.35
 ROOMS: Final = 6
-# What a room does to a voice, in ln power: microphone gain, and a noise floor in ln power of each band. How loud
-# somebody speaks tells much (an SVM without it loses 8 points): gain varies by 5 dB either way and not by more.
+# What fusion trains on, in ln power: microphone gain, and a noise floor in each band. How loud somebody speaks tells
+# much (an SVM without it loses 8 points): here it varies by 5 dB either way; what the ear trains on, by 12 (sound).
 GAIN: Final = (-1.2, 1.2)
 NOISE: Final = (-27.0, -19.0)
-# Octaves that a voice moves by when its spectrum moves by one band.
+# Octaves that the pitch moves by with each band that the spectrum moves by: at most a fifth of an octave in all.
 BAND: Final = 0.05
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])

@@ -147,7 +147,7 @@ def targets(labels: Tensor, smoothing: float = 0.1) -> Tensor:
 
 def loss_of(net: FaceNet, seen: Tensor, label: Tensor, soft: Tensor, last: Tensor, shift: Tensor) -> Tensor:
     """Of faces [B, 1, h, w] with ``label``, the teacher's ``soft`` probabilities [B, 7] and standard ``last`` layer
-    [B, 128]; ``shift`` as in train."""
+    [B, 128]; ``shift`` as in Pictures."""
     with torch.autocast("cpu", torch.bfloat16):
         vector = net.vector(seen.contiguous(memory_format=torch.channels_last)).float()
         logits = net.head(net.drop(vector)).float()

@@ -24,7 +24,7 @@ from pipelines.report import Log
 
 EPOCHS, RATE = 8, 6e-4
 # The last epochs are on faces as they will come; before them pictures are changed less than in the first training.
-GENTLE: Final = 3
+LAST: Final = 3
 STRENGTH: Final = 0.8
 # What mini-XCEPTION's word and the label's weigh beside that of the networks, which is 1.
 OLD, LABEL = 1 / 2, 1 / 2
@@ -32,13 +32,14 @@ OLD, LABEL = 1 / 2, 1 / 2
 
 def network(folder: Path) -> FaceNet:
     """The network trained in ``folder``. Raises DataError for another folder."""
-    net = FaceNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net, weights = FaceNet(), dict(checkpoint.load(folder / "face.pt").weights)
+    hint = {f"hint.{name}": value for name, value in net.hint.state_dict().items()}  # not every training had one
     try:
-        net.load_state_dict(dict(checkpoint.load(folder / "face.pt").weights))
+        net.load_state_dict(hint | weights)
     except RuntimeError as error:
         raise DataError(f"{folder / 'face.pt'} holds another network than FaceNet; train it again: {error}") from error
-    assert isinstance(net, FaceNet)
-    return net
+    out: FaceNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return out
 
 
 def said(nets: Sequence[FaceNet], seen: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def said(nets: Sequence[FaceNet], seen: Tensor) -> Tensor:
 
 
 def loss_of(logits: Tensor, label: Tensor, soft: Tensor, shift: Tensor) -> Tensor:
-    """Of ``logits`` [B, 7] beside the teachers' ``soft`` probabilities [B, 7]; ``label`` and ``shift`` as in face."""
+    """Of ``logits`` [B, 7] beside the teachers' ``soft`` probabilities [B, 7]; ``shift`` as in Pictures."""
     taught = functional.kl_div(functional.log_softmax(logits / SOFT, -1), soft, reduction="batchmean")
     return LABEL * functional.cross_entropy(logits + shift, label) + SOFT**2 * taught
 
@@ -66,7 +67,7 @@ def train(root: Path, out: Path, folders: Sequence[Path], epochs: int = EPOCHS, 
     facts: dict[str, Any] = {"data": ["fer2013"], "licence": LICENCES["fer2013"], "seed": seed, "folded": len(teachers)}
     for epoch in range(progress.resume(), epochs):
         net.train()
-        (random, numbers), gentle, total = numbers_of(seed, epoch), epoch >= epochs - GENTLE, 0.0
+        (random, numbers), gentle, total = numbers_of(seed, epoch), epoch >= epochs - LAST, 0.0
         for step, index in enumerate(torch.split(torch.randperm(len(shown.labels), generator=random), BATCH)):
             seen = augment(shown.images[index], random, 0.4 if gentle else STRENGTH)
             label = targets(shown.labels[index])

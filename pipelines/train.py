@@ -52,31 +52,44 @@ def main() -> None:
     parser.add_argument("--settle", action="store_true", help="fusion: only its last step, over OUT/fusion.pt")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    if wrong := misplaced(arguments):
+        parser.error(wrong)
     torch.set_num_threads(arguments.threads)
+    try:
+        run(arguments)
+    except EdgeMerError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def misplaced(arguments: argparse.Namespace) -> str | None:
+    """What of the command line makes no sense, in words."""
+    what, config = arguments.what, arguments.what.endswith(".toml")
+    given = [name for name in ("epochs", "seed") if getattr(arguments, name) is not None]
+    if not config and what not in WHAT:
+        return f"{what!r} is neither one of {', '.join(WHAT)} nor a TOML file"
+    if arguments.fold and what != "face":
+        return "--fold is of face"
+    if arguments.settle and what != "fusion":
+        return "--settle is of fusion"
+    if given and (config or arguments.settle):
+        return f"--{given[0]} is not of {'a TOML file, which says its own' if config else '--settle'}"
+    return None
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The training that was named, with its options."""
+    data, out = arguments.data, arguments.out
     if arguments.what.endswith(".toml"):
-        try:
-            experiment(Path(arguments.what), arguments.data, arguments.out)
-        except EdgeMerError as error:
-            raise SystemExit(f"error: {error}") from error
+        experiment(Path(arguments.what), data, out)
         return
-    if arguments.what not in WHAT:
-        parser.error(f"{arguments.what!r} is neither one of {', '.join(WHAT)} nor a TOML file")
-    options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    if arguments.seed is not None:
-        options["seed"] = arguments.seed
+    options = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
     if arguments.fold:
-        if arguments.what != "face":
-            parser.error("--fold is of face")
-        importlib.import_module("pipelines.fold").train(arguments.data, arguments.out, arguments.fold, **options)
-        return
-    if arguments.settle:
-        if arguments.what != "fusion":
-            parser.error("--settle is of fusion")
-        importlib.import_module("pipelines.fusion").settled(arguments.data, arguments.out, arguments.models)
-        return
-    if arguments.what == "fusion":
-        options["models"] = arguments.models
-    importlib.import_module(f"pipelines.{arguments.what}").train(arguments.data, arguments.out, **options)
+        importlib.import_module("pipelines.fold").train(data, out, arguments.fold, **options)
+    elif arguments.settle:
+        importlib.import_module("pipelines.fusion").settled(data, out, arguments.models)
+    else:
+        models = {"models": arguments.models} if arguments.what == "fusion" else {}
+        importlib.import_module(f"pipelines.{arguments.what}").train(data, out, **options, **models)
 
 
 if __name__ == "__main__":

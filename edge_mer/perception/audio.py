@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
+from edge_mer.errors import InputError, ModelError
 from edge_mer.perception import pitch
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
 from edge_mer.runtime.backend import Graph, origin
@@ -59,7 +59,7 @@ class AudioEncoder:
 
     def __init__(self, graph: Graph, activity: Graph) -> None:
         self._graph, self._activity = graph, activity
-        self._heard, self._listened = (g.inputs["mel"].shape[1] for g in (graph, activity))
+        self._heard, self._listened = _frames_of(graph), _frames_of(activity)
         dim = graph.outputs["token"].shape[1]
         self.spec = EncoderSpec(
             name=str(graph.metadata.get("name", "audio")),
@@ -120,6 +120,16 @@ class AudioEncoder:
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
 
 
+def _frames_of(graph: Graph) -> int:
+    """How many frames ``graph`` takes. Raises ModelError for other inputs than those of ``inputs_of``."""
+    shapes = {name: spec.shape for name, spec in graph.inputs.items()}
+    frames = shapes["mel"][1] if len(shapes.get("mel", ())) == 3 else 0
+    known = {"mel": (1, frames, MELS), "pitch": (1, frames, PITCH)}
+    if not frames or any(known.get(name) != shape for name, shape in shapes.items()):
+        raise ModelError(f"audio graph: inputs {shapes}; expected mel [1, F, {MELS}] and at most pitch [1, F, {PITCH}]")
+    return frames
+
+
 def front_end(samples: Samples) -> Samples:
     """Frames [10 n, 64 + 2] of 600 + 2000 n samples: log-mel energies, and beside them the pitch and its strength."""
     return np.concatenate([log_mel(samples[PITCH_HISTORY - HISTORY :]), pitch.pitch(samples)], axis=1)
@@ -139,7 +149,7 @@ def inputs_of(graph: Graph, frames: Samples) -> dict[str, Samples]:
 
 
 def log_mel(samples: Samples) -> Samples:
-    """Log-mel energies [10, 64] of 2200 samples: 200 of history and the 2000 of one token. Causal, Hann 25 ms."""
+    """Log-mel energies [10 n, 64] of 200 + 2000 n samples: history, then those of n tokens. Causal, Hann 25 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     window, bank = _mel_bank()
     spectrum = np.fft.rfft(frames * window, FFT, axis=1)

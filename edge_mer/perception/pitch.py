@@ -26,7 +26,8 @@ Samples = NDArray[np.float32]
 def pitch(samples: Samples) -> Samples:
     """Samples float32 [800 + 200 (n - 1)] at 16 kHz -> [n, 2]: octaves above 100 Hz, and strength in [0, 1].
 
-    The strength is the share of the power that repeats; without it (noise, silence) the octaves mean nothing.
+    The strength is the share of the power that repeats; in noise, where it is low, the octaves mean nothing, and in
+    silence both are 0.
     """
     window, own = _window()
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
@@ -43,7 +44,8 @@ def pitch(samples: Samples) -> Samples:
     row = np.arange(len(best))
     offset = np.where(peak, tilt / (2 * bend), 0)[row, best].clip(-0.5, 0.5)
     octaves = np.log2(FINE * SAMPLE_RATE / REFERENCE_HZ / (_LAGS[best] + offset))
-    return np.stack([octaves, height[row, best].clip(0, 1)], 1).astype(np.float32)
+    strength = height[row, best].clip(0, 1)
+    return np.stack([np.where(strength > 0, octaves, 0), strength], 1).astype(np.float32)
 
 
 @cache

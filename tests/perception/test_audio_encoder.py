@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
-from edge_mer.perception.audio import AudioEncoder, log_mel
+from edge_mer.errors import InputError, ModelError
+from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, silence
 from edge_mer.perception.encoder import AudioBlock, Tokens
 from edge_mer.perception.load import load_encoder
+from edge_mer.runtime.backend import TensorSpec
 from edge_mer.runtime.onnx import OnnxRuntime
-from tests.perception.fakes import activity_graph, audio_graph, pitch_graph
+from tests.perception.fakes import F32, activity_graph, audio_graph, pitch_graph
 
 RANDOM = np.random.default_rng(0)
 VOICE = (RANDOM.normal(0, 0.1, 16_000) * np.sin(np.arange(16_000) / 900)).astype(np.float32)
@@ -160,7 +162,26 @@ def test_a_graph_that_takes_the_pitch_is_given_that_of_its_frames() -> None:
     (tokens,) = fold(ear, sound, list(range(700, 16_000, 700)))[-1:]
     assert np.abs(tokens.values[-1] - [1, 1]).max() < 0.01  # an octave above 100 Hz, and sure of it
     (silent,) = fold(ear, np.zeros(2_000, np.float32), [])
-    assert silent.values[0, 1] == 0
+    assert not silent.values.any()
+
+
+def test_digital_silence_is_what_stands_before_the_first_sample() -> None:
+    assert np.array_equal(front_end(np.zeros(2_600, np.float32)), silence(10))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"mel": (1, 76, 80)},
+        {"mel": (1, 76, 64), "pitch": (1, 40, 2)},
+        {"mel": (1, 76, 64), "more": (1, 1)},
+        {"frames": (1,)},
+    ],
+)
+def test_a_graph_with_other_inputs_is_refused_before_it_runs(inputs: dict[str, tuple[int, ...]]) -> None:
+    other = replace(audio_graph(), inputs={name: TensorSpec(shape, F32) for name, shape in inputs.items()})
+    with pytest.raises(ModelError, match=r"expected mel \[1, F, 64\]"):
+        AudioEncoder(other, activity_graph())
 
 
 def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: Path) -> None:

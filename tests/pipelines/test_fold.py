@@ -42,8 +42,18 @@ def test_the_loss_is_least_where_student_and_teachers_agree() -> None:
 
 def test_the_folder_that_is_folded_is_not_written_to(tmp_path: Path) -> None:
     trained(tmp_path, 0)
+    before = (tmp_path / "face.pt").read_bytes()
     with pytest.raises(DataError, match="name another"):
         fold.train(tmp_path, tmp_path, [tmp_path])
+    assert [p.name for p in tmp_path.iterdir()] == ["face.pt"]
+    assert (tmp_path / "face.pt").read_bytes() == before
+
+
+def test_a_network_that_was_trained_without_a_hint_can_be_folded(tmp_path: Path) -> None:
+    net, faces = trained(tmp_path, 0), torch.rand(3, 1, 48, 48)
+    weights = {name: value for name, value in net.state_dict().items() if not name.startswith("hint")}
+    checkpoint.save(tmp_path / "face.pt", checkpoint.Checkpoint(weights, {}, 1))
+    assert torch.allclose(fold.network(tmp_path).eval()(faces), net(faces), atol=1e-5)
 
 
 def test_another_network_or_none_is_refused(tmp_path: Path) -> None:
