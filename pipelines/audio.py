@@ -48,7 +48,7 @@ ROOMS: Final = 6
 # much (an SVM without it loses 8 points): here it varies by 5 dB either way; what the ear trains on, by 12 (sound).
 GAIN: Final = (-1.2, 1.2)
 NOISE: Final = (-27.0, -19.0)
-# Octaves that the pitch moves by with each band that the spectrum moves by: at most a fifth of an octave in all.
+# Octaves that the pitch moves by with each band that the spectrum moves by: at most a tenth of an octave either way.
 BAND: Final = 0.05
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])

@@ -2,7 +2,7 @@
 
 Loss: cross-entropy with smoothing plus distillation (Hinton et al. 2015) at temperature 3, and the direction of the
 teacher's last layer (Romero et al. 2015); the teacher sees the same changed picture as the student (Beyer et al. 2022),
-and both see mixtures (Zhang et al. 2018). Most epochs are on small pictures, at a third of the cost; the last are
+and both see mixtures (Zhang et al. 2018). Most epochs are on small pictures, at half the cost; the last are
 on whole ones (Touvron et al. 2019). What is kept is the moving average of the weights.
 """
 
