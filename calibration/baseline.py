@@ -20,15 +20,15 @@ from calibration import report
 from calibration.predictions import examples, graphs_of
 from calibration.reliability import excess
 from calibration.scaling import negative_log_likelihood
-from edge_mer.domain import EMOTIONS, Combination, Modality
-from edge_mer.errors import EdgeMerError, ModelError
+from edge_mer.contract.domain import EMOTIONS, Combination, Modality
+from edge_mer.contract.errors import EdgeMerError, ModelError
 from edge_mer.fusion.baseline import MODALITIES, SHARE, Neutral, described, moved, shifts
 from edge_mer.fusion.calibration import read, weights_of
-from pipelines.data import DEFAULT_ROOT
-from pipelines.evaluate import run
-from pipelines.export import MODELS
-from pipelines.scores import cases
-from pipelines.windows import Example
+from pipelines.data.corpora import DEFAULT_ROOT
+from pipelines.exporting.export import MODELS
+from pipelines.fusion.scores import cases
+from pipelines.fusion.windows import Example
+from pipelines.study.evaluate import run
 
 COMBINATIONS: Final[tuple[Combination, ...]] = ("a", "v", "av")
 

@@ -19,16 +19,16 @@ from calibration.baseline import level
 from calibration.diagrams import draw
 from calibration.fitting import FLOOR, LARGEST_SET, Judgement, caution, fits, judge
 from calibration.predictions import Predictions, examples, graphs_of, predictions
-from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality
+from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines.data import DEFAULT_ROOT, ravdess, sentences
-from pipelines.export import MODELS
-from pipelines.windows import Example
+from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
+from pipelines.exporting.export import MODELS
+from pipelines.fusion.windows import Example
 
 COVERAGE: Final = 0.9
 EXCESS: Final = 0.03

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from edge_mer.domain import COMBINATIONS
+from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import evaluate, tracks
-from pipelines.data import ravdess, sentences
-from pipelines.export import FILES, MEASURED
-from pipelines.scores import cases
-from pipelines.scores import figures as scored
+from pipelines.data.corpora import ravdess, sentences
+from pipelines.exporting.export import FILES, MEASURED
+from pipelines.fusion import tracks
+from pipelines.fusion.scores import cases
+from pipelines.fusion.scores import figures as scored
+from pipelines.study import evaluate
 
 T = TypeVar("T")
 SPEECH: Final = "speech.onnx"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from calibration.fitting import Judgement
 from calibration.reliability import bins, risk_coverage
-from edge_mer.domain import Combination
-from edge_mer.errors import missing_extra
+from edge_mer.contract.domain import Combination
+from edge_mer.contract.errors import missing_extra
 
 
 def draw(path: Path, judged: Mapping[Combination, Judgement]) -> None:

@@ -1,6 +1,6 @@
 """Tokens of damaged recordings through the device's own encoders, kept under ``runs/`` for a second run.
 
-Not by ``pipelines.cache``: that takes a file of the same path and size for the same, as new weights often are.
+Not by ``pipelines.data.cache``: that takes a file of the same path and size for the same, as new weights often are.
 """
 
 from __future__ import annotations
@@ -14,16 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibration import damage, material
+from calibration import corruptions as damage
+from calibration import ood_samples as material
 from edge_mer import perception
 from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word
 from edge_mer.perception.face import SHARP, SLOT_US, sharpness
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import demo_face, demo_voice, face, recordings, sound, windows
-from pipelines.export import FILES
-from pipelines.face import jitter
-from pipelines.windows import WORD_S, Track
+from pipelines.data import recordings
+from pipelines.demo import face as demo_face
+from pipelines.demo import voice as demo_voice
+from pipelines.encoders import audio_augment as sound
+from pipelines.encoders import face
+from pipelines.encoders.face import jitter
+from pipelines.exporting.export import FILES
+from pipelines.fusion import windows
+from pipelines.fusion.windows import WORD_S, Track
 
 FRAMES: Final = 10
 # Whose code decides on the tokens, beside the encoders' and this file's.

@@ -14,7 +14,7 @@ from calibration.predictions import Predictions
 from calibration.reliability import DRAWS, Reliability, excess, reliability
 from calibration.scaling import METHODS, cautious, fit_temperature
 from calibration.validation import Validation, folds
-from edge_mer.domain import Combination
+from edge_mer.contract.domain import Combination
 from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.confidence import Scaling, softmax
 

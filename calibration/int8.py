@@ -21,20 +21,20 @@ from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
 from calibration.qdq import products, quantise
 from calibration.ranges import Recorder, ranges
-from edge_mer.domain import COMBINATIONS
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.domain import COMBINATIONS
+from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import tracks
-from pipelines.data import DEFAULT_ROOT, fer2013, ravdess, sentences
-from pipelines.evaluate import inputs_of
-from pipelines.export import FILES, GATHERED, MODELS
-from pipelines.forms import FUSION, derived, expected, graph_files, reread
-from pipelines.onnx_file import Draft, write
-from pipelines.scores import cases
+from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
+from pipelines.exporting.export import FILES, GATHERED, MODELS
+from pipelines.exporting.onnx_file import Draft, write
+from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
+from pipelines.fusion import tracks
+from pipelines.fusion.scores import cases
+from pipelines.study.evaluate import inputs_of
 
 WINDOWS: Final = 140
 CLIPS, TEXTS = 160, 600

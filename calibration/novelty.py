@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 from calibration.conformal import limit
-from calibration.damage import noisy
+from calibration.corruptions import noisy
 from calibration.validation import FEWEST, CalibrationError, folds
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 from edge_mer.fusion.novelty import Novelty, describe
 from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.text import Tokenizer
-from pipelines.data import Sentence, Speech
-from pipelines.scores import cases
-from pipelines.text import bare
-from pipelines.tracks import audio_track
-from pipelines.windows import Example, collate
+from pipelines.data.corpora import Sentence, Speech
+from pipelines.encoders.text import bare
+from pipelines.fusion.scores import cases
+from pipelines.fusion.tracks import audio_track
+from pipelines.fusion.windows import Example, collate
 
 # Share of held-out real windows that stay familiar.
 LEVEL: Final = 0.95

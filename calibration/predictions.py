@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.validation import Validation
-from edge_mer.domain import COMBINATIONS, Combination, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import tracks
-from pipelines.data import UNKNOWN, ravdess, sentences
-from pipelines.evaluate import run
-from pipelines.export import FILES, MEASURED
-from pipelines.scores import Case, cases
-from pipelines.windows import Example
+from pipelines.data.corpora import UNKNOWN, ravdess, sentences
+from pipelines.exporting.export import FILES, MEASURED
+from pipelines.fusion import tracks
+from pipelines.fusion.scores import Case, cases
+from pipelines.fusion.windows import Example
+from pipelines.study.evaluate import run
 
 
 @dataclass(frozen=True, slots=True, eq=False)

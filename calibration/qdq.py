@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from pipelines.autocast import PRODUCTS, first_products
+from pipelines.exporting.autocast import PRODUCTS, first_products
 
 LEVELS: Final = 127
 # No scale is smaller: an activation that never moved must not divide by zero.

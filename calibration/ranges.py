@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from calibration.qdq import Product
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph
 
 # The largest value of one input in ten thousand may be clipped: one outlier must not cost everybody a bit.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.validation import CalibrationError
-from edge_mer.metrics import paired_bootstrap
+from edge_mer.session.evaluation_metrics import paired_bootstrap
 
 BINS: Final = 15
 DRAWS: Final = 1000

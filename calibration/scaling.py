@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize, minimize_scalar
 
 from calibration.validation import CalibrationError, Validation
-from edge_mer.domain import EMOTIONS
+from edge_mer.contract.domain import EMOTIONS
 from edge_mer.fusion.confidence import Scaling, softmax
 
 CLASSES: Final = len(EMOTIONS)

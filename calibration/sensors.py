@@ -11,11 +11,11 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_mer.capture.room.quality import advice
 from edge_mer.config import Config, load
-from edge_mer.domain import MODALITIES
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.settings import settings_from
-from edge_mer.sensors import advice
 
 
 def report(config: Config, origin: Mapping[str, str], today: datetime.date) -> str:

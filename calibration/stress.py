@@ -21,22 +21,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import damage, material, report
+from calibration import corruptions as damage
+from calibration import ood_samples as material
+from calibration import report
 from calibration.encodings import Encodings
 from calibration.predictions import graphs_of
-from calibration.published import Figures, figures, publish, top
 from calibration.reliability import excess
-from edge_mer.domain import EMOTIONS, Combination, Modality, modalities_of
-from edge_mer.errors import EdgeMerError, ModelError
+from calibration.simulate_output import Figures, figures, publish, top
+from edge_mer.contract.domain import EMOTIONS, Combination, Modality, modalities_of
+from edge_mer.contract.errors import EdgeMerError, ModelError
 from edge_mer.fusion.calibration import read, weights_of
 from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.detect import Haar
 from edge_mer.perception.encoder import VideoFrame
-from pipelines import tracks
-from pipelines.data import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
-from pipelines.export import MODELS
-from pipelines.text import bare
-from pipelines.windows import Placed, Track
+from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
+from pipelines.encoders.text import bare
+from pipelines.exporting.export import MODELS
+from pipelines.fusion import tracks
+from pipelines.fusion.windows import Placed, Track
 
 CACHE: Final = Path("runs/stress")
 SNR: Final = (30, 20, 15, 10, 5, 0, -5)

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.domain import EMOTIONS, Combination
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.domain import EMOTIONS, Combination
+from edge_mer.contract.errors import EdgeMerError
 
 # A temperature needs few; a conformal limit at 90 % moves by about 3 points (one standard error) at 100.
 FEWEST: Final = 100

@@ -9,13 +9,16 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_mer.errors import ConfigError
+from edge_mer.contract.errors import ConfigError
 
 PREFIX = "EDGE_MER__"
+# What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.
+VOICE_OVER_NOISE_DB: Final = 10.0
+DARK, BRIGHT, SMALL_FACE = 40.0, 215.0, 1 / 6
 
 
 class Section(BaseModel):
@@ -109,6 +112,18 @@ class Sensors(Section):
     exposure: float | None = Field(None, ge=0, le=255, description="mean grey of the camera's picture")
     face_size: float | None = Field(None, ge=0, le=1, description="height of the face, as a share of the picture")
     offset_s: float = Field(0.0, ge=-1, le=1, description="how much later the picture arrives than its sound")
+
+    @property
+    def is_weak_voice(self) -> bool:
+        """Whether the voice hardly rises above the noise; not where it was not measured."""
+        noise, voice = self.noise_floor_db, self.voice_db
+        return noise is not None and voice is not None and voice - noise < VOICE_OVER_NOISE_DB
+
+    @property
+    def is_weak_picture(self) -> bool:
+        """Whether faces are small or badly lit; not where they were not measured."""
+        light, size = self.exposure, self.face_size
+        return (light is not None and not DARK <= light <= BRIGHT) or (size is not None and size < SMALL_FACE)
 
 
 class Hub(Section):
@@ -283,3 +298,8 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
         where = origin.get(".".join(map(str, fault["loc"][:2])), "default")
         lines.append(f"{where}: {place}: {fault['msg']}, got {fault['input']!r}")
     return "\n".join(lines)
+
+
+def plays_with_file(config: Config) -> bool:
+    """Whether the process ``file`` plays the transcript: it must share the t0 of the sound or picture it belongs to."""
+    return config.text.source == "recorded" and "file" in (config.audio.source, config.video.source)

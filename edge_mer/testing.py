@@ -33,13 +33,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_mer.clock import SECOND, FakeClock
+from edge_mer.contract.clock import SECOND, FakeClock
 
 # Everything else is imported where it is used: every pytest run on this host loads this file.
 if TYPE_CHECKING:
     from edge_mer.bus import MemoryBroker, MemoryBus, Reader
     from edge_mer.config import Config
-    from edge_mer.messages import Message
+    from edge_mer.contract.messages import Message
     from edge_mer.session.player import Player, Speed
     from edge_mer.session.reader import Session
     from edge_mer.session.verifier import Report
@@ -56,9 +56,9 @@ class Replay:
 
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
         """Estimates are those that this version gives; everything else is as recorded. No topic: all of them."""
-        from edge_mer.services import SERVICES
-        from edge_mer.session.parts import installed
+        from edge_mer.contract.services import SERVICES
         from edge_mer.session.player import again, in_order
+        from edge_mer.session.replay_components import installed
 
         kept = [t for t in topics or SERVICES if t != "emotion"]
         parts = [in_order(self.session.timed(*kept))] if kept else []
@@ -74,8 +74,8 @@ def replay(path: str | Path, config: Config | None = None) -> Replay:
     """
     from edge_mer.config import load
     from edge_mer.session.keys import key_store
-    from edge_mer.session.parts import installed
     from edge_mer.session.reader import Session
+    from edge_mer.session.replay_components import installed
     from edge_mer.session.verifier import verify
 
     config = config or load()[0]

@@ -14,17 +14,23 @@ from pathlib import Path
 
 import torch
 
-from edge_mer.errors import EdgeMerError
-from pipelines.data import DEFAULT_ROOT
-from pipelines.export import MODELS, RUNS
+from edge_mer.contract.errors import EdgeMerError
+from pipelines.data.corpora import DEFAULT_ROOT
+from pipelines.exporting.export import MODELS, RUNS
 
-WHAT = ("speech", "audio", "face", "text", "fusion")
+_TRAINERS = {
+    **{what: f"pipelines.encoders.{what}" for what in ("speech", "audio", "face", "text")},
+    "fusion": "pipelines.fusion.starter",
+}
+WHAT = tuple(_TRAINERS)
 
 
 def experiment(config: Path, data: Path, out: Path) -> Path:
     """Train what ``config`` says; returns the checkpoint. Raises an EdgeMerError for a bad file."""
-    from pipelines import launch, saved, sets, splits, trainer
-    from pipelines.experiment import load
+    from pipelines.data import feature_sets as sets
+    from pipelines.data import splits
+    from pipelines.fusion import launch, saved, trainer
+    from pipelines.fusion.experiment import load
 
     plan = load(config)
     rows = sets.read(plan.data, data)
@@ -84,12 +90,12 @@ def run(arguments: argparse.Namespace) -> None:
         return
     options = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
     if arguments.fold:
-        importlib.import_module("pipelines.fold").train(data, out, arguments.fold, **options)
+        importlib.import_module("pipelines.encoders.distil").train(data, out, arguments.fold, **options)
     elif arguments.settle:
-        importlib.import_module("pipelines.fusion").settled(data, out, arguments.models)
+        importlib.import_module("pipelines.fusion.starter").settled(data, out, arguments.models)
     else:
         models = {"models": arguments.models} if arguments.what == "fusion" else {}
-        importlib.import_module(f"pipelines.{arguments.what}").train(data, out, **options, **models)
+        importlib.import_module(_TRAINERS[arguments.what]).train(data, out, **options, **models)
 
 
 if __name__ == "__main__":

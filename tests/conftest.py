@@ -11,8 +11,8 @@ from calibration.int8 import quantised
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED
-from pipelines.forms import FUSION, half, restamp
-from pipelines.onnx_file import write
+from pipelines.exporting.onnx_file import write
+from pipelines.exporting.onnx_variants import FUSION, half, restamp
 
 # No example may fail because something else had the machine; pytest's timeout bounds every test.
 settings.register_profile("loaded machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_mer.config import load
-from edge_mer.errors import ConfigError
+from edge_mer.contract.errors import ConfigError
 
 
 def test_every_value_names_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.clock import FakeClock
+from edge_mer.contract.clock import FakeClock
 from edge_mer.testing import Stage
 from tests.session.golden import GOLDEN
 from tests.session.stage import read_all, remade, rewrite

@@ -5,7 +5,7 @@ Latest topics (PUB/SUB): the reader's high-water mark covers its worst stall, it
 """
 
 from edge_mer.bus.contract import Bus
-from edge_mer.bus.conversation import Client, Server
+from edge_mer.bus.control_channel import Client, Server
 from edge_mer.bus.memory import MemoryBroker, MemoryBus
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader

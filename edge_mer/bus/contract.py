@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_mer.bus.conversation import Client, Server
+from edge_mer.bus.control_channel import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
-from edge_mer.clock import Clock
+from edge_mer.contract.clock import Clock
 
 
 class Bus(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import deque
 
-from edge_mer.bus.conversation import Client, Server
+from edge_mer.bus.control_channel import Client, Server
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
-from edge_mer.clock import Clock, FakeClock
-from edge_mer.errors import EndpointInUse
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import Clock, FakeClock
+from edge_mer.contract.errors import EndpointInUse
+from edge_mer.contract.services import SERVICES
 
 
 class MemoryBroker:

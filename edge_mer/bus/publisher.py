@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_mer import wire
-from edge_mer.clock import Clock
-from edge_mer.errors import BadMessage
-from edge_mer.messages import Body, Envelope, Message
-from edge_mer.services import SERVICES
+from edge_mer.contract import wire
+from edge_mer.contract.clock import Clock
+from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.messages import Body, Envelope, Message
+from edge_mer.contract.services import SERVICES
 
 
 class Publisher:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from edge_mer import wire
-from edge_mer.clock import Clock
-from edge_mer.domain import Modality
-from edge_mer.errors import BadMessage, Stale
-from edge_mer.messages import Message
-from edge_mer.services import SERVICES
+from edge_mer.contract import wire
+from edge_mer.contract.clock import Clock
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import BadMessage, Stale
+from edge_mer.contract.messages import Message
+from edge_mer.contract.services import SERVICES
 
 
 class Reader:

@@ -9,14 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_mer import wire
 from edge_mer.bus.contract import Bus
 from edge_mer.bus.publisher import Publisher
-from edge_mer.clock import SECOND
-from edge_mer.control import Subscribe
-from edge_mer.errors import BadMessage
-from edge_mer.messages import Body, Message
-from edge_mer.services import SERVICES
+from edge_mer.contract import wire
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Subscribe
+from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.messages import Body, Message
+from edge_mer.contract.services import SERVICES
 
 RESEND_US = SECOND
 FORGET_US = 10 * SECOND

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import zmq
 
-from edge_mer.bus.conversation import Client, Server
+from edge_mer.bus.control_channel import Client, Server
+from edge_mer.bus.curve_server import SecureServer
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
-from edge_mer.bus.secure import SecureServer
-from edge_mer.clock import Clock, SystemClock
-from edge_mer.errors import ConfigError, EndpointInUse
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import Clock, SystemClock
+from edge_mer.contract.errors import ConfigError, EndpointInUse
+from edge_mer.contract.services import SERVICES
 
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
 RECONNECT_MS = 20

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault
-from edge_mer.capture.handles import network_connections, open_files
-from edge_mer.capture.source import CaptureWorker, GatedSource
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
+from edge_mer.capture.open_handles import network_connections, open_files
 from edge_mer.capture.threaded import Opening, ThreadedDevice
-from edge_mer.clock import SECOND, Clock
 from edge_mer.config import Config, Video
-from edge_mer.messages import RawVideo
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.messages import RawVideo
 
 QUEUE = 8
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000

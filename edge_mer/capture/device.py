@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edge_mer.domain import Health
-from edge_mer.messages import RawAudio, RawText, RawVideo
+from edge_mer.contract.domain import Health
+from edge_mer.contract.messages import RawAudio, RawText, RawVideo
 
 
 @dataclass(frozen=True, slots=True, eq=False)

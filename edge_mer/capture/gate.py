@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_mer.bus import Bus
-from edge_mer.clock import SECOND, host_boot_id
-from edge_mer.control import Close, Closed, Lease, LeaseRequest, Refused, Register
-from edge_mer.domain import Gate as GateState
-from edge_mer.domain import Modality
-from edge_mer.errors import ConfigError, LeaseError
-from edge_mer.privacy.host_key import public_key
-from edge_mer.privacy.lease import LeaseVerifier, holder_name, in_force
+from edge_mer.contract.clock import SECOND, host_boot_id
+from edge_mer.contract.control import Close, Closed, Lease, LeaseRequest, Refused, Register
+from edge_mer.contract.domain import Gate as GateState
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import ConfigError, LeaseError
+from edge_mer.privacy.keys.host_key import public_key
+from edge_mer.privacy.keys.lease import LeaseVerifier, holder_name, in_force
 
 REGISTER_US = SECOND
 # Until the switch has answered once, ask often: it may still be starting.

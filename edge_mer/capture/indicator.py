@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from edge_mer.clock import SECOND, Clock
 from edge_mer.config import Config
-from edge_mer.domain import Modality
-from edge_mer.errors import ConfigError
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import ConfigError
 
 LEDS = Path("/sys/class/leds")
 PATIENCE_US = 2 * SECOND

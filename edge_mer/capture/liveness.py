@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import Health
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Health
 
 MISSED_BLOCKS = 3
 # The measured p99.9 of lateness is the worst of the last thousand; the first guess is one tenth of a second.

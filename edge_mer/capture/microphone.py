@@ -10,14 +10,14 @@ import numpy as np
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault
-from edge_mer.capture.handles import local_connections, open_files
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
+from edge_mer.capture.open_handles import local_connections, open_files
 from edge_mer.capture.sample_clock import SampleClock
-from edge_mer.capture.source import CaptureWorker, GatedSource
 from edge_mer.capture.threaded import Opening, ThreadedDevice
-from edge_mer.clock import SECOND, Clock
 from edge_mer.config import Config
-from edge_mer.errors import DeviceError, MissingExtra
-from edge_mer.messages import RawAudio
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.errors import DeviceError, MissingExtra
+from edge_mer.contract.messages import RawAudio
 
 RATE, BLOCK = 16_000, 512
 BLOCK_US = BLOCK * SECOND // RATE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_mer.clock import SECOND
+from edge_mer.contract.clock import SECOND
 
 # A jump of this size is lost samples or a suspended host; less is jitter and slow drift of the device's clock.
 JUMP_US = SECOND // 5

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from edge_mer.capture.device import Captured, Fault, Release
-from edge_mer.errors import DeviceError
+from edge_mer.contract.errors import DeviceError
 
 
 class Opening:

@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_mer.bus import Bus, ZmqBus, runtime_directory
-from edge_mer.capture.asr import AsrTranscript
-from edge_mer.capture.asr_process import AsrProcess
-from edge_mer.capture.playback import Playback
-from edge_mer.capture.recogniser import choose
-from edge_mer.capture.recorded import RecordedTranscript, plays_with_file, read_transcript
-from edge_mer.capture.segmenter import Segmenter
-from edge_mer.capture.source import CaptureWorker, Device, GatedSource
+from edge_mer.capture.asr.process import AsrProcess
+from edge_mer.capture.asr.recogniser import choose
+from edge_mer.capture.asr.segmenter import Segmenter
+from edge_mer.capture.asr.source import AsrTranscript
+from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
+from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
+from edge_mer.capture.playback.timeline import Playback
 from edge_mer.capture.typed import TypedTranscript
-from edge_mer.clock import SECOND
-from edge_mer.config import Config
-from edge_mer.control import Purge
+from edge_mer.config import Config, plays_with_file
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Purge
+from edge_mer.host.worker import Worker
 from edge_mer.perception.speech import PackagedVad
-from edge_mer.privacy.lineage import LineageChild
-from edge_mer.worker import Worker
+from edge_mer.privacy.purge_client import LineageChild
 
 NAME = "transcript"
 # Until the killed child is known to be gone.

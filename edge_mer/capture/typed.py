@@ -10,12 +10,12 @@ import stat
 from collections import Counter
 from pathlib import Path
 
+from edge_mer.capture.asr.spread_words import spread
 from edge_mer.capture.device import Captured, Fault, Release
-from edge_mer.capture.handles import listed
-from edge_mer.capture.words import spread
-from edge_mer.clock import SECOND, Clock
-from edge_mer.errors import DeviceError
-from edge_mer.messages import RawText
+from edge_mer.capture.open_handles import listed
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.messages import RawText
 
 NAME = "typed"
 # A line counts as said in the time just before it came: so long for each word, but never before the line before it.

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory
-from edge_mer.domain import Modality
+from edge_mer.client.instance import connected
+from edge_mer.config import load
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import ModelError
+from edge_mer.fusion import baseline as own
+from edge_mer.fusion import baseline_file as store
+from edge_mer.host.files import state_directory
+from edge_mer.host.interrupt import interruptible
 
 baseline = typer.Typer(
     help="A person's own neutral voice and face; used where fusion.baseline = true.", no_args_is_help=True
@@ -25,15 +33,6 @@ def learn(
 ) -> None:
     """Learn from what runs, while you speak of nothing in particular. A mask meanwhile forgets what it masks."""
     import datetime
-
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.clock import SECOND
-    from edge_mer.config import load
-    from edge_mer.errors import ModelError
-    from edge_mer.fusion import baseline as own
-    from edge_mer.fusion import baseline_file as store
-    from edge_mer.privacy.host_key import state_directory
 
     resolved, _ = load(config)
     place = state_directory(resolved.privacy.state)
@@ -58,9 +57,6 @@ def learn(
 @baseline.command()
 def show(config: ConfigFile = None) -> None:
     """What was learnt, when, and whether it is used."""
-    from edge_mer.config import load
-    from edge_mer.fusion import baseline_file as store
-    from edge_mer.privacy.host_key import state_directory
 
     resolved, _ = load(config)
     found = store.read(state_directory(resolved.privacy.state))
@@ -74,9 +70,6 @@ def show(config: ConfigFile = None) -> None:
 @baseline.command()
 def erase(config: ConfigFile = None) -> None:
     """Erase it. What runs goes on with it until the next start."""
-    from edge_mer.config import load
-    from edge_mer.fusion import baseline_file as store
-    from edge_mer.privacy.host_key import state_directory
 
     there = store.erase(state_directory(load(config)[0].privacy.state))
     typer.echo(f"erased; {KEPT}" if there else "there was none")

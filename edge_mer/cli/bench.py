@@ -7,6 +7,28 @@ from typing import Annotated
 
 import typer
 
+from edge_mer.bench import (
+    bus as bench_bus,
+)
+from edge_mer.bench import (
+    explain as bench_explain,
+)
+from edge_mer.bench import (
+    gateway as bench_hub,
+)
+from edge_mer.bench import (
+    live as bench_live,
+)
+from edge_mer.bench import (
+    privacy as bench_privacy,
+)
+from edge_mer.bench import (
+    runtime as bench_runtime,
+)
+from edge_mer.bench import (
+    session as bench_session,
+)
+from edge_mer.bench.result import Figure, table
 from edge_mer.cli.options import Json
 
 
@@ -20,17 +42,6 @@ def bench(
     Exit code 0 when measured, whether or not targets are met.
     """
     import msgspec
-
-    from edge_mer.cli import (
-        bench_bus,
-        bench_explain,
-        bench_hub,
-        bench_live,
-        bench_privacy,
-        bench_runtime,
-        bench_session,
-    )
-    from edge_mer.cli.figures import Figure, table
 
     parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bench_bus.measure,

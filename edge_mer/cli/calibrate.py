@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from edge_mer.capture.playback.media_probe import audio_stream, open_clip, probe, video_stream
+from edge_mer.capture.room.measure import CalibrationFailed, Hearing, Measured, Seeing, hear, measured, see
+from edge_mer.capture.room.quality import advice
 from edge_mer.cli.options import ConfigFile, Directory
-
-if TYPE_CHECKING:
-    from edge_mer.capture.calibrate import Measured
-    from edge_mer.config import Sensors
-    from edge_mer.messages import Message
-    from edge_mer.perception.detect import FaceDetector
+from edge_mer.client.instance import connected
+from edge_mer.config import Sensors, default_path, load
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.messages import Message, RawAudio
+from edge_mer.host.interrupt import interruptible
+from edge_mer.perception.detect import FaceDetector
+from edge_mer.perception.load import detector
 
 SECTION = re.compile(r"^\[sensors\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 RATE = 16_000
@@ -34,11 +39,6 @@ def calibrate(
     the next start uses it.
     """
     import datetime
-
-    from edge_mer.capture.calibrate import CalibrationFailed, measured
-    from edge_mer.config import default_path, load
-    from edge_mer.perception.load import detector
-    from edge_mer.sensors import advice
 
     resolved, _ = load(config)
     yunet = resolved.perception.yunet
@@ -98,7 +98,6 @@ class Measuring:
     """Both folds, fed by raw messages or by a file. ``detector`` looks at every fifth frame, which is enough."""
 
     def __init__(self, detector: FaceDetector) -> None:
-        from edge_mer.capture.calibrate import Hearing, Seeing
 
         self.hearing, self.seeing, self._detector = Hearing(), Seeing(), detector
 
@@ -107,8 +106,6 @@ class Measuring:
         import cv2
         import numpy as np
 
-        from edge_mer.messages import RawAudio
-
         body, origin = message.body, message.envelope.origin_us
         if isinstance(body, RawAudio):
             self.sound(message.payload[0], origin, body.rate)
@@ -116,15 +113,12 @@ class Measuring:
             self.picture(np.asarray(image, np.uint8), origin)
 
     def sound(self, samples: Any, origin_us: int, rate: int) -> None:
-        from edge_mer.capture.calibrate import hear
 
         self.hearing = hear(self.hearing, samples, origin_us, rate)
 
     def picture(self, image: Any, origin_us: int) -> None:
         import cv2
         import numpy as np
-
-        from edge_mer.capture.calibrate import see
 
         share = None
         if len(self.seeing.times_us) % 5 == 0:
@@ -136,9 +130,6 @@ class Measuring:
 
 def _listen(measuring: Measuring, directory: Path | None, config: Path | None, seconds: float) -> None:
     """On the bus of this host, as perception does; a masked modality sends nothing."""
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.clock import SECOND
 
     with connected(directory, config) as bus, interruptible() as stop:
         reader = bus.reader("raw/audio", "raw/video")
@@ -153,10 +144,6 @@ def _listen(measuring: Measuring, directory: Path | None, config: Path | None, s
 def _play(measuring: Measuring, path: Path) -> None:
     """Raises DeviceError for a file that cannot be read, or holds neither track."""
     import av
-
-    from edge_mer.capture.clip import audio_stream, open_clip, probe, video_stream
-    from edge_mer.clock import SECOND
-    from edge_mer.errors import DeviceError
 
     clip = probe(str(path))
     try:

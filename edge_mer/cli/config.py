@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from edge_mer.cli.options import ConfigFile, Setting, overrides
+from edge_mer.config import load
+from edge_mer.contract.errors import ConfigError
 
 
 def config(
@@ -17,8 +19,6 @@ def config(
     write: Annotated[Path | None, typer.Option("--write", help="write a commented TOML file and end")] = None,
 ) -> None:
     """Show every value and where it came from: default, file, environment or command line."""
-    from edge_mer.config import load
-    from edge_mer.errors import ConfigError
 
     resolved, origin = load(config, overrides(setting))
     if write is not None:

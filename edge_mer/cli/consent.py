@@ -10,8 +10,9 @@ import msgspec
 import typer
 
 from edge_mer.config import Config
-from edge_mer.errors import PrivacyError
-from edge_mer.privacy.deployment import (
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.host.files import state_directory
+from edge_mer.privacy.consent.consent_file import (
     HOW,
     MATTERS,
     Consent,
@@ -21,8 +22,7 @@ from edge_mer.privacy.deployment import (
     read_deployment,
     write_deployment,
 )
-from edge_mer.privacy.host_key import state_directory
-from edge_mer.privacy.household import agree, pair_console
+from edge_mer.privacy.consent_setup import agree, pair_console
 
 QUESTIONS: dict[Matter, str] = {
     "audio": "May the microphone be opened? Sound is used on this machine and not kept.",

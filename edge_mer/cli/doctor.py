@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from edge_mer.bench.gpu_report import report
+from edge_mer.cli.doctor_checks import CHECKS
 from edge_mer.cli.options import ConfigFile
+from edge_mer.config import Config, load
+from edge_mer.contract.errors import ConfigError
 
 
 def doctor(
@@ -14,9 +18,6 @@ def doctor(
     gpu: Annotated[bool, typer.Option("--gpu", help="test every GPU runtime; prints a report to paste")] = False,
 ) -> None:
     """Check this installation. Exit code 1 only when edge-mer demo cannot run; with --gpu, when no GPU runtime can."""
-    from edge_mer.cli.checks import CHECKS
-    from edge_mer.config import Config, load
-    from edge_mer.errors import ConfigError
 
     try:
         resolved, _ = load(config)
@@ -24,8 +25,6 @@ def doctor(
         typer.echo(f"NO  config: {error}")
         resolved = Config()
     if gpu:
-        from edge_mer.cli.gpu_report import report
-
         if not report(resolved.models, typer.echo):
             raise typer.Exit(1)
         return

@@ -8,6 +8,11 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory, Json
+from edge_mer.cli.topic import read
+from edge_mer.client.instance import connected
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.services import SERVICES
+from edge_mer.host.interrupt import interruptible
 
 
 def hz(
@@ -18,12 +23,6 @@ def hz(
 ) -> None:
     """Count messages of every topic: rate, the most the table allows, gaps, and what was dropped as bad or old."""
     import msgspec
-
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.cli.topic import read
-    from edge_mer.clock import SECOND
-    from edge_mer.services import SERVICES
 
     counts: Counter[str] = Counter()
     with connected(directory, config) as bus, interruptible() as stop:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile
-
-if TYPE_CHECKING:
-    from edge_mer.privacy.keyring import Keyring
+from edge_mer.client.remote_switch import RemoteClient
+from edge_mer.config import load
+from edge_mer.contract.clock import SystemClock, host_boot_id
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.host.files import state_directory
+from edge_mer.host.interrupt import interruptible
+from edge_mer.privacy.consent.consent_file import FILE, Deployment, read_deployment
+from edge_mer.privacy.keys.host_key import public_key
+from edge_mer.privacy.keys.identity import new_identity, read_identity
+from edge_mer.privacy.keys.keyring import Keyring, PairedKey, check_key
+from edge_mer.privacy.keys.pairing import open_pairing, read_link, server_curve
+from edge_mer.privacy.switch.remote import link_to
 
 keys = typer.Typer(help="Keys that may unmask: new, pair, allow, revoke, list.", no_args_is_help=True)
 
@@ -20,8 +29,6 @@ WAIT_S = 300
 
 
 def _directory(config: Path | None) -> Path:
-    from edge_mer.config import load
-    from edge_mer.privacy.host_key import state_directory
 
     return state_directory(load(config)[0].privacy.state)
 
@@ -29,9 +36,6 @@ def _directory(config: Path | None) -> Path:
 @keys.command("list")
 def list_(config: ConfigFile = None) -> None:
     """Show the keys that are paired with this host, and what each may do."""
-    from edge_mer.errors import PrivacyError
-    from edge_mer.privacy.deployment import FILE, Deployment, read_deployment
-    from edge_mer.privacy.keyring import Keyring
 
     directory = _directory(config)
     try:
@@ -55,8 +59,6 @@ def new(
     config: ConfigFile = None,
 ) -> None:
     """Make keys on this machine, for a host elsewhere. Only the public halves are printed."""
-    from edge_mer.privacy.identity import new_identity
-    from edge_mer.privacy.keyring import Keyring, PairedKey
 
     directory = _directory(config)
     ring = Keyring(directory)
@@ -85,14 +87,6 @@ def pair(
 
 
 def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.clock import SystemClock, host_boot_id
-    from edge_mer.config import load
-    from edge_mer.errors import PrivacyError
-    from edge_mer.privacy.host_key import public_key
-    from edge_mer.privacy.keyring import Keyring, PairedKey, check_key
-    from edge_mer.privacy.pairing import open_pairing
-    from edge_mer.privacy.remote import link_to
 
     settings, directory, clock = load(config)[0], _directory(config), SystemClock()
     host = public_key(directory)
@@ -123,7 +117,6 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
 
 def _unused(ring: Keyring, name: str) -> None:
     """Raises PrivacyError for the name of a paired key, which a new one would replace, and for a damaged keyring."""
-    from edge_mer.errors import PrivacyError
 
     names = [k.name for k in ring.paired()]
     if ring.fault:
@@ -133,10 +126,6 @@ def _unused(ring: Keyring, name: str) -> None:
 
 
 def _join(name: str, link: str, directory: Path) -> None:
-    from edge_mer.errors import PrivacyError
-    from edge_mer.privacy.identity import new_identity, read_identity
-    from edge_mer.privacy.pairing import read_link
-    from edge_mer.privacy.remote import RemoteClient
 
     found = read_link(link)
     identity = read_identity(directory, name) or new_identity(directory, name)
@@ -158,8 +147,6 @@ def allow(
     config: ConfigFile = None,
 ) -> None:
     """Let a key in over TCP to look and to mask, never to unmask."""
-    from edge_mer.privacy.keyring import Keyring, PairedKey
-    from edge_mer.privacy.pairing import server_curve
 
     today = datetime.date.today().isoformat()
     directory = _directory(config)
@@ -172,7 +159,6 @@ def allow(
 @keys.command()
 def revoke(name: Name, config: ConfigFile = None) -> None:
     """Shut a key out at once; what it unmasked is masked."""
-    from edge_mer.privacy.keyring import Keyring
 
     gone = Keyring(_directory(config)).revoke(name)
     typer.echo(f"revoked: {gone.name} ({gone.role}); what it unmasked is masked within a second")

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (

@@ -8,6 +8,7 @@ import typer
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
+from edge_mer.client.switch_commands import ask, tell
 
 
 def mask(
@@ -19,7 +20,6 @@ def mask(
     config: ConfigFile = None,
 ) -> None:
     """Close sensors and purge what was derived from them. Anybody may mask."""
-    from edge_mer.cli.asking import ask, tell
 
     names = checked(modalities)
     if hard and hours:

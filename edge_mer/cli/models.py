@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
-
-if TYPE_CHECKING:
-    from edge_mer.runtime.catalogue import Entry
+from edge_mer.config import load
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import EdgeMerError
+from edge_mer.large.checkpoint import find, pull
+from edge_mer.runtime.catalogue import Entry, catalogue, faults
+from edge_mer.runtime.select import models_directory
 
 Action = Literal["list", "pull", "check"]
 
@@ -24,20 +27,15 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models with size, hash and licence; download a large one; or compare every file with its hash."""
-    from edge_mer.config import load
 
     if (name is not None) != (action == "pull"):
         raise typer.BadParameter("pull takes the OWNER/NAME of one model; list and check take none")
     settings, _ = load(config, overrides(set_))
     if action == "pull":
-        from edge_mer.large.checkpoint import pull
-
         checkpoint = pull(name or "")
         found = {"name": checkpoint.name, "folder": str(checkpoint.folder), "sha256": checkpoint.sha256}
         typer.echo(json.dumps(found) if as_json else f"{checkpoint.folder}\n  sha256 {checkpoint.sha256}")
         return
-    from edge_mer.runtime.catalogue import catalogue, faults
-    from edge_mer.runtime.select import models_directory
 
     directory = models_directory(settings.models.directory)
     entries = [*catalogue(directory), *_large(settings.perception)]
@@ -63,9 +61,6 @@ def models(
 
 def _large(perception: object) -> list[Entry]:
     """The large checkpoints that the config names."""
-    from edge_mer.domain import MODALITIES
-    from edge_mer.errors import EdgeMerError
-    from edge_mer.runtime.catalogue import Entry
 
     entries = []
     for modality in MODALITIES:
@@ -73,8 +68,6 @@ def _large(perception: object) -> list[Entry]:
         if not name:
             continue
         try:
-            from edge_mer.large.checkpoint import find
-
             checkpoint = find(name)
             size = sum(p.stat().st_size for p in checkpoint.folder.glob("*.safetensors"))
             entries.append(Entry(name, f"large {modality}", size, checkpoint.sha256, "see its model card"))

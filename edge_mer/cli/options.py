@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML config; default ~/.config/edge_mer.toml")]
 Setting = Annotated[

@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, Setting, overrides
+from edge_mer.config import load
+from edge_mer.contract.errors import ConfigError
+from edge_mer.gateway.page.http_auth import METRICS, Token, link_of, place_of
+from edge_mer.host.files import state_directory
 
 
 def page(
@@ -20,10 +24,6 @@ def page(
     setting: Setting = None,
 ) -> None:
     """Show the link to the web page. Whoever has it may look and mask; to unmask, pair the browser on the page."""
-    from edge_mer.config import load
-    from edge_mer.errors import ConfigError
-    from edge_mer.hub.visitor import METRICS, Token, link_of, place_of
-    from edge_mer.privacy.host_key import state_directory
 
     settings = load(config, overrides(setting))[0]
     if settings.page.address is None:

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile
-from edge_mer.messages import Receipt
+from edge_mer.config import load
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.messages import Receipt
+from edge_mer.host.files import state_directory
+from edge_mer.privacy.keys.host_key import read_public
+from edge_mer.privacy.switch.receipts import FILE, Head
+from edge_mer.privacy.switch.receipts import verify as check
+from edge_mer.privacy.switch.state import FILE as STATE
+from edge_mer.privacy.switch.state import read_state
 
 receipts = typer.Typer(help="Proofs of masks: show them, or verify them offline.", no_args_is_help=True)
 
@@ -20,13 +28,6 @@ Key = Annotated[Path | None, typer.Option("--key", help="the host's public key (
 @receipts.command()
 def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> None:
     """Check form, order, chain and signature of every receipt. Exit code 1 names the first bad line."""
-    from edge_mer.config import load
-    from edge_mer.errors import PrivacyError
-    from edge_mer.privacy.host_key import read_public, state_directory
-    from edge_mer.privacy.receipts import FILE, Head
-    from edge_mer.privacy.receipts import verify as check
-    from edge_mer.privacy.state import FILE as STATE
-    from edge_mer.privacy.state import read_state
 
     path = file or state_directory(load(config)[0].privacy.state) / FILE
     public = read_public(key or path.parent / "host.pub")
@@ -46,10 +47,6 @@ def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> Non
 def show(file: File = None, config: ConfigFile = None) -> None:
     """Print receipts in words, unchecked; newest last."""
     import msgspec
-
-    from edge_mer.config import load
-    from edge_mer.privacy.host_key import state_directory
-    from edge_mer.privacy.receipts import FILE
 
     path = file or state_directory(load(config)[0].privacy.state) / FILE
     if not path.exists():

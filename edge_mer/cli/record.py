@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory, Setting, overrides
-
-if TYPE_CHECKING:
-    from edge_mer.session.format import Trailer
+from edge_mer.client.instance import connected
+from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
+from edge_mer.host.interrupt import interruptible
+from edge_mer.host.worker import run
+from edge_mer.session import recorder
+from edge_mer.session.format import Trailer
 
 
 def record(
@@ -25,12 +29,6 @@ def record(
 
     It begins in the middle: verification follows fusion until it is in step, and proves what comes after.
     """
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.config import load
-    from edge_mer.errors import SessionError
-    from edge_mer.session import recorder
-    from edge_mer.worker import run
 
     if out.exists():
         raise SessionError(f"{out} exists and is not overwritten; choose another name")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from edge_mer.bus import ZmqBus, runtime_directory
 from edge_mer.cli.options import ConfigFile, Directory, From, Json, Setting, To, overrides
-
-if TYPE_CHECKING:
-    from edge_mer.config import Config
-    from edge_mer.messages import Estimate, Message
-    from edge_mer.session.player import Player, Speed
-    from edge_mer.session.verifier import Report
+from edge_mer.client.keyboard import Keyboard
+from edge_mer.config import Config, load
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.messages import Estimate, Message
+from edge_mer.host.interrupt import interruptible
+from edge_mer.session import replay_components as parts
+from edge_mer.session import verifier
+from edge_mer.session.keys import key_store
+from edge_mer.session.player import Player, Speed, parts_for
+from edge_mer.session.process_replay import rerun
+from edge_mer.session.reader import Session
+from edge_mer.session.verifier import Report
 
 
 def replay(
@@ -40,7 +47,6 @@ def replay(
     With --verify exit code 0 only if every result is identical (on another backend or processor: within the
     tolerance, and it says so). With --verify --speed it is run again through sockets and processes at that speed.
     """
-    from edge_mer.config import load
 
     settings, _ = load(config, overrides(setting))
     if verify and (begin or end is not None or loop):
@@ -55,9 +61,6 @@ def replay(
 
 def _verify(file: Path, settings: Config, json: bool, perception: bool, tolerance: float | None) -> bool:
     from dataclasses import replace
-
-    from edge_mer.session import parts, verifier
-    from edge_mer.session.keys import key_store
 
     began = time.monotonic()
     with_ = parts.installed(settings, any_model=bool(tolerance))
@@ -97,7 +100,6 @@ def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
     """Once more through sockets and processes, where a speed was asked for."""
     if speed is None:
         return True
-    from edge_mer.cli.rerun import rerun
 
     outcome = rerun(file, settings, _speed(speed))
     typer.echo(msgspec.json.encode(outcome).decode() if json else outcome.line)
@@ -106,13 +108,6 @@ def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
 
 def _play(file: Path, speed: Speed, part: tuple[float, float | None, bool], directory: Path | None,
           settings: Config, json: bool) -> None:  # fmt: skip
-    from edge_mer.bus import ZmqBus, runtime_directory
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.cli.keyboard import Keyboard
-    from edge_mer.clock import SECOND
-    from edge_mer.session.keys import key_store
-    from edge_mer.session.player import Player, parts_for
-    from edge_mer.session.reader import Session
 
     def show(message: Message[Any]) -> None:
         if message.topic == "emotion":
@@ -138,7 +133,6 @@ def _play(file: Path, speed: Speed, part: tuple[float, float | None, bool], dire
 
 def steer(player: Player, key: str) -> None:
     """What a key does to a playing session."""
-    from edge_mer.clock import SECOND
 
     jump, faster = {"right": 5, "left": -5}, {"+": 2.0, "-": 0.5}
     if key == " ":

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from edge_mer.bus import ZmqBus, runtime_directory
+from edge_mer.cli.consent import ensure, matters
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
-
-if TYPE_CHECKING:
-    from edge_mer.config import Config
-    from edge_mer.domain import Modality
+from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.instance import Instance
+from edge_mer.client.show import Watcher, choose
+from edge_mer.config import load
+from edge_mer.gateway.page.http_auth import page_link
+from edge_mer.host.interrupt import interruptible
+from edge_mer.privacy.consent_setup import agreed_sources
+from edge_mer.runtime.engine_builds import prepare
 
 
 def run(
@@ -27,14 +33,6 @@ def run(
     The first time it asks in the terminal who agrees to what. Started without a terminal, it stays masked until
     somebody unmasks.
     """
-    from edge_mer.bus import ZmqBus, runtime_directory
-    from edge_mer.cli.consent import ensure, matters
-    from edge_mer.cli.engine import prepare
-    from edge_mer.cli.instance import Instance
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.cli.opening import Opening
-    from edge_mer.cli.show import Watcher, choose
-    from edge_mer.config import load
 
     resolved, _ = load(config, overrides(setting))
     is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
@@ -58,22 +56,3 @@ def run(
             watcher.turn()
             opening.turn(watcher.picture)
             instance.check()
-
-
-def page_link(config: Config) -> str | None:
-    from edge_mer.hub.visitor import Token, link_of
-    from edge_mer.privacy.host_key import state_directory
-
-    if config.page.address is None:
-        return None
-    return link_of(config.page, Token(state_directory(config.privacy.state)))
-
-
-def agreed_sources(config: Config) -> tuple[Modality, ...]:
-    """The modalities that are not off, and that somebody agreed to."""
-    from edge_mer.clock import SystemClock
-    from edge_mer.domain import MODALITIES
-    from edge_mer.privacy.deployment import agreed
-
-    matters = agreed(config, SystemClock().wall_us())
-    return tuple(m for m in MODALITIES if m in matters and getattr(config, m).source != "off")

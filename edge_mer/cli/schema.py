@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
+from edge_mer.cli.topic import known
+from edge_mer.contract.schema import topic_schema
+from edge_mer.contract.services import SERVICES
+
 
 def schema(
     topic: Annotated[str | None, typer.Argument(help="one topic; default: every public one")] = None,
 ) -> None:
     """Print the JSON Schema of message headers: envelope and body in one flat object."""
-    from edge_mer.cli.topic import known
-    from edge_mer.schema import topic_schema
-    from edge_mer.services import SERVICES
 
     names = [known(topic)] if topic else [s.topic for s in SERVICES.values() if s.public]
     schemas = {name: topic_schema(name) for name in names}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile, modalities
-
-if TYPE_CHECKING:
-    from edge_mer.session.reader import Session
+from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
+from edge_mer.session.keys import erased_with, key_store
+from edge_mer.session.reader import Session
 
 
 def erase(
@@ -19,10 +20,6 @@ def erase(
     config: ConfigFile = None,
 ) -> None:
     """Destroy keys. Words that were made from the microphone go with it. It cannot be undone."""
-    from edge_mer.config import load
-    from edge_mer.errors import SessionError
-    from edge_mer.session.keys import erased_with, key_store
-    from edge_mer.session.reader import Session
 
     asked = modalities(modality)
     keys = key_store(load(config)[0])

@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile
+from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
+from edge_mer.session import export as exports
+from edge_mer.session.keys import key_store
+from edge_mer.session.player import parts_for
+from edge_mer.session.reader import Session
+from edge_mer.session.rewrite import unsealed
 
 SUFFIXES = ".csv, .parquet (estimates), .wav (sound), .mkv, .mp4 (pictures and sound), .mcap (unsealed, for Foxglove)"
 
@@ -19,13 +26,6 @@ def export(
     config: ConfigFile = None,
 ) -> None:
     """Export estimates as a table, or raw media where it was recorded."""
-    from edge_mer.config import load
-    from edge_mer.errors import SessionError
-    from edge_mer.session import export as exports
-    from edge_mer.session.keys import key_store
-    from edge_mer.session.player import parts_for
-    from edge_mer.session.reader import Session
-    from edge_mer.session.rewrite import unsealed
 
     settings, _ = load(config)
     keys = key_store(settings)

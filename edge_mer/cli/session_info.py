@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from edge_mer.cli.options import ConfigFile, Json
-
-if TYPE_CHECKING:
-    from edge_mer.session.keys import KeyStore
-    from edge_mer.session.reader import Session
+from edge_mer.config import load
+from edge_mer.session.keys import KeyStore, key_store
+from edge_mer.session.reader import Session
 
 
 def info(
@@ -23,9 +22,6 @@ def info(
     config: ConfigFile = None,
 ) -> None:
     """What a session holds. With --check, exit code 1 when anything in it is damaged."""
-    from edge_mer.config import load
-    from edge_mer.session.keys import key_store
-    from edge_mer.session.reader import Session
 
     keys = key_store(load(config)[0])
     found = Session(file, keys)

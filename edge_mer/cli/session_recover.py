@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile
+from edge_mer.cli.record import summary
+from edge_mer.config import load
+from edge_mer.session.keys import key_store
+from edge_mer.session.rewrite import recover as mend
 
 
 def recover(
@@ -16,10 +20,6 @@ def recover(
     config: ConfigFile = None,
 ) -> None:
     """Write every whole chunk into a finished session, and name what was damaged."""
-    from edge_mer.cli.record import summary
-    from edge_mer.config import load
-    from edge_mer.session.keys import key_store
-    from edge_mer.session.rewrite import recover as mend
 
     trailer, faults = mend(file, out, key_store(load(config)[0]))
     for fault in faults:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
 
 from edge_mer.cli.options import ConfigFile, Json
-
-if TYPE_CHECKING:
-    from edge_mer.session.score import Row
+from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
+from edge_mer.session import score as scoring
+from edge_mer.session.keys import key_store
+from edge_mer.session.score import Row
 
 
 def score(
@@ -25,10 +27,6 @@ def score(
     config: ConfigFile = None,
 ) -> None:
     """Score final estimates: accuracy, UAR and F1 of labels; MAE, correlation, Acc-2 and Acc-7 of sentiment."""
-    from edge_mer.config import load
-    from edge_mer.errors import SessionError
-    from edge_mer.session import score as scoring
-    from edge_mer.session.keys import key_store
 
     work = scoring.jobs(place, scoring.read_labels(labels), key_store(load(config)[0]))
     found = scoring.on_ray(work, ray) if ray else scoring.in_processes(work, jobs)

@@ -8,6 +8,11 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, From, To
+from edge_mer.cli.record import summary
+from edge_mer.config import load
+from edge_mer.contract.clock import SECOND
+from edge_mer.session.keys import key_store
+from edge_mer.session.rewrite import trim as cut
 
 
 def trim(
@@ -18,11 +23,6 @@ def trim(
     config: ConfigFile = None,
 ) -> None:
     """Copy what was recorded in a range of seconds; sealed parts stay sealed with the same key."""
-    from edge_mer.cli.record import summary
-    from edge_mer.clock import SECOND
-    from edge_mer.config import load
-    from edge_mer.session.keys import key_store
-    from edge_mer.session.rewrite import trim as cut
 
     until = None if end is None else round(end * SECOND)
     typer.echo(summary(out, cut(file, out, round(begin * SECOND), until, key_store(load(config)[0]))))

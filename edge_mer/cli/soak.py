@@ -25,6 +25,6 @@ def soak(
     """Do something many times over and count what went wrong. Exit code 0 only when nothing did."""
     if what not in SOAKS:
         raise typer.BadParameter(f"soak what? one of: {', '.join(SOAKS)}")
-    run = getattr(import_module(f"edge_mer.cli.{SOAKS[what]}"), SOAKS[what])
+    run = getattr(import_module(f"edge_mer.bench.{SOAKS[what]}"), SOAKS[what])
     if not (run(toggles) if what == "privacy" else run(file, runs, seconds, json)):
         raise typer.Exit(1)

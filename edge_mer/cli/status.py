@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import typer
 
+from edge_mer.bus import Bus
 from edge_mer.cli.options import At, ConfigFile, Directory
-from edge_mer.clock import SECOND
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.messages import PrivacyState, SensorState, WorkerHealth
+from edge_mer.client.instance import connected
+from edge_mer.client.local_switch import Console
+from edge_mer.client.snapshot import TOPICS, Picture
+from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
+from edge_mer.client.switch_commands import ask_elsewhere, paired
+from edge_mer.contract.clock import SECOND
+from edge_mer.host.files import shown_state_directory
 
 LOOK_US = 3 * SECOND // 2
 
 
 def status(at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
     """Show sensors, masks, consent and processes of the running instance. Exit code 1 when one of them has failed."""
-    from edge_mer.bus import Bus
-    from edge_mer.cli.console import Console
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.picture import TOPICS, Picture
-    from edge_mer.privacy.host_key import shown_state_directory
 
     if at is not None:
-        from edge_mer.cli.asking import ask_elsewhere, paired
-
         typer.echo("\n".join(privacy_lines(ask_elsewhere(paired(at, config), "status", ()).modalities)))
         return
 
@@ -51,69 +46,3 @@ def status(at: At = None, directory: Directory = None, config: ConfigFile = None
     if failed := [name for name, w in workers.items() if w.state == "failed"]:
         typer.echo(f"edge-mer: failed: {', '.join(failed)}", err=True)
         raise typer.Exit(1)
-
-
-def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = None) -> list[str]:
-    """``audio  masked  for 12 s, masked by the hub``; says so when what was asked does not hold yet.
-
-    ``now_us``: on the clock of the host that the states come from.
-    """
-    lines = []
-    for m in MODALITIES:
-        if (state := states.get(m)) is None:
-            continue
-        gap = ""
-        if state.effective != state.requested:
-            gap = ", but nothing is open" if state.requested == "live" else ", STILL OPEN: not confirmed closed"
-        since = "" if now_us is None else f" for {(now_us - state.since_us) / 1e6:.0f} s"
-        reason = f", {state.reason}" if state.reason else ""
-        lines.append(f"  {m:<6} {state.requested:<7}{since}{reason}{gap}")
-    return lines
-
-
-def consent_lines(state: Path | None) -> list[str]:
-    """Who agreed to what, and which keys may unmask."""
-    from edge_mer.clock import SystemClock
-    from edge_mer.errors import PrivacyError
-    from edge_mer.privacy.deployment import FILE, in_words, read_deployment
-    from edge_mer.privacy.keyring import Keyring
-
-    if state is None:
-        return ["  the privacy switch does not run"]
-    keys = ", ".join(f"{k.name} ({k.role})" for k in Keyring(state).paired()) or "none"
-    try:
-        deployment = read_deployment(state / FILE)
-    except PrivacyError as error:
-        return [f"  {error}", f"  paired keys: {keys}"]
-    lines = [f"  place: {deployment.place}", *(f"  {line}" for line in in_words(deployment, SystemClock().wall_us()))]
-    after = "what was live is live again" if deployment.resume else "everything is masked"
-    return [*lines, f"  after a restart {after}", f"  paired keys: {keys}"]
-
-
-def sensor_lines(sensors: Mapping[Modality, SensorState]) -> list[str]:
-    lines = []
-    for m in MODALITIES:
-        if (sensor := sensors.get(m)) is None:
-            lines.append(f"  {m:<6} no sensor: its process is off or not running")
-            continue
-        reason = f": {sensor.reason}" if sensor.reason else ""
-        lines.append(
-            f"  {m:<6} gate {sensor.gate}, {sensor.health}{reason}  ({sensor.device}, {sensor.rate_hz:.1f}/s, "
-            f"{sensor.dropped} dropped)"
-        )
-    return lines
-
-
-def worker_lines(workers: Mapping[str, WorkerHealth]) -> list[str]:
-    if not workers:
-        return ["  no health report yet"]
-    return [
-        f"  {name:<17} {w.state:<10} pid {w.pid or '-':<7} {w.restarts} restarts  {w.cpu:5.2f} cores "
-        f"{w.rss / 1e6:5.0f} MB{f'  {w.reason}' if w.reason else ''}{_counters(w)}"
-        + "".join(f"\n  {'':<17} {note}" for note in w.notes)
-        for name, w in workers.items()
-    ]
-
-
-def _counters(worker: WorkerHealth) -> str:
-    return "".join(f"  {name} {count}" for name, count in worker.counters.items() if count)

@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory
+from edge_mer.cli.topic import known, read
+from edge_mer.client.instance import connected
+from edge_mer.contract.clock import SECOND
+from edge_mer.host.interrupt import interruptible
 
 
 def tap(
@@ -16,10 +20,6 @@ def tap(
     config: ConfigFile = None,
 ) -> None:
     """Print the header of every message until Ctrl-C; payload frames are named in its field "payload"."""
-    from edge_mer.cli.instance import connected
-    from edge_mer.cli.interrupt import interruptible
-    from edge_mer.cli.topic import known, read
-    from edge_mer.clock import SECOND
 
     name = known(topic)
     left = count

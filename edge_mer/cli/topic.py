@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import typer
 
 from edge_mer.bus import Bus, ReliableReader
-from edge_mer.messages import Message
-from edge_mer.services import SERVICES
+from edge_mer.contract.messages import Message
+from edge_mer.contract.services import SERVICES
 
 
 class Drains(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.messages import Presence
 from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.presence import FEW, WARMING
-from edge_mer.messages import Presence
 
 NOTHING: Final = "no modality present"
 UNBOUND: Final = "unbound"  # as the face encoder says it

@@ -14,10 +14,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.messages import Body, Feature, Message, SensorState
 from edge_mer.fusion.novelty import LEAST
 from edge_mer.fusion.window import Window
-from edge_mer.messages import Body, Feature, Message, SensorState
 
 MODALITIES: Final[tuple[Modality, ...]] = ("audio", "video")
 # How far a person's neutral is moved to that of the training data. Of 0, 1/4, 1/2, 3/4 and 1 half had the best

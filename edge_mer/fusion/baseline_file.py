@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.baseline import Baseline
-from edge_mer.privacy.host_key import write_atomic
+from edge_mer.host.files import write_atomic
 
 FILE: Final = "baseline.json"
 

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality
+from edge_mer.contract.errors import ModelError
+from edge_mer.contract.messages import digest
 from edge_mer.fusion.confidence import Scaling
 from edge_mer.fusion.novelty import Novelty
-from edge_mer.messages import digest
 from edge_mer.runtime.backend import Graph, origin
 
 FILE: Final = "fusion.confidence.json"

@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from edge_mer.domain import EMOTIONS, Combination, Emotion
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.domain import EMOTIONS, Combination, Emotion
+from edge_mer.contract.errors import InputError, ModelError
 
 Floats = NDArray[np.float64]
 

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_mer.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.contract.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.contract.messages import Estimate, Latency, Presence
 from edge_mer.fusion.abstention import abstention, without_estimate
 from edge_mer.fusion.confidence import prediction_set
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.presence import NOTHING, needed
 from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Track, Window, same, select
-from edge_mer.messages import Estimate, Latency, Presence
 
 NO_LATENCY = Latency(0, 0, 0, 0, 0, 0)
 LIMIT: Final = 3.0

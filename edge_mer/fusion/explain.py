@@ -11,10 +11,10 @@ from itertools import combinations
 from math import factorial
 from typing import Final
 
-from edge_mer.domain import EMOTIONS, MODALITIES, Modality, combination_of
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality, combination_of
+from edge_mer.contract.messages import Explain
 from edge_mer.fusion.estimate import Pending
 from edge_mer.fusion.model import FusionModel, Prediction
-from edge_mer.messages import Explain
 
 Subset = frozenset[Modality]
 NOBODY: Final[Subset] = frozenset()

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Feature, Message, Presence, SensorState
 from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
 from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Piece, Track, Window, forget, insert, prune, replaces_context, select
-from edge_mer.messages import Feature, Message, Presence, SensorState
 
 FLOOD = 4  # a modality holds at most this many windows of tokens
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from edge_mer.domain import Modality
-from edge_mer.errors import SessionError
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import InputRef, Journal, PurgeRef, canonical, digest
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Event, Purged, State
 from edge_mer.fusion.settings import Settings
-from edge_mer.messages import InputRef, Journal, PurgeRef, canonical, digest
 
 # A publisher keeps 2,000 entries for readers that join: the newest opening is always among them.
 REPEAT_OPENING = 500

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
+from edge_mer.contract.errors import ModelError
+from edge_mer.contract.messages import digest
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.novelty import Novelty, doubts
 from edge_mer.fusion.window import Window
-from edge_mer.messages import digest
 from edge_mer.runtime.backend import Backend, Graph
 
 

@@ -10,8 +10,9 @@ import msgspec
 
 from edge_mer.bus import Bus, ReliablePublisher
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import ModelError
+from edge_mer.contract.messages import InputRef, Latency, PurgeRef
 from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
@@ -20,12 +21,11 @@ from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
 from edge_mer.fusion.journal import Opening, next_entry, opening_entry, reference
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
-from edge_mer.messages import InputRef, Latency, PurgeRef
+from edge_mer.host.files import state_directory
+from edge_mer.host.worker import Noted, Worker
 from edge_mer.perception.node import PerceptionNode, wanted
-from edge_mer.privacy.host_key import state_directory
-from edge_mer.privacy.lineage import LineageChild
+from edge_mer.privacy.purge_client import LineageChild
 from edge_mer.runtime.select import models_directory, notes, open_backend
-from edge_mer.worker import Noted, Worker
 
 TOPICS = tuple(f"{kind}/{m}" for m in MODALITIES for kind in ("feature", "state"))
 

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.domain import Modality
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.window import Window
 
 Floats = NDArray[np.float64]

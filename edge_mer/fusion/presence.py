@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.messages import Presence
 from edge_mer.fusion.settings import Settings
 from edge_mer.fusion.window import Track, Window, drop, newest_end, newest_reason
-from edge_mer.messages import Presence
 
 # Why a modality that has some tokens does not take part yet.
 WARMING, FEW = "warming up", "too few tokens"

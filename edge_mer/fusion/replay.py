@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edge_mer.errors import SessionError
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import Estimate, InputRef, Journal, Message
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Fusion, Purged, State, Tick
 from edge_mer.fusion.journal import Opening, forgotten, link, opening_of, output_digest
 from edge_mer.fusion.model import FusionModel
-from edge_mer.messages import Estimate, InputRef, Journal, Message
 
 Lookup = Callable[[InputRef], Message[Any] | None]
 LoadModel = Callable[[str], FusionModel]

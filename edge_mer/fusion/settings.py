@@ -8,8 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from edge_mer import config
-from edge_mer.domain import Modality
-from edge_mer.sensors import is_weak_picture, is_weak_voice
+from edge_mer.contract.domain import Modality
 
 # A weak voice or face has to show twice as many tokens before it takes part.
 WEAK: Final = 2.0
@@ -62,7 +61,7 @@ def delays(offset_s: float) -> dict[Modality, int]:
 def demands(sensors: config.Sensors) -> dict[Modality, float]:
     """A voice that hardly rises above the noise, and a face that is small or badly lit, must be there for longer."""
     weak: dict[Modality, bool] = {
-        "audio": is_weak_voice(sensors),
-        "video": is_weak_picture(sensors),
+        "audio": sensors.is_weak_voice,
+        "video": sensors.is_weak_picture,
     }
     return {m: WEAK for m, found in weak.items() if found}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 
 
 @dataclass(frozen=True, slots=True, eq=False)

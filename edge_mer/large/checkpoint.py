@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_mer import compat_torchaudio
-from edge_mer.errors import ModelError, missing_extra
+from edge_mer.contract.errors import ModelError, missing_extra
+from edge_mer.large import compat_torchaudio
 
 # What a checkpoint needs of a repository; weights as safetensors only, for a pickle runs code.
 PATTERNS: Final = ("*.json", "*.txt", "*.model", "*.safetensors")

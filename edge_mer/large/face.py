@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.domain import EMOTIONS, NAMES
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import EMOTIONS, NAMES
+from edge_mer.contract.errors import ModelError
 from edge_mer.large.checkpoint import Checkpoint
 from edge_mer.perception.detect import Box, FaceDetector, Image
 from edge_mer.perception.encoder import EncoderSpec

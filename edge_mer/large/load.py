@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 from edge_mer.large.audio import LargeAudioEncoder
 from edge_mer.large.checkpoint import find
 from edge_mer.large.face import LargeFaceEncoder

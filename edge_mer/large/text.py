@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.large.checkpoint import Checkpoint
 from edge_mer.perception.encoder import EncoderSpec, TextSegment, Tokens, no_tokens
 from edge_mer.perception.text import LONGEST_WORD, RATE_HZ, check_times

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from edge_mer.domain import EMOTIONS, MODALITIES, Modality
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
+from edge_mer.contract.errors import ConfigError
 
 Task = Literal["emotion", "sentiment"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Modality, combination_of, modalities_of
-from edge_mer.errors import InputError
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Modality, combination_of, modalities_of
+from edge_mer.contract.errors import InputError
 from edge_mer.model.config import MCULoRAConfig
 
 

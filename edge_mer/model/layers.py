@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 from edge_mer.model.config import MCULoRAConfig
 from edge_mer.model.experts import Routing, UniTSE
 from edge_mer.model.mcla import MCLALinear, adapted

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_mer.errors import InputError
+from edge_mer.contract.errors import InputError
 from edge_mer.model.mculora import Trace, expected_sentiment
 
 

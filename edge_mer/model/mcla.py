@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from edge_mer.domain import COMBINATIONS
+from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.model.config import MCULoRAConfig
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
 from edge_mer.model.config import MCULoRAConfig, Task
 from edge_mer.model.experts import Routing
 from edge_mer.model.inputs import Window, select

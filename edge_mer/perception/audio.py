@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception import pitch
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
 from edge_mer.runtime.backend import Graph, origin

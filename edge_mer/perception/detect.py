@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 
 # The working size: a face of 1/6 of the picture's height still has 40 pixels.
 WIDTH, HEIGHT = 320, 240

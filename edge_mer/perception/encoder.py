@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 
 SAMPLE_RATE = 16_000
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
+from edge_mer.contract.errors import InputError
 from edge_mer.perception.detect import Box, FaceDetector, Image
 from edge_mer.perception.encoder import EncoderSpec, Tokens, VideoFrame, no_tokens
 from edge_mer.runtime.backend import Graph, origin

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edge_mer.domain import Modality
+from edge_mer.contract.domain import Modality
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import Encoder

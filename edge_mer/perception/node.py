@@ -9,15 +9,15 @@ from typing import Any
 import cv2
 
 from edge_mer.bus import Bus
-from edge_mer.clock import SECOND
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import BadMessage, InputError
-from edge_mer.messages import Message
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import BadMessage, InputError
+from edge_mer.contract.messages import Message
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
-from edge_mer.privacy.lineage import LineageChild
+from edge_mer.privacy.purge_client import LineageChild
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edge_mer.errors import InputError
-from edge_mer.messages import Feature, InputRef, Message
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.messages import Feature, InputRef, Message
 from edge_mer.perception.stream import Draft, FeatureStream
 
 

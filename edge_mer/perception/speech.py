@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import MissingExtra
+from edge_mer.contract.errors import MissingExtra
 
 CHUNK = 512
 

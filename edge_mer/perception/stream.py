@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
-from edge_mer.messages import Feature, Message, RawAudio, RawText, RawVideo, SeqRange
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.messages import Feature, Message, RawAudio, RawText, RawVideo, SeqRange
 from edge_mer.perception.encoder import (
     SAMPLE_RATE,
     AudioBlock,

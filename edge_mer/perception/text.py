@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception.encoder import EncoderSpec, TextSegment, Tokens, Word
 from edge_mer.runtime.backend import Graph, origin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge_mer.errors import GpuError, MissingExtra, ModelError
+from edge_mer.contract.errors import GpuError, MissingExtra, ModelError
 from edge_mer.runtime.backend import Backend, Graph
 from edge_mer.runtime.golden import self_test
 from edge_mer.runtime.model_file import read_model

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
+from edge_mer.contract.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]
 

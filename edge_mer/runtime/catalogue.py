@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.onnx import OnnxRuntime
 
-# As sha256sum writes it: hash, two spaces, name. ``pipelines.export`` writes it beside the models.
+# As sha256sum writes it: hash, two spaces, name. ``pipelines.exporting.export`` writes it beside the models.
 SUMS: Final = "SHA256SUMS"
 SUFFIXES: Final = (".onnx", ".spm", ".weights")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import GpuError, missing_extra
+from edge_mer.contract.errors import GpuError, missing_extra
 from edge_mer.runtime.backend import TensorSpec
 
 

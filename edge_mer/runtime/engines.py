@@ -15,7 +15,7 @@ from typing import IO, Final
 import msgspec
 from msgspec import Struct
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 
 SUFFIX: Final = ".engine"
 _MAGIC: Final = b"edge_mer engine 1\n"

@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph, TensorSpec
 
 # Least size that an output is judged on. Sentiment is 3 (P(positive) - P(negative)): near zero the two cancel, and what

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 
 METADATA_KEY: Final = "edge_mer"
 OLDEST_OPSET: Final = 18
@@ -52,7 +52,9 @@ def read_model(path: Path) -> ModelFile:
     except (ValueError, StopIteration) as error:
         raise ModelError(f"{path}: not a usable ONNX file ({error or 'it holds no graph'})") from error
     if metadata is None:
-        raise ModelError(f"{path}: a foreign model, it has no {METADATA_KEY!r} metadata; see pipelines.export")
+        raise ModelError(
+            f"{path}: a foreign model, it has no {METADATA_KEY!r} metadata; see pipelines.exporting.export"
+        )
     if opset < OLDEST_OPSET:
         raise ModelError(f"{path}: opset {opset}, expected {OLDEST_OPSET} or newer; export it again")
     model = ModelFile(path, content, hashlib.sha256(content).hexdigest(), opset, _object(metadata, path))

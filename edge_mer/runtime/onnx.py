@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_mer.errors import GpuError, InputError, ModelError
+from edge_mer.contract.errors import GpuError, InputError, ModelError
 from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs, zeros
 from edge_mer.runtime.model_file import ModelFile, read_model
 

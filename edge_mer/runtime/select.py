@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import onnxruntime as ort
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend, Graph
 from edge_mer.runtime.cuda import driver_there
@@ -24,13 +24,16 @@ from edge_mer.runtime.tensorrt_build import Progress
 SHIPPED = Path(__file__).parent.parent / "models"
 AUTO: Final = "auto"
 # Loaded by name, so that nothing on the run-time path imports torch.
-_TORCH: Final = "edge_mer.torch_backend"
+_TORCH: Final = "edge_mer.runtime.torch"
 # How the licences in the models' metadata name data that must not earn money.
 RESTRICTED = re.compile(r"\bNC\b|non-?commercial|research only", re.IGNORECASE)
 
 
 class Settings(Protocol):
     """What a choice depends on; the config's ``[models]`` is one."""
+
+    @property
+    def directory(self) -> str | None: ...
 
     @property
     def backend(self) -> str: ...

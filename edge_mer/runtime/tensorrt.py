@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from edge_mer.errors import EdgeMerError, GpuError, ModelError, missing_extra
+from edge_mer.contract.errors import EdgeMerError, GpuError, ModelError, missing_extra
 from edge_mer.runtime.cuda import Cuda
 from edge_mer.runtime.engines import EngineCache, Key, Options
 from edge_mer.runtime.model_file import ModelFile, read_model

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edge_mer.errors import GpuError, ModelError
+from edge_mer.contract.errors import GpuError, ModelError
 from edge_mer.runtime.engines import Options
 from edge_mer.runtime.model_file import ModelFile
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.errors import GpuError, ModelError
+from edge_mer.contract.errors import GpuError, ModelError
 from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs, zeros
 from edge_mer.runtime.cuda import Cuda
 from edge_mer.runtime.model_file import ModelFile

@@ -15,13 +15,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import EMOTIONS
-from edge_mer.errors import SessionError, missing_extra
-from edge_mer.messages import Estimate, Message, RawAudio, RawVideo
-from edge_mer.session.parts import Parts
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.errors import SessionError, missing_extra
+from edge_mer.contract.messages import Estimate, Message, RawAudio, RawVideo
 from edge_mer.session.player import again
 from edge_mer.session.reader import Session
+from edge_mer.session.replay_components import Parts
 
 GAP_S = 0.05  # shorter ones are rounding of the sample clock
 MS = Fraction(1, 1000)

@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from edge_mer import wire
-from edge_mer.errors import BadMessage, SessionError
-from edge_mer.messages import Body, Envelope, Message
-from edge_mer.services import SERVICES
+from edge_mer.contract import wire
+from edge_mer.contract.errors import BadMessage, SessionError
+from edge_mer.contract.messages import Body, Envelope, Message
+from edge_mer.contract.services import SERVICES
 from edge_mer.session import foxglove
 
 VERSION = 2

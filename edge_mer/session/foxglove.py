@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from edge_mer.errors import BadMessage
-from edge_mer.messages import Message
+from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.messages import Message
 
 _TIME: Final = {
     "type": "object",

@@ -17,10 +17,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import BadMessage, ConfigError, SessionError
-from edge_mer.privacy.host_key import state_path
-from edge_mer.services import masked_with
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import BadMessage, ConfigError, SessionError
+from edge_mer.contract.services import masked_with
+from edge_mer.host.files import state_path
 
 SUFFIX = "+aes256gcm"
 FOLDER = "session_keys"

@@ -15,17 +15,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_mer import wire
 from edge_mer.bus import Bus
-from edge_mer.clock import SECOND
 from edge_mer.config import Config
-from edge_mer.errors import BadMessage, ConfigError, SessionError
-from edge_mer.messages import Envelope, Message
-from edge_mer.services import SERVICES
+from edge_mer.contract import wire
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import BadMessage, ConfigError, SessionError
+from edge_mer.contract.messages import Envelope, Message
+from edge_mer.contract.services import SERVICES
 from edge_mer.session.keys import key_store
-from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
-from edge_mer.session.retime import retimed
+from edge_mer.session.replay_components import Parts
+from edge_mer.session.shift_times import retimed
 from edge_mer.session.verifier import refolded
 
 LEAD_US = SECOND // 2  # readers find new sockets within a fifth of a second
@@ -231,6 +231,6 @@ def parts_for(session: Session, config: Config) -> Parts | None:
     """The configured models, where something was erased and estimates have to be made anew."""
     if not session.unreadable:
         return None
-    from edge_mer.session.parts import installed
+    from edge_mer.session.replay_components import installed
 
     return installed(config)

@@ -12,13 +12,14 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mcap.writer import MCAP0_MAGIC
 
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import BadMessage, SessionError
-from edge_mer.messages import InputRef, Message
-from edge_mer.services import SERVICES
-from edge_mer.session import blocks, format, keys
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import BadMessage, SessionError
+from edge_mer.contract.messages import InputRef, Message
+from edge_mer.contract.services import SERVICES
+from edge_mer.session import format, keys
+from edge_mer.session import mcap_scan as blocks
+from edge_mer.session.completeness import name
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.ledger import name
 
 CACHED_CHUNKS = 16
 

@@ -23,22 +23,22 @@ from typing import Any
 import msgspec
 
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
-from edge_mer.clock import SECOND, host_boot_id
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES
-from edge_mer.errors import ConfigError, SessionError
-from edge_mer.messages import Message, Privacy
-from edge_mer.privacy.deployment import agreed
-from edge_mer.privacy.lineage import LineageChild
-from edge_mer.services import SERVICES, Service
+from edge_mer.contract.clock import SECOND, host_boot_id
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import ConfigError, SessionError
+from edge_mer.contract.messages import Message, Privacy
+from edge_mer.contract.services import SERVICES, Service
+from edge_mer.host.worker import THREADS
+from edge_mer.privacy.consent.consent_file import agreed
+from edge_mer.privacy.purge_client import LineageChild
 from edge_mer.session import format
-from edge_mer.session.account import Account
-from edge_mer.session.host import cpu_name
+from edge_mer.session.cpu_info import cpu_name
 from edge_mer.session.keys import key_store
 from edge_mer.session.reader import is_cut
 from edge_mer.session.retention import Retention
+from edge_mer.session.trailer_builder import Account
 from edge_mer.session.writer import SessionWriter, sensed
-from edge_mer.worker import THREADS
 
 TURN_US = SECOND // 20
 SPACE_US = SECOND

@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_mer.clock import SECOND, Clock
 from edge_mer.config import Record
-from edge_mer.domain import MODALITIES
-from edge_mer.errors import EdgeMerError
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import EdgeMerError
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from edge_mer.clock import SECOND
-from edge_mer.errors import BadMessage, SessionError
-from edge_mer.messages import Message
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import BadMessage, SessionError
+from edge_mer.contract.messages import Message
+from edge_mer.contract.services import SERVICES
 from edge_mer.session import format
-from edge_mer.session.account import Account
-from edge_mer.session.blocks import Entry
 from edge_mer.session.keys import SUFFIX, KeyStore
+from edge_mer.session.mcap_scan import Entry
 from edge_mer.session.reader import Session
+from edge_mer.session.trailer_builder import Account
 from edge_mer.session.writer import CHUNK_US, SessionWriter
 
 BLANK = format.Opening(format=format.VERSION, session="0" * 32, joined=True, boot_id="", opened_us=0, wall_offset_us=0,

@@ -1,4 +1,4 @@
-"""Scores a recording against time-stamped labels: the metrics of ``edge_mer.metrics``, per combination.
+"""Scores a recording against time-stamped labels: the metrics of ``session.evaluation_metrics``, per combination.
 
 Labels (CSV): ``start``, ``end`` and ``label`` and/or ``sentiment``; ``file`` names the session where there are many.
 Times are seconds from the beginning of the session, or wall time (ISO 8601 with an offset). A label holds for every
@@ -20,11 +20,11 @@ from typing import Any, cast
 import numpy as np
 from msgspec import Struct
 
-from edge_mer import metrics
-from edge_mer.clock import SECOND
-from edge_mer.domain import COMBINATIONS, EMOTIONS, Emotion
-from edge_mer.errors import SessionError, missing_extra
-from edge_mer.messages import Estimate, Message
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Emotion
+from edge_mer.contract.errors import SessionError, missing_extra
+from edge_mer.contract.messages import Estimate, Message
+from edge_mer.session import evaluation_metrics as metrics
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
 

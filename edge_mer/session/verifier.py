@@ -12,18 +12,18 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import EdgeMerError, SessionError
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import EdgeMerError, SessionError
+from edge_mer.contract.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
 from edge_mer.fusion.replay import Refold, Replayed
-from edge_mer.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
 from edge_mer.session import format
 from edge_mer.session.compare import Difference, beyond, differences, size
-from edge_mer.session.encoded import encoded_again
+from edge_mer.session.completeness import JOIN_US, Ledger, name
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.ledger import JOIN_US, Ledger, name
-from edge_mer.session.parts import Parts
 from edge_mer.session.reader import Session
+from edge_mer.session.reencode_check import encoded_again
+from edge_mer.session.replay_components import Parts
 
 ONE_TICK_US = SECOND // 10
 TOLERANCE = 1e-3

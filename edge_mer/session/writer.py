@@ -11,14 +11,14 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mcap.writer import CompressionType, Writer
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import Modality
-from edge_mer.errors import SessionError
-from edge_mer.messages import Message
-from edge_mer.services import SERVICES, Service
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import Message
+from edge_mer.contract.services import SERVICES, Service
 from edge_mer.session import format, foxglove, keys
-from edge_mer.session.blocks import Entry
 from edge_mer.session.keys import KeyStore
+from edge_mer.session.mcap_scan import Entry
 
 CHUNK_US = SECOND
 CHUNK_BYTES = 1_000_000

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import SECOND, FakeClock
-from edge_mer.errors import BadMessage, EndpointInUse, Stale
-from edge_mer.messages import RawAudio, RawVideo
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.errors import BadMessage, EndpointInUse, Stale
+from edge_mer.contract.messages import RawAudio, RawVideo
+from edge_mer.contract.services import SERVICES
 
 PCM = (np.zeros(512, np.int16),)
 

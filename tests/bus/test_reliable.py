@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus, ReliablePublisher, ReliableReader
-from edge_mer.clock import SECOND, FakeClock
-from edge_mer.messages import Journal
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.messages import Journal
 
 
 def entry(number: int) -> Journal:

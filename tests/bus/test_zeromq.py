@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from edge_mer.bus import ReliablePublisher, ReliableReader, ZmqBus, runtime_directory
-from edge_mer.clock import SECOND
-from edge_mer.control import Heartbeat
-from edge_mer.errors import ConfigError, EndpointInUse
-from edge_mer.messages import Journal, RawAudio, RawVideo
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Heartbeat
+from edge_mer.contract.errors import ConfigError, EndpointInUse
+from edge_mer.contract.messages import Journal, RawAudio, RawVideo
 
 PCM = (np.arange(512, dtype=np.int16),)
 

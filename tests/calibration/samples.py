@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.validation import Validation
-from edge_mer.domain import Combination
+from edge_mer.contract.domain import Combination
 from edge_mer.fusion.confidence import softmax
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibration.conformal import binomial_interval, covered, label_scores, limit, set_sizes
 from calibration.validation import CalibrationError
-from edge_mer.domain import EMOTIONS
+from edge_mer.contract.domain import EMOTIONS
 from edge_mer.fusion.confidence import prediction_set, softmax
 from tests.calibration.samples import honest_logits
 

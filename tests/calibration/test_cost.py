@@ -8,7 +8,7 @@ import pytest
 
 from calibration import report
 from calibration.cost import FACE, Costs, lost
-from edge_mer.domain import COMBINATIONS
+from edge_mer.contract.domain import COMBINATIONS
 
 BEFORE = {row: {"accuracy": 60.0, "uar": 58.0} for row in (*COMBINATIONS, FACE)}
 

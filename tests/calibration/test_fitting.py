@@ -14,8 +14,8 @@ from calibration.fitting import abstains, caution, fits, held_out, judge
 from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
 from calibration.validation import CalibrationError, Validation
-from edge_mer.domain import Combination
-from edge_mer.errors import MissingExtra
+from edge_mer.contract.domain import Combination
+from edge_mer.contract.errors import MissingExtra
 from edge_mer.fusion.confidence import Scaling, softmax
 from tests.calibration.samples import shuffled, validation
 

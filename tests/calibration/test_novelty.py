@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from calibration import novelty
 from calibration.validation import CalibrationError
 from edge_mer.perception.audio import AudioEncoder
-from pipelines.data import Speech
-from pipelines.tracks import audio_track
+from pipelines.data.corpora import Speech
+from pipelines.fusion.tracks import audio_track
 from tests.perception.fakes import activity_graph, audio_graph
 
 SECONDS = 2

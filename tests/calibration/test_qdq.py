@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calibration.qdq import LEVELS, Product, products, quantise
 from calibration.ranges import Recorder, ranges
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import export
+from pipelines.exporting import export
 from tests.runtime.tiny import tiny
 
 RANDOM = np.random.default_rng(0)

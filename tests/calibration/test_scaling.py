@@ -9,7 +9,7 @@ from calibration.conformal import label_scores, limit, set_sizes
 from calibration.reliability import reliability
 from calibration.scaling import METHODS, fit_temperature, fit_vector, judged, negative_log_likelihood
 from calibration.validation import CalibrationError, Validation
-from edge_mer.errors import InputError
+from edge_mer.contract.errors import InputError
 from edge_mer.fusion.confidence import softmax
 from tests.calibration.samples import shuffled, validation
 

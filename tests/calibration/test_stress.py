@@ -13,21 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration import damage, encodings, material
+from calibration import corruptions as damage
+from calibration import encodings
+from calibration import ood_samples as material
 from calibration.encodings import Encodings, made_by
-from calibration.published import SETTINGS, Figures, figures, publish
+from calibration.simulate_output import SETTINGS, Figures, figures, publish
 from calibration.stress import CLEAN, Row, falls
-from edge_mer.cli.demo import SESSION
-from edge_mer.domain import EMOTIONS, Combination
+from edge_mer.contract.domain import EMOTIONS, Combination
+from edge_mer.demo.config import SESSION
 from edge_mer.fusion.calibration import read, weights_of
 from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.encoder import VideoFrame
 from edge_mer.perception.face import SHARP, crop_face, sharpness
-from pipelines.demo_face import EXPRESSIONS, Pose, draw
-from pipelines.export import MODELS
-from pipelines.windows import Track
+from pipelines.demo.face import EXPRESSIONS, Pose, draw
+from pipelines.exporting.export import MODELS
+from pipelines.fusion.windows import Track
 from tests.fusion.scene import HashModel, Scene, tokens
-from tests.hub.estimates import estimate
+from tests.gateway.estimates import estimate
 
 
 def row(level: str, given: float, family: str = "noise at", windows: int = 200) -> Row:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from edge_mer.bus import ZmqBus
-from edge_mer.clock import SECOND
 from edge_mer.config import Config
-from edge_mer.control import Answer, Command, Exited
-from edge_mer.domain import Modality
-from edge_mer.messages import Message, SensorState
-from edge_mer.privacy.deployment import MATTERS
-from edge_mer.privacy.household import agree, pair_console
-from edge_mer.privacy.switch import Switch
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Answer, Command, Exited
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.messages import Message, SensorState
+from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent_setup import agree, pair_console
+from edge_mer.privacy.switch.switch import Switch
 from tests.devices import child
-from tests.house import TODAY
+from tests.switch_bench import TODAY
 
 PATIENCE_US = 20 * SECOND
 
@@ -122,7 +122,7 @@ def capture_process(directory: Path, name: str, modality: Modality, env: Mapping
     run = directory / "run"
     run.mkdir(mode=0o700)
     config = Config.model_validate({"privacy": {"state": str(directory / "state")}, **sections})
-    command = (sys.executable, "-m", "edge_mer.worker", name, module or f"edge_mer.capture.{name}", str(run))
+    command = (sys.executable, "-m", "edge_mer.host.worker", name, module or f"edge_mer.capture.{name}", str(run))
     with child(*command, stdin=subprocess.PIPE, env=env) as process:
         assert process.stdin is not None
         process.stdin.write(config.model_dump_json().encode())

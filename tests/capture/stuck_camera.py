@@ -8,11 +8,11 @@ import numpy as np
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured
-from edge_mer.capture.source import CaptureWorker, GatedSource
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.threaded import Opening, ThreadedDevice
-from edge_mer.clock import Clock
 from edge_mer.config import Config
-from edge_mer.messages import RawVideo
+from edge_mer.contract.clock import Clock
+from edge_mer.contract.messages import RawVideo
 
 
 class StuckCamera(ThreadedDevice):

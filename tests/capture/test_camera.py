@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge_mer.capture.camera import public_name
-from edge_mer.capture.source import EXIT_HELD
-from edge_mer.clock import SECOND
-from edge_mer.messages import RawVideo
+from edge_mer.capture.gated_source import EXIT_HELD
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.messages import RawVideo
 from tests.capture.process import Capture, capture_process
 from tests.devices import MjpegCamera, frame_number, mjpeg_camera, rtsp_camera
 

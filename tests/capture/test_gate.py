@@ -8,11 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_mer.capture.gate import Gate
-from edge_mer.clock import SECOND
-from edge_mer.control import Close, Lease, Refused
-from edge_mer.privacy.lease import holder_name
-from edge_mer.privacy.signing import sign
-from tests.house import BOOT_ID, House, kinds, received
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Close, Lease, Refused
+from edge_mer.privacy.keys.lease import holder_name
+from edge_mer.privacy.keys.signing import sign
+from tests.switch_bench import BOOT_ID, House, kinds, received
 
 LEASE_US = 2 * SECOND
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.indicator import Indicator, Led, NoIndicator, Program, choose_indicator
-from edge_mer.capture.source import CaptureWorker, GatedSource
-from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
-from edge_mer.errors import ConfigError
-from tests.house import BOOT_ID, FakeDevice, House
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.errors import ConfigError
+from tests.switch_bench import BOOT_ID, FakeDevice, House
 
 
 class Lamp:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_mer.capture.microphone import BLOCK, BLOCK_US, RATE
 from edge_mer.capture.sample_clock import SampleClock
-from edge_mer.clock import SECOND
+from edge_mer.contract.clock import SECOND
 from tests.capture.process import Capture, capture_process
 from tests.devices import PulseAudio, pulseaudio
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge_mer.capture.device import Captured, Fault
-from edge_mer.capture.source import EXIT_HELD
+from edge_mer.capture.gated_source import EXIT_HELD
 from edge_mer.capture.threaded import Opening, ThreadedDevice
-from edge_mer.errors import DeviceError
-from edge_mer.messages import RawVideo
+from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.messages import RawVideo
 from tests.capture.process import capture_process
 
 

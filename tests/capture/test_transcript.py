@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from edge_mer.capture.recorded import plays_with_file, read_transcript
-from edge_mer.capture.source import GatedSource
+from edge_mer.capture.asr.spread_words import spread
+from edge_mer.capture.gated_source import GatedSource
+from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.capture.transcript import AsrWorker, Idle, assemble
 from edge_mer.capture.typed import MOST_BYTES
-from edge_mer.capture.words import spread
-from edge_mer.clock import SECOND
-from edge_mer.config import Config
-from edge_mer.errors import ConfigError, DeviceError
-from edge_mer.privacy.deployment import household
-from tests.house import BOOT_ID, TODAY, House
+from edge_mer.config import Config, plays_with_file
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import ConfigError, DeviceError
+from edge_mer.privacy.consent.consent_file import household
+from tests.switch_bench import BOOT_ID, TODAY, House
 
 RECORDED = {
     "schema": "edge_mer.transcript/1",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import COMMANDS, app
 from edge_mer.config import load
-from edge_mer.services import SERVICES
+from edge_mer.contract.services import SERVICES
 
 
 @pytest.fixture(autouse=True)

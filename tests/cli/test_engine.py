@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edge_mer.cli import engine
-from edge_mer.cli.status import worker_lines
+from edge_mer.client.status_text import worker_lines
 from edge_mer.config import Models
-from edge_mer.errors import GpuError
-from edge_mer.messages import WorkerHealth
+from edge_mer.contract.errors import GpuError
+from edge_mer.contract.messages import WorkerHealth
 from edge_mer.runtime import select
 from edge_mer.runtime.cuda import Cuda, driver_there
 from edge_mer.runtime.engines import EngineCache

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import app
-from edge_mer.clock import SystemClock, host_boot_id
-from edge_mer.control import Pair
-from edge_mer.privacy.host_key import host_key
-from edge_mer.privacy.identity import new_identity
-from edge_mer.privacy.keyring import Keyring
-from edge_mer.privacy.pairing import Pairing, proof
+from edge_mer.contract.clock import SystemClock, host_boot_id
+from edge_mer.contract.control import Pair
+from edge_mer.privacy.keys.host_key import host_key
+from edge_mer.privacy.keys.identity import new_identity
+from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.keys.pairing import Pairing, proof
 
 ADDRESS = ("--set", "page.address=http://127.0.0.1:7653")
 

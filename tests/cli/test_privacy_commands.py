@@ -14,16 +14,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import app
-from edge_mer.domain import MODALITIES
-from edge_mer.privacy.deployment import FILE, Deployment, in_toml, read_deployment
-from edge_mer.privacy.host_key import host_key
-from edge_mer.privacy.household import agree
-from edge_mer.privacy.identity import read_identity
-from edge_mer.privacy.keyring import Keyring
-from edge_mer.privacy.receipts import FILE as RECEIPTS
-from edge_mer.privacy.receipts import Head, ReceiptLog
-from tests.house import TODAY
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.privacy.consent.consent_file import FILE, Deployment, in_toml, read_deployment
+from edge_mer.privacy.consent_setup import agree
+from edge_mer.privacy.keys.host_key import host_key
+from edge_mer.privacy.keys.identity import read_identity
+from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
+from edge_mer.privacy.switch.receipts import Head, ReceiptLog
 from tests.privacy.test_receipts import draft
+from tests.switch_bench import TODAY
 
 CURVE = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 
@@ -84,7 +84,7 @@ def in_terminal(answers: list[str]) -> tuple[str, int]:
     code = (
         "import sys, typer\n"
         "from edge_mer.cli.consent import ensure\nfrom edge_mer.config import Config\n"
-        "from edge_mer.errors import EdgeMerError\n"
+        "from edge_mer.contract.errors import EdgeMerError\n"
         "try:\n    ensure(Config(), None)\nexcept EdgeMerError as e:\n    print(e); sys.exit(1)\n"
     )
     master, slave = pty.openpty()

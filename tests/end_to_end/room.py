@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_mer.bus import ZmqBus
-from edge_mer.cli.demo import SESSION
-from edge_mer.cli.instance import Instance
+from edge_mer.client.instance import Instance
 from edge_mer.config import Config
-from edge_mer.privacy.deployment import MATTERS
-from edge_mer.privacy.household import agree
+from edge_mer.demo.config import SESSION
+from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent_setup import agree
 from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
-from tests.house import TODAY
+from tests.switch_bench import TODAY
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.cli.bench_live import unmask
-from edge_mer.cli.console import Console
 from edge_mer.cli.main import app
+from edge_mer.client.local_switch import Console
 from edge_mer.config import load
-from tests.capture.test_calibrate import room
+from tests.capture.room.test_measure import room
 from tests.end_to_end.room import furnished, started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]

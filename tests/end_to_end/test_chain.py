@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus, ReliableReader
-from edge_mer.capture.file import assemble
-from edge_mer.capture.source import GatedSource
-from edge_mer.cli.demo import SESSION, WORDS
-from edge_mer.clock import FakeClock
+from edge_mer.capture.gated_source import GatedSource
+from edge_mer.capture.playback.file import assemble
 from edge_mer.config import Config
-from edge_mer.control import Command
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.control import Command
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Journal, Message, digest, result_bytes
+from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.fusion.node import TOPICS, FusionNode
 from edge_mer.fusion.replay import replay
-from edge_mer.messages import Journal, Message, digest, result_bytes
 from edge_mer.perception.node import PerceptionNode
-from edge_mer.privacy.deployment import FILE, write_deployment
-from edge_mer.privacy.household import pair_console
-from edge_mer.privacy.switch import Switch
+from edge_mer.privacy.consent.consent_file import FILE, write_deployment
+from edge_mer.privacy.consent_setup import pair_console
+from edge_mer.privacy.switch.switch import Switch
 from edge_mer.runtime.select import models_directory, open_backend
-from tests.house import EVERYBODY, TODAY
+from tests.switch_bench import EVERYBODY, TODAY
 
 STEP_US = 16_000
 BOOT_ID = "test-boot"

@@ -15,16 +15,16 @@ import msgspec
 import pytest
 import zmq
 
+from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.cli.bench_live import unmask
-from edge_mer.cli.console import Console
-from edge_mer.cli.demo import demo_config
-from edge_mer.clock import SECOND, SystemClock
-from edge_mer.messages import Estimate, HealthReport
-from edge_mer.privacy.host_key import public_key
-from edge_mer.privacy.identity import Identity, new_identity
-from edge_mer.privacy.keyring import Keyring, PairedKey
-from edge_mer.privacy.pairing import server_curve
+from edge_mer.client.local_switch import Console
+from edge_mer.contract.clock import SECOND, SystemClock
+from edge_mer.contract.messages import Estimate, HealthReport
+from edge_mer.demo.config import demo_config
+from edge_mer.privacy.keys.host_key import public_key
+from edge_mer.privacy.keys.identity import Identity, new_identity
+from edge_mer.privacy.keys.keyring import Keyring, PairedKey
+from edge_mer.privacy.keys.pairing import server_curve
 from tests.devices import free_port
 from tests.end_to_end.room import started
 

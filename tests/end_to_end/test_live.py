@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.cli.bench_live import unmask
-from edge_mer.cli.console import Console
-from edge_mer.clock import SECOND
-from edge_mer.messages import Estimate, Message, SensorState
+from edge_mer.client.local_switch import Console
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.messages import Estimate, Message, SensorState
 from tests.devices import MjpegCamera, PulseAudio
 from tests.end_to_end.room import demo_sound, furnished, started
 

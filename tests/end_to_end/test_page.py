@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from edge_mer.cli.bench_live import unmask
-from edge_mer.cli.demo import demo_config
-from edge_mer.clock import SECOND, SystemClock, host_boot_id
-from edge_mer.errors import PrivacyError
-from edge_mer.hub.visitor import Token, link_of
-from edge_mer.privacy.keyring import Keyring
-from edge_mer.privacy.pairing import open_pairing
+from edge_mer.bench.live import unmask
+from edge_mer.contract.clock import SECOND, SystemClock, host_boot_id
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.demo.config import demo_config
+from edge_mer.gateway.page.http_auth import Token, link_of
+from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.keys.pairing import open_pairing
 from tests.browser import Browser, chromium
 from tests.devices import free_port
 from tests.end_to_end.room import started

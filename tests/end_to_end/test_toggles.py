@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_mer.cli.bench_live import unmask
-from edge_mer.cli.demo import demo_config
-from edge_mer.cli.toggles import Observer, Toggler
+from edge_mer.bench.leak_probe import Observer, Toggler
+from edge_mer.bench.live import unmask
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.privacy.host_key import read_public
-from edge_mer.privacy.receipts import FILE, verify
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.demo.config import demo_config
+from edge_mer.privacy.keys.host_key import read_public
+from edge_mer.privacy.switch.receipts import FILE, verify
 from tests.end_to_end.room import demo_sound, furnished, started
 from tests.end_to_end.test_live import connections
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edge_mer import messages, wire
-from edge_mer.clock import SECOND
-from edge_mer.domain import MODALITIES, Combination, Gate, Health, Modality, combination_of
+from edge_mer.contract import messages, wire
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES, Combination, Gate, Health, Modality, combination_of
+from edge_mer.contract.messages import Envelope, Feature, Message, SensorState, canonical
+from edge_mer.contract.services import SERVICES
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, State, Tick
 from edge_mer.fusion.model import Prediction
 from edge_mer.fusion.settings import Settings
-from edge_mer.messages import Envelope, Feature, Message, SensorState, canonical
-from edge_mer.services import SERVICES
 
 SETTINGS = Settings(
     window_us=4 * SECOND,

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_mer.domain import Combination
+from edge_mer.contract.domain import Combination
+from edge_mer.contract.messages import Presence
 from edge_mer.fusion.abstention import NOTHING, UNBOUND, abstention, without_estimate
 from edge_mer.fusion.calibration import Calibration, Fit
 from edge_mer.fusion.confidence import temperature
@@ -17,7 +18,6 @@ from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.model import GraphFusionModel, Prediction
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.fusion.presence import FEW, WARMING
-from edge_mer.messages import Presence
 from tests.fusion.scene import SETTINGS, HashModel, Scene, tokens
 from tests.fusion.test_calibration import LOGITS, TEMPERATURE, Shelf, calibration, fit, published, windows
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.cli.main import app
-from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.errors import ModelError
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.baseline import Learning, Neutral, learn, learnt, moved, personal, shifts
 from edge_mer.fusion.baseline_file import FILE, erase, read, write
 from edge_mer.fusion.journal import opening_of

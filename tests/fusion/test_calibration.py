@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_mer.domain import COMBINATIONS, EMOTIONS, MODALITIES, Combination, Modality, modalities_of
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.contract.errors import ModelError
+from edge_mer.contract.messages import Presence
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, read, weights_of, write
 from edge_mer.fusion.confidence import softmax, temperature
 from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.model import GraphFusionModel, load_fusion_model
 from edge_mer.fusion.window import Window
-from edge_mer.messages import Presence
 from tests.fusion.scene import SETTINGS, HashModel
 
 LOGITS = np.array([[0, 1, 2, 3, 4, 5, 9]], np.float32)

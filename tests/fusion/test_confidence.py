@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edge_mer.domain import COMBINATIONS, EMOTIONS, Combination
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.fusion.confidence import Scaling, prediction_set, softmax, temperature
 
 logits_of_one = arrays.arrays(np.float64, 7, elements=st.floats(-50, 50))

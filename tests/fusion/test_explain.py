@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Modality
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality
+from edge_mer.contract.services import SERVICES
 from edge_mer.fusion.explain import NEUTRAL, NOBODY, PRIOR, Subset, contributions, explain, subsets_of
 from edge_mer.fusion.model import Prediction
-from edge_mer.services import SERVICES
 from tests.fusion.scene import HashModel, Scene, subsets
 
 ALL: Subset = frozenset(MODALITIES)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.fusion import fold
 from edge_mer.fusion.fold import Purged, Tick
 from tests.fusion.scene import RATE, SETTINGS, START, Scene, name, result, sensor, subsets, tokens

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus, ReliableReader
-from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
-from edge_mer.control import Purge, Purged, Register
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.errors import SessionError
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.control import Purge, Purged, Register
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import InputRef, Journal, Message, digest, result_bytes
 from edge_mer.fusion.node import TOPICS, FusionNode
 from edge_mer.fusion.replay import Replayed, replay
-from edge_mer.messages import InputRef, Journal, Message, digest, result_bytes
 from tests.fusion.scene import RATE, HashModel, sensor, tokens
 
 RUNTIME = {"backend": "test", "threads": "1"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibration import novelty as fitting
 from calibration.validation import CalibrationError
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.novelty import Novelty, describe
 from edge_mer.fusion.window import Window
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from edge_mer import compat_torchaudio
+from edge_mer.large import compat_torchaudio
 
 compat_torchaudio.mend()
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edge_mer.errors import InputError, MissingExtra, ModelError
+from edge_mer.contract.errors import InputError, MissingExtra, ModelError
 from edge_mer.large.checkpoint import find, pull
 from edge_mer.perception.detect import Box, Image
 from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word

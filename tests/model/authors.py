@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 
 PAIRS = 8
 SCALE = 1.0

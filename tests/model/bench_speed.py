@@ -12,14 +12,14 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.model import MCULoRA, MCULoRAConfig, Readout, Window
 from edge_mer.model.inputs import erasable, erased
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines import export
-from pipelines.fagm import Fagm
-from pipelines.onnx_file import write
+from pipelines.exporting import export
+from pipelines.exporting.onnx_file import write
+from pipelines.fusion.fagm import Fagm
 from tests.model.authors import Authors
 
 SMALL = MCULoRAConfig()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
 from edge_mer.model import MCULoRA, MCULoRAConfig, Readout, Window, dialogue
 
 Windows = dict[Modality, Window]

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, modalities_of
 from edge_mer.model import MCULoRA, Window, dialogue
 from edge_mer.model import mculora as mculora_module
 from edge_mer.model.config import PoolKind

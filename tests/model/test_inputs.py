@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, combination_of
-from edge_mer.errors import InputError
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, combination_of
+from edge_mer.contract.errors import InputError
 from edge_mer.model import Window, dialogue
 from edge_mer.model.inputs import check, combination_index, erasable, erased, presence
 from tests.model.scene import CONFIG, DIALOGUE, Windows, index, talk, windows

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from edge_mer.errors import InputError
+from edge_mer.contract.errors import InputError
 from edge_mer.model.losses import emotion_loss, orthogonality, sentiment_loss, separability
 from edge_mer.model.mculora import Trace, expected_sentiment
 from tests.model.scene import CONFIG, alive, index, windows

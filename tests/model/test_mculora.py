@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA, MCULoRAConfig, Window
 from edge_mer.model import experts as experts_module
 from edge_mer.model import mcla as mcla_module

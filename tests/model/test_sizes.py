@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from edge_mer.domain import COMBINATIONS, modalities_of
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import COMBINATIONS, modalities_of
+from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA, MCULoRAConfig, sized
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.model.mcla import MCLALinear

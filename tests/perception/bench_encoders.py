@@ -40,7 +40,7 @@ def voice() -> Callable[[int], object]:
 def face() -> Callable[[int], object]:
     """One token frame at 320 x 240: detection, crop, expression."""
     eye = load_encoder("video", OnnxRuntime(), MODELS)
-    from pipelines.demo_face import EXPRESSIONS, Pose, draw
+    from pipelines.demo.face import EXPRESSIONS, Pose, draw
 
     frames = [draw(e, Pose(dx=3.0 * i), np.random.default_rng(i)) for i, e in enumerate(EXPRESSIONS.values())]
     assert frames[0].shape == (240, 320, 3)

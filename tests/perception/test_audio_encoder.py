@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, silence
 from edge_mer.perception.encoder import AudioBlock, Tokens
 from edge_mer.perception.load import load_encoder
@@ -214,7 +214,7 @@ def test_noise_and_hum_are_no_voice(models: Path) -> None:
 def test_the_front_end_is_torchaudios_within_1e_4(level: float) -> None:
     """Frames of 400 samples lie in the middle of torchaudio's 512, so its input is padded by half the difference."""
     torch = pytest.importorskip("torch")
-    from edge_mer.compat_torchaudio import mend
+    from edge_mer.large.compat_torchaudio import mend
 
     mend()
     transforms = pytest.importorskip("torchaudio.transforms")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from edge_mer.errors import InputError
-from edge_mer.messages import Envelope, Feature, Message, RawAudio, RawText, RawVideo, WordTime
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.messages import Envelope, Feature, Message, RawAudio, RawText, RawVideo, WordTime
 from edge_mer.perception.encoder import AudioBlock, VideoFrame
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import Draft, FeatureStream

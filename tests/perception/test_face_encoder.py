@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.domain import EMOTIONS
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception.detect import Box, Haar, YuNet, _shrink
 from edge_mer.perception.encoder import Tokens, VideoFrame
 from edge_mer.perception.face import FaceEncoder, FaceState, crop_face, overlap

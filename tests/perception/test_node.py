@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import SECOND, FakeClock
-from edge_mer.control import Purge, Purged, Register
-from edge_mer.messages import Message, RawAudio, RawText, RawVideo, WordTime
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.control import Purge, Purged, Register
+from edge_mer.contract.messages import Message, RawAudio, RawText, RawVideo, WordTime
 from edge_mer.perception.encoder import AudioBlock, EncoderSpec, TextSegment, Tokens, VideoFrame
 from edge_mer.perception.node import PerceptionNode
 from edge_mer.perception.stream import FeatureStream

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import FakeClock
-from edge_mer.errors import InputError
-from edge_mer.messages import InputRef, Message, RawAudio, canonical, result_bytes
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.messages import InputRef, Message, RawAudio, canonical, result_bytes
 from edge_mer.perception.encoder import AudioBlock, EncoderSpec, Tokens, no_tokens
 from edge_mer.perception.replay import replay
 from edge_mer.perception.stream import FeatureStream

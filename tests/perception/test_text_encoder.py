@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_mer.errors import InputError, ModelError
+from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception.encoder import TextSegment, Tokens, Word
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece, TextEncoder

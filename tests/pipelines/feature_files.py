@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.layouts import layout_of
+from pipelines.data.feature_specs import layout_of
 
 
 def arrays(name: str, groups: int = 12, each: int = 3, seed: int = 0) -> dict[str, Any]:

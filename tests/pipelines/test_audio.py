@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES
-from pipelines.audio import HEARD, WINDOWS, Clip, clip_of, functionals, logits_of, parts, windows_of
-from pipelines.nets import AudioNet
+from pipelines.encoders.audio import HEARD, WINDOWS, Clip, clip_of, functionals, logits_of, parts, windows_of
+from pipelines.encoders.nets import AudioNet
 
 torch.set_num_threads(1)
 

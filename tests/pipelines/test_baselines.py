@@ -9,12 +9,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipelines import sets
-from pipelines.baselines import BASELINES, MLP, Router, Schedule, network
-from pipelines.estimates import patterns, quality
-from pipelines.layouts import layout_of
-from pipelines.sets import Rows
-from pipelines.splits import splits
+from pipelines.data import feature_sets as sets
+from pipelines.data.feature_sets import Rows
+from pipelines.data.feature_specs import layout_of
+from pipelines.data.splits import splits
+from pipelines.fusion.estimates import patterns, quality
+from pipelines.study.baselines import BASELINES, MLP, Router, Schedule, network
 from tests.pipelines.feature_files import write
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge_mer.errors import GpuError
+from edge_mer.contract.errors import GpuError
 from edge_mer.model import MCULoRA, MCULoRAConfig
-from pipelines import bench_gpu, export
-from pipelines.bench_gpu import Ceiling, Device, Row, table, windows_of
+from pipelines.exporting import export
+from pipelines.study import bench_gpu
+from pipelines.study.bench_gpu import Ceiling, Device, Row, table, windows_of
 
 
 def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import cache
-from pipelines.cache import Arrays, cached
+from pipelines.data import cache
+from pipelines.data.cache import Arrays, cached
 
 
 class Kitchen:

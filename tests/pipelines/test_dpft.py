@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.domain import COMBINATIONS, Combination
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import COMBINATIONS, Combination
+from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA
-from pipelines import dpft as dpft_module
-from pipelines.dpft import Dpft, DpftSettings, Separability, ratios
-from pipelines.guard import Splits, TestSplitTouched
+from pipelines.data.holdout_guard import Splits, TestSplitTouched
+from pipelines.fusion import dpft as dpft_module
+from pipelines.fusion.dpft import Dpft, DpftSettings, Separability, ratios
 from tests.model.scene import CONFIG, Windows, alive, index, windows
 
 SIGMA = st.lists(st.floats(0, 0.69), min_size=7, max_size=7)

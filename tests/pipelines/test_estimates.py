@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_mer.domain import COMBINATIONS, modalities_of
-from pipelines import estimates, sets
-from pipelines.estimates import Estimate
-from pipelines.layouts import LAYOUTS, Layout, layout_of
+from edge_mer.contract.domain import COMBINATIONS, modalities_of
+from pipelines.data import feature_sets as sets
+from pipelines.data.feature_specs import LAYOUTS, Layout, layout_of
+from pipelines.fusion import estimates
+from pipelines.fusion.estimates import Estimate
 from tests.pipelines.feature_files import write
 
 

@@ -13,10 +13,10 @@ import onnx
 import pytest
 import torch
 
-from edge_mer.cli.demo import SESSION
 from edge_mer.config import Models
-from edge_mer.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalities_of
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalities_of
+from edge_mer.contract.errors import ModelError
+from edge_mer.demo.config import SESSION
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
 from edge_mer.perception.encoder import AudioBlock, TextSegment, Word
@@ -24,10 +24,11 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.golden import self_test
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import open_backend
-from pipelines import checkpoint, export, nets
-from pipelines.data import DataError
-from pipelines.forms import half
-from pipelines.onnx_file import FORBIDDEN, write
+from pipelines.data.corpora import DataError
+from pipelines.encoders import checkpoint, nets
+from pipelines.exporting import export
+from pipelines.exporting.onnx_file import FORBIDDEN, write
+from pipelines.exporting.onnx_variants import half
 
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, Modality
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Modality
+from edge_mer.contract.errors import ConfigError
 from edge_mer.model.inputs import erasable, erased
 from edge_mer.model.losses import emotion_loss, sentiment_loss
-from pipelines import fagm as fagm_module
-from pipelines.fagm import Fagm, FagmSettings, dominance, endemic, penalty
+from pipelines.fusion import fagm as fagm_module
+from pipelines.fusion.fagm import Fagm, FagmSettings, dominance, endemic, penalty
 from tests.model.scene import alive, windows
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.functionals import DEPTH, Functionals
+from pipelines.data.functionals import DEPTH, Functionals
 
 FRAMES = 156
 SILENCE = -25.0

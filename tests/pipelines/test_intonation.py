@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.intonation import Intonation
+from pipelines.encoders.intonation import Intonation
 
 FRAMES, SILENT = 156, -25.0
 MEAN, SPREAD, HIGH, LOW, MOVE, RISE, LEAPS, SLOPE = 0, 1, 3, 4, 7, 8, 9, 10

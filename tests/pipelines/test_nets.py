@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS, PITCH
-from pipelines.audio import BAND
-from pipelines.audio import augment as other_room
-from pipelines.face import HINTED, augment, jitter, loss_of, targets
-from pipelines.nets import AudioNet, FaceNet, TextNet
-from pipelines.report import temperature_of
-from pipelines.text import NO_ORDINAL, batch, misheard, sentiment_loss
+from pipelines.encoders.audio import BAND
+from pipelines.encoders.audio import augment as other_room
+from pipelines.encoders.face import HINTED, augment, jitter, loss_of, targets
+from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
+from pipelines.encoders.text import NO_ORDINAL, batch, misheard, sentiment_loss
+from pipelines.encoders.train_log import temperature_of
 
 torch.set_num_threads(1)
 
@@ -114,7 +114,7 @@ def test_a_face_and_its_mirror_image_are_read_alike() -> None:
 
 
 def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() -> None:
-    """What ``pipelines.score`` does token by token with the graph's outputs."""
+    """What ``pipelines.study.score`` does token by token with the graph's outputs."""
     torch.manual_seed(0)
     net = AudioNet().eval()
     tokens, mask = torch.randn(1, 5, 64), torch.tensor([[0.0, 1, 1, 0, 1]])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines import checkpoint
-from pipelines.progress import Progress, begin, numbers_of
+from pipelines.encoders import checkpoint
+from pipelines.encoders.progress import Progress, begin, numbers_of
 
 
 def train(path: Path, until: int, epochs: int = 4) -> Progress[nn.Sequential]:

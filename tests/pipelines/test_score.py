@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_mer.domain import EMOTIONS
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import TensorSpec
-from pipelines import labelled, score
-from pipelines.data import ACTED, DataError
+from pipelines.data import labelled
+from pipelines.data.corpora import ACTED, DataError
+from pipelines.study import score
 
 F32 = np.dtype(np.float32)
 

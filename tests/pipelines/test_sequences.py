@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines import cache
-from pipelines.data import DataError
-from pipelines.sequences import courses, of_ravdess
+from pipelines.data import cache
+from pipelines.data.corpora import DataError
+from pipelines.data.sequences import courses, of_ravdess
 
 RATE, STATS = 16_000, np.ones((3, 5), np.float32)
 

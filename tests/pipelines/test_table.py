@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import cells, results, sets, table
-from pipelines.cells import SYSTEMS, Cell
-from pipelines.estimates import Answers, columns
-from pipelines.sets import Rows
-from pipelines.splits import splits
-from pipelines.table import Job
-from pipelines.trainer import OutOfTime
+from pipelines.data import feature_sets as sets
+from pipelines.data.feature_sets import Rows
+from pipelines.data.splits import splits
+from pipelines.fusion.estimates import Answers, columns
+from pipelines.fusion.trainer import OutOfTime
+from pipelines.study import experiment_cell as cells
+from pipelines.study import results, table
+from pipelines.study.experiment_cell import SYSTEMS, Cell
+from pipelines.study.table import Job
 from tests.pipelines.feature_files import write
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import face, fold, fusion, train
+from pipelines import train
+from pipelines.encoders import distil as fold
+from pipelines.encoders import face
+from pipelines.fusion import starter as fusion
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -47,9 +50,9 @@ def test_options_reach_the_training_that_was_named(monkeypatch: pytest.MonkeyPat
     run(monkeypatch, "face", *common, "--fold", "runs/0", "runs/1")
     run(monkeypatch, "fusion", *common, "--models", "made")
     assert got == [
-        ("pipelines.face", where, {"seed": 3}),
-        ("pipelines.fold", (*where, [Path("runs/0"), Path("runs/1")]), {"seed": 3}),
-        ("pipelines.fusion", where, {"seed": 3, "models": Path("made")}),
+        ("pipelines.encoders.face", where, {"seed": 3}),
+        ("pipelines.encoders.distil", (*where, [Path("runs/0"), Path("runs/1")]), {"seed": 3}),
+        ("pipelines.fusion.starter", where, {"seed": 3, "models": Path("made")}),
     ]
 
 

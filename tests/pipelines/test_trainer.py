@@ -17,20 +17,22 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from edge_mer.domain import COMBINATIONS
-from edge_mer.errors import ConfigError
+from edge_mer.contract.domain import COMBINATIONS
+from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA
-from pipelines import evaluate, experiment, saved, sets, trainer
 from pipelines import train as command
-from pipelines.data import DataError
-from pipelines.estimates import patterns, quality
-from pipelines.experiment import Experiment
-from pipelines.guard import Splits
-from pipelines.predictor import joined, predictor, routed
-from pipelines.saved import Saved
-from pipelines.sets import Rows
-from pipelines.splits import splits
-from pipelines.trainer import RESUME, OutOfTime, train
+from pipelines.data import feature_sets as sets
+from pipelines.data.corpora import DataError
+from pipelines.data.feature_sets import Rows
+from pipelines.data.holdout_guard import Splits
+from pipelines.data.splits import splits
+from pipelines.fusion import experiment, saved, trainer
+from pipelines.fusion.estimates import patterns, quality
+from pipelines.fusion.experiment import Experiment
+from pipelines.fusion.predictor import joined, predictor, routed
+from pipelines.fusion.saved import Saved
+from pipelines.fusion.trainer import RESUME, OutOfTime, train
+from pipelines.study import evaluate
 from tests.pipelines.feature_files import write
 
 TINY: dict[str, Any] = {"width": 8, "heads": 2, "blocks": 1, "expert_blocks": 1, "dropout": 0.0}
@@ -251,7 +253,7 @@ def test_an_impossible_experiment_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["mosi", "ravdess", "meld"])
 def test_the_configurations_that_come_along_can_be_read(name: str) -> None:
-    path = Path(command.__file__).parent / "configs" / f"{name}.toml"
+    path = Path(command.__file__).parent / "fusion" / "configs" / f"{name}.toml"
     assert experiment.load(path).data == name
 
 

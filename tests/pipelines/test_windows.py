@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_mer.domain import COMBINATIONS, MODALITIES, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, modalities_of
 from edge_mer.model import MCULoRAConfig
-from pipelines.data import NO_ORDINAL, UNKNOWN
-from pipelines.windows import Batch, Example, Sampler, Track, collate, text_track
+from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
+from pipelines.fusion.windows import Batch, Example, Sampler, Track, collate, text_track
 
 CONFIG = MCULoRAConfig()
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from edge_mer.bus import MemoryBus
 from edge_mer.capture.device import Captured
-from edge_mer.capture.source import CaptureWorker, GatedSource
-from edge_mer.clock import FakeClock
-from edge_mer.control import AnyControl, encode
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.messages import Message, RawAudio, RawText, RawVideo, WordTime
-from edge_mer.privacy.lineage import LineageChild
-from tests.house import BOOT_ID, FakeDevice, House
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.control import AnyControl, encode
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Message, RawAudio, RawText, RawVideo, WordTime
+from edge_mer.privacy.purge_client import LineageChild
+from tests.switch_bench import BOOT_ID, FakeDevice, House
 
 PAYLOAD: dict[Modality, tuple[np.ndarray[Any, Any], ...]] = {
     "audio": (np.zeros(4, np.int16),), "video": (np.zeros(4, np.uint8),), "text": (),

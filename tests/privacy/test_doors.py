@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.control import Answer, Command
-from edge_mer.domain import MODALITIES
-from edge_mer.errors import ConfigError, PrivacyError
-from edge_mer.privacy.button import EvdevButton, GpioButton, KeyboardButton, Press, open_button
-from edge_mer.privacy.root_door import RootDoor, ask_as_root, peer_uid
-from edge_mer.privacy.switch import Doors, Switch
-from tests.house import BOOT_ID, House
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import ConfigError, PrivacyError
+from edge_mer.privacy.switch.button import EvdevButton, GpioButton, KeyboardButton, Press, open_button
+from edge_mer.privacy.switch.root_socket import RootDoor, ask_as_root, peer_uid
+from edge_mer.privacy.switch.switch import Doors, Switch
 from tests.privacy.test_memory import requested
+from tests.switch_bench import BOOT_ID, House
 
 
 class FakeButton:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_mer.control import Command, Grant, decode
-from edge_mer.domain import MODALITIES
-from edge_mer.privacy.deployment import FILE, Hub, write_deployment
-from edge_mer.privacy.identity import CONSOLE, new_identity, read_identity
-from edge_mer.privacy.keyring import Keyring, PairedKey
-from tests.house import EVERYBODY, House
+from edge_mer.contract.control import Command, Grant, decode
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.privacy.consent.consent_file import FILE, Hub, write_deployment
+from edge_mer.privacy.keys.identity import CONSOLE, new_identity, read_identity
+from edge_mer.privacy.keys.keyring import Keyring, PairedKey
+from tests.switch_bench import EVERYBODY, House
 
 IDS = itertools.count()  # a command whose id came before is not looked at again
 

@@ -12,18 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.clock import SECOND, FakeClock
-from edge_mer.control import Lease
-from edge_mer.errors import ConfigError, LeaseError
-from edge_mer.privacy.host_key import PRIVATE, host_key, public_key, state_directory
-from edge_mer.privacy.lease import (
-    ExpiredLease,
-    ForeignLease,
-    ForgedLease,
-    LeaseVerifier,
-    ReplayedLease,
-)
-from edge_mer.privacy.signing import sign
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.control import Lease
+from edge_mer.contract.errors import ConfigError, LeaseError
+from edge_mer.host.files import state_directory
+from edge_mer.privacy.keys.host_key import PRIVATE, host_key, public_key
+from edge_mer.privacy.keys.lease import ExpiredLease, ForeignLease, ForgedLease, LeaseVerifier, ReplayedLease
+from edge_mer.privacy.keys.signing import sign
 
 KEY = Ed25519PrivateKey.generate()
 NOW = FakeClock().boottime_us()

@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge_mer.clock import SECOND
-from edge_mer.control import Command, Grant, Lease, encode
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.privacy.deployment import FILE as DEPLOYMENT
-from edge_mer.privacy.identity import new_identity
-from edge_mer.privacy.state import FILE as STATE
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Command, Grant, Lease, encode
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.privacy.consent.consent_file import FILE as DEPLOYMENT
+from edge_mer.privacy.keys.identity import new_identity
+from edge_mer.privacy.switch.state import FILE as STATE
 from tests.privacy.plant import Plant
 
 LEASE_US = 2 * SECOND

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_mer.domain import MODALITIES
-from edge_mer.privacy.state import FILE
-from tests.house import EVERYBODY, House
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.privacy.switch.state import FILE
+from tests.switch_bench import EVERYBODY, House
 
 RESUME = msgspec.structs.replace(EVERYBODY, resume=True)
 

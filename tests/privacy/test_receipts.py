@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.bus import ReliableReader
-from edge_mer.capture.source import CaptureWorker, GatedSource
-from edge_mer.clock import SECOND
-from edge_mer.errors import PrivacyError
-from edge_mer.messages import Receipt
-from edge_mer.privacy.lineage import LineageChild
-from edge_mer.privacy.receipts import FILE, Head, ReceiptLog, verify
-from edge_mer.privacy.signing import is_signed, sign
-from tests.house import BOOT_ID, FakeDevice, House
+from edge_mer.capture.gated_source import CaptureWorker, GatedSource
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.messages import Receipt
+from edge_mer.privacy.keys.signing import is_signed, sign
+from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.switch.receipts import FILE, Head, ReceiptLog, verify
+from tests.switch_bench import BOOT_ID, FakeDevice, House
 
 KEY = Ed25519PrivateKey.generate()
 

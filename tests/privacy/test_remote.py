@@ -16,21 +16,22 @@ import msgspec
 import pytest
 import zmq
 
-from edge_mer import control
 from edge_mer.bus import ZmqBus
-from edge_mer.clock import SystemClock
+from edge_mer.client.remote_switch import RemoteClient
 from edge_mer.config import Config
-from edge_mer.control import Answer, Closed, Command, Exited, Pair
-from edge_mer.errors import ConfigError, PrivacyError
-from edge_mer.privacy import remote
-from edge_mer.privacy.deployment import MATTERS
-from edge_mer.privacy.household import agree
-from edge_mer.privacy.identity import Identity, new_identity
-from edge_mer.privacy.keyring import Keyring, PairedKey
-from edge_mer.privacy.pairing import Link, open_pairing, proof, read_link, server_curve
-from edge_mer.privacy.remote import RemoteClient, link_to, open_remote
-from edge_mer.privacy.switch import Doors, Switch
-from tests.house import TODAY
+from edge_mer.contract import control
+from edge_mer.contract.clock import SystemClock
+from edge_mer.contract.control import Answer, Closed, Command, Exited, Pair
+from edge_mer.contract.errors import ConfigError, PrivacyError
+from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent_setup import agree
+from edge_mer.privacy.keys.identity import Identity, new_identity
+from edge_mer.privacy.keys.keyring import Keyring, PairedKey
+from edge_mer.privacy.keys.pairing import Link, open_pairing, proof, read_link, server_curve
+from edge_mer.privacy.switch import remote
+from edge_mer.privacy.switch.remote import link_to, open_remote
+from edge_mer.privacy.switch.switch import Doors, Switch
+from tests.switch_bench import TODAY
 
 CLOCK = SystemClock()
 
@@ -79,7 +80,7 @@ class Host:
         return link_to(self.state, self.address, self.host, opened.code)
 
     def _boot_id(self) -> str:
-        from edge_mer.clock import host_boot_id
+        from edge_mer.contract.clock import host_boot_id
 
         return host_boot_id()
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_mer.bus import Client
-from edge_mer.clock import SECOND
-from edge_mer.control import Closed, Exited, Lease, LeaseRequest, Purge, Purged, Register
-from edge_mer.domain import Modality
-from edge_mer.messages import Privacy
-from edge_mer.privacy.deployment import household
-from edge_mer.privacy.switch import RELEASE_US
-from tests.house import TODAY, House, kinds, received
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Closed, Exited, Lease, LeaseRequest, Purge, Purged, Register
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.messages import Privacy
+from edge_mer.privacy.consent.consent_file import household
+from edge_mer.privacy.switch.switch import RELEASE_US
+from tests.switch_bench import TODAY, House, kinds, received
 
 
 @pytest.fixture

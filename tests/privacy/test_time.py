@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_mer.clock import SECOND
-from edge_mer.domain import MODALITIES
-from edge_mer.privacy.demand import Instant
-from edge_mer.privacy.deployment import FILE, household
-from edge_mer.privacy.state import Deadline
-from tests.house import EVERYBODY, TODAY, House
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.privacy.consent.consent_file import FILE, household
+from edge_mer.privacy.switch.mask_policy import Instant
+from edge_mer.privacy.switch.state import Deadline
 from tests.privacy.test_memory import reasons, requested, restart
+from tests.switch_bench import EVERYBODY, TODAY, House
 
 HOUR = 3600 * SECOND
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.cli.toggles import Spans
-from edge_mer.domain import MODALITIES, Modality
-from edge_mer.messages import Receipt
-from edge_mer.privacy.receipts import FILE, verify
+from edge_mer.bench.leak_probe import Spans
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Receipt
+from edge_mer.privacy.switch.receipts import FILE, verify
 from edge_mer.session.recorder import build
 from tests.privacy.plant import Plant
 from tests.session.stage import read_all

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_mer.errors import GpuError, ModelError
+from edge_mer.contract.errors import GpuError, ModelError
 from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend
 from edge_mer.runtime.cuda import Cuda

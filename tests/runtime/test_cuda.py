@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_mer.errors import GpuError, MissingExtra
+from edge_mer.contract.errors import GpuError, MissingExtra
 from edge_mer.runtime import cuda as module
 from edge_mer.runtime.backend import TensorSpec
 from edge_mer.runtime.cuda import Cuda, driver_there

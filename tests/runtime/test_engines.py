@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.engines import EngineCache, Key, Options, engines_directory
 
 KEY = Key("fusion.av.onnx", "ab" * 32, "fp16", "tensorrt", "10.3.0", "8.7", "aarch64", Options())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph, TensorSpec
 from edge_mer.runtime.golden import deviations, draw, golden, self_test
 from edge_mer.runtime.onnx import OnnxRuntime

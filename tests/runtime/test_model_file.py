@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.model_file import _fields, graph_sha256, read_model
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_mer.errors import GpuError, InputError, ModelError
+from edge_mer.contract.errors import GpuError, InputError, ModelError
 from edge_mer.runtime.backend import Backend, Graph
 from edge_mer.runtime.onnx import CPU, CUDA, OnnxGraph, OnnxRuntime
 

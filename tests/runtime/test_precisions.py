@@ -12,13 +12,13 @@ import pytest
 
 from calibration.qdq import LEAST_ROWS, shapes_of
 from edge_mer.config import Models
-from edge_mer.domain import COMBINATIONS, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, modalities_of
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.runtime.backend import Graph, origin
 from edge_mer.runtime.golden import LEAST_SIZE, deviations, draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import notes, open_backend
-from pipelines.onnx_file import FORBIDDEN
+from pipelines.exporting.onnx_file import FORBIDDEN
 
 PRODUCTS = {"MatMul", "Gemm", "Conv"}
 
@@ -123,7 +123,7 @@ def test_a_form_that_is_missing_is_fp32_and_told(forms: Path, tmp_path: Path) ->
 
 
 def test_weights_that_graphs_share_lie_in_one_file_and_are_checked(forms: Path, tmp_path: Path) -> None:
-    from edge_mer.errors import ModelError
+    from edge_mer.contract.errors import ModelError
 
     alone = sum(t.ByteSize() for c in COMBINATIONS for t in onnx.load(forms / f"fusion.{c}.onnx").graph.initializer)
     files = sum((forms / f"fusion.{c}.onnx").stat().st_size for c in COMBINATIONS)

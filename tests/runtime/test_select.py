@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_mer.config import Models
-from edge_mer.errors import ModelError
+from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.select import SHIPPED, models_directory, open_backend
 
 

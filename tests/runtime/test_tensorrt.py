@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_mer.errors import GpuError, InputError, MissingExtra, ModelError
+from edge_mer.contract.errors import GpuError, InputError, MissingExtra, ModelError
 from edge_mer.runtime import tensorrt
 from edge_mer.runtime.cuda import Cuda
 from edge_mer.runtime.engines import EngineCache, Options

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from calibration.int8 import quantised
-from edge_mer.domain import COMBINATIONS, MODALITIES
-from edge_mer.errors import GpuError, ModelError
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES
+from edge_mer.contract.errors import GpuError, ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.cuda import driver_there
 from edge_mer.runtime.engines import EngineCache, Options
@@ -19,9 +19,9 @@ from edge_mer.runtime.model_file import read_model
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.tensorrt import RTX, TensorRT
 from edge_mer.runtime.tensorrt_build import build
-from pipelines import export
-from pipelines.forms import half
-from pipelines.onnx_file import write
+from pipelines.exporting import export
+from pipelines.exporting.onnx_file import write
+from pipelines.exporting.onnx_variants import half
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx (x86_64 Linux); the extra test installs it there")
 NAMES = ("speech", "audio", "face", "text", *(f"fusion.{c}" for c in COMBINATIONS))

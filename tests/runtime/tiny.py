@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipelines.onnx_file import Draft, ranges_of, write
+from pipelines.exporting.onnx_file import Draft, ranges_of, write
 
 METADATA: Mapping[str, Any] = {"kind": "test", "name": "tiny", "licence": "MIT"}
 

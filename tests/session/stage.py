@@ -9,24 +9,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_mer import wire
 from edge_mer.bus import MemoryBroker, MemoryBus, Publisher
-from edge_mer.clock import SECOND, FakeClock
 from edge_mer.config import Config
-from edge_mer.control import Purge, Purged, Register
-from edge_mer.domain import EMOTIONS, MODALITIES, Combination, Gate, Health, Modality, modalities_of
-from edge_mer.errors import SessionError
+from edge_mer.contract import wire
+from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.control import Purge, Purged, Register
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Gate, Health, Modality, modalities_of
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import Feature, Message, SensorState
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
 from edge_mer.fusion.window import Window
-from edge_mer.messages import Feature, Message, SensorState
-from edge_mer.privacy.household import agree
-from edge_mer.session.account import Account
-from edge_mer.session.parts import Parts
+from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
+from edge_mer.session.replay_components import Parts
+from edge_mer.session.trailer_builder import Account
 from edge_mer.session.writer import SessionWriter
-from tests.house import TODAY
+from tests.switch_bench import TODAY
 
 STEP_US = SECOND // 10
 DIM = 4

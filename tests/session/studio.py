@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.bus import MemoryBus
-from edge_mer.capture.clip import probe
-from edge_mer.capture.recorded import read_transcript
-from edge_mer.capture.track import BLOCK, RATE, PictureReader, SoundReader
-from edge_mer.cli.demo import SESSION, WORDS
-from edge_mer.clock import SECOND
+from edge_mer.capture.playback.media_probe import probe
+from edge_mer.capture.playback.media_readers import BLOCK, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, Models
-from edge_mer.domain import MODALITIES, Modality
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Body, RawAudio, RawText, RawVideo
+from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.fusion.node import FusionNode
-from edge_mer.messages import Body, RawAudio, RawText, RawVideo
 from edge_mer.perception.node import PerceptionNode
 from edge_mer.runtime.select import models_directory, open_backend
 from tests.session.stage import Home

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.main import app
-from edge_mer.messages import ClockReport, Message
+from edge_mer.contract.messages import ClockReport, Message
 from edge_mer.session.reader import Session
 from tests.session.stage import FAKE, read_all, record_run, remade, rewrite
 
@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_mer.session.parts.installed", lambda *_, **__: FAKE)
+    monkeypatch.setattr("edge_mer.session.replay_components.installed", lambda *_, **__: FAKE)
 
 
 def call(*arguments: object) -> Result:

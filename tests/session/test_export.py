@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from edge_mer.errors import MissingExtra, SessionError
+from edge_mer.contract.errors import MissingExtra, SessionError
 from edge_mer.session import export
 from edge_mer.session.reader import Session
 from tests.session.stage import read_all

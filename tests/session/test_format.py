@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer import messages
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import FakeClock
-from edge_mer.errors import BadMessage, SessionError
-from edge_mer.messages import ClockReport, Envelope, Message, RawVideo, SensorState
-from edge_mer.services import SERVICES
+from edge_mer.contract import messages
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.errors import BadMessage, SessionError
+from edge_mer.contract.messages import ClockReport, Envelope, Message, RawVideo, SensorState
+from edge_mer.contract.services import SERVICES
 from edge_mer.session import format
 from tests.session.stage import frames_of
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import FakeClock
-from edge_mer.messages import Message, RawAudio, RawVideo
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.messages import Message, RawAudio, RawVideo
+from edge_mer.contract.services import SERVICES
 from edge_mer.session import format, foxglove
 from tests.session.stage import frames_of
 from tests.session.studio import Studio

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_mer.domain import Modality
-from edge_mer.errors import BadMessage, ConfigError, SessionError
-from edge_mer.messages import result_bytes
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import BadMessage, ConfigError, SessionError
+from edge_mer.contract.messages import result_bytes
 from edge_mer.session import keys
 from edge_mer.session.keys import KeyStore, erased_with
 from edge_mer.session.player import again

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.session import blocks
-from edge_mer.session.blocks import Channel, Entry
+from edge_mer.contract.clock import FakeClock
+from edge_mer.session import mcap_scan as blocks
+from edge_mer.session.mcap_scan import Channel, Entry
 from edge_mer.session.player import Player
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import opening

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_mer.config import Config
-from edge_mer.domain import MODALITIES
-from edge_mer.messages import Message
-from edge_mer.session.parts import Parts, installed
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.messages import Message
 from edge_mer.session.reader import Session
+from edge_mer.session.replay_components import Parts, installed
 from edge_mer.session.verifier import Report, verify
 from tests.session.golden import GOLDEN
 from tests.session.stage import read_all, remade, rewrite

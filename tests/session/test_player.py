@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus, Reader
-from edge_mer.clock import FakeClock
 from edge_mer.config import Config
-from edge_mer.errors import ConfigError, EndpointInUse, SessionError
-from edge_mer.messages import ClockReport, InputRef, Message
-from edge_mer.services import SERVICES
+from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.errors import ConfigError, EndpointInUse, SessionError
+from edge_mer.contract.messages import ClockReport, InputRef, Message
+from edge_mer.contract.services import SERVICES
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.player import SLACK_US, Player, Speed, build, in_order
 from edge_mer.session.reader import Session
-from edge_mer.session.retime import retimed
+from edge_mer.session.shift_times import retimed
 from tests.session.stage import FAKE, Home, read_all, record_run
 
 TOPICS = tuple(s.topic for s in SERVICES.values() if s.policy == "latest")

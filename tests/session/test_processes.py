@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from edge_mer.bench.busy import busy
+from edge_mer.bench.soak_replay import recorded
 from edge_mer.bus import ZmqBus
-from edge_mer.cli.rerun import busy, rerun
-from edge_mer.cli.soak_replay import recorded
 from edge_mer.config import Config, Models
-from edge_mer.domain import MODALITIES
-from edge_mer.errors import ModelError
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.runtime.select import models_directory, open_backend
-from edge_mer.session.parts import installed
+from edge_mer.session.process_replay import rerun
 from edge_mer.session.reader import Session
+from edge_mer.session.replay_components import installed
 from edge_mer.session.verifier import verify
 from tests.session.stage import Home
 
@@ -48,7 +49,7 @@ class Processes:
         self.bus = ZmqBus(directory)
 
     def start(self, name: str, module: str, config: Config) -> None:
-        command = [sys.executable, "-m", "edge_mer.worker", name, module, str(self.directory)]
+        command = [sys.executable, "-m", "edge_mer.host.worker", name, module, str(self.directory)]
         self.running[name] = subprocess.Popen(command, stdin=subprocess.PIPE)
         pipe = self.running[name].stdin
         assert pipe is not None

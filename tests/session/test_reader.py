@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 
-from edge_mer.errors import SessionError
-from edge_mer.messages import InputRef
-from edge_mer.session import blocks
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import InputRef
+from edge_mer.session import mcap_scan as blocks
 from edge_mer.session.reader import Session, is_cut
 from edge_mer.session.verifier import verify
 from tests.session.stage import FAKE, Home, read_all, record_run

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_mer.clock import SECOND
 from edge_mer.config import Config
-from edge_mer.errors import SessionError
-from edge_mer.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
-from edge_mer.privacy.deployment import Matter
-from edge_mer.privacy.household import agree
-from edge_mer.session.ledger import Ledger, Sequences
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import SessionError
+from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
+from edge_mer.privacy.consent.consent_file import Matter
+from edge_mer.privacy.consent_setup import agree
+from edge_mer.session.completeness import Ledger, Sequences
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import build
-from tests.house import TODAY
 from tests.session.stage import Home, frames_of, read_all, remade
 from tests.session.studio import Studio
+from tests.switch_bench import TODAY
 
 RAW = RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.clock import SECOND
 from edge_mer.config import Record
+from edge_mer.contract.clock import SECOND
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
 from edge_mer.session.retention import DAY_US, Old, expired, recordings

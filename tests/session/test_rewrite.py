@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from mcap.writer import Writer
 
-from edge_mer.clock import SECOND
 from edge_mer.config import Config
-from edge_mer.errors import SessionError
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import SessionError
 from edge_mer.fusion.journal import REPEAT_OPENING
-from edge_mer.session import blocks
+from edge_mer.session import mcap_scan as blocks
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build

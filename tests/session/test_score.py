@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edge_mer import metrics
-from edge_mer.domain import EMOTIONS
-from edge_mer.errors import MissingExtra, SessionError
+from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.errors import MissingExtra, SessionError
+from edge_mer.session import evaluation_metrics as metrics
 from edge_mer.session import score
 from edge_mer.session.reader import Session
 from edge_mer.session.score import Label, Pair

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.cli.keyboard import Keyboard
 from edge_mer.cli.main import app
 from edge_mer.cli.replay import steer
-from edge_mer.clock import FakeClock
+from edge_mer.client.keyboard import Keyboard
+from edge_mer.contract.clock import FakeClock
 from edge_mer.session.player import Player
 from edge_mer.session.reader import Session
 from tests.session.golden import GOLDEN
@@ -23,7 +23,7 @@ from tests.session.stage import FAKE, Home, record_run
 
 @pytest.fixture(autouse=True)
 def _fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_mer.session.parts.installed", lambda *_, **__: FAKE)
+    monkeypatch.setattr("edge_mer.session.replay_components.installed", lambda *_, **__: FAKE)
 
 
 @pytest.fixture(scope="module")

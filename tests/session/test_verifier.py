@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.config import Config
+from edge_mer.contract.messages import Message, digest, result_bytes
 from edge_mer.fusion.model import FusionModel, Prediction
-from edge_mer.messages import Message, digest, result_bytes
 from edge_mer.session.compare import array_difference, beyond, differences
-from edge_mer.session.parts import Parts, installed
 from edge_mer.session.reader import Session
+from edge_mer.session.replay_components import Parts, installed
 from edge_mer.session.verifier import verify
 from tests.session.stage import FAKE, FakeModel, Home, read_all, record_run, remade, rewrite
 

@@ -1,0 +1,91 @@
+"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. Nothing else of the bus leaves the host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+from zmq.utils import z85
+
+from edge_mer.contract import control
+from edge_mer.contract.control import AnyControl
+from edge_mer.contract.errors import BadMessage, ConfigError
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
+ZAP_VERSION, CURVE = b"1.0", b"CURVE"
+# A peer that neither finishes its handshake nor answers is dropped.
+HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
+
+
+class Gatekeeper:
+    """The ZAP server of one process: ``admit`` says whether a CURVE public key (Z85) may come in."""
+
+    def __init__(self, zap: zmq.Socket[bytes], admit: Callable[[str], bool]) -> None:
+        self.refused = 0
+        self._zap, self._admit = zap, admit
+        zap.bind(ZAP_ENDPOINT)  # before any listener: without a ZAP server everybody would be let in
+
+    def turn(self) -> None:
+        while int(self._zap.get(zmq.EVENTS)) & zmq.POLLIN:
+            version, request, _, _, _, mechanism, *credentials = self._zap.recv_multipart(zmq.NOBLOCK)
+            key = z85.encode(credentials[0]).decode() if mechanism == CURVE and len(credentials[0]) == 32 else ""
+            good = version == ZAP_VERSION and bool(key) and self._admit(key)
+            self.refused += not good
+            status = (b"200", b"OK", key.encode()) if good else (b"400", b"this key is not paired", b"")
+            self._zap.send_multipart([ZAP_VERSION, request, *status, b""])
+
+
+def require_curve(socket: zmq.Socket[bytes], keys: tuple[bytes, bytes]) -> None:
+    """Only peers with CURVE, that the process's gatekeeper admits. ``keys``: public and secret, Z85."""
+    socket.curve_publickey, socket.curve_secretkey = keys
+    socket.curve_server = True
+    socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
+
+
+def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int = MOST_QUEUED,
+           backlog: int = BACKLOG) -> str:  # fmt: skip
+    """Bind to TCP, with bounds on what one peer can cost; returns the endpoint. Raises ConfigError."""
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.BACKLOG, backlog)
+    for mark in (zmq.RCVHWM, zmq.SNDHWM):
+        socket.setsockopt(mark, queued)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise ConfigError(f"{setting} = {address!r}: {error.strerror}") from error
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+class SecureServer:
+    """``admit`` says whether a CURVE public key (Z85) may come in. ``counters``: ``refused`` keys, ``bad`` messages."""
+
+    def __init__(self, socket: zmq.Socket[bytes], zap: zmq.Socket[bytes], address: str, keys: tuple[bytes, bytes],
+                 admit: Callable[[str], bool], close: Callable[[], object]) -> None:  # fmt: skip
+        self.counters: Counter[str] = Counter()
+        self.close = close
+        self._socket, self._gatekeeper = socket, Gatekeeper(zap, admit)
+        require_curve(socket, keys)
+        self.address = listen(socket, address, "remote.listen", control.MAX_BYTES)
+
+    def receive(self) -> tuple[bytes, str, AnyControl] | None:
+        """The next message: who to answer, the CURVE key that sent it, and what it says."""
+        self._gatekeeper.turn()
+        self.counters["refused"] = self._gatekeeper.refused
+        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            try:
+                if len(frames) != 2:
+                    raise BadMessage(f"control: expected one frame, got {len(frames) - 1}")
+                return frames[0].bytes, str(frames[1].get("User-Id")), control.decode(frames[1].bytes)
+            except BadMessage:
+                self.counters["bad"] += 1
+        return None
+
+    def send(self, peer: bytes, message: AnyControl) -> None:
+        try:
+            self._socket.send_multipart([peer, control.encode(message)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.counters["unsent"] += 1

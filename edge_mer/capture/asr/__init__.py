@@ -1,0 +1,1 @@
+"""Speech recognisers, and the source of text that runs them."""

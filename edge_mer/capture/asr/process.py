@@ -1,0 +1,76 @@
+"""The parent's side of the decoding child: never blocks, and kills it on the spot."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from edge_mer.capture.asr.child import Hypothesis, frame
+from edge_mer.capture.asr.recogniser import Choice
+
+# 32 s of sound: more than two segments of 8 s, which is all that may wait.
+PIPE_BYTES = 1 << 20
+KILL_S = 0.05
+_DECODER = msgspec.json.Decoder(Hypothesis)
+
+
+class AsrProcess:
+    """One life of the child. After ``kill`` nothing comes out any more."""
+
+    def __init__(self, choice: Choice) -> None:
+        command = [sys.executable, "-m", "edge_mer.capture.asr.child", msgspec.json.encode(choice).decode()]
+        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._in, self._out = self._popen.stdin.fileno(), self._popen.stdout.fileno()
+        with suppress(OSError):
+            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+        self._partial = b""
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def wake(self) -> int:
+        return self._out
+
+    def send(self, order: int, segment: int, pcm: bytes = b"") -> bool:
+        """Whether the child will get it: not when it is gone, or when so much waits already that it never will."""
+        try:
+            os.write(self._in, frame(order, segment, pcm))
+        except (BlockingIOError, BrokenPipeError):
+            return False
+        return True
+
+    def receive(self) -> list[Hypothesis]:
+        data = self._partial
+        with suppress(BlockingIOError):
+            while chunk := os.read(self._out, 65_536):
+                data += chunk
+        *lines, self._partial = data.split(b"\n")
+        return [_DECODER.decode(line) for line in lines]
+
+    def kill(self) -> None:
+        """SIGKILL; it is nearly always gone when this returns (``alive`` tells)."""
+        if self.alive:
+            ended = os.pidfd_open(self._popen.pid)  # readable once it has ended
+            self._popen.kill()
+            select.select([ended], [], [], KILL_S)
+            os.close(ended)
+            self._popen.poll()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()

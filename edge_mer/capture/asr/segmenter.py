@@ -1,0 +1,115 @@
+"""Voice activity cuts sound into segments for a recogniser: a fold over chunks of 512 samples at 16 kHz.
+
+However the samples are handed over, the same sound gives the same segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.contract.clock import SECOND
+from edge_mer.perception.speech import SpeechDetector
+
+RATE, CHUNK = 16_000, 512
+
+Samples = NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Speech begins after ``speech_chunks`` with probability ``start`` or more, and ends after ``silence_chunks``
+    below ``stop``. ``before_chunks`` are handed over from before it began; ``longest_chunks`` cut a segment in two.
+    """  # fmt: skip
+
+    start: float = 0.5
+    stop: float = 0.35
+    speech_chunks: int = 3
+    silence_chunks: int = 16
+    before_chunks: int = 8
+    longest_chunks: int = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A segment begins; ``origin_us`` is the time of its first sample."""
+
+    origin_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """int16 [512] of the segment that is open."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """``cut``: it was as long as a segment may be, and the next one follows at once."""
+
+    cut: bool
+
+
+Event = Begin | Piece | End
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """``length`` counts the chunks of the open segment, 0 outside; ``run`` the voiced (outside) or silent (inside)."""
+
+    detector: Any
+    rest: Samples
+    recent: tuple[tuple[int, Samples], ...] = ()
+    length: int = 0
+    run: int = 0
+
+
+class Segmenter:
+    """``step(state, origin_us, samples)`` takes any number of samples; the caller starts anew after a hole."""
+
+    def __init__(self, detector: SpeechDetector, settings: Settings | None = None) -> None:
+        self._detector, self._settings = detector, settings or Settings()
+
+    def initial(self) -> State:
+        return State(self._detector.initial(), np.empty(0, np.int16))
+
+    def step(self, state: State, origin_us: int, samples: Samples) -> tuple[State, tuple[Event, ...]]:
+        """``origin_us``: time of the first of ``samples`` int16 [n], which follow what came before."""
+        begin_us = origin_us - len(state.rest) * SECOND // RATE
+        joined = np.concatenate([state.rest, samples])
+        whole = len(joined) // CHUNK
+        events: list[Event] = []
+        for index in range(whole):
+            chunk = joined[index * CHUNK : (index + 1) * CHUNK]
+            detector, speech = self._detector.step(state.detector, chunk.astype(np.float32) / np.float32(32_768))
+            state = replace(state, detector=detector)
+            state, found = self._chunk(state, begin_us + index * CHUNK * SECOND // RATE, chunk, speech)
+            events += found
+        return replace(state, rest=joined[whole * CHUNK :]), tuple(events)
+
+    def _chunk(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+        return (self._inside if state.length else self._outside)(state, origin_us, chunk, speech)
+
+    def _outside(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+        s = self._settings
+        run = state.run + 1 if speech >= s.start else 0
+        recent = (*state.recent, (origin_us, chunk))[-(s.before_chunks + s.speech_chunks) :]
+        if run < s.speech_chunks:
+            return replace(state, run=run, recent=recent), []
+        events: list[Event] = [Begin(recent[0][0]), *(Piece(samples) for _, samples in recent)]
+        return replace(state, run=0, recent=(), length=len(recent)), events
+
+    def _inside(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+        s = self._settings
+        run = state.run + 1 if speech < s.stop else 0
+        full = state.length >= s.longest_chunks
+        piece: list[Event] = [Piece(chunk)]
+        if run >= s.silence_chunks:
+            return replace(state, run=0, length=0), [*([] if full else piece), End(cut=False)]
+        if full:
+            return replace(state, run=run, length=1), [End(cut=True), Begin(origin_us), *piece]
+        return replace(state, run=run, length=state.length + 1), piece

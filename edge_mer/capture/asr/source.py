@@ -1,0 +1,234 @@
+"""The microphone's sound becomes words: voice activity cuts segments, a killable child decodes them.
+
+Never more than one segment behind: while one is decoded and another waits, later ones are dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_mer.bus import Bus, Reader
+from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
+from edge_mer.capture.asr.segmenter import RATE, Begin, End, Event, Piece, Segmenter, State
+from edge_mer.capture.device import Captured, Fault, Release
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
+
+PARENT = "raw/audio"
+# One is decoded, one waits.
+MOST_OUTSTANDING = 2
+QUIET_US = 2 * SECOND
+RETRY_US = 5 * SECOND
+
+
+class Child(Protocol):
+    """What AsrProcess is; tests put a fake in its place."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def wake(self) -> int: ...
+
+    def send(self, order: int, segment: int, pcm: bytes = b"") -> bool: ...
+
+    def receive(self) -> list[Hypothesis]: ...
+
+    def kill(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    """A segment whose last word has not come yet; ``said`` when some of its words were published."""
+
+    origin_us: int
+    said: bool = False
+
+
+class AsrTranscript:
+    """A device whose blocks are growing segments. ``counters``: segments ``dropped``, children ``died``."""
+
+    interval_us: int | None = None
+
+    def __init__(self, bus: Bus, engine: str, start: Callable[[], Child], segmenter: Segmenter) -> None:
+        self.name = engine
+        self.counters: Counter[str] = Counter()
+        self._bus, self._start, self._segmenter = bus, start, segmenter
+        self._reader: Reader | None = None
+        self._audio_epoch = 0
+        self._child: Child | None = None
+        self._dying: list[Child] = []
+        self._state: State = segmenter.initial()
+        self._expected: tuple[str, int, int] | None = None
+        self._outstanding: dict[int, _Outstanding] = {}
+        self._segment = 0
+        self._open_segment: int | None = None
+        self._error: str | None = None
+        self._heard_us = self._retry_us = 0
+
+    @property
+    def fault(self) -> Fault | None:
+        if self._error is not None:
+            return Fault("failed", self._error)
+        if self._bus.clock.now_us() - self._heard_us >= QUIET_US:
+            return Fault("absent", "no sound comes from raw/audio")
+        return None
+
+    @property
+    def closed(self) -> bool:
+        return self._reader is None and self.forgotten
+
+    @property
+    def forgotten(self) -> bool:
+        """Measured: no child that heard anything before the last ``forget`` is alive."""
+        self._dying = [child for child in self._dying if child.alive]
+        return not self._dying
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        return () if self._child is None else (self._child.wake,)
+
+    def open(self) -> None:
+        self._reader = self._bus.reader(PARENT)
+        self._reader.require_epoch("audio", self._audio_epoch)
+        self._heard_us = self._bus.clock.now_us()
+
+    def abort(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._forget()
+
+    def release(self) -> Release:
+        alive = ("a recogniser's process",) if not self.forgotten or self._child is not None else ()
+        return Release(alive, not self.read(), "recogniser's process")
+
+    def join(self, timeout_s: float) -> bool:
+        return self.closed
+
+    def forget(self, audio_epoch: int) -> None:
+        """The microphone was masked: kill the child, and hear nothing from before ``audio_epoch`` any more."""
+        self._audio_epoch = max(self._audio_epoch, audio_epoch)
+        if self._reader is not None:
+            self._reader.require_epoch("audio", self._audio_epoch)
+        self._forget()
+
+    def read(self) -> list[Captured]:
+        if self._reader is None:
+            return []
+        for message in self._reader.drain():
+            self._hear(message)
+        return self._said()
+
+    # -- sound in ----------------------------------------------------------------------------------------------
+
+    def _hear(self, message: Message[RawAudio]) -> None:
+        body, samples = message.body, message.payload[0] if message.payload else None
+        if samples is None or samples.ndim != 1 or samples.dtype.name != "int16" or body.rate != RATE:
+            self.counters["bad"] += 1
+            return
+        self._heard_us = self._bus.clock.now_us()
+        self._follow(message.envelope.boot, body, len(samples))
+        self._ensure_child()
+        self._state, events = self._segmenter.step(self._state, message.envelope.origin_us, samples)
+        for event in events:
+            self._handle(event)
+
+    def _follow(self, boot: str, body: RawAudio, count: int) -> None:
+        """Where sound is missing a segment ends; where a mask was, nothing from before it survives."""
+        here = (boot, body.mask_epoch, body.sample_index)
+        if self._expected is not None and here != self._expected:
+            if here[1] != self._expected[1]:
+                self._forget()
+            elif self._open_segment is not None:
+                self._handle(End(cut=False))
+            self._state = self._segmenter.initial()
+        self._expected = (boot, body.mask_epoch, body.sample_index + count)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Begin):
+            self._begin(event.origin_us)
+        elif self._open_segment is None:
+            return
+        elif isinstance(event, Piece):
+            self._send(PIECE, event.samples.tobytes())
+        else:
+            self._send(END)
+            self._open_segment = None
+
+    def _begin(self, origin_us: int) -> None:
+        if self._child is None or len(self._outstanding) >= MOST_OUTSTANDING:
+            self.counters["dropped"] += 1
+            return
+        self._segment += 1
+        self._open_segment = self._segment
+        self._outstanding[self._segment] = _Outstanding(origin_us)
+        self._send(BEGIN)
+
+    def _send(self, order: int, pcm: bytes = b"") -> None:
+        assert self._open_segment is not None
+        if self._child is not None and not self._child.send(order, self._open_segment, pcm):
+            self._lose("the recogniser does not take any more sound")
+
+    # -- words out ---------------------------------------------------------------------------------------------
+
+    def _said(self) -> list[Captured]:
+        if self._child is None:
+            return []
+        captured = [c for hypothesis in self._child.receive() if (c := self._captured(hypothesis)) is not None]
+        if not self._child.alive:
+            self._lose(self._error or "the recogniser's process ended")
+        return captured
+
+    def _captured(self, hypothesis: Hypothesis) -> Captured | None:
+        if hypothesis.error is not None:
+            self._error = hypothesis.error
+        segment = self._outstanding.get(hypothesis.segment)
+        if segment is None:
+            return None
+        if hypothesis.final:
+            del self._outstanding[hypothesis.segment]
+            if hypothesis.error is None:
+                self._error = None
+            elif hypothesis.segment == self._open_segment:
+                self._open_segment = None
+        if not (hypothesis.words or segment.said):
+            return None
+        segment.said = True
+        body = RawText(segment=hypothesis.segment, words=_shifted(hypothesis.words, segment.origin_us),
+                       final=hypothesis.final, parent=PARENT, engine=self.name, mask_epoch=0)  # fmt: skip
+        return Captured(segment.origin_us, self._bus.clock.now_us(), body)
+
+    # -- the child ---------------------------------------------------------------------------------------------
+
+    def _ensure_child(self) -> None:
+        """It loads its model while the first words are spoken."""
+        if self._child is None and self._bus.clock.now_us() >= self._retry_us:
+            self._child = self._start()
+
+    def _lose(self, why: str) -> None:
+        self.counters["died"] += 1
+        self.counters["dropped"] += len(self._outstanding)
+        last_words = [h.error for h in self._child.receive() if h.error] if self._child is not None else []
+        self._error = last_words[-1] if last_words else why
+        self._retry_us = self._bus.clock.now_us() + RETRY_US
+        self._stop()
+
+    def _forget(self) -> None:
+        self._stop()
+        self._state, self._expected, self._error = self._segmenter.initial(), None, None
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._dying.append(self._child)
+            self._child = None
+        self._outstanding.clear()
+        self._open_segment = None
+
+
+def _shifted(words: tuple[WordTime, ...], by_us: int) -> tuple[WordTime, ...]:
+    return tuple(WordTime(w.text, w.start_us + by_us, w.end_us + by_us, w.approx) for w in words)

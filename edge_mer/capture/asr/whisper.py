@@ -1,0 +1,57 @@
+"""Whisper through transformers: it hears a whole segment at its end, and gives words without times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_mer.capture.asr.spread_words import spread
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import ModelError, missing_extra
+from edge_mer.contract.messages import WordTime
+from edge_mer.large import compat_torchaudio
+
+RATE = 16_000
+# Whisper writes at most a few words a second; a model that repeats itself is stopped here.
+TOKENS_PER_S, MOST_TOKENS = 12, 200
+
+
+class Whisper:
+    def __init__(self, model: Any, processor: Any) -> None:
+        self._model, self._processor = model, processor
+        self._pcm = bytearray()
+
+    def begin(self) -> None:
+        self._pcm.clear()
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    def partial(self) -> tuple[WordTime, ...] | None:
+        return None
+
+    def end(self) -> tuple[WordTime, ...]:
+        samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
+        features = self._processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
+        tokens = min(MOST_TOKENS, 8 + TOKENS_PER_S * len(samples) // RATE)
+        written = self._model.generate(features, max_new_tokens=tokens)
+        text = self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)[0]
+        return spread(text, 0, len(samples) * SECOND // RATE)
+
+
+def load(argument: str | None) -> Whisper:
+    """``argument``: local path or hub id. Raises MissingExtra without transformers, ModelError naming the model."""
+    argument = argument or ""
+    compat_torchaudio.mend()
+    try:
+        import torch
+        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+    except ImportError as error:
+        raise missing_extra("transformers or torch", "asr") from error
+    torch.set_num_threads(1)
+    try:
+        model: Any = WhisperForConditionalGeneration.from_pretrained(argument)
+        return Whisper(model.eval(), WhisperProcessor.from_pretrained(argument))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"text.model {argument!r} is no Whisper model that can be read: {error}") from error

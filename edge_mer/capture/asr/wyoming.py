@@ -1,0 +1,109 @@
+"""A client of the Wyoming protocol: the segment's sound goes to a server, its transcript comes back.
+
+Each event is a line of JSON (``type``, ``data``, ``data_length``, ``payload_length``), then that many bytes of more
+data (JSON) and of payload. See github.com/OHF-Voice/wyoming.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any, BinaryIO
+
+from edge_mer.capture.asr.spread_words import spread
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.messages import WordTime
+
+RATE, WIDTH, CHANNELS = 16_000, 2, 1
+CONNECT_S, ANSWER_S = 3.0, 30.0
+MOST_BYTES = 1_000_000
+
+
+class Wyoming:
+    """One connection for each segment, as the protocol's own clients do."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._socket: socket.socket | None = None
+        self._bytes = 0
+
+    def begin(self) -> None:
+        try:
+            self._socket = socket.create_connection((self._host, self._port), CONNECT_S)
+        except OSError as error:
+            raise DeviceError(f"no Wyoming server answers at {self._host}:{self._port}: {error}") from error
+        self._socket.settimeout(ANSWER_S)
+        self._bytes = 0
+        self._send("transcribe", {"language": "en"})
+        self._send("audio-start", _FORMAT)
+
+    def feed(self, pcm: bytes) -> None:
+        self._send("audio-chunk", _FORMAT, pcm)
+        self._bytes += len(pcm)
+
+    def partial(self) -> tuple[WordTime, ...] | None:
+        return None
+
+    def end(self) -> tuple[WordTime, ...]:
+        assert self._socket is not None
+        self._send("audio-stop", {})
+        try:
+            text = self._transcript()
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+        finally:
+            self._socket.close()
+        return spread(text, 0, self._bytes * SECOND // (RATE * WIDTH))
+
+    def _transcript(self) -> str:
+        assert self._socket is not None
+        with self._socket.makefile("rb") as stream:
+            while True:
+                kind, data = receive(stream)
+                if kind == "transcript":
+                    return str(data.get("text", ""))
+                if kind == "error":
+                    raise ValueError(str(data.get("text", "error")))
+
+    def _send(self, kind: str, data: dict[str, Any], payload: bytes = b"") -> None:
+        assert self._socket is not None
+        try:
+            self._socket.sendall(event(kind, data, payload))
+        except OSError as error:
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+
+
+_FORMAT = {"rate": RATE, "width": WIDTH, "channels": CHANNELS}
+
+
+def event(kind: str, data: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One event as bytes."""
+    header: dict[str, Any] = {"type": kind, "data": data}
+    if payload:
+        header["payload_length"] = len(payload)
+    return json.dumps(header).encode() + b"\n" + payload
+
+
+def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]]:
+    """The next event's type and data; its payload is skipped. Raises ValueError for what is none."""
+    line = stream.readline(MOST_BYTES)
+    if not line.endswith(b"\n"):
+        raise ValueError("connection closed" if not line else "an event's header has no end")
+    header = json.loads(line)
+    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
+        raise ValueError("an event without a type")
+    data = dict(header.get("data") or {})
+    more, skipped = int(header.get("data_length") or 0), int(header.get("payload_length") or 0)
+    if not 0 <= more + skipped <= MOST_BYTES:
+        raise ValueError(f"an event of {more + skipped} bytes")
+    if more:
+        data.update(json.loads(stream.read(more)))
+    stream.read(skipped)
+    return header["type"], data
+
+
+def load(argument: str | None) -> Wyoming:
+    """``argument``: host:port."""
+    host, _, port = (argument or "").rpartition(":")
+    return Wyoming(host, int(port))

@@ -1,0 +1,1 @@
+"""Files that play as microphone, camera and transcript."""

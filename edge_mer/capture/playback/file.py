@@ -1,0 +1,281 @@
+"""The process ``file``: an audio or video file plays as microphone and camera, in real time, on one t0.
+
+A masked track is closed and not decoded; the other plays on. A recorded transcript plays here too, for it must share
+t0. Positions count from t0; time never goes back, however often the file starts again (``file.loop``).
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.bus import Bus
+from edge_mer.capture.device import Captured, Fault, Release
+from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
+from edge_mer.capture.playback.media_probe import Clip, probe
+from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
+from edge_mer.capture.playback.timeline import Playback
+from edge_mer.config import Config, plays_with_file
+from edge_mer.config import Video as VideoConfig
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.messages import RawAudio, RawVideo
+
+BLOCK_US = BLOCK * SECOND // RATE
+END_OF_FILE = "end of file"
+# Packets read in one turn: bounds the time until a mask is noticed, also while it seeks in a large picture.
+PACKETS = 16
+
+R = TypeVar("R", SoundReader, PictureReader)
+
+
+class _Track(ABC, Generic[R]):
+    """What both tracks share: a reader that exists only while the gate is open, and laps."""
+
+    wake: tuple[int, ...] = ()
+
+    def __init__(self, clip: Clip, playback: Playback, kind: str, present: bool) -> None:
+        self.name = clip.name
+        self.counters: Counter[str] = Counter()
+        self._clip, self._playback = clip, playback
+        self._reader: R | None = None
+        self._lap_us = 0
+        self._missing = None if present else Fault("absent", f"{clip.name} has no {kind} track")
+        self._wanted = self._ended = False
+        self._released = Release((), True, HANDLES)
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._missing or (Fault("absent", END_OF_FILE) if self._ended else None)
+
+    @property
+    def closed(self) -> bool:
+        return self._reader is None and not self._wanted
+
+    def open(self) -> None:
+        self._playback.begin()
+        self._wanted = True
+
+    def abort(self) -> None:
+        self._wanted = False
+        self._release()
+
+    def release(self) -> Release:
+        return self._released
+
+    def join(self, timeout_s: float) -> bool:
+        return self.closed
+
+    @property
+    def playing(self) -> bool:
+        return self._wanted and self._missing is None and not self._ended
+
+    @abstractmethod
+    def _open_at(self, position_us: int) -> None:
+        """Begin to read at this time after t0."""
+
+    def _started(self) -> tuple[int, int]:
+        """t0 and now, with the file open at the present position."""
+        t0, now = self._playback.begin(), self._playback.clock.now_us()
+        if self._reader is None:
+            self._open_at(self._playback.position_us())
+        return t0, now
+
+    def _release(self) -> None:
+        if self._reader is not None:
+            self._released = self._reader.close()
+            self._reader = None
+
+    def _next_lap(self) -> bool:
+        """At the end of a lap: whether another one follows."""
+        self._release()
+        if self._playback.period_us is None:
+            self._ended = True
+            return False
+        self._lap_us += self._playback.period_us
+        return True
+
+
+class SoundTrack(_Track[SoundReader]):
+    """The file's sound as a microphone: blocks of 512 samples, each published when it would have been recorded."""
+
+    interval_us: int | None = BLOCK_US
+
+    def __init__(self, clip: Clip, playback: Playback) -> None:
+        super().__init__(clip, playback, "audio", clip.has_audio)
+        self._block = 0  # the next one, counted from t0 over all laps
+
+    def read(self) -> list[Captured]:
+        blocks: list[Captured] = []
+        if not self.playing:
+            return blocks
+        t0, now = self._started()
+        while self.playing and now >= t0 + (self._block + 1) * BLOCK_US:
+            samples = self._next()
+            if samples is None:
+                break
+            body = RawAudio(rate=RATE, sample_index=self._block * BLOCK, overflows=0, mask_epoch=0)
+            blocks.append(Captured(t0 + self._block * BLOCK_US, now, body, (samples,)))
+            self._block += 1
+        return blocks
+
+    def due_us(self) -> int:
+        """Wait until the next block is complete."""
+        due = self._playback.begin() + (self._block + 1) * BLOCK_US
+        return max(0, due - self._playback.clock.now_us())
+
+    def _open_at(self, position_us: int) -> None:
+        """Whole blocks only: the one that is being spoken when the gate opens was not heard from its start."""
+        self._block = max(self._block, -(-max(0, position_us) // BLOCK_US))
+        _, self._lap_us = self._playback.lap_of(self._block * BLOCK_US)
+        self._reader = SoundReader(self._clip, self._block * BLOCK - self._lap_samples, self.counters)
+
+    @property
+    def _lap_samples(self) -> int:
+        return self._lap_us // BLOCK_US * BLOCK
+
+    def _next(self) -> NDArray[np.int16] | None:
+        """One block; silence from the end of the sound to the end of the lap."""
+        period = self._playback.period_us
+        if period is not None and self._block * BLOCK_US >= self._lap_us + period:
+            self._next_lap()
+            self._reader = SoundReader(self._clip, 0, self.counters)
+        assert self._reader is not None
+        while (samples := self._reader.take()) is None:
+            if not self._reader.ended:
+                self._reader.step()
+            elif period is not None:
+                return np.zeros(BLOCK, np.int16)
+            else:
+                self._next_lap()
+                return None
+        return samples
+
+
+class PictureTrack(_Track[PictureReader]):
+    """The file's picture as a camera: at most ``fps`` JPEG frames a second, at most ``width`` wide."""
+
+    def __init__(self, clip: Clip, playback: Playback, config: VideoConfig) -> None:
+        super().__init__(clip, playback, "video", clip.has_video)
+        self._config = config
+        self._frame = 0
+        self._last_us = -1
+        self.interval_us: int | None = max(round(SECOND / config.fps), clip.frame_us)
+
+    def read(self) -> list[Captured]:
+        """Frames that are due; it reads ahead until it holds one that is not."""
+        blocks: list[Captured] = []
+        if not self.playing:
+            return blocks
+        t0, now = self._started()
+        for _ in range(PACKETS):
+            assert self._reader is not None
+            while self._reader.frames and t0 + self._lap_us + self._reader.frames[0][0] <= now:
+                position, frame = self._reader.frames.popleft()
+                if self._playback.period_us is None or position < self._playback.period_us:
+                    blocks.append(self._captured(t0 + self._lap_us + position, now, frame))
+            if self._reader.frames:
+                break
+            if not self._reader.ended:
+                self._reader.step()
+            elif not self._finish():
+                break
+        return blocks
+
+    def due_us(self) -> int:
+        """Wait until the next frame; 0 while there is more to read before it is known."""
+        if self._reader is None or not (self._reader.frames or self._reader.ended):
+            return 0
+        position = self._reader.frames[0][0] if self._reader.frames else self._clip.duration_us
+        return max(0, self._playback.begin() + self._lap_us + position - self._playback.clock.now_us())
+
+    def _finish(self) -> bool:
+        """At the end of the file; whether it starts again. The last frame stays until its time is over."""
+        if self._playback.period_us is None and self._playback.position_us() < self._clip.duration_us:
+            return False
+        if not self._next_lap():
+            return False
+        self._reader = PictureReader(self._clip, 0, self._config.fps, self.counters)
+        return True
+
+    def _open_at(self, position_us: int) -> None:
+        _, self._lap_us = self._playback.lap_of(position_us)
+        start = max(0, position_us, self._last_us + 1) - self._lap_us
+        self._reader = PictureReader(self._clip, start, self._config.fps, self.counters)
+
+    def _captured(self, origin_us: int, now: int, frame: av.VideoFrame) -> Captured:
+        image = scaled(upright(frame), self._config.width)
+        jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._config.quality])[1]
+        body = RawVideo(frame=self._frame, width=image.shape[1], height=image.shape[0], mask_epoch=0)
+        self._frame += 1
+        self._last_us = origin_us - self._playback.begin()
+        return Captured(origin_us, now, body, (jpeg.reshape(-1),))
+
+
+def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3] BGR, turned as the file's display matrix says."""
+    image = frame.to_ndarray(format="bgr24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)).astype(np.uint8, copy=False)
+
+
+def scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """At most ``width`` wide, in its own proportions."""
+    height, wide = image.shape[:2]
+    if wide <= width:
+        return image
+    small = cv2.resize(image, (width, max(1, round(height * width / wide))), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
+
+
+class FileWorker(CaptureWorker):
+    """Turns of the file's sources, each at the time its next block is due."""
+
+    def __init__(self, playback: Playback, tracks: list[SoundTrack | PictureTrack | RecordedTranscript],
+                 *sources: GatedSource) -> None:  # fmt: skip
+        super().__init__(*sources)
+        self.playback, self._tracks = playback, tracks
+
+    def turn(self) -> int:
+        wait = super().turn()
+        return min([wait, *(track.due_us() for track in self._tracks if track.playing)])
+
+
+def build(config: Config, bus: Bus) -> FileWorker:
+    """Raises DeviceError naming the file when it cannot be played, ConfigError for a bad transcript."""
+    return assemble(config, bus, lambda modality, device: GatedSource(config, bus, "file", modality, device))
+
+
+def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], GatedSource]) -> FileWorker:
+    """``gated`` puts a device behind its gate."""
+    cv2.setNumThreads(1)
+    logging.getLogger("libav").setLevel(logging.CRITICAL)  # damage is counted, not told line by line
+    clip = probe(config.file.path)
+    playback = Playback(bus.clock, _period_us(clip) if config.file.loop else None)
+    devices: list[tuple[Modality, SoundTrack | PictureTrack | RecordedTranscript]] = []
+    if config.audio.source == "file":
+        devices.append(("audio", SoundTrack(clip, playback)))
+    if config.video.source == "file":
+        devices.append(("video", PictureTrack(clip, playback, config.video)))
+    if plays_with_file(config):
+        devices.append(("text", RecordedTranscript(read_transcript(config.text.path), playback)))
+    sources = [gated(modality, device) for modality, device in devices]
+    return FileWorker(playback, [device for _, device in devices], *sources)
+
+
+def _period_us(clip: Clip) -> int:
+    """Whole audio blocks, so that sound goes on without a seam."""
+    blocks = -(-clip.duration_us // BLOCK_US)
+    if blocks <= 0:
+        raise DeviceError(f"{clip.path} lasts no time at all, so it cannot be looped")
+    return blocks * BLOCK_US

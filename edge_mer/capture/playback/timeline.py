@@ -1,0 +1,36 @@
+"""The one t0 on which a file's sound, its picture and its recorded words play."""
+
+from __future__ import annotations
+
+from edge_mer.contract.clock import SECOND, Clock
+
+# Sockets of readers connect within a fifth of a second: the first blocks wait for them.
+LEAD_US = SECOND // 4
+
+
+class Playback:
+    """Begins when the first gate opens, and from then on never waits for anybody: a masked track loses its time.
+
+    ``period_us``: after this long everything starts again (None: it plays once).
+    """
+
+    def __init__(self, clock: Clock, period_us: int | None = None) -> None:
+        self.clock, self.period_us = clock, period_us
+        self.t0_us: int | None = None
+
+    def begin(self) -> int:
+        """Set t0 unless it is set; returns it."""
+        if self.t0_us is None:
+            self.t0_us = self.clock.now_us() + LEAD_US
+        return self.t0_us
+
+    def position_us(self) -> int:
+        """Since t0; negative before it, 0 before the beginning."""
+        return 0 if self.t0_us is None else self.clock.now_us() - self.t0_us
+
+    def lap_of(self, position_us: int) -> tuple[int, int]:
+        """The lap, and where it starts."""
+        if self.period_us is None:
+            return 0, 0
+        lap = max(0, position_us) // self.period_us
+        return lap, lap * self.period_us

@@ -1,0 +1,1 @@
+"""How any program talks to a running instance: the command line, the demo, benchmarks."""

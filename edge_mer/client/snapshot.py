@@ -1,0 +1,83 @@
+"""What a person should know at this moment, folded from the topics. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
+
+TOPICS = ("emotion", "state/audio", "state/video", "state/text", "privacy", "health")
+WORDS = {"none": "nothing", "restarting": "is restarting", "failed": "has failed", "running": "runs",
+         "starting": "starts", "stopped": "has stopped"}  # fmt: skip
+MOST_EVENTS = 50
+
+
+@dataclass
+class Picture:
+    """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began."""
+
+    started_us: int
+    estimate: Message[Estimate] | None = None
+    sensors: dict[Modality, SensorState] = field(default_factory=dict)
+    privacy: Privacy | None = None
+    health: HealthReport | None = None
+    events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
+    noted: int = 0
+
+    def note(self, at_us: int, text: str) -> None:
+        self.noted += 1
+        self.events.append((at_us, text))
+
+    @property
+    def restarts(self) -> int:
+        return sum(w.restarts for w in self.health.workers.values()) if self.health else 0
+
+    def fold(self, message: Message[Any]) -> None:
+        body, at = message.body, message.envelope.created_us
+        if isinstance(body, Estimate):
+            self._estimate(message, at)
+        elif isinstance(body, SensorState):
+            self._sensor(body, at)
+        elif isinstance(body, Privacy):
+            self._privacy(body, at)
+        elif isinstance(body, HealthReport):
+            self._health(body, at)
+
+    def _estimate(self, message: Message[Estimate], at: int) -> None:
+        """Only the newest window is shown; late revisions of older ones go by."""
+        was = self.estimate
+        if was is not None and message.envelope.origin_us < was.envelope.origin_us:
+            return
+        if was is not None and was.body.combination != message.body.combination:
+            self.note(at, f"combination {was.body.combination} -> {message.body.combination}")
+        self.estimate = message
+
+    def _sensor(self, body: SensorState, at: int) -> None:
+        was = self.sensors.get(body.modality)
+        if was is not None and (was.gate, was.health) != (body.gate, body.health):
+            reason = f": {body.reason}" if body.reason else ""
+            self.note(at, f"{body.modality}: gate {body.gate}, sensor {body.health}{reason}")
+        self.sensors[body.modality] = body
+
+    def _privacy(self, body: Privacy, at: int) -> None:
+        for m in MODALITIES:
+            was = self.privacy.modalities.get(m) if self.privacy else None
+            now = body.modalities.get(m)
+            if was is not None and now is not None and was.requested != now.requested:
+                self.note(at, f"{m} is asked to be {now.requested}" + (f" ({now.reason})" if now.reason else ""))
+        self.privacy = body
+
+    def _health(self, body: HealthReport, at: int) -> None:
+        for name, worker in body.workers.items():
+            was = self.health.workers.get(name) if self.health else None
+            if was is None or was.state == worker.state or worker.state == "starting":
+                continue
+            back = worker.state == "running"
+            if back and worker.restarts == 0:
+                continue
+            reason = f": {worker.reason}" if worker.reason and not back else ""
+            self.note(at, f"{name} {'is back' if back else WORDS.get(worker.state, worker.state)}{reason}")
+        self.health = body

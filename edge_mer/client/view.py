@@ -1,0 +1,138 @@
+"""The live terminal view: a pure function from a picture to what rich draws. Fits 80 columns and 24 lines."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edge_mer.client.snapshot import Picture
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
+from edge_mer.contract.messages import Estimate, SensorState
+
+GATE_STYLE = {"live": "bold green", "masked": "bold yellow", "hard": "bold red"}
+HEALTH_STYLE = {"ok": "green", "warming": "cyan", "absent": "yellow", "frozen": "red", "failed": "red"}
+BAR = 16
+STALE_US = 3_000_000
+LAST_EVENTS = 6
+
+
+def render(picture: Picture, now_us: int, title: str) -> RenderableType:
+    """Three sensor tiles, the estimate, the processes, and what happened last."""
+    tiles = Table.grid(expand=True)
+    for _ in MODALITIES:
+        tiles.add_column(ratio=1)
+    tiles.add_row(*(_tile(m, picture) for m in MODALITIES))
+    return Group(_headline(picture, now_us, title), tiles, _estimate(picture, now_us), _processes(picture),
+                 *_events(picture))  # fmt: skip
+
+
+def _line(*parts: tuple[str, str] | str) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _headline(picture: Picture, now_us: int, title: str) -> Text:
+    seconds = (now_us - picture.started_us) // 1_000_000
+    return _line((" edge_mer ", "reverse bold"), f" {title}", (f"   {seconds} s   Ctrl-C ends", "dim"))
+
+
+def _tile(modality: Modality, picture: Picture) -> Panel:
+    sensor = picture.sensors.get(modality)
+    lines = [_line(("not started", "dim"))] if sensor is None else _sensor_lines(sensor)
+    estimate = picture.estimate.body if picture.estimate else None
+    presence = estimate.presence.get(modality) if estimate else None
+    if presence is not None:
+        used = presence.state == "present"
+        told = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
+        why = "" if told else f": {presence.reason or presence.state}"
+        words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
+        lines.append(_line((words, "bold" if used else "dim")))
+    while len(lines) < 4:
+        lines.append(Text(""))
+    return Panel(Group(*lines[:4]), title=modality, title_align="left", height=6, padding=(0, 1),
+                 border_style=GATE_STYLE.get(sensor.gate, "dim") if sensor else "dim")  # fmt: skip
+
+
+def _sensor_lines(sensor: SensorState) -> list[Text]:
+    rate = f"  {sensor.rate_hz:.1f}/s" if sensor.rate_hz else ""
+    dropped = f"  {sensor.dropped} dropped" if sensor.dropped else ""
+    measured = (sensor.health, HEALTH_STYLE.get(sensor.health, "")) if sensor.gate == "live" else ("closed", "dim")
+    return [
+        _line("gate   ", (sensor.gate, GATE_STYLE.get(sensor.gate, ""))),
+        _line("sensor ", measured, (rate + dropped if sensor.gate == "live" else "", "dim")),
+        _line((sensor.reason or sensor.device, "dim")),
+    ]
+
+
+def _estimate(picture: Picture, now_us: int) -> Panel:
+    message = picture.estimate
+    if message is None:
+        return Panel(Text("waiting for the first estimate", style="dim"), title="expressed emotion",
+                     title_align="left", height=9, padding=(0, 1))  # fmt: skip
+    body = message.body
+    table = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    table.add_column(width=BAR + 15, no_wrap=True)
+    table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    for bar, fact in zip(_bars(body), _facts(body), strict=True):
+        table.add_row(bar, fact)
+    age = now_us - message.envelope.created_us
+    late = age > STALE_US
+    title = f"expressed emotion{f' (nothing new for {age / 1e6:.0f} s)' if late else ''}"
+    return Panel(table, title=title, title_align="left", height=9, padding=(0, 1),
+                 border_style="red" if late else "none")  # fmt: skip
+
+
+def _bars(body: Estimate) -> list[Text]:
+    rows = []
+    for emotion in EMOTIONS:
+        p = (body.probabilities or {}).get(emotion)
+        full = round((p or 0) * BAR)
+        top = emotion == body.label
+        rows.append(_line((f"{emotion:<9}", "bold" if top else ""), ("█" * full, "cyan" if top else "blue"),
+                          ("·" * (BAR - full), "dim"), f" {p:4.2f}" if p is not None else "    -"))  # fmt: skip
+    return rows
+
+
+def _facts(body: Estimate) -> list[Text]:
+    spend = body.latency_ms
+    label = (body.label, "bold cyan") if body.label else (f"abstains: {body.abstain}", "yellow")
+    confidence = "-" if body.confidence is None else f"{body.confidence:.2f}"
+    facts = [
+        _line("sensors used  ", (body.combination, "bold")),
+        _line("label         ", label),
+        _line("confidence    ", confidence, ("" if body.calibrated else "  not calibrated", "dim")),
+        _line("sentiment     ", "none" if body.sentiment is None else f"{body.sentiment:+.2f} of ±3"),
+    ]
+    if body.sentiment is None:
+        facts.append(_line((f" {body.sentiment_reason}", "dim")))
+    facts += [
+        _line("latency       ", f"{spend.total:.0f} ms", ("  since it happened", "dim")),
+        _line((f" capture {spend.capture:.0f}  encode {spend.encode:.0f}  wait {spend.wait:.0f}", "dim")),
+        _line((f" fuse {spend.fuse:.1f}  publish {spend.publish:.1f}", "dim")),
+    ]
+    return facts[: len(EMOTIONS)]
+
+
+def _processes(picture: Picture) -> Text:
+    if picture.health is None:
+        return _line((" processes: starting", "dim"))
+    workers = picture.health.workers
+    bad = [f"{name} {w.state}" for name, w in workers.items() if w.state not in ("running", "starting")]
+    cpu, rss = sum(w.cpu for w in workers.values()), sum(w.rss for w in workers.values())
+    running = sum(w.state == "running" for w in workers.values())
+    restarts = counted(picture.restarts, "restart")
+    return _line(
+        f" {running} of {len(workers)} processes run, {restarts}, {cpu:.2f} cores, {rss / 1e6:.0f} MB",
+        ("   " + ", ".join(bad) if bad else "", "bold red"),
+    )
+
+
+def _events(picture: Picture) -> list[Text]:
+    newest = list(picture.events)[-LAST_EVENTS:]
+    lines = [_line((f" {(at - picture.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
+    return lines + [Text("")] * (LAST_EVENTS - len(lines))
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

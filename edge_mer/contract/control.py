@@ -1,0 +1,212 @@
+"""Messages of the reliable plane: commands, leases, purges, heartbeats. Acknowledged, never published.
+
+Each endpoint is a ROUTER that its owner binds: ``switch`` (privacy), ``supervisor`` (processes), and one per
+reliable topic.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.contract.domain import Gate, Modality
+from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.messages import PrivacyState
+
+
+class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower):
+    """Base of all control messages; ``kind`` on the wire is the lower-case class name."""
+
+
+class Register(Control, frozen=True):
+    """A capture gate (``gate=True``) or a lineage child says which modalities it holds data of."""
+
+    name: str
+    boot: str
+    modalities: tuple[Modality, ...]
+    gate: bool
+
+
+class LeaseRequest(Control, frozen=True):
+    """A gate asks to open, or to stay open. ``last_seq`` is the last raw message that it published."""
+
+    modality: Modality
+    name: str
+    boot: str
+    last_seq: int | None
+
+
+class Lease(Control, frozen=True):
+    """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
+
+    Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
+    ``signature``: see privacy.signing.
+    """
+
+    modality: Modality
+    holder: str
+    boot_id: str
+    mask_epoch: int
+    counter: int
+    issued_us: int
+    expires_us: int
+    signature: str = ""
+
+
+class Refused(Control, frozen=True):
+    """No lease: the modality is masked. The gate closes, or stays closed, at ``mask_epoch``."""
+
+    modality: Modality
+    gate: Gate
+    mask_epoch: int
+    reason: str
+
+
+class Close(Control, frozen=True):
+    """The switch orders a gate to close now. Sent again until ``Closed`` answers it."""
+
+    modality: Modality
+    gate: Gate
+    mask_epoch: int
+    reason: str
+
+
+class Closed(Control, frozen=True):
+    """The device handle is gone, and ``check`` says how that was measured; ``last_seq`` was the last message."""
+
+    modality: Modality
+    name: str
+    mask_epoch: int
+    closed_us: int
+    last_seq: int | None
+    handle_closed: bool
+    check: str = ""
+
+
+class Purge(Control, frozen=True):
+    """The switch orders a lineage child to forget a modality before ``mask_epoch``."""
+
+    modality: Modality
+    mask_epoch: int
+
+
+class Purged(Control, frozen=True):
+    modality: Modality
+    name: str
+    mask_epoch: int
+
+
+class Grant(Control, frozen=True):
+    """Leave to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
+
+    ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer saw: a mask that came
+    later voids the grant, so one that was held back on its way opens nothing. ``signature``: see privacy.signing.
+    """
+
+    key: str
+    host: str
+    counter: int
+    mask_epoch: int
+    modalities: tuple[Modality, ...]
+    signature: str = ""
+
+
+class Command(Control, frozen=True):
+    """A person or hub asks: ``mask``, ``unmask`` or ``resume`` (with a ``grant``), or ``status``.
+
+    ``resume`` is what ``edge-mer run`` asks: as unmask, but masks that somebody asked for stay. ``for_s``: a mask that
+    ends by itself after so many seconds; 0 is until somebody unmasks. ``counter`` grows with every command of one
+    sender over TCP; on the host's own sockets it is not looked at.
+    """
+
+    id: str
+    action: str
+    modalities: tuple[Modality, ...] = ()
+    requester: str = "local"
+    grant: Grant | None = None
+    hard: bool = False
+    for_s: int = 0
+    counter: int = 0
+
+
+class Pair(Control, frozen=True):
+    """A phone or hub brings its public keys (Ed25519 hex, CURVE Z85) and the proof that it knows the one-time code.
+
+    ``proof``: HMAC-SHA256 hex, see privacy.pairing.
+    """
+
+    id: str
+    name: str
+    signing: str
+    curve: str
+    proof: str
+
+
+class Answer(Control, frozen=True):
+    """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not.
+
+    ``receipts`` are the numbers of the receipts that prove a mask.
+    """
+
+    id: str
+    ok: bool
+    text: str
+    modalities: dict[Modality, PrivacyState]
+    receipts: tuple[int, ...] = ()
+
+
+class Heartbeat(Control, frozen=True):
+    """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows.
+
+    ``notes``: what a person should know about it, as which runtime it uses and why no faster one.
+    """
+
+    name: str
+    boot: str
+    pid: int
+    created_us: int
+    counters: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+class Exited(Control, frozen=True):
+    """The supervisor tells the switch that a capture process is gone: its device handles are closed."""
+
+    name: str
+    boot: str
+
+
+class Subscribe(Control, frozen=True):
+    """A reliable reader has everything up to ``after`` of life ``boot`` (-1: nothing yet) and wants the rest.
+
+    Sent on every receipt and twice a second: subscription, acknowledgement and keep-alive in one.
+    """
+
+    boot: str
+    after: int
+
+
+AnyControl: TypeAlias = (
+    Register | LeaseRequest | Lease | Refused | Close | Closed | Purge | Purged | Grant | Command | Pair | Answer
+    | Heartbeat | Exited | Subscribe
+)  # fmt: skip
+
+MAX_BYTES = 64_000
+_DECODER = msgspec.json.Decoder(AnyControl)
+
+
+def encode(message: AnyControl) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def decode(frame: bytes) -> AnyControl:
+    """Raises BadMessage for anything that is not one of the control messages."""
+    if len(frame) > MAX_BYTES:
+        raise BadMessage(f"control: {len(frame)} bytes, at most {MAX_BYTES} allowed")
+    try:
+        message: AnyControl = _DECODER.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"control: {error}") from error
+    return message

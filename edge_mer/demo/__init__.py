@@ -1,0 +1,1 @@
+"""``edge-mer demo``: a bundled session, and the script that is played on it."""

@@ -1,0 +1,42 @@
+"""The configuration of the demo: everything from files, and a state directory of its own."""
+
+from __future__ import annotations
+
+import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edge_mer.config import Config, load
+from edge_mer.privacy.consent_setup import agree
+from edge_mer.session.keys import key_store
+
+ASSETS = Path(__file__).parent / "assets"
+SESSION, WORDS = ASSETS / "demo.mkv", ASSETS / "demo.words.json"
+
+
+def demo_config(place: Path, media: Path | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
+    """Everything from files, a deployment of its own: nothing of the user's is read or changed.
+
+    The file is what is consented to here, by whoever starts the command.
+    """
+
+    user, _ = load(None, more)  # names what is wrong with --set
+    sections: dict[str, dict[str, Any]] = {
+        "audio": {"source": "file"},
+        "video": {"source": "file", "live": False},
+        "text": {"source": "recorded", "path": str(WORDS)},
+        "file": {"path": str(SESSION), "loop": True},
+        "privacy": {"state": str(place / "privacy")},
+        # The keys of a recording outlive the demo's own state.
+        "record": {"path": str(record.absolute()) if record else None, "keys": str(key_store(user).directory)},
+    }
+    if media is not None:
+        heard = find_spec("pocketsphinx") is not None
+        sections["text"] = {"source": "asr", "engine": "pocketsphinx"} if heard else {"source": "off"}
+        sections["file"] = {"path": str(media.absolute()), "loop": False}
+    for section, values in more.items():
+        sections.setdefault(section, {}).update(values)
+    config = Config.model_validate(sections)
+    agree(config.privacy.state, ("audio", "video", "text"), "who started the demo", datetime.date.today())
+    return config

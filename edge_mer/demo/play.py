@@ -1,0 +1,50 @@
+"""The loop of the demo: show what comes, and act out the script, or watch a clip to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.show import Watcher
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import InputError
+from edge_mer.demo.script import LIMIT_S, Director
+from edge_mer.host.worker import Stop
+
+LINGER_S = 2.5  # after a clip's end: late words may still revise the last estimates
+
+
+def play(
+    watcher: Watcher, check: Callable[[], object], stop: Stop, opening: Opening, director: Director | None
+) -> None:
+    """Until the script or the clip has ended, or somebody stops it. ``check`` raises when the instance is gone."""
+    clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
+    while not stop.asked:
+        fresh = watcher.turn()
+        check()
+        opening.turn(watcher.picture)
+        now = clock.now_us()
+        if director is not None:
+            director.turn(fresh)
+            if director.done or now - began > LIMIT_S * SECOND:
+                return
+            continue
+        check_clip(watcher)
+        ended_us = (ended_us or now) if clip_ended(watcher) else None
+        if ended_us is not None and now - ended_us > LINGER_S * SECOND:
+            return
+
+
+def check_clip(watcher: Watcher) -> None:
+    """Raises InputError when the capture process cannot play the clip."""
+
+    health = watcher.picture.health
+    worker = health.workers.get("file") if health else None
+    if worker is not None and worker.reason and worker.state in ("restarting", "failed") and worker.restarts > 0:
+        raise InputError(worker.reason)
+
+
+def clip_ended(watcher: Watcher) -> bool:
+    """Both tracks of the clip say that they are over (or that the clip has none)."""
+    sensors = [watcher.picture.sensors.get(m) for m in ("audio", "video")]
+    return all(s is not None and s.gate == "live" and s.health == "absent" for s in sensors)

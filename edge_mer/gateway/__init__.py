@@ -1,0 +1,1 @@
+"""What leaves the host, and only where the configuration names an address."""

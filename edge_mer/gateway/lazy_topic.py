@@ -1,0 +1,24 @@
+"""A topic that is made only while somebody reads it: subscribed here only while somebody outside wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_mer.bus import Bus, Reader
+from edge_mer.contract.messages import Message
+
+
+class OnRequest:
+    """The source (fusion) sees whether there is a reader, and does no work for nobody."""
+
+    def __init__(self, bus: Bus, topic: str) -> None:
+        self._bus, self._topic = bus, topic
+        self._reader: Reader | None = None
+
+    def drain(self, wanted: bool) -> list[Message[Any]]:
+        if wanted and self._reader is None:
+            self._reader = self._bus.reader(self._topic)
+        elif not wanted and self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        return self._reader.drain() if self._reader is not None else []

@@ -1,0 +1,148 @@
+"""Who may talk to the page: pure checks of a request's headers, and the viewing token.
+
+No cookie is used, so no other page can make a browser speak with somebody's rights (CSRF); the Host header must be a
+name that is ours, so no foreign name can be pointed at this address (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edge_mer.config import Config, Page
+from edge_mer.contract.errors import ConfigError, PrivacyError
+from edge_mer.gateway.curve_listener import is_loopback
+from edge_mer.host.files import create_once, state_directory, write_atomic
+
+TOKEN_FILE = "page.token"
+TOKEN_BYTES = 16
+BEARER = "Bearer "
+METRICS = "/metrics"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+USUAL_PORT = {"http": 80, "https": 443}
+NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
+
+# Everything comes from this host, nothing is inline, nobody frames it.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+                               "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+                               "require-trusted-types-for 'script'; trusted-types 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+    "Server": "edge_mer",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the page is served. ``hosts``: the Host headers that are ours."""
+
+    scheme: str
+    host: str
+    port: int
+    hosts: frozenset[str]
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}/"
+
+
+def place_of(page: Page) -> Place:
+    """Raises ConfigError for an address that is none, and for plaintext that others could read."""
+    wrong = f"page.address = {page.address!r}"
+    try:
+        parts = urlsplit(page.address or "")
+        port = parts.port or USUAL_PORT.get(parts.scheme, 0)
+    except ValueError as error:
+        raise ConfigError(f"{wrong}: {error}") from error
+    host = parts.hostname
+    if host is None or parts.scheme not in USUAL_PORT or parts.path not in ("", "/") or parts.username or parts.query:
+        raise ConfigError(f"{wrong}: use http://127.0.0.1:7653, or https://ADDRESS:7653 for others in the house")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ConfigError(f"{wrong}: others could read along; use https with page.certificate and page.key, or "
+                          "http://127.0.0.1:PORT")  # fmt: skip
+    if parts.scheme == "https" and not (page.certificate and page.key):
+        raise ConfigError(f"{wrong}: https needs page.certificate and page.key (PEM files)")
+    shown = f"[{host}]" if ":" in host else host
+    names = {shown, *(LOOPBACK if is_loopback(host) or host in ("0.0.0.0", "::") else ()), *page.names}
+    if bad := [n for n in names if not NAME.fullmatch(n)]:
+        raise ConfigError(f"page.names: {bad[0]!r} is no host name; a port is not part of it")
+    usual = names if port == USUAL_PORT[parts.scheme] else set[str]()
+    hosts = {f"{name}:{port}" for name in names} | usual
+    return Place(parts.scheme, host, port, frozenset(h.lower() for h in hosts))
+
+
+def misnamed(headers: Mapping[str, str], place: Place) -> str | None:
+    """Why a request comes through a name that is not ours; None when it does not."""
+    return None if headers.get("Host", "").lower() in place.hosts else "this name is not one of page.names"
+
+
+def foreign(headers: Mapping[str, str], place: Place) -> str | None:
+    """Why a request comes from a page that is not ours; None when it does not."""
+    origin = headers.get("Origin")
+    if origin is not None and origin.lower() not in {f"{place.scheme}://{h}" for h in place.hosts}:
+        return "this comes from another page"
+    if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return "this comes from another page"
+    return None
+
+
+class Token:
+    """The viewing token: whoever has it may look and mask. Read again whenever its file changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / TOKEN_FILE
+        if not self._path.exists():
+            create_once(self._path, fresh())
+
+    def read(self) -> str:
+        """Raises PrivacyError when the file is gone, or others may read it."""
+        try:
+            if self._path.stat().st_mode & 0o077:
+                raise PrivacyError(f"{self._path} may be read by others; make a new one: edge-mer page --new-token")
+            return self._path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PrivacyError(f"{self._path}: {error}; make a new one: edge-mer page --new-token") from error
+
+    def renew(self) -> None:
+        """Everybody who looks must come again with the new one."""
+        write_atomic(self._path, fresh())
+
+    def for_metrics(self) -> str:
+        """What Prometheus gets: it reads /metrics and opens nothing else. Raises PrivacyError as ``read``."""
+        return hmac.new(self.read().encode(), METRICS.encode(), hashlib.sha256).hexdigest()
+
+    def admits(self, headers: Mapping[str, str], path: str) -> bool:
+        try:
+            known = [self.read(), *([self.for_metrics()] if path == METRICS else ())]
+        except PrivacyError:
+            return False
+        given = headers.get("Authorization", "").encode()
+        return bool(known[0]) and any(hmac.compare_digest(given, (BEARER + k).encode()) for k in known)
+
+
+def fresh() -> bytes:
+    return secrets.token_urlsafe(TOKEN_BYTES).encode()
+
+
+def link_of(page: Page, token: Token) -> str:
+    """The token stands behind the #, which browsers never send."""
+    return f"{place_of(page).url}#{token.read()}"
+
+
+def page_link(config: Config) -> str | None:
+    """The link of the configured page with its token, or None without a page."""
+    if config.page.address is None:
+        return None
+    return link_of(config.page, Token(state_directory(config.privacy.state)))

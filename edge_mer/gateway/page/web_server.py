@@ -1,0 +1,218 @@
+"""The page over HTTP (aiohttp): packaged files, one stream of events per viewer, orders as JSON, /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from edge_mer.config import Page
+from edge_mer.contract.control import Answer, Grant
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import ConfigError, missing_extra
+from edge_mer.gateway.page.http_auth import HEADERS, METRICS, Place, Token, foreign, misnamed, place_of
+from edge_mer.gateway.page.sse_clients import Viewers, event
+from edge_mer.privacy.switch.commands import LONGEST_S
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+Body = TypeVar("Body", bound=Struct)
+LONGEST_BODY = 16_000
+SILENT_S = 15.0
+UNREAD_S = 20.0
+BACKLOG = 128
+MOST_CONNECTIONS = 256
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+INDEX = "index.html"
+
+
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/mask`` and ``/unmask``. ``for_s``: a mask that ends by itself. ``grant``: signed by the browser."""
+
+    modalities: tuple[Modality, ...]
+    for_s: int = 0
+    grant: Grant | None = None
+
+
+class Pairing(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/pair``. ``signing``: Ed25519 public key, hex. ``proof``: see edge_mer.privacy.keys.pairing."""
+
+    signing: str
+    proof: str
+
+
+class _Closed(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+class House(Protocol):
+    """What the page may see and ask of the house."""
+
+    viewers: Viewers
+
+    def greeting(self) -> list[tuple[str, bytes]]:
+        """Topic and JSON of what a newcomer must know."""
+        ...
+
+    async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer: ...
+
+    def pair(self, pairing: Pairing) -> Answer: ...
+
+    def metrics(self) -> tuple[bytes, str]:
+        """The exposition and its content type."""
+        ...
+
+
+class WebServer:
+    """``refused``: requests with a wrong name, of another page, without the token, or with a bad body."""
+
+    def __init__(self, house: House, page: Page, token: Token) -> None:
+        """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
+        try:
+            from aiohttp import web
+        except ImportError:
+            raise missing_extra("aiohttp", "hub") from None
+        self._web, self._house, self._token = web, house, token
+        self.place: Place = place_of(page)
+        self._context = _context(page) if self.place.scheme == "https" else None
+        self.refused = 0
+        self._files = {f.name: f.read_bytes() for f in files("edge_mer.hub").joinpath("web").iterdir()
+                       if f.name.endswith(tuple(TYPES))}  # fmt: skip
+        app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
+        app.add_routes([
+            web.get("/", self._file), web.get("/web/{name}", self._file), 
+            web.get("/events", self._events, allow_head=False),
+            web.get(METRICS, self._metrics), web.post("/mask", self._order), web.post("/unmask", self._order),
+            web.post("/pair", self._pair),
+        ])  # fmt: skip
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S,
+                                     handle_signals=False)  # fmt: skip
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Raises ConfigError when the address cannot be bound."""
+        await self._runner.setup()
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connect, self.place.host, self.place.port, ssl=self._context, backlog=BACKLOG
+            )
+        except OSError as error:
+            raise ConfigError(f"page.address = {self.place.url}: {error.strerror or error}") from error
+
+    async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        await self._runner.cleanup()
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        """A new connection; one too many is closed, so that a crowd cannot use up this process's descriptors."""
+        server = self._runner.server
+        assert server is not None
+        if len(server.connections) < MOST_CONNECTIONS:
+            return server()
+        self.refused += 1
+        return _Closed()
+
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request by a name of ours. The packaged files are everybody's, and others may link to them; for all
+        else: no other page, and the token."""
+        response = self._turned_away(request)
+        if response is None:
+            try:
+                response = await handler(request)
+            except self._web.HTTPException as error:
+                response = self._text(error.status, error.reason)
+        self.refused += response.status in (400, 401, 403, 404, 405, 413)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _turned_away(self, request: web.Request) -> web.StreamResponse | None:
+        if (reason := misnamed(request.headers, self.place)) is not None:
+            return self._text(403, reason)
+        if request.path == "/" or request.path.startswith("/web/"):
+            return None
+        if (reason := foreign(request.headers, self.place)) is not None:
+            return self._text(403, reason)
+        if not self._token.admits(request.headers, request.path):
+            return self._text(401, "the viewing token is missing or was renewed: edge-mer page shows the link")
+        return None
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("name", INDEX)
+        if name not in self._files:
+            raise self._web.HTTPNotFound
+        kind = TYPES[name[name.rindex(".") :]]
+        return self._web.Response(body=self._files[name], content_type=kind, charset="utf-8")
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events until the viewer goes or the token is renewed; ``?why=1``: explanations instead."""
+        viewer = self._house.viewers.join(request.query.get("why") == "1", request.transport)
+        if viewer is None:
+            return self._text(503, "too many look already")
+        response = self._web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+        try:
+            for topic, data in () if viewer.why else self._house.greeting():
+                viewer.put(topic, event(topic, data))
+            await response.prepare(request)
+            while True:
+                try:
+                    piece = await asyncio.wait_for(viewer.take(), SILENT_S)
+                except asyncio.TimeoutError:
+                    piece = b": still here\n\n"
+                if not self._token.admits(request.headers, request.path):
+                    break
+                await asyncio.wait_for(response.write(piece), UNREAD_S)
+        except (asyncio.TimeoutError, OSError):
+            viewer.abort()  # it does not read: what waits for it must not stay
+        finally:
+            self._house.viewers.leave(viewer)
+        return response
+
+    async def _order(self, request: web.Request) -> web.StreamResponse:
+        order = await self._body(request, Order)
+        if not order.modalities or not 0 <= order.for_s <= LONGEST_S:
+            return self._text(400, f"name some modalities; for_s is 0 to {LONGEST_S}")
+        return self._answer(await self._house.ask("mask" if request.path == "/mask" else "unmask", order))
+
+    async def _pair(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._house.pair(await self._body(request, Pairing)))
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        body, kind = self._house.metrics()
+        return self._web.Response(body=body, headers={"Content-Type": kind})
+
+    async def _body(self, request: web.Request, kind: type[Body]) -> Body:
+        if request.content_type != "application/json":  # no form of another page can send this
+            raise self._web.HTTPBadRequest(reason="send JSON")
+        try:
+            return msgspec.json.decode(await request.read(), type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise self._web.HTTPBadRequest(reason="this is not the JSON that belongs here") from None
+
+    def _answer(self, answer: Answer) -> web.StreamResponse:
+        said = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
+        return self._web.Response(body=msgspec.json.encode(said), content_type="application/json")
+
+    def _text(self, status: int, text: str) -> web.StreamResponse:
+        return self._web.Response(status=status, text=text)
+
+
+def _context(page: Page) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(page.certificate or "", page.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"page.certificate = {page.certificate!r}, page.key = {page.key!r}: {error}") from error
+    return context

@@ -1,0 +1,1 @@
+"""The public topics over ZeroMQ."""

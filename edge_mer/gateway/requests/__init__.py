@@ -1,0 +1,1 @@
+"""Requests of clients outside: describe, schema, status, mask, unmask."""

@@ -1,0 +1,230 @@
+"""Requests of hubs: describe, schema, status, emotionml, iso30150, mask, unmask. One JSON object in, one back.
+
+``{"id": "1", "request": "mask", "modalities": ["audio"]}``; from a REQ or a DEALER socket. The switch decides, here
+only the form and the rate are looked at. ``unmask`` brings a grant (contract.control.Grant), which the client signs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import zmq
+from msgspec import Struct
+
+import edge_mer
+from edge_mer.bus import ZmqBus
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Answer, Command, Grant
+from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.messages import Estimate, Message
+from edge_mer.contract.schema import topic_schema
+from edge_mer.contract.services import SERVICES
+from edge_mer.gateway.curve_listener import Door
+from edge_mer.gateway.formats import to_emotionml, to_iso30150
+from edge_mer.host.limits import Budget
+from edge_mer.privacy.keys.host_key import public_key
+from edge_mer.privacy.switch.commands import LONGEST_S
+
+LONGEST_REQUEST = 16_000
+QUEUED = 100
+# So that a flood of requests never holds up the topics.
+MOST_IN_A_TURN = 50
+MOST_WAITING = 256
+LONGEST_ID = 64
+# Masks are never refused for their number.
+RATE_HZ, BURST = 10, 20
+# Unmasking takes the switch a signature to check, whoever asks.
+UNMASK_HZ, UNMASK_BURST = 10, 20
+PATIENCE_US = 3 * SECOND
+STALE_US = 2 * SECOND
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """``topic``: of ``schema``; none is all public ones. ``for_s``: a mask that ends by itself; 0 never.
+
+    ``emotionml`` and ``iso30150`` are answered with the next estimate: none is kept for those who ask later.
+    """
+
+    id: str
+    request: Literal["describe", "schema", "status", "emotionml", "iso30150", "mask", "unmask"]
+    modalities: tuple[Modality, ...] = ()
+    topic: str | None = None
+    hard: bool = False
+    for_s: int = 0
+    grant: Grant | None = None
+
+
+class Reply(Struct, frozen=True):
+    """``ok`` only when it took effect; ``text`` says what did not. ``result`` depends on the request."""
+
+    id: str
+    ok: bool
+    text: str
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that the switch has yet to answer; ``route`` is the way back."""
+
+    route: list[bytes]
+    id: str
+    deadline_us: int
+
+
+class Desk:
+    """One ROUTER socket. ``last``: the newest public messages, which ``status`` answers from."""
+
+    def __init__(self, bus: ZmqBus, door: Door, address: str, last: Mapping[str, Message[Any]]) -> None:
+        """Raises ConfigError when the address cannot be bound."""
+        self.counters: Counter[str] = Counter()
+        self._bus, self._door, self._last = bus, door, last
+        self._socket = bus.socket(zmq.ROUTER)
+        self.address = door.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
+        self._switch = bus.client("switch")
+        self._waiting: OrderedDict[str, Asked] = OrderedDict()
+        self._curious: deque[tuple[Asked, str]] = deque()
+        self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
+        self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
+
+    def turn(self, now_us: int) -> None:
+        for _ in range(MOST_IN_A_TURN):
+            if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                break
+            self._receive(self._socket.recv_multipart(zmq.NOBLOCK, copy=False), now_us)
+        while (answer := self._switch.receive()) is not None:
+            if isinstance(answer, Answer) and (asked := self._waiting.pop(answer.id, None)) is not None:
+                self._reply(asked.route, Reply(asked.id, answer.ok, answer.text, _proof(answer)))
+        while self._waiting and next(iter(self._waiting.values())).deadline_us <= now_us:
+            _, asked = self._waiting.popitem(last=False)
+            self._reply(asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it",
+                                           {}))  # fmt: skip
+        while self._curious and self._curious[0][0].deadline_us <= now_us:
+            asked, _ = self._curious.popleft()
+            self._reply(asked.route, Reply(asked.id, False, "no estimate came", {}))
+
+    def estimated(self, message: Message[Estimate]) -> None:
+        """A window's first estimate: it answers those who wait for one."""
+        clock, at = self._bus.clock, message.envelope.origin_us
+        wall_us = clock.wall_us() - (clock.now_us() - at)
+        while self._curious:
+            asked, form = self._curious.popleft()
+            as_xml = form == "emotionml"
+            result = {"document": to_emotionml(message.body, wall_us)} if as_xml else to_iso30150(message.body, wall_us)
+            self._reply(asked.route, Reply(asked.id, True, "", result))
+
+    def close(self) -> None:
+        self._bus.release(self._socket)
+
+    def _receive(self, frames: list[zmq.Frame], now_us: int) -> None:
+        sender = self._door.sender(frames[-1])
+        route, rest = [frames[0].bytes], frames[1:]
+        if len(rest) == 2 and not len(rest[0]):  # a REQ socket puts an empty frame before its message
+            route, rest = [*route, b""], rest[1:]
+        if sender is None or len(rest) != 1:
+            self.counters["bad_request"] += 1
+            return
+        try:
+            request = _decoded(rest[0].bytes)
+        except BadMessage as error:
+            self.counters["bad_request"] += 1
+            self._reply(route, Reply("", False, str(error), {}))
+            return
+        self._handle(route, *sender, request, now_us)
+
+    def _handle(self, route: list[bytes], key: str, name: str, request: Request, now_us: int) -> None:
+        kind = request.request
+        budget = self._budgets[key]
+        if kind != "mask" and not budget.take(1, now_us):
+            self._reply(
+                route, Reply(request.id, False, f"at most {RATE_HZ} requests a second; masks are always taken", {})
+            )
+        elif kind == "unmask" and request.grant is not None and not self._unmasks.take(1, now_us):
+            self._reply(route, Reply(request.id, False, f"at most {UNMASK_HZ} grants a second, of all clients", {}))
+        elif kind in ("mask", "unmask"):
+            self._command(route, name, request, now_us)
+        elif kind in ("emotionml", "iso30150"):
+            self._await_estimate(Asked(route, request.id, now_us + PATIENCE_US), kind)
+        elif kind == "describe":
+            self._reply(route, Reply(request.id, True, "", self._description()))
+        elif kind == "schema":
+            self._reply(route, _schemas(request))
+        else:
+            self._reply(route, self._status(request, now_us))
+
+    def _await_estimate(self, asked: Asked, form: str) -> None:
+        if len(self._curious) >= MOST_WAITING:
+            self._reply(asked.route, Reply(asked.id, False, "too many wait for the next estimate", {}))
+        else:
+            self._curious.append((asked, form))
+
+    def _command(self, route: list[bytes], name: str, request: Request, now_us: int) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            _, oldest = self._waiting.popitem(last=False)
+            self._reply(oldest.route, Reply(oldest.id, False, "sent, but too many requests wait for the switch", {}))
+        # An id of our own: two clients may count alike, and the switch takes equal ids for the same command.
+        id_ = secrets.token_hex(8)
+        self._waiting[id_] = Asked(route, request.id, now_us + PATIENCE_US)
+        self._switch.send(Command(id=id_, action=request.request, modalities=request.modalities, requester=name,
+                                  grant=request.grant, hard=request.hard, for_s=request.for_s))  # fmt: skip
+
+    def _description(self) -> dict[str, Any]:
+        """What there is: topics, and the host's key that a grant names."""
+        rows = [s for s in SERVICES.values() if s.public]
+        host = public_key(self._door.directory)
+        return {
+            "version": edge_mer.__version__,
+            "host": host.public_bytes_raw().hex() if host is not None else None,
+            "modalities": list(MODALITIES),
+            "requests": list(msgspec.json.schema(Request)["$defs"]["Request"]["properties"]["request"]["enum"]),
+            "topics": {s.topic: {"schema": s.schema, "rate_hz": s.rate_hz, "max_bytes": s.max_bytes,
+                                 "biometric": s.biometric} for s in rows},
+        }  # fmt: skip
+
+    def _status(self, request: Request, now_us: int) -> Reply:
+        """The last value of every state topic; not ok when the switch has fallen silent."""
+        last = {topic: msgspec.json.decode(m.header) for topic, m in self._last.items()}
+        privacy = self._last.get("privacy")
+        silent = privacy is None or now_us - privacy.envelope.created_us > STALE_US
+        text = "the switch is silent; without it everything closes within one lease" if silent else ""
+        return Reply(request.id, not silent, text, last)
+
+    def _reply(self, route: list[bytes], reply: Reply) -> None:
+        try:
+            self._socket.send_multipart([*route, msgspec.json.encode(reply)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.counters["unsent"] += 1
+
+
+_DECODER = msgspec.json.Decoder(Request)
+
+
+def _decoded(frame: bytes) -> Request:
+    """Raises BadMessage saying what is wrong with a request."""
+    try:
+        request = _DECODER.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"request: {error}") from error
+    if len(request.id) > LONGEST_ID:
+        raise BadMessage(f"request: an id has at most {LONGEST_ID} characters")
+    if not 0 <= request.for_s <= LONGEST_S:
+        raise BadMessage(f"request: for_s is 0 to {LONGEST_S}")
+    return request
+
+
+def _schemas(request: Request) -> Reply:
+    public = [s.topic for s in SERVICES.values() if s.public]
+    if request.topic is not None and request.topic not in public:
+        return Reply(request.id, False, f"no public topic is called {request.topic!r}; known: {', '.join(public)}", {})
+    chosen = public if request.topic is None else [request.topic]
+    return Reply(request.id, True, "", {topic: topic_schema(topic) for topic in chosen})
+
+
+def _proof(answer: Answer) -> dict[str, Any]:
+    return {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}

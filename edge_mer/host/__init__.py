@@ -1,0 +1,1 @@
+"""Processes of this host: the worker loop, the supervisor, the process table, and files written safely."""

@@ -1,0 +1,80 @@
+"""Files written whole or not at all, and the directory of keys and privacy state."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from edge_mer.contract.errors import ConfigError
+
+STATE_LINK = "state"
+Version = tuple[int, int, int]
+
+
+def state_path(configured: str | None = None) -> Path:
+    """Where keys and privacy state are, or would be."""
+    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
+    return Path(configured).absolute() if configured else base / "edge_mer"
+
+
+def state_directory(configured: str | None = None) -> Path:
+    """The directory of keys and privacy state: created 0700, refused when somebody else could enter it."""
+    path = state_path(configured)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = path.stat()
+    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+        raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
+    return path
+
+
+def show_state_directory(runtime: Path, state: Path) -> Path:
+    """Leave a link in the runtime directory, so that commands find the keys of the instance that runs there."""
+    link = runtime / STATE_LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(state)
+    return link
+
+
+def shown_state_directory(runtime: Path) -> Path | None:
+    link = runtime / STATE_LINK
+    return link.readlink() if link.is_symlink() else None
+
+
+def version_of(path: Path) -> Version | None:
+    """What changes whenever the file does; None without a file."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_mtime_ns, info.st_ino, info.st_size
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file so that a crash leaves the old content or the new, never a part (mode 0600)."""
+    draft = _draft(path, content)
+    draft.replace(path)
+
+
+def create_once(path: Path, content: bytes) -> None:
+    """Write a file that is not there (mode 0600). When another process is first, its content stays."""
+    draft = _draft(path, content)
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink()
+        raise
+    return draft

@@ -1,0 +1,21 @@
+"""Ctrl-C, SIGTERM and a closed terminal as a question that a loop asks; earlier handlers come back afterwards."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge_mer.host.worker import Stop
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        stop = Stop()
+        signal.signal(signal.SIGHUP, lambda *_: setattr(stop, "asked", True))
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

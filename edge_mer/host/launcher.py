@@ -1,0 +1,201 @@
+"""Starts, watches and cleans up after real worker processes; tests put a fake in its place."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from edge_mer.config import Config
+from edge_mer.contract.errors import EdgeMerError
+from edge_mer.host.worker import THREADS
+
+LOG_BYTES = 1_000_000
+TAIL_BYTES = 16_000
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Process(Protocol):
+    """One started process. ``fd`` is readable once it has ended."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def fd(self) -> int: ...
+
+    def ended(self) -> int | None:
+        """Exit code (negative: the signal), or None while it runs. Its own children are gone too once it is known."""
+        ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def usage(self) -> tuple[float, int]:
+        """CPU as a share of one core since the last call, and resident bytes."""
+        ...
+
+
+class Launcher(Protocol):
+    def start(self, name: str, module: str) -> Process:
+        """Raises OSError when the host cannot start it."""
+        ...
+
+    def last_error(self, name: str) -> str | None:
+        """What the process said last before it ended, in one line."""
+        ...
+
+    def trim_logs(self) -> None: ...
+
+
+def log_directory(directory: Path) -> Path:
+    path = directory / "log"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+class SystemLauncher:
+    """Worker processes of one runtime directory. Each writes JSON lines to ``log/NAME.jsonl`` there, at most 1 MB."""
+
+    def __init__(self, directory: Path, config: Config) -> None:
+        self._directory, self._config = directory, config.model_dump_json().encode()
+        self._logs = log_directory(directory)
+
+    def start(self, name: str, module: str) -> SystemProcess:
+        return SystemProcess.start(name, module, self._directory, self._config, signal.SIGKILL)
+
+    def last_error(self, name: str) -> str | None:
+        return last_error(self._logs / f"{name}.jsonl")
+
+    def trim_logs(self) -> None:
+        for path in self._logs.glob("*.jsonl"):
+            with suppress(OSError):
+                if path.stat().st_size > LOG_BYTES:
+                    os.truncate(path, 0)  # writers append, so they go on from the start
+
+
+class SystemProcess:
+    """A worker in a session of its own: a Ctrl-C in the terminal reaches the supervisor alone."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], directory: Path) -> None:
+        self._popen, self._directory = popen, directory
+        self.pid = popen.pid
+        self.fd = os.pidfd_open(popen.pid)
+        self._code: int | None = None
+        self._usage: psutil.Process | None = None
+
+    @classmethod
+    def start(cls, name: str, module: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
+        """``death``: the signal that it gets when the process that starts it dies without a word."""
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, death)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        log = os.open(
+            log_directory(directory) / f"{name}.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        stdin = os.memfd_create("config", os.MFD_CLOEXEC)
+        try:
+            os.write(stdin, config)
+            os.lseek(stdin, 0, os.SEEK_SET)
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "edge_mer.host.worker", name, module, str(directory)],
+                stdin=stdin, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
+                env={**os.environ, **THREADS}, preexec_fn=die_with_parent,
+            )  # fmt: skip
+        finally:
+            os.close(stdin)
+            os.close(log)
+        return cls(popen, directory)
+
+    def ended(self) -> int | None:
+        if self._code is None and _has_ended(self.pid):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)  # what it started; its id is not reused before it is reaped
+            self._code = self._popen.wait()
+            os.close(self.fd)
+            remove_sockets(self._directory, self.pid)
+        return self._code
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code once it has ended, None when the time is over."""
+        if self._code is None:
+            select.select([self.fd], [], [], timeout_s)
+        return self.ended()
+
+    def terminate(self) -> None:
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._code is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.fd, number)  # Popen's own way would reap it behind our back
+
+    def usage(self) -> tuple[float, int]:
+        try:
+            self._usage = self._usage or psutil.Process(self.pid)
+            return self._usage.cpu_percent() / 100, self._usage.memory_info().rss
+        except psutil.Error:
+            return 0.0, 0
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def remove_sockets(directory: Path, pid: int) -> None:
+    """Remove the sockets that a process left behind because it was killed."""
+    for lock in directory.glob("*.lock"):
+        with suppress(OSError, ValueError):
+            if int(lock.read_text()) == pid:
+                lock.with_name(lock.name.removesuffix(".lock")).unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)
+
+
+def last_error(log: Path) -> str | None:
+    """The last thing that a log file says, in one line: the typed error where there is one."""
+    for line in reversed(tail(log)):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict):
+            return line[:500]
+        trace = str(entry.get("error", "")).strip().splitlines()
+        text = trace[-1] if trace else str(entry.get("message", line))
+        return _without_module(text)[:500]
+    return None
+
+
+def tail(log: Path) -> list[str]:
+    """The last lines of a log file, oldest first."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return []
+
+
+def _without_module(text: str) -> str:
+    """``…errors.DeviceError: no microphone`` is ``no microphone``: our errors are written for people."""
+    kind, _, words = text.partition(": ")
+    ours = {f"{e.__module__}.{e.__name__}" for e in EdgeMerError.__subclasses__()}
+    return words if kind in ours and words else text

@@ -1,0 +1,296 @@
+"""The supervisor: starts the processes of the table, notices the dead and the hung, restarts them, says so.
+
+It is itself a worker (``build`` below), so
+``python -m edge_mer.host.worker supervisor edge_mer.host.supervisor DIRECTORY`` is a whole edge_mer.
+Topics: ``health`` (once a second, and at once when something changed) and ``clock``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from edge_mer.bus import Bus, ZmqBus
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND, Clock, host_boot_id
+from edge_mer.contract.control import Exited, Heartbeat
+from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
+from edge_mer.host.launcher import Launcher, Process, SystemLauncher
+from edge_mer.host.processes import Row, rows_for
+
+NAME = "supervisor"
+MOST_GUESTS = 16
+State = Literal["starting", "running", "restarting", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in microseconds. ``hung_us``: a worker that says nothing for so long is killed."""
+
+    hung_us: int = 3 * SECOND // 2
+    start_us: int = 20 * SECOND
+    storm_us: int = 60 * SECOND
+    storm_restarts: int = 5
+    backoff_us: int = SECOND // 4
+    terminate_us: int = 900_000
+    report_us: int = SECOND
+    told_us: int = 10 * SECOND
+
+
+@dataclass
+class Child:
+    """One process of the table and what happened to it. ``ends`` are the times of its recent deaths."""
+
+    row: Row
+    state: State = "starting"
+    process: Process | None = None
+    boot: str | None = None
+    since_us: int = 0
+    heard_us: int | None = None
+    due_us: int = 0
+    restarts: int = 0
+    storms: int = 0
+    reason: str | None = None
+    killed_for: str | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    ends: deque[int] = field(default_factory=lambda: deque(maxlen=16))
+
+
+class Supervisor:
+    """A worker whose ``close`` stops all others. No thread: everything happens in ``turn``."""
+
+    def __init__(self, rows: tuple[Row, ...], bus: Bus, launcher: Launcher, limits: Limits | None = None) -> None:
+        self._bus, self._clock, self._launcher = bus, bus.clock, launcher
+        self._limits = limits or Limits()
+        self._server = bus.server(NAME)
+        self._switch = bus.client("switch")
+        self._health = bus.publisher("health", NAME)
+        self._report = bus.publisher("clock", NAME)
+        self._boot_id = host_boot_id()
+        self._own = psutil.Process()
+        self._usage: dict[str, tuple[float, int]] = {}
+        self._notices: dict[Exited, int] = {}
+        self._said: dict[str, tuple[State, int]] = {}
+        self._report_due = 0
+        self._turned_us = self._clock.now_us()
+        self.counters: Counter[str] = Counter()
+        self.children = {row.name: Child(row) for row in rows}
+        # Workers that somebody else started and that say they live, as the recorder of ``edge-mer record``.
+        self._guests: dict[str, tuple[int, Heartbeat]] = {}
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        """A child that ends is noticed at once."""
+        return tuple(c.process.fd for c in self.children.values() if c.process is not None and c.process.fd >= 0)
+
+    def turn(self) -> int:
+        now = self._clock.now_us()
+        self._listen()
+        self._excuse_own_pause(now)
+        for child in self.children.values():
+            self._attend(child, now)
+        if now >= self._report_due:
+            self._report_due = now + self._limits.report_us
+            self._tell_switch(now)
+            self._publish_clock()
+            self._launcher.trim_logs()
+            self._publish_health(now, measure=True)
+        elif self._states() != self._said:
+            self._tell_switch(now)
+            self._publish_health(now)
+        return self._wait_us(now)
+
+    def close(self) -> None:
+        """Stop every process, the recorder last; whatever does not end in time is killed. Takes less than 2 s."""
+        for stage in sorted({c.row.stop_stage for c in self.children.values()}):
+            self._stop([c for c in self.children.values() if c.row.stop_stage == stage])
+        self._publish_health(self._clock.now_us())
+        self._server.close()
+
+    # -- what happened to the children ---------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while (received := self._server.receive()) is not None:
+            beat = received[1]
+            if not isinstance(beat, Heartbeat):
+                continue
+            if (child := self.children.get(beat.name)) is None:
+                self._welcome(beat)
+                continue
+            if child.process is None:
+                continue
+            if beat.pid == child.process.pid:
+                child.heard_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
+                child.notes = beat.notes
+                if child.state == "starting":
+                    child.state, child.reason = "running", None
+        self.counters["bad"] = self._server.bad
+
+    def _welcome(self, beat: Heartbeat) -> None:
+        if beat.name in self._guests or len(self._guests) < MOST_GUESTS:
+            self._guests[beat.name] = self._clock.now_us(), beat
+
+    def _excuse_own_pause(self, now: int) -> None:
+        """A supervisor that was itself held up must not call the others hung for what it did not hear."""
+        pause = now - self._turned_us - SECOND // 2
+        self._turned_us = now
+        if pause > 0:
+            self.counters["pause"] += 1
+            for child in self.children.values():
+                child.since_us += pause
+                child.heard_us = None if child.heard_us is None else child.heard_us + pause
+
+    def _attend(self, child: Child, now: int) -> None:
+        if child.process is None:
+            if now >= child.due_us:
+                self._start(child, now)
+            return
+        if (code := child.process.ended()) is not None:
+            self._bury(child, code, now)
+        elif (silence := self._silence(child, now)) is not None:
+            child.killed_for = silence
+            child.process.kill()
+
+    def _silence(self, child: Child, now: int) -> str | None:
+        """Why a process is taken for hung; None when it is not."""
+        if child.heard_us is None:
+            waited = now - child.since_us
+            return f"not ready after {waited / 1e6:.0f} s" if waited > self._limits.start_us else None
+        waited = now - child.heard_us
+        return f"hung: no turn ended for {waited / 1e6:.1f} s" if waited > self._limits.hung_us else None
+
+    def _start(self, child: Child, now: int) -> None:
+        child.boot, child.heard_us, child.since_us, child.killed_for = None, None, now, None
+        child.counters, child.notes = {}, ()
+        try:
+            child.process = self._launcher.start(child.row.name, child.row.module)
+        except OSError as error:
+            self._bury(child, 0, now, f"cannot be started: {error}")
+            return
+        if child.state != "starting":
+            child.restarts += 1
+        child.state = "starting"
+
+    def _bury(self, child: Child, code: int, now: int, reason: str | None = None) -> None:
+        """It is gone: tell the switch, find out why, and decide when it starts again."""
+        if child.boot is not None and child.row.name != "switch":
+            self._notices[Exited(name=child.row.name, boot=child.boot)] = now + self._limits.told_us
+        child.process = None
+        child.reason = reason or child.killed_for or self._explain(child, code)
+        child.ends.append(now)
+        while child.ends[0] <= now - self._limits.storm_us:
+            child.ends.popleft()
+        if now - child.since_us > self._limits.storm_us:
+            child.storms = 0
+        if len(child.ends) > self._limits.storm_restarts:
+            child.storms += 1
+            child.state = "failed"
+            child.due_us = now + round(child.row.retry_s * SECOND) * min(child.storms, 5)
+        else:
+            child.state = "restarting"
+            doublings = len(child.ends) - 2
+            child.due_us = now + (self._limits.backoff_us * 2**doublings if doublings >= 0 else 0)
+        logging.getLogger(NAME).warning("%s is %s: %s", child.row.name, child.state, child.reason)
+
+    def _explain(self, child: Child, code: int) -> str:
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return self._launcher.last_error(child.row.name) or f"exit code {code}"
+
+    # -- what the others are told --------------------------------------------------------------------------------
+
+    def _tell_switch(self, now: int) -> None:
+        """Said again for a while, because the switch may just be restarting itself."""
+        for notice, until in list(self._notices.items()):
+            self._switch.send(notice)
+            if now >= until:
+                del self._notices[notice]
+
+    def _states(self) -> dict[str, tuple[State, int]]:
+        return {name: (c.state, c.restarts) for name, c in self.children.items()}
+
+    def _publish_health(self, now: int, measure: bool = False) -> None:
+        self._said = self._states()
+        if measure:
+            self._usage = {n: c.process.usage() for n, c in self.children.items() if c.process is not None}
+            self._usage[NAME] = (self._own.cpu_percent() / 100, self._own.memory_info().rss)
+        workers = {name: self._worker_health(name, child, now) for name, child in self.children.items()}
+        self._guests = {n: (heard, b) for n, (heard, b) in self._guests.items() if now - heard < self._limits.hung_us}
+        for name, (heard, beat) in self._guests.items():
+            workers[name] = WorkerHealth("running", beat.pid, 0, now - heard, None, 0.0, 0, beat.counters, beat.notes)
+        cpu, rss = self._usage.get(NAME, (0.0, 0))
+        workers[NAME] = WorkerHealth("running", os.getpid(), 0, 0, None, cpu, rss, dict(self.counters))
+        self._health.send(HealthReport(workers=workers), origin_us=now)
+
+    def _worker_health(self, name: str, child: Child, now: int) -> WorkerHealth:
+        cpu, rss = self._usage.get(name, (0.0, 0)) if child.process is not None else (0.0, 0)
+        return WorkerHealth(
+            state=child.state,
+            pid=child.process.pid if child.process is not None else None,
+            restarts=child.restarts,
+            age_us=None if child.heard_us is None else now - child.heard_us,
+            reason=child.reason,
+            cpu=cpu,
+            rss=rss,
+            counters=child.counters,
+            notes=child.notes,
+        )
+
+    def _publish_clock(self) -> None:
+        offset, uncertainty = wall_offset(self._clock)
+        report = ClockReport(boot_id=self._boot_id, offset_us=offset, uncertainty_us=uncertainty)
+        self._report.send(report, origin_us=self._clock.now_us())
+
+    def _wait_us(self, now: int) -> int:
+        due = [self._report_due]
+        for child in self.children.values():
+            if child.process is None:
+                due.append(child.due_us)
+            elif child.heard_us is None:
+                due.append(child.since_us + self._limits.start_us)
+            else:
+                due.append(child.heard_us + self._limits.hung_us)
+        return max(0, min(due) - now)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _stop(self, children: list[Child]) -> None:
+        left = {c.row.name: c.process for c in children if c.process is not None}
+        for process in left.values():
+            process.terminate()
+        deadline, killed = self._clock.now_us() + self._limits.terminate_us, False
+        while left:
+            left = {name: p for name, p in left.items() if p.ended() is None}
+            now = self._clock.now_us()
+            if left and now >= deadline and not killed:
+                killed = True
+                for process in left.values():
+                    process.kill()
+            if left:
+                self._listen()
+                self._bus.wait(SECOND // 50 if killed else deadline - now, *(p.fd for p in left.values() if p.fd >= 0))
+        for child in children:
+            child.state, child.process = "stopped", None
+
+
+def wall_offset(clock: Clock) -> tuple[int, int]:
+    """Microseconds to add to monotonic time for wall time, and how uncertain that is: the best of three looks."""
+    looks = []
+    for _ in range(3):
+        before, wall, after = clock.now_us(), clock.wall_us(), clock.now_us()
+        looks.append((after - before, wall - (before + after) // 2))
+    width, offset = min(looks)
+    return offset, width // 2 + 1
+
+
+def build(config: Config, bus: Bus) -> Supervisor:
+    assert isinstance(bus, ZmqBus)
+    return Supervisor(rows_for(config), bus, SystemLauncher(Path(bus.directory), config))

@@ -1,1 +1,0 @@
-"""What leaves the host, and only where the configuration names an address: ZMQ topics, MQTT, EmotionML."""

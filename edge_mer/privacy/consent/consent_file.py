@@ -1,0 +1,152 @@
+"""The deployment file: whose home this is, and who agreed to what until when. Without consent nothing opens."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+from msgspec import Struct, field
+
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.host.files import state_path, write_atomic
+
+FILE = "deployment.toml"
+# What one can agree to: the three modalities, and that the words' sound is sent to a Wyoming server.
+Matter = Literal["audio", "video", "text", "wyoming"]
+MATTERS: tuple[Matter, ...] = get_args(Matter)
+HOW = "run edge-mer run in a terminal, or edge-mer run --consent audio,video,text"
+PROHIBITED = ("workplace", "education")
+LAW = (
+    "inferring emotions at work or in education is prohibited in the European Union: Regulation (EU) 2024/1689 "
+    "(AI Act), Article 5(1)(f), https://eur-lex.europa.eu/eli/reg/2024/1689/oj. edge_mer is for homes and does not "
+    "run there; a home where somebody is employed is that person's workplace too, so mask it while they work"
+)
+
+
+class Consent(Struct, frozen=True, forbid_unknown_fields=True):
+    """One person's consent to one matter. It ends at the end of the day ``until`` (local time), if that is set."""
+
+    matter: Matter
+    who: str
+    given: datetime.date
+    until: datetime.date | None = None
+
+    def end_us(self) -> int | None:
+        """Wall time at which it is over."""
+        if self.until is None:
+            return None
+        midnight = datetime.datetime.combine(self.until + datetime.timedelta(days=1), datetime.time())
+        return round(midnight.timestamp() * SECOND)
+
+
+class Hub(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a paired hub may unmask; masking needs no leave."""
+
+    may_unmask: tuple[Modality, ...] = ()
+
+
+class Deployment(Struct, frozen=True, forbid_unknown_fields=True):
+    """``resume``: after a restart of the switch or of the host, what was live is live again."""
+
+    place: str
+    resume: bool = False
+    hub: Hub = field(default_factory=Hub)
+    consent: tuple[Consent, ...] = ()
+
+    def refusal(self, matter: Matter, wall_us: int) -> str | None:
+        """Why there is no consent now; None when there is. Everybody who is named must still agree."""
+        rows = [c for c in self.consent if c.matter == matter]
+        if not rows:
+            return f"nobody in this home agreed to {matter}"
+        for row in rows:
+            end = row.end_us()
+            if end is not None and wall_us >= end:
+                return f"{row.who}'s consent to {matter} ended on {row.until}"
+        return None
+
+    def has_deadline(self) -> bool:
+        return any(c.until is not None for c in self.consent)
+
+
+def deployment_path(config: Config) -> Path:
+    return state_path(config.privacy.state) / FILE
+
+
+def read_deployment(path: Path) -> Deployment:
+    """Raises PrivacyError when it is missing, damaged, or about a place where edge_mer does not run."""
+    try:
+        found = msgspec.toml.decode(path.read_bytes(), type=Deployment)
+    except FileNotFoundError:
+        raise PrivacyError(f"nobody has agreed to anything yet ({path} does not exist); {HOW}") from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise PrivacyError(f"{path}: {error}; mend it, or erase it and {HOW}") from error
+    check_place(found.place)
+    return found
+
+
+def check_place(place: str) -> None:
+    """Raises PrivacyError for any place but a home."""
+    if place in PROHIBITED:
+        raise PrivacyError(f"place = {place!r}: {LAW}")
+    if place != "home":
+        raise PrivacyError(f"place = {place!r}: edge_mer runs in homes only (place = 'home'); {LAW}")
+
+
+def write_deployment(path: Path, deployment: Deployment) -> None:
+    check_place(deployment.place)
+    write_atomic(path, in_toml(deployment).encode())
+
+
+def in_toml(deployment: Deployment) -> str:
+    may = ", ".join(f'"{m}"' for m in deployment.hub.may_unmask)
+    lines = [
+        "# Who in this home agreed to what, until when. Edit it, or erase it to be asked again by edge-mer run.",
+        f"place = {_text(deployment.place)}",
+        f"resume = {str(deployment.resume).lower()}  # true: after a restart, what was live is live again",
+        "",
+        "[hub]",
+        f"may_unmask = [{may}]  # masking needs no leave",
+    ]
+    for row in deployment.consent:
+        lines += ["", "[[consent]]", f'matter = "{row.matter}"', f"who = {_text(row.who)}", f"given = {row.given}"]
+        lines += [f"until = {row.until}"] if row.until else []
+    return "\n".join(lines) + "\n"
+
+
+def in_words(deployment: Deployment, wall_us: int) -> list[str]:
+    """One line per matter, for people."""
+    lines = []
+    for matter in MATTERS:
+        what = "sound sent to the Wyoming server" if matter == "wyoming" else matter
+        rows = [c for c in deployment.consent if c.matter == matter]
+        said = "; ".join(f"{c.who} agreed on {c.given}{f', until {c.until}' if c.until else ''}" for c in rows)
+        refusal = deployment.refusal(matter, wall_us)
+        over = f" (over: {refusal})" if rows and refusal else ""
+        lines.append(f"{what}: {said or 'nobody agreed'}{over}")
+    return lines
+
+
+def agreed(config: Config, wall_us: int) -> frozenset[Matter]:
+    """What there is consent to now; nothing when the deployment file is missing or damaged."""
+    try:
+        deployment = read_deployment(deployment_path(config))
+    except PrivacyError:
+        return frozenset()
+    return frozenset(m for m in MATTERS if deployment.refusal(m, wall_us) is None)
+
+
+def household(who: str | None, matters: tuple[Matter, ...], today: datetime.date,
+              until: datetime.date | None = None) -> Deployment:  # fmt: skip
+    """A home where one person agreed to ``matters``; ``who`` None is the user of this account."""
+    name = who or os.environ.get("USER") or f"user {os.getuid()}"
+    return Deployment("home", consent=tuple(Consent(m, name, today, until) for m in matters))
+
+
+def _text(value: str) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,1 @@
+"""Keys of this host and of people: identities, pairing, signatures, grants and leases."""

@@ -1,0 +1,38 @@
+"""A lineage child: a worker that holds data derived from a sensor, and must forget it when the switch says so."""
+
+from __future__ import annotations
+
+from edge_mer.bus import Bus
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Exited, Purge, Purged, Register
+from edge_mer.contract.domain import Modality
+
+REGISTER_US = SECOND // 2
+
+
+class LineageChild:
+    """Registers twice a second, so that a restarted switch knows its children again."""
+
+    def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
+        self._bus, self._name, self._modalities = bus, name, modalities
+        self._switch = bus.client("switch")
+        self._due_us = 0
+
+    def orders(self) -> list[Purge]:
+        """Purges to carry out now; answer each with ``done`` once nothing of it is left."""
+        now = self._bus.clock.now_us()
+        if now >= self._due_us:
+            self._due_us = now + REGISTER_US
+            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=self._modalities, gate=False))
+        found: list[Purge] = []
+        while (message := self._switch.receive()) is not None:
+            if isinstance(message, Purge) and message.modality in self._modalities:
+                found.append(message)
+        return found
+
+    def leave(self) -> None:
+        """A clean end: nothing is held any more, so a mask need not wait for this child."""
+        self._switch.send(Exited(name=self._name, boot=self._bus.boot))
+
+    def done(self, order: Purge) -> None:
+        self._switch.send(Purged(modality=order.modality, name=self._name, mask_epoch=order.mask_epoch))

@@ -1,0 +1,1 @@
+"""The process ``switch``: masks, unmasks and receipts."""

@@ -1,0 +1,138 @@
+"""What is asked of each modality: consent, masks, grants, and the lineage along which a mask spreads. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.domain import MODALITIES, Gate, Modality
+from edge_mer.contract.services import masked_with
+from edge_mer.privacy.consent.consent_file import Deployment
+from edge_mer.privacy.switch.state import Asked, Deadline, Holding, Mask
+
+STRENGTH: dict[Gate, int] = {"live": 0, "masked": 1, "hard": 2}
+# Time servers move a clock by less than this; more is a step.
+STEP_US = 2 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Wall time, and CLOCK_BOOTTIME of which boot."""
+
+    wall_us: int
+    boottime_us: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, clock: Clock, boot_id: str) -> Instant:
+        return cls(clock.wall_us(), clock.boottime_us(), boot_id)
+
+    def after(self, seconds: int) -> Deadline:
+        return Deadline(self.wall_us + seconds * SECOND, self.boottime_us + seconds * SECOND, self.boot_id)
+
+    def is_past(self, deadline: Deadline) -> bool:
+        """By both clocks, so that setting the wall clock forward ends no mask."""
+        elapsed = deadline.boot_id != self.boot_id or self.boottime_us >= deadline.boottime_us
+        return elapsed and self.wall_us >= deadline.wall_us
+
+
+class Demand:
+    """Masks stay apart by the modality they were asked for: lifting the microphone's leaves the transcript's own.
+
+    ``deployment`` None: the file is missing or damaged, ``no_consent`` says what to do, and everything is masked.
+    """
+
+    def __init__(self, config: Config, asked: Mapping[Modality, Asked], never: str) -> None:
+        """``never``: why a modality is masked that nobody has unmasked yet."""
+        source = config.text.source
+        self._sent_away = source == "wyoming"
+        self._transcribed = source in ("asr", "wyoming")
+        self.asked: dict[Modality, Asked] = {m: asked.get(m, Asked()) for m in MODALITIES}
+        self.deployment: Deployment | None = None
+        self.no_consent = "no deployment file"
+        self.never = never
+
+    def mask(self, modality: Modality, gate: Gate, by: str, until: Deadline | None = None) -> bool:
+        """Whether this changed anything: a weaker or shorter mask than the one that holds does not."""
+        mask, holding = self.asked[modality].mask, self.asked[modality].holding
+        if mask is not None:
+            if STRENGTH[mask.gate] > STRENGTH[gate]:
+                return False
+            if mask.gate == gate and (mask.until is None or (until and until.wall_us <= mask.until.wall_us)):
+                return False
+        self.asked[modality] = Asked(Mask(gate, by, until), holding if until else None)
+        return True
+
+    def unmask(self, modality: Modality, holding: Holding) -> None:
+        self.asked[modality] = Asked(None, holding)
+
+    def withdraw(self, reason: str, key: str | None = None) -> bool:
+        """Void the grants of one key, or all, and let no timed mask end by itself; whether there was any."""
+        changed = False
+        for m, asked in self.asked.items():
+            if asked.holding is not None and (key is None or asked.holding.key == key):
+                self.asked[m] = Asked(Mask("masked", reason) if asked.mask is None else _untimed(asked.mask))
+                changed = True
+        return changed
+
+    def expire(self, now: Instant) -> bool:
+        """End timed masks whose time is over; whether there was any."""
+        over = [m for m, a in self.asked.items() if a.mask and a.mask.until and now.is_past(a.mask.until)]
+        for m in over:
+            self.asked[m] = msgspec.structs.replace(self.asked[m], mask=None)
+        return bool(over)
+
+    def uses_wall_time(self) -> bool:
+        timed = any(a.mask is not None and a.mask.until is not None for a in self.asked.values())
+        return timed or (self.deployment is not None and self.deployment.has_deadline())
+
+    def refusal(self, modalities: tuple[Modality, ...], wall_us: int, may_lift_hard: bool) -> str:
+        """Why these may not be unmasked, naming what would help; empty when they may."""
+        for m in modalities:
+            if (why := self._no_consent_to(m, wall_us)) is not None:
+                return why
+        hard = [m for m in modalities if (mask := self.asked[m].mask) is not None and mask.gate == "hard"]
+        if hard and not may_lift_hard:
+            return (
+                f"{', '.join(hard)} is masked hard: nothing on a bus can undo that; press the local button, or run "
+                "edge-mer unmask as root on this host"
+            )
+        return ""
+
+    def reached_by(self, modality: Modality) -> frozenset[Modality]:
+        """What a mask of ``modality`` masks: itself, and the words that were made from it."""
+        return masked_with(modality, self._transcribed)
+
+    def of(self, modality: Modality, wall_us: int) -> tuple[Gate, str | None]:
+        """The strongest mask that reaches ``modality``, and why."""
+        found = [(self._own(m, wall_us), m) for m in MODALITIES if modality in self.reached_by(m)]
+        (gate, reason), source = max(found, key=lambda x: (STRENGTH[x[0][0]], x[1] == modality))
+        if gate == "live":
+            return "live", None
+        return gate, reason if source == modality else f"{reason}, with the {source} that it is made from"
+
+    def _own(self, modality: Modality, wall_us: int) -> tuple[Gate, str]:
+        asked = self.asked[modality]
+        if asked.mask is not None and asked.mask.gate == "hard":
+            return "hard", asked.mask.by
+        if (why := self._no_consent_to(modality, wall_us)) is not None:
+            return "masked", why
+        if asked.mask is not None:
+            return asked.mask.gate, asked.mask.by
+        return ("live", "") if asked.holding is not None else ("masked", self.never)
+
+    def _no_consent_to(self, modality: Modality, wall_us: int) -> str | None:
+        if self.deployment is None:
+            return self.no_consent
+        why = self.deployment.refusal(modality, wall_us)
+        if why is None and modality == "text" and self._sent_away:
+            why = self.deployment.refusal("wyoming", wall_us)
+        return f"no consent: {why}" if why else None
+
+
+def _untimed(mask: Mask) -> Mask:
+    return msgspec.structs.replace(mask, until=None)

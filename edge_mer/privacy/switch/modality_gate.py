@@ -1,0 +1,96 @@
+"""One modality as the switch sees it: what is asked, what holds, and who has yet to confirm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Closed
+from edge_mer.contract.domain import Gate, Modality
+from edge_mer.contract.messages import PrivacyState, Receipt
+
+RESEND_US, SLOWEST_RESEND_US = SECOND // 20, SECOND
+
+
+@dataclass
+class Channel:
+    """What is asked of one modality since its last change, and who has yet to confirm it."""
+
+    requested: Gate
+    epoch: int
+    since_us: int
+    reason: str | None
+    requester: str
+    requested_us: int
+    last_seq: int | None = None
+    unclosed: set[str] = field(default_factory=set)
+    unpurged: set[str] = field(default_factory=set)
+    purged: set[str] = field(default_factory=set)
+    checks: dict[str, str] = field(default_factory=dict)
+    closed_us: int = 0
+    purged_us: int = 0
+    leased_until_us: int = 0
+    receipt: Receipt | None = None
+    unwritten: str | None = None
+    write_due: int = 0
+    resend_due: int = 0
+    resend_us: int = RESEND_US
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.unclosed or self.unpurged)
+
+    @property
+    def owes_receipt(self) -> bool:
+        return self.requested != "live" and self.receipt is None and not self.pending
+
+    def sent(self, now_us: int) -> None:
+        """The orders went out: when to send them again, ever more slowly."""
+        self.resend_due = now_us + self.resend_us
+        self.resend_us = min(2 * self.resend_us, SLOWEST_RESEND_US)
+
+    def close(self, name: str, now_us: int, check: str) -> None:
+        """A gate is closed, and this is how it is known."""
+        if name in self.unclosed:
+            self.unclosed.discard(name)
+            self.checks[name] = check
+            self.closed_us = max(self.closed_us, now_us)
+
+    def confirm(self, message: Closed) -> None:
+        """The gate's own word, when it is about this order and its handle is gone."""
+        if message.mask_epoch >= self.epoch and message.handle_closed and message.name in self.unclosed:
+            self.last_seq = message.last_seq
+            self.close(message.name, message.closed_us, message.check)
+
+    def purge(self, name: str, now_us: int, how: str = "") -> None:
+        if name in self.unpurged:
+            self.unpurged.discard(name)
+            self.purged.add(f"{name}{f' ({how})' if how else ''}")
+            self.purged_us = max(self.purged_us, now_us)
+
+    def state(self, boottime_us: int) -> PrivacyState:
+        """``effective`` is measured: masked only once every gate has confirmed that its handle is gone, and live only
+        while a gate may hold a lease."""
+        effective: Gate = "live" if self.unclosed else self.requested
+        if self.requested == "live" and boottime_us >= self.leased_until_us:
+            effective = "masked"
+        return PrivacyState(self.requested, effective, self.since_us, self.epoch, self.last_seq, self.reason)
+
+    def complaint(self, modality: Modality) -> list[str]:
+        """Who has not done what, in words for people; empty when the mask took effect and its receipt is written."""
+        said = [f"{modality}: {name} did not confirm that its device is closed" for name in sorted(self.unclosed)]
+        said += [f"{modality}: {name} did not confirm the purge" for name in sorted(self.unpurged)]
+        if not said and self.requested != "live" and self.receipt is None:
+            said = [f"{modality}: closed and purged, but its receipt is not written: {self.unwritten or 'not yet'}"]
+        return said
+
+    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str) -> Receipt:
+        """The receipt of what was confirmed; number, chain and signature are the log's."""
+        return Receipt(
+            number=0, modality=modality, gate=self.requested, mask_epoch=self.epoch, requester=self.requester,
+            requested_us=self.requested_us, closed_us=self.closed_us or now_us,
+            purged_us=self.purged_us or self.closed_us or now_us, wall_offset_us=wall_us - now_us, boot_id=boot_id,
+            last_seq=self.last_seq, purged=tuple(sorted(self.purged)), handle_closed=not self.unclosed,
+            checks=tuple(f"{name}: {how}" for name, how in sorted(self.checks.items())) or ("no process holds it",),
+            previous="", signature="",
+        )  # fmt: skip

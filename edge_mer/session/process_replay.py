@@ -1,0 +1,77 @@
+"""Runs a recorded session again through sockets and a process of its own, at any speed, on a machine as it is."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from edge_mer.bus import ZmqBus
+from edge_mer.client.instance import STOP_S, temporary_place
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import EdgeMerError, SessionError
+from edge_mer.contract.messages import digest, result_bytes
+from edge_mer.host.launcher import SystemProcess, last_error, log_directory
+from edge_mer.session.bus_replay import Feed
+from edge_mer.session.keys import key_store
+from edge_mer.session.player import Speed
+from edge_mer.session.reader import Session
+
+SLACK_S = 60.0
+
+
+class Rerun(Struct, frozen=True):
+    """``digest`` of the results that came, beside the one that was recorded."""
+
+    speed: float | str
+    identical: bool
+    digest: str
+    recorded: str
+    results: int
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        verdict = "identical" if self.identical else f"NOT identical (recorded {self.recorded})"
+        return (f"through sockets at {self.speed}: {verdict}, digest {self.digest} of {self.results} results, "
+                f"{self.seconds:.1f} s")  # fmt: skip
+
+
+def rerun(file: Path, config: Config, speed: Speed) -> Rerun:
+    """Raises SessionError when the session cannot be run again, EdgeMerError when its process ends by itself."""
+    session = Session(file, key_store(config))
+    trailer = session.trailer
+    if trailer is None or trailer.unverifiable:
+        raise SessionError(f"{file}: {trailer.unverifiable if trailer else 'its recording was not finished'}")
+    if session.unreadable:
+        raise SessionError(f"{file}: {', '.join(session.unreadable)} cannot be read: results would differ")
+    settings = config.model_copy(update={"replay": config.replay.model_copy(update={"path": str(file.absolute())})})
+    span_s = (session.span_us[1] - session.span_us[0]) / SECOND
+    limit = time.monotonic() + SLACK_S + (span_s if speed == "max" else span_s / speed)
+    began = time.monotonic()
+    found: list[str] = []
+    with temporary_place() as place:
+        directory = Path(place)
+        directory.chmod(0o700)
+        bus = ZmqBus(directory)
+        results = bus.reader("emotion")
+        feed = Feed(session, bus, speed)
+        process = SystemProcess.start("follower", "edge_mer.session.bus_replay", directory,
+                                      settings.model_dump_json().encode(), signal.SIGTERM)  # fmt: skip
+        try:
+            while not (feed.done and len(found) >= trailer.results) and time.monotonic() < limit:
+                bus.wait(min(feed.turn(), SECOND // 20))
+                found += [digest(result_bytes(m)) for m in results.drain()]
+                if (code := process.ended()) is not None:
+                    said = last_error(log_directory(directory) / "follower.jsonl")
+                    raise EdgeMerError(f"the follower ended (exit code {code}): {said or 'it said nothing'}")
+        finally:
+            process.terminate()
+            if process.wait(STOP_S) is None:
+                process.kill()
+            bus.close()
+    came = digest("\n".join(found).encode())
+    return Rerun(speed, came == trailer.digest, came, trailer.digest, len(found), round(time.monotonic() - began, 2))

@@ -1,0 +1,1 @@
+"""The media of the bundled demo session."""

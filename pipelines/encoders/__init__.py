@@ -1,0 +1,1 @@
+"""Training of the shipped encoders: voice activity, voice, face and text."""

@@ -1,0 +1,39 @@
+"""Checkpoints of training: the weights, where training stands, and the figures it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.data.corpora import DataError
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """``facts`` goes into the model card: data sets, figures on dev, shapes. ``resume`` is what an unfinished
+    training goes on from beside ``weights``, which are those to keep."""
+
+    weights: Mapping[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    resume: dict[str, Any] | None = None
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save({f: getattr(checkpoint, f) for f in Checkpoint.__dataclass_fields__}, partial)
+    partial.replace(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Raises DataError when there is none."""
+    if not path.is_file():
+        raise DataError(f"{path} is absent; run: python -m pipelines.train {path.stem}")
+    return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,155 @@
+"""Training windows of 4 s: tokens of the three encoders, cut, dropped and paired as a living room would.
+
+Audio and video of one RAVDESS clip are joint. A text joins them only by its label (label-paired windows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.model import MCULoRAConfig
+from edge_mer.model.mculora import Window
+from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
+
+WINDOW_S: Final = 4.0
+WORD_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]."""
+
+    values: NDArray[np.float32]
+    end_s: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """Tracks that were recorded together, with the targets that somebody annotated (else UNKNOWN, 9, NaN).
+
+    ``group``: the actor, comment, dialogue or video; empty where nobody splits by it.
+    """
+
+    tracks: Mapping[Modality, Track]
+    emotion: int = UNKNOWN
+    ordinal: int = NO_ORDINAL
+    score: float = float("nan")
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Windows by modality, ``combination`` [B], and the targets [B]."""
+
+    windows: dict[Modality, Window]
+    combination: torch.Tensor
+    emotion: torch.Tensor
+    ordinal: torch.Tensor
+    score: torch.Tensor
+
+
+Placed = Mapping[Modality, tuple[Track, float]]
+"""A track per modality, and the time on it at which the window ends."""
+
+
+def collate(
+    placed: Sequence[Placed], config: MCULoRAConfig | None = None, drop: Sequence[float] | None = None, seed: int = 0
+) -> dict[Modality, Window]:
+    """Newest tokens of each window, right-aligned; ``drop`` is the share of tokens that each window loses."""
+    random, config = np.random.default_rng(seed), config or MCULoRAConfig()
+    windows: dict[Modality, Window] = {}
+    for m in MODALITIES:
+        size, dim = config.tokens[m], config.dims[m]
+        tokens = np.zeros((len(placed), size, dim), np.float32)
+        mask, age = (np.zeros((len(placed), size), np.float32) for _ in range(2))
+        for row, sample in enumerate(placed):
+            if m not in sample:
+                continue
+            track, end = sample[m]
+            inside = track.valid & (track.end_s <= end + 1e-9) & (track.end_s > end - WINDOW_S)
+            if drop is not None:
+                inside &= random.random(len(inside)) >= drop[row]
+            chosen = np.flatnonzero(inside)[-size:]
+            if len(chosen):
+                tokens[row, -len(chosen) :] = track.values[chosen]
+                mask[row, -len(chosen) :], age[row, -len(chosen) :] = 1, end - track.end_s[chosen]
+        windows[m] = Window(*(torch.from_numpy(x) for x in (tokens, mask, age)))
+    return windows
+
+
+def text_track(vectors: NDArray[np.float32]) -> Track:
+    """A sentence spoken evenly at 0.3 s per word (0.2 s per sub-word), ending at 0."""
+    n = len(vectors)
+    return Track(vectors, np.arange(1.0 - n, 1.0) * (WORD_S * 2 / 3), np.ones(n, np.bool_))
+
+
+class Sampler:
+    """Draws training batches: labels evenly, combinations by ``shares``, everything seeded."""
+
+    def __init__(
+        self, joint: Sequence[Example], faces: Sequence[Example], texts: Sequence[Example], config: MCULoRAConfig
+    ) -> None:
+        self._config = config
+        self._sources: Mapping[Combination, tuple[Sequence[Example], ...]] = {
+            "v": (joint, faces),
+            "tv": (joint, faces),
+            **{c: (joint,) for c in COMBINATIONS if c not in ("v", "tv", "t")},
+        }
+        self._texts = texts
+        self._scored = [e for e in texts if not np.isnan(e.score)]
+        self._by_label = {id(source): _by_label(source) for source in (joint, faces, texts)}
+
+    def batch(self, size: int, shares: NDArray[np.float64], random: np.random.Generator) -> Batch:
+        """``shares`` [7] are the probabilities of COMBINATIONS."""
+        rows = [self._draw(COMBINATIONS[i], random) for i in random.choice(7, size, p=shares)]
+        drop = random.uniform(0, 0.5, size) * (random.random(size) < 0.7)
+        placed = [place for _, place, _ in rows]
+        windows = collate(placed, self._config, drop.tolist(), int(random.integers(2**31)))
+        targets = [example for _, _, example in rows]
+        return Batch(
+            windows,
+            torch.tensor([COMBINATIONS.index(c) for c, _, _ in rows]),
+            torch.tensor([e.emotion for e in targets]),
+            torch.tensor([e.ordinal for e in targets]),
+            torch.tensor([e.score for e in targets], dtype=torch.float32),
+        )
+
+    def _draw(self, c: Combination, random: np.random.Generator) -> tuple[Combination, Placed, Example]:
+        emotion = int(random.integers(7))
+        placed: dict[Modality, tuple[Track, float]] = {}
+        targets = Example({}, emotion)
+        if c != "t":
+            sources = self._sources[c]
+            source = sources[int(random.integers(len(sources)))]
+            clip = _any(self._by_label[id(source)][emotion], random)
+            end = _end(clip, random)
+            placed = {m: (clip.tracks[m], end) for m in modalities_of(c) if m in clip.tracks}
+        if "text" in modalities_of(c):
+            # A text with a score has no emotion: it teaches sentiment beside any voice or face.
+            scored = random.random() < 0.25
+            text = _any(self._scored if scored else self._by_label[id(self._texts)][emotion], random)
+            placed["text"] = (text.tracks["text"], random.uniform(0.0, 3.0))
+            targets = Example({}, UNKNOWN if scored else emotion, text.ordinal, text.score)
+        return c, placed, targets
+
+
+def _by_label(examples: Sequence[Example]) -> list[list[Example]]:
+    return [[e for e in examples if e.emotion == label] for label in range(7)]
+
+
+def _any(examples: Sequence[Example], random: np.random.Generator) -> Example:
+    return examples[int(random.integers(len(examples)))]
+
+
+def _end(clip: Example, random: np.random.Generator) -> float:
+    """A random end of the window: between 1.5 s into the clip and 0.5 s after it."""
+    last = max(float(t.end_s[-1]) for t in clip.tracks.values())
+    return float(random.uniform(min(1.5, last), last + 0.5))

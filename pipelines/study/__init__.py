@@ -1,0 +1,1 @@
+"""Tables, controls and evaluations."""

@@ -1,0 +1,48 @@
+"""What the soak, the bench and the tests on real processes call a leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_mer.bench.leak_probe import Observer, Seen, Toggle, Toggler
+from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.contract.clock import FakeClock
+
+# Asked, closed, purged, answered with the receipt, and held until: milliseconds.
+MASK = Toggle("video", 0, 10_000, 20_000, 30_000, 500_000)
+
+
+@pytest.fixture
+def toggler() -> Toggler:
+    observer = Observer(Path("nowhere"))
+    found = Toggler(MemoryBus(MemoryBroker(), FakeClock()), observer)  # type: ignore[arg-type]  # it asks nobody here
+    found.toggles.append(MASK)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        (Seen("raw/video", 9_000, 10_000, 31_000, 1), "fine"),
+        (Seen("raw/video", 10_001, 10_500, 11_000, 1), "leak"),
+        (Seen("feature/video", 19_000, 19_500, 21_000, 1), "fine"),
+        (Seen("feature/video", 20_001, 20_500, 21_000, 1), "leak"),
+        (Seen("raw/video", 9_000, 90_000, 91_000, 1), "leak"),
+        (Seen("raw/video", 9_000, 70_000, 91_000, 1), "held up"),
+        (Seen("raw/audio", 90_000, 90_500, 91_000, 1), "fine"),
+        (Seen("raw/video", 500_000, 500_500, 501_000, 1), "fine"),
+        (Seen("raw/video", 500_500, 490_000, 501_000, 1), "fine"),
+    ],
+    ids=["before", "made after closed", "derived before purged", "derived after purged", "on its way too long",
+         "read late, came nobody knows when", "another sensor", "unmasked again", "nothing came while it was masked"],
+)  # fmt: skip
+def test_a_message_of_a_masked_sensor(toggler: Toggler, seen: Seen, verdict: str) -> None:
+    toggler.observer.seen.append(seen)
+    assert (toggler.leaks() == [seen], toggler.held_up() == [seen]) == (verdict == "leak", verdict == "held up")
+
+
+def test_a_leak_is_told_by_its_mask(toggler: Toggler) -> None:
+    told = toggler.told(Seen("raw/video", 9_000, 90_000, 91_000, 7))
+    assert told == "raw/video, 7 B: made -1.0 ms from closed, came between +60.0 and +61.0 ms from the receipt"

@@ -1,0 +1,257 @@
+"""Speech becomes growing, then final words; never more than one segment behind; a mask kills the child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
+from edge_mer.capture.asr.segmenter import Segmenter
+from edge_mer.capture.asr.source import AsrTranscript
+from edge_mer.capture.gated_source import GatedSource
+from edge_mer.capture.transcript import AsrWorker
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.messages import RawAudio, WordTime
+from edge_mer.privacy.purge_client import LineageChild
+from tests.capture.asr.test_segmenter import Loudness
+from tests.switch_bench import BOOT_ID, House
+
+WORD = WordTime("hello", 100_000, 300_000)
+SPEECH, SILENCE = np.full(512, 30_000, np.int16), np.zeros(512, np.int16)
+
+
+class FakeChild:
+    """Takes orders; understands only when the test says so."""
+
+    wake = 0
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[int, int]] = []
+        self.alive, self.stubborn, self.full = True, False, False
+        self.answers: list[Hypothesis] = []
+
+    def send(self, order: int, segment: int, pcm: bytes = b"") -> bool:
+        self.orders.append((order, segment))
+        return not self.full
+
+    def receive(self) -> list[Hypothesis]:
+        answers, self.answers = self.answers, []
+        return answers
+
+    def kill(self) -> None:
+        self.alive = self.stubborn
+
+    def segments(self, order: int) -> list[int]:
+        return [segment for kind, segment in self.orders if kind == order]
+
+
+class Listener:
+    """A transcript worker with a fake child, and a microphone that the test speaks into."""
+
+    def __init__(self, directory: Path) -> None:
+        self.house = House(directory, text={"source": "asr"})
+        self.children: list[FakeChild] = []
+        self.left: list[int] = []
+        bus = self.house.bus("transcript-boot")
+        self.device = AsrTranscript(bus, "fake", self._start, Segmenter(Loudness()))
+        source = GatedSource(self.house.config, bus, "transcript", "text", self.device, self.left.append, BOOT_ID)
+        self.worker = AsrWorker(self.device, source, LineageChild(bus, "transcript", ("audio",)))
+        self.microphone = self.house.bus("microphone-boot").publisher("raw/audio", "microphone")
+        self.reader = self.house.bus().reader("raw/text", "state/text")
+        self.index, self.epoch = 0, 1
+        self.house.turn(self.worker)
+
+    def _start(self) -> FakeChild:
+        self.children.append(FakeChild())
+        return self.children[-1]
+
+    @property
+    def child(self) -> FakeChild:
+        return self.children[-1]
+
+    def hear(self, block: np.ndarray, count: int) -> None:
+        for _ in range(count):
+            body = RawAudio(rate=16_000, sample_index=self.index, overflows=0, mask_epoch=self.epoch)
+            self.microphone.send(body, [block], origin_us=self.house.clock.now_us())
+            self.index += 512
+            self.house.clock.advance(32_000)
+            self.house.turn(self.worker)
+
+    def sentence(self) -> None:
+        self.hear(SPEECH, 10)
+        self.hear(SILENCE, 20)
+
+    def answer(self, segment: int, *words: WordTime, final: bool = True) -> None:
+        self.child.answers.append(Hypothesis(segment, words, final))
+        self.worker.turn()
+
+    def said(self) -> list[Any]:
+        return [m for m in self.reader.drain() if m.topic == "raw/text"]
+
+    def state(self) -> Any:
+        self.house.run(1_100_000, self.worker)
+        return [m.body for m in self.reader.drain() if m.topic == "state/text"][-1]
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Listener:
+    return Listener(tmp_path)
+
+
+def test_words_grow_and_become_final_on_the_time_of_the_sound(listener):
+    start = listener.house.clock.now_us()
+    listener.sentence()
+    assert listener.child.segments(BEGIN) == listener.child.segments(END) == [1]
+    listener.answer(1, WORD, final=False)
+    listener.answer(1, WORD, WORD)
+    partial, final = listener.said()
+    assert [len(m.body.words) for m in (partial, final)] == [1, 2]
+    assert [m.body.final for m in (partial, final)] == [False, True]
+    assert final.body.words[0].start_us == start + 100_000
+    assert final.envelope.origin_us == start
+    assert (final.body.parent, final.body.engine) == ("raw/audio", "fake")
+
+
+def test_words_that_are_withdrawn_are_replaced_by_nothing(listener):
+    listener.sentence()
+    listener.answer(1, WORD, final=False)
+    listener.answer(1)
+    assert [m.body.words for m in listener.said()][-1] == ()
+
+
+def test_noise_without_words_is_not_published(listener):
+    listener.sentence()
+    listener.answer(1)
+    assert listener.said() == []
+
+
+def test_never_more_than_one_segment_behind(listener):
+    for _ in range(4):
+        listener.sentence()
+    assert listener.child.segments(BEGIN) == [1, 2], "one is decoded, one waits"
+    assert listener.worker.counters["text.dropped"] == 2
+    listener.answer(1, WORD)
+    listener.sentence()
+    assert listener.child.segments(BEGIN) == [1, 2, 3]
+    assert set(listener.child.segments(PIECE)) == {1, 2, 3}, "no sound of the dropped ones"
+
+
+def test_the_mask_of_the_microphone_kills_the_child_and_what_it_heard(listener):
+    listener.sentence()
+    child = listener.child
+    child.answers.append(Hypothesis(1, (WORD,), False))
+    listener.house.ask("mask", "audio")
+    listener.house.turn(listener.worker)
+    assert not child.alive
+    assert listener.said() == []
+    child.answers.append(Hypothesis(1, (WORD,), True))
+    listener.house.run(SECOND, listener.worker)
+    assert listener.said() == []
+    assert listener.house.answers()[-1].ok
+
+
+def test_a_mask_of_audio_is_not_called_purged_before_the_child_is_dead(listener):
+    listener.sentence()
+    child = listener.child
+    child.stubborn = True
+    listener.house.ask("mask", "audio")
+    listener.house.run(1_200_000, listener.worker)
+    answer = listener.house.answers()[-1]
+    assert not answer.ok
+    assert "transcript did not confirm the purge" in answer.text
+    child.alive = False
+    listener.house.ask("mask", "audio")
+    listener.house.run(500_000, listener.worker)
+    assert listener.house.answers()[-1].ok
+
+
+def test_sound_from_before_the_mask_is_not_heard_after_it(listener):
+    listener.hear(SPEECH, 2)
+    listener.house.ask("mask", "audio")
+    listener.house.run(SECOND, listener.worker)
+    listener.house.ask("unmask", "audio")
+    listener.house.turn(listener.worker)
+    count = len(listener.children)
+    listener.sentence()
+    assert len(listener.children) == count, "blocks that still carry the old mask epoch"
+    listener.epoch = 99
+    listener.sentence()
+    assert listener.child.segments(BEGIN)
+
+
+def test_a_mask_between_two_blocks_starts_anew(listener):
+    listener.hear(SPEECH, 6)
+    first = listener.child
+    listener.epoch += 1
+    listener.sentence()
+    assert not first.alive
+    assert listener.child is not first
+    assert listener.child.segments(BEGIN) == listener.child.segments(END) == [2]
+
+
+def test_missing_sound_ends_the_segment(listener):
+    listener.hear(SPEECH, 6)
+    listener.index += 512
+    listener.hear(SPEECH, 1)
+    assert listener.child.segments(END) == [1]
+
+
+def test_a_child_that_dies_is_counted_and_comes_back_later(listener):
+    listener.sentence()
+    listener.child.alive = False
+    listener.worker.turn()
+    assert listener.worker.counters["text.died"] == 1
+    assert listener.state().health == "failed"
+    listener.hear(SPEECH, 1)
+    assert len(listener.children) == 1, "not at once: it may die again"
+    listener.house.run(5 * SECOND, listener.worker)
+    listener.hear(SPEECH, 1)
+    assert len(listener.children) == 2
+
+
+def test_a_child_that_takes_no_more_sound_is_given_up(listener):
+    listener.hear(SPEECH, 6)
+    listener.child.full = True
+    listener.hear(SPEECH, 1)
+    assert not listener.children[0].alive
+    assert listener.worker.counters["text.dropped"] == 1
+
+
+def test_an_error_is_the_reason_until_a_segment_succeeds(listener):
+    listener.sentence()
+    listener.child.answers.append(Hypothesis(1, final=True, error="no server answers"))
+    listener.worker.turn()
+    assert listener.device.fault.reason == "no server answers"
+    listener.sentence()
+    listener.answer(2, WORD)
+    assert listener.device.fault is None
+
+
+def test_without_sound_text_is_absent(listener):
+    listener.house.run(3 * SECOND, listener.worker)
+    state = listener.state()
+    assert (state.health, state.reason) == ("absent", "no sound comes from raw/audio")
+
+
+@pytest.mark.parametrize("block", [np.zeros(512, np.float32), np.zeros((2, 512), np.int16)])
+def test_sound_of_the_wrong_kind_is_dropped_and_counted(listener, block):
+    listener.hear(block, 1)
+    assert listener.worker.counters["text.bad"] == 1
+
+
+def test_the_mask_of_text_closes_the_ear(listener):
+    listener.sentence()
+    listener.house.ask("mask", "text")
+    listener.house.turn(listener.worker)
+    assert not listener.children[0].alive
+    listener.sentence()
+    assert len(listener.children) == 1
+
+
+def test_end_of_the_process_leaves_no_child(listener):
+    listener.sentence()
+    listener.worker.close()
+    assert not listener.child.alive

@@ -1,0 +1,310 @@
+"""Real recognisers in the real child process."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_mer.capture.asr import whisper as asr_whisper
+from edge_mer.capture.asr import wyoming as asr_wyoming
+from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis, frame, serve
+from edge_mer.capture.asr.process import AsrProcess
+from edge_mer.capture.asr.recogniser import Choice, choose, load
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND, SystemClock
+from edge_mer.contract.errors import ConfigError, DeviceError, MissingExtra, ModelError
+from edge_mer.contract.messages import WordTime
+from edge_mer.privacy.consent_setup import agree
+from tests.switch_bench import TODAY
+
+SPEECH = Path(__file__).parents[4] / "shared" / "data" / "speech_clips"
+WAIT_S = 30
+
+
+def wait_for(child: AsrProcess, done: Callable[[list[Hypothesis]], bool]) -> list[Hypothesis]:
+    """Hypotheses until ``done``; fails after WAIT_S, which is far more than any takes."""
+    found: list[Hypothesis] = []
+    deadline = SystemClock().now_us() + WAIT_S * SECOND
+    while not done(found):
+        left = (deadline - SystemClock().now_us()) / SECOND
+        assert left > 0, f"nothing came but {found}"
+        select.select([child.wake], [], [], left)
+        found += child.receive()
+        if not child.alive:
+            found += child.receive()
+            assert done(found), f"the child ended after {found}"
+    return found
+
+
+def final(found: list[Hypothesis]) -> bool:
+    return any(h.final for h in found)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Choice], AsrProcess]]:
+    children: list[AsrProcess] = []
+
+    def begin(choice: Choice) -> AsrProcess:
+        children.append(AsrProcess(choice))
+        return children[-1]
+
+    yield begin
+    for child in children:
+        child.kill()
+
+
+def say(child: AsrProcess, pcm: bytes, segment: int = 1) -> None:
+    assert child.send(BEGIN, segment)
+    for at in range(0, len(pcm), 1024):
+        assert child.send(PIECE, segment, pcm[at : at + 1024])
+    assert child.send(END, segment)
+
+
+class TestPocketSphinx:
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("pocketsphinx", reason="extra asr-lite is not installed")
+
+    @pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/data/speech_clips is not there")
+    def test_a_clean_sentence_is_mostly_understood_with_word_times(self, start):
+        with wave.open(str(SPEECH / "sb_spk1_snt5.wav")) as file:
+            pcm = file.readframes(file.getnframes())
+        child = start(Choice("pocketsphinx"))
+        say(child, pcm)
+        found = wait_for(child, final)
+        assert len(found) > 2, "partial words came before the final ones"
+        words = found[-1].words
+        spoken = ["sunday", "is", "the", "best", "part", "of", "the", "week"]
+        assert len(set(spoken) & {w.text for w in words}) >= 6
+        assert all(0 <= w.start_us < w.end_us <= len(pcm) / 32_000 * SECOND for w in words)
+        assert [w.start_us for w in words] == sorted(w.start_us for w in words)
+        assert not any(w.approx for w in words)
+
+    def test_silence_has_no_words(self, start):
+        child = start(Choice("pocketsphinx"))
+        say(child, bytes(32_000))
+        assert wait_for(child, final)[-1].words == ()
+
+    def test_a_killed_child_is_gone_at_once_and_says_nothing(self, start):
+        child = start(Choice("pocketsphinx"))
+        say(child, bytes(64_000))
+        child.kill()
+        assert not child.alive
+        with pytest.raises(ProcessLookupError):
+            os.kill(child.pid, 0)
+
+
+class TestWhisper:
+    def test_without_the_extra_the_command_that_installs_it_is_named(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "transformers", None)
+        with pytest.raises(MissingExtra, match=r"edge-mer\[asr\]"):
+            asr_whisper.load("anything")
+
+    def test_a_model_that_is_not_there_is_named(self, tmp_path):
+        pytest.importorskip("transformers", reason="extra asr is not installed")
+        with pytest.raises(ModelError, match="nowhere"):
+            asr_whisper.load(str(tmp_path / "nowhere"))
+
+    def test_a_tiny_random_checkpoint_writes_words_spread_over_the_segment(self, tmp_path):
+        whisper = asr_whisper.load(tiny_whisper(tmp_path))
+        whisper.begin()
+        whisper.feed(np.zeros(16_000, np.int16).tobytes())
+        assert whisper.partial() is None
+        words = whisper.end()
+        assert words, "a random model babbles"
+        assert all(w.approx for w in words)
+        assert words[0].start_us == 0
+        assert words[-1].end_us == SECOND
+
+
+def tiny_whisper(directory: Path) -> str:
+    """A checkpoint of Whisper's shape with random weights and a tokenizer of ten words."""
+    torch = pytest.importorskip("torch", reason="extra asr is not installed")
+    transformers = pytest.importorskip("transformers", reason="extra asr is not installed")
+    torch.manual_seed(0)
+    vocabulary = {chr(33 + i): i for i in range(60)} | {"Ġ": 60, "<|endoftext|>": 61}
+    (directory / "vocab.json").write_text(json.dumps(vocabulary))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.WhisperTokenizer(str(directory / "vocab.json"), str(directory / "merges.txt"))
+    config = transformers.WhisperConfig(
+        vocab_size=62, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=80,
+        decoder_start_token_id=1, bos_token_id=1, eos_token_id=None, pad_token_id=0, suppress_tokens=None,
+        begin_suppress_tokens=None, max_target_positions=256,
+    )  # fmt: skip
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(directory)
+    features = transformers.WhisperFeatureExtractor()
+    transformers.WhisperProcessor(features, tokenizer).save_pretrained(directory)
+    return str(directory)
+
+
+class WyomingServer:
+    """Speaks the protocol on loopback; what it heard is kept."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        self.answers = answers
+        self.kinds: list[str] = []
+        self.audio = b""
+        self.heard = threading.Event()
+        threading.Thread(target=self._serve, name="wyoming-server", daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self.socket.accept()
+        with connection, connection.makefile("rb") as stream:
+            while line := stream.readline():
+                header = json.loads(line)
+                self.kinds.append(header["type"])
+                self.audio += stream.read(header.get("payload_length", 0))
+                if header["type"] != "audio-stop":
+                    continue
+                self.heard.set()
+                if self.answers:
+                    data = json.dumps({"text": "turn the light on"}).encode()
+                    connection.sendall(asr_wyoming.event("info", {"unknown": 1}, b"skip me"))
+                    connection.sendall(json.dumps({"type": "transcript", "data_length": len(data)}).encode() + b"\n")
+                    connection.sendall(data)
+
+
+class TestWyoming:
+    def test_sound_goes_out_and_the_transcript_comes_back(self, start):
+        server = WyomingServer()
+        child = start(Choice("wyoming", server.address))
+        pcm = np.arange(32_000, dtype=np.int16).tobytes()
+        say(child, pcm)
+        words = wait_for(child, final)[-1].words
+        assert [w.text for w in words] == ["turn", "the", "light", "on"]
+        assert words[-1].end_us == 2 * SECOND
+        assert all(w.approx for w in words)
+        assert server.kinds[:2] == ["transcribe", "audio-start"]
+        assert server.kinds[-1] == "audio-stop"
+        assert set(server.kinds[2:-1]) == {"audio-chunk"}
+        assert server.audio == pcm
+
+    def test_a_child_that_waits_for_a_silent_server_is_killed_at_once(self, start):
+        server = WyomingServer(answers=False)
+        child = start(Choice("wyoming", server.address))
+        say(child, bytes(1024))
+        assert server.heard.wait(WAIT_S)
+        assert child.alive
+        child.kill()
+        assert not child.alive
+
+    def test_a_child_does_not_outlive_a_parent_that_is_killed(self):
+        server = WyomingServer(answers=False)
+        program = (
+            "import sys, msgspec\n"
+            "from edge_mer.capture.asr.process import AsrProcess\n"
+            "from edge_mer.capture.asr.child import BEGIN, END\n"
+            "from edge_mer.capture.asr.recogniser import Choice\n"
+            f"child = AsrProcess(Choice('wyoming', '{server.address}'))\n"
+            "child.send(BEGIN, 1); child.send(END, 1)\n"
+            "print(child.pid, flush=True); sys.stdin.read()\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+            assert parent.stdout is not None
+            ended = os.pidfd_open(int(parent.stdout.readline()))
+            assert server.heard.wait(WAIT_S)
+            parent.kill()
+            assert select.select([ended], [], [], WAIT_S / 3)[0], "its answer would be waited for 30 s"
+            os.close(ended)
+
+    def test_without_a_server_the_segment_ends_with_the_reason(self, start):
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        child = start(Choice("wyoming", f"127.0.0.1:{port}"))
+        say(child, bytes(1024))
+        assert "no Wyoming server answers" in (wait_for(child, final)[-1].error or "")
+        assert child.alive, "the next segment may succeed"
+
+    @pytest.mark.parametrize("answer", [
+        b"", b"not json\n", b"[]\n", b'{"type": 5}\n', b'{"type": "x", "data_length": -1}\n', b"{" * 100,
+        b'{"type": "error", "data": {"text": "no model"}}\n',
+    ])  # fmt: skip
+    def test_an_answer_that_is_no_transcript_is_an_error_not_a_crash(self, answer):
+        near, far = socket.socketpair()
+        client = asr_wyoming.Wyoming("there", 1)
+        client._socket = near
+        far.sendall(answer)
+        far.shutdown(socket.SHUT_WR)
+        with pytest.raises(DeviceError, match="there:1"):
+            client.end()
+        far.close()
+
+    def test_consent_of_its_own_is_needed(self, tmp_path):
+        privacy = {"state": str(tmp_path / "state")}
+        config = Config.model_validate({"text": {"source": "wyoming", "wyoming": "hub:10300"}, "privacy": privacy})
+        with pytest.raises(ConfigError, match="--consent wyoming"):
+            choose(config)
+        agree(privacy["state"], ("audio", "text", "wyoming"), "Anna", TODAY)
+        assert choose(config) == Choice("wyoming", "hub:10300")
+
+    @pytest.mark.parametrize("address", [None, "hub", ":1", "hub:many"])
+    def test_an_address_without_host_or_port_is_refused(self, address, tmp_path):
+        agree(str(tmp_path / "state"), ("text", "wyoming"), "Anna", TODAY)
+        privacy = {"state": str(tmp_path / "state")}
+        config = Config.model_validate({"text": {"source": "wyoming", "wyoming": address}, "privacy": privacy})
+        with pytest.raises(ConfigError, match="host:port"):
+            choose(config)
+
+
+def test_whisper_needs_a_model():
+    with pytest.raises(ConfigError, match=r"text\.model"):
+        choose(Config.model_validate({"text": {"source": "asr", "engine": "whisper"}}))
+
+
+def test_a_recogniser_that_cannot_load_says_why_and_ends(start, tmp_path):
+    child = start(Choice("whisper", str(tmp_path / "nowhere")))
+    found = wait_for(child, lambda found: bool(found))
+    assert found[0].error
+    assert found[0].segment == -1
+
+
+def test_recognisers_are_loaded_by_name():
+    assert isinstance(load(Choice("wyoming", "hub:1")), asr_wyoming.Wyoming)
+
+
+class Stutter:
+    """Understands nothing, then the same word again and again."""
+
+    def __init__(self) -> None:
+        self.words: tuple[WordTime, ...] = ()
+
+    def begin(self) -> None:
+        self.words = ()
+
+    def feed(self, pcm: bytes) -> None:
+        self.words = (WordTime("so", 0, 1),)
+
+    def partial(self) -> tuple[WordTime, ...]:
+        return self.words
+
+    def end(self) -> tuple[WordTime, ...]:
+        return self.words
+
+
+def test_partial_words_are_told_when_they_change():
+    near, far = os.pipe()
+    said: list[Hypothesis] = []
+    with os.fdopen(near, "rb") as orders, os.fdopen(far, "wb") as pen:
+        pen.write(frame(BEGIN, 7))
+        for _ in range(40):
+            pen.write(frame(PIECE, 7, bytes(1024)))
+        pen.write(frame(END, 7))
+        pen.close()
+        serve(Stutter(), orders, said.append)
+    assert [(h.segment, h.final) for h in said] == [(7, False), (7, True)]

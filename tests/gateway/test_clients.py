@@ -1,0 +1,106 @@
+"""The README's clients, as they stand there, in processes of their own, against a hub over TCP."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zmq
+
+from edge_mer.privacy.keys.keyring import Keyring, PairedKey
+from edge_mer.privacy.keys.pairing import server_curve
+from tests.devices import free_port
+from tests.gateway.estimates import estimate
+from tests.gateway.stage import Stage
+
+README = Path(__file__).parents[2] / "README.md"
+NODE_MODULES = README.with_name(".node") / "node_modules"
+
+
+def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:
+    from edge_mer.config import Config
+    from edge_mer.host.launcher import SystemLauncher
+    from edge_mer.host.processes import rows_for
+
+    stage, address = staged(), f"tcp://127.0.0.1:{free_port()}"
+    asked = {"privacy": {"state": str(stage.state)}, "hub": {"publish": address}}
+    config = Config.model_validate(asked)
+    row = next(r for r in rows_for(config) if r.name == "hub")
+    subscriber = stage.subscriber(stage.allow(), "privacy")
+    stage.leave_hub()
+    process = SystemLauncher(stage.world.directory, config).start(row.name, row.module)
+    try:
+        subscriber.socket.connect(address)
+        stage.until(subscriber.topics, 20)
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def of_the_readme(mark: str, language: str, address: str) -> str:
+    """The client that stands below ``<!-- mark -->``, with our address: ten lines without our package."""
+    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.*?)```", README.read_text(), re.S)
+    assert found is not None
+    code = found[1].replace("tcp://192.168.1.5:7651", address)
+    assert address in code
+    assert len([line for line in code.splitlines() if line]) <= 10
+    assert "edge_mer" not in code
+    return code
+
+
+def python_client(place: Path, address: str) -> list[str]:
+    return [sys.executable, "-c", of_the_readme("client", "python", address)]
+
+
+def javascript_client(place: Path, address: str) -> list[str]:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js here")
+    if not (NODE_MODULES / "zeromq").is_dir():
+        pytest.skip("zeromq from npm is not here; CI does: npm install --prefix .node zeromq@6")
+    (place / "node_modules").symlink_to(NODE_MODULES)
+    (place / "client.mjs").write_text(of_the_readme("client-js", "js", address))
+    return [node, "client.mjs"]
+
+
+@pytest.mark.parametrize("client", [python_client, javascript_client])
+def test_the_readme_client_prints_labels(
+    staged: Callable[..., Stage], tmp_path: Path, client: Callable[[Path, str], list[str]]
+) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    stage, command = staged(publish=address), client(tmp_path, address)
+    public, secret = zmq.curve_keypair()
+    Keyring(stage.state).add(PairedKey("lamp", "reader", None, public.decode(), "today"))
+    (tmp_path / "hub.keys").write_bytes(b"\n".join([server_curve(stage.state)[0], public, secret]))
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        poller = zmq.Poller()
+        poller.register(running.stdout, zmq.POLLIN)
+
+        def printed() -> bool:
+            stage.say("emotion", estimate(label="surprise"))
+            return bool(poller.poll(0))
+
+        stage.until(printed, 20)
+        assert running.stdout.readline() == "surprise\n"
+        running.kill()
+
+
+def test_switch_and_hub_that_start_together_agree_on_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_mer.privacy.keys import pairing
+
+    other = zmq.curve_keypair()
+
+    def slower() -> tuple[bytes, bytes]:
+        (tmp_path / pairing.CURVE_FILE).write_bytes(b"\n".join(other))
+        (tmp_path / pairing.CURVE_FILE).chmod(0o600)
+        return real()
+
+    real = zmq.curve_keypair
+    monkeypatch.setattr(pairing.zmq, "curve_keypair", slower)
+    assert server_curve(tmp_path) == other

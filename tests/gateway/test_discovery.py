@@ -1,0 +1,84 @@
+"""What Home Assistant is told, against the fields and classes that its pages document."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+
+from edge_mer.contract.domain import EMOTIONS, MODALITIES
+from edge_mer.contract.messages import Estimate, PrivacyState
+from edge_mer.gateway.mqtt.discovery import Names, discovery, estimate_state, switch_states
+from tests.gateway.estimates import NOTHING, estimate, estimates
+
+NAMES = Names("0123abcd", "homeassistant")
+COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "qos"}
+# home-assistant.io/integrations/{sensor,binary_sensor,switch,button}.mqtt: (required, what else edge_mer uses).
+DOCUMENTED = {
+    "sensor": ({"state_topic"}, {"value_template", "device_class", "options", "unit_of_measurement", "state_class",
+                                 "expire_after"}),
+    "binary_sensor": ({"state_topic"}, {"value_template", "payload_on", "payload_off", "expire_after"}),
+    "switch": ({"command_topic"}, {"state_topic", "payload_on", "payload_off", "state_on", "state_off", "optimistic",
+                                   "retain"}),
+    "button": ({"command_topic"}, {"payload_press"}),
+}  # fmt: skip
+
+
+def faults(payload: dict) -> list[str]:  # type: ignore[type-arg]
+    found = [] if payload["origin"]["name"] and payload["device"]["identifiers"] else ["device or origin"]
+    ids = [c["unique_id"] for c in payload["components"].values()]
+    found += ["unique_id twice"] * (len(set(ids)) != len(ids))
+    for key, entity in payload["components"].items():
+        required, optional = DOCUMENTED[entity["platform"]]
+        found += [f"{key} lacks {f}" for f in (required | {"platform", "unique_id"}) - set(entity)]
+        found += [f"{key} has {f}" for f in set(entity) - required - optional - COMMON]
+        if entity.get("device_class") == "enum" and ("state_class" in entity or not entity.get("options")):
+            found.append(f"{key}: an enum has options, and neither unit nor state class")
+        if entity.get("entity_category", "diagnostic") not in ("diagnostic", "config"):
+            found.append(f"{key}: category")
+    return found
+
+
+def test_the_device_is_as_documented() -> None:
+    payload = json.loads(json.dumps(discovery(NAMES, 3)))
+    assert not faults(payload)
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", NAMES.config)
+    assert payload["components"]["emotion"]["options"] == list(EMOTIONS)
+    assert {f"{m}_switch" for m in MODALITIES} < set(payload["components"])
+    broken = discovery(NAMES, 3)
+    broken["components"]["emotion"]["state_class"] = "measurement"
+    assert faults(broken)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_switch_waits_for_what_holds(modality: str) -> None:
+    switch = discovery(NAMES, 3)["components"][f"{modality}_switch"]
+    assert switch["optimistic"] is False
+    assert switch["state_topic"] != switch["command_topic"]
+    assert switch["retain"] is False, "an order that stays with the broker would be carried out again"
+
+
+def test_a_switch_shows_what_is_measured_not_what_is_asked() -> None:
+    asked = PrivacyState("masked", "live", 0, 1, None, None)
+    closed = PrivacyState("masked", "masked", 0, 1, None, None)
+    opening = PrivacyState("live", "masked", 0, 1, None, None)
+    states = switch_states({"audio": asked, "video": closed, "text": opening})
+    assert states == {"audio": "ON", "video": "OFF", "text": "OFF"}
+
+
+def test_nothing_is_claimed_with_nothing_present() -> None:
+    state = estimate_state(None, NOTHING)
+    assert (state["emotion"], state["confidence"], state["sentiment"]) == (None, None, None)
+    assert estimate_state("sad", estimate(label="happy"))["confidence"] is None, "it would be that of another emotion"
+
+
+@given(estimates())
+def test_every_template_finds_its_field(message: Estimate) -> None:
+    state = json.loads(json.dumps(estimate_state(message.label, message), allow_nan=False))
+    for entity in discovery(NAMES, 3)["components"].values():
+        if "value_template" in entity:
+            found = state
+            for part in entity["value_template"].strip("{} ").removeprefix("value_json.").split("."):
+                found = found[part]

@@ -1,0 +1,200 @@
+"""What the supervisor promises, on fake processes and a fake clock."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import Exited, Heartbeat
+from edge_mer.contract.messages import ClockReport
+from edge_mer.host.supervisor import MOST_GUESTS
+from tests.host.stage import ROWS, Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.run(1)
+    return stage
+
+
+def test_it_starts_every_row_in_the_order_of_the_table(stage: Stage) -> None:
+    assert [name for name, _ in stage.launcher.starts] == [row.name for row in ROWS]
+
+
+def test_a_process_runs_once_its_first_turn_has_ended() -> None:
+    stage = Stage()
+    stage.beating = set()
+    stage.run(0.1)
+    assert stage.health("fusion").state == "starting"
+    stage.beating = {"fusion"}
+    stage.run(0.2)
+    assert stage.health("fusion").state == "running"
+
+
+def test_a_dead_process_is_back_at_once_and_health_says_so_meanwhile(stage: Stage) -> None:
+    before = stage.clock.now_us()
+    stage.launcher.living["fusion"].kill()
+    stage.run()
+    assert stage.health("fusion").state == "restarting"
+    assert stage.health("fusion").reason == "ended by SIGKILL"
+    stage.run(0.5)
+    assert stage.starts("fusion")[-1] - before <= SECOND // 2
+    assert stage.health("fusion").state == "running"
+    assert stage.health("fusion").restarts == 1
+
+
+def test_the_others_are_not_disturbed(stage: Stage) -> None:
+    stage.launcher.living["microphone"].kill()
+    stage.run(5)
+    assert {name: len(stage.starts(name)) for name in ("recorder", "switch", "fusion")} == {
+        "recorder": 1, "switch": 1, "fusion": 1,
+    }  # fmt: skip
+
+
+def test_a_worker_whose_turns_do_not_end_is_killed_and_started_again(stage: Stage) -> None:
+    stage.beating -= {"microphone"}
+    stage.run(2)
+    assert ("microphone", -9) in stage.launcher.ends
+    assert "hung" in str(stage.health("microphone").reason)
+    assert len(stage.starts("microphone")) == 2
+
+
+def test_a_slow_start_is_not_taken_for_a_hung_worker() -> None:
+    stage = Stage()
+    stage.beating -= {"fusion"}
+    stage.run(15)
+    assert len(stage.starts("fusion")) == 1
+    stage.run(10)
+    assert "not ready" in str(stage.health("fusion").reason)
+
+
+def test_a_heartbeat_of_an_earlier_life_does_not_keep_a_hung_one_alive(stage: Stage) -> None:
+    stage.beating -= {"fusion"}
+    beats, pid = stage.bus.client("supervisor"), stage.launcher.living["fusion"].pid
+    for _ in range(20):
+        beats.send(Heartbeat(name="fusion", boot="earlier", pid=pid + 1000, created_us=0, counters={}))
+        stage.run(0.1)
+    assert len(stage.starts("fusion")) == 2
+
+
+def test_a_pause_of_the_supervisor_itself_kills_nobody(stage: Stage) -> None:
+    stage.clock.advance(30 * SECOND)
+    stage.supervisor.turn()
+    assert stage.launcher.ends == []
+
+
+def test_restarts_come_ever_more_slowly(stage: Stage) -> None:
+    stage.beating -= {"fusion"}
+    for _ in range(80):
+        stage.launcher.living["fusion"].kill()
+        stage.run(0.1)
+    gaps = [b - a for a, b in pairwise(stage.starts("fusion"))]
+    assert gaps[1:] == sorted(gaps[1:])
+    assert gaps[-1] >= 2 * SECOND
+
+
+def _storm(stage: Stage, name: str) -> None:
+    stage.beating -= {name}
+    while stage.supervisor.children[name].state != "failed":
+        stage.launcher.living[name].end(1)
+        stage.run(0.1)
+
+
+def test_more_than_five_restarts_in_a_minute_are_a_storm_and_it_rests(stage: Stage) -> None:
+    stage.launcher.said["fusion"] = "no model file"
+    _storm(stage, "fusion")
+    assert len(stage.starts("fusion")) == 6
+    assert (stage.health("fusion").state, stage.health("fusion").reason) == ("failed", "no model file")
+    stage.run(30)
+    assert len(stage.starts("fusion")) == 6
+    stage.run(40)
+    assert len(stage.starts("fusion")) == 7
+
+
+def test_a_sensor_rests_for_a_shorter_time_because_it_may_be_plugged_in_again(stage: Stage) -> None:
+    _storm(stage, "microphone")
+    tried = len(stage.starts("microphone"))
+    stage.run(12)
+    assert len(stage.starts("microphone")) == tried + 1
+
+
+def test_what_cannot_be_started_is_tried_again_and_named(stage: Stage) -> None:
+    stage.launcher.broken = True
+    stage.launcher.living["fusion"].kill()
+    stage.run(2)
+    assert stage.health("fusion").reason == "cannot be started: no more processes"
+    stage.launcher.broken = False
+    stage.run(3)
+    assert stage.health("fusion").state == "running"
+
+
+def test_the_switch_hears_of_the_end_of_a_capture_process_even_when_it_is_restarting(stage: Stage) -> None:
+    boot = f"boot{stage.launcher.living['microphone'].pid}"
+    stage.switch.close()
+    stage.launcher.living["microphone"].kill()
+    stage.run(2)
+    restarted = stage._others.server("switch")
+    stage.run(2)
+    received = restarted.receive()
+    assert received is not None
+    assert received[1] == Exited(name="microphone", boot=boot)
+
+
+def test_health_comes_once_a_second_with_usage_and_counters(stage: Stage) -> None:
+    stage.reports.clear()
+    for _ in range(50):
+        stage.beat("fusion", gap=3)
+        stage.beating -= {"fusion"}
+        stage.run(0.1)
+    assert len(stage.reports) == 5
+    assert stage.health("fusion").counters == {"gap": 3}
+    assert stage.health("fusion").cpu == 0.25
+    assert stage.health("supervisor").pid is not None
+
+
+def test_the_clock_topic_gives_wall_time_from_monotonic_time(stage: Stage) -> None:
+    report = Stage()
+    report.supervisor.turn()
+    (message,) = [m for m in report.reader.drain() if isinstance(m.body, ClockReport)]
+    assert message.body.offset_us + report.clock.now_us() == report.clock.wall_us()
+    assert message.body.uncertainty_us >= 1
+
+
+def test_stopping_ends_the_recorder_last_and_everything_within_two_seconds(stage: Stage) -> None:
+    stage.launcher.living["fusion"].obeys = False
+    began = stage.clock.now_us()
+    stage.supervisor.close()
+    assert stage.launcher.ends[-1] == ("recorder", 0)
+    assert ("fusion", -9) in stage.launcher.ends
+    assert len(stage.launcher.ends) == len(ROWS)
+    assert stage.clock.now_us() - began < 2 * SECOND
+
+
+def test_corrupt_and_foreign_heartbeats_are_ignored(stage: Stage) -> None:
+    stage.broker.servers["supervisor"].append((b"x", b"{"))
+    foreign = Heartbeat(name="fusion", boot="x", pid=1, created_us=0, counters={"stolen": 1})
+    stage.bus.client("supervisor").send(foreign)
+    stage.run(1)
+    assert stage.supervisor.counters["bad"] == 1
+    assert "stolen" not in stage.health("fusion").counters
+
+
+def test_a_worker_that_joined_is_shown_while_it_lives_and_never_started(stage: Stage) -> None:
+    beat = Heartbeat(name="record-7", boot="b", pid=7, created_us=0, counters={}, notes=("with raw audio",))
+    stage.bus.client("supervisor").send(beat)
+    stage.run(1.2)
+    assert stage.health("record-7").notes == ("with raw audio",)
+    stage.run(2.2)
+    assert "record-7" not in stage.reports[-1].workers
+    assert "record-7" not in {name for name, _ in stage.launcher.starts}
+
+
+def test_nobody_fills_the_report_with_names(stage: Stage) -> None:
+    client = stage.bus.client("supervisor")
+    for n in range(1000):
+        client.send(Heartbeat(name=f"noise{n}", boot="b", pid=n, created_us=0, counters={}))
+    stage.run(1.2)
+    assert len(stage.reports[-1].workers) <= len(ROWS) + MOST_GUESTS + 1

@@ -1,0 +1,65 @@
+"""Folding: a student is drawn to what its teachers say together, and begins as the first of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.data.corpora import DataError
+from pipelines.encoders import checkpoint
+from pipelines.encoders import distil as fold
+from pipelines.encoders.face import SOFT, targets
+from pipelines.encoders.nets import AudioNet, FaceNet
+
+torch.set_num_threads(1)
+
+
+def trained(folder: Path, seed: int) -> FaceNet:
+    torch.manual_seed(seed)
+    net = FaceNet()
+    checkpoint.save(folder / "face.pt", checkpoint.Checkpoint(net.state_dict(), {}, 1))
+    return net.eval()
+
+
+def test_what_is_read_is_the_network_of_the_folder(tmp_path: Path) -> None:
+    net, faces = trained(tmp_path, 0), torch.rand(3, 1, 48, 48)
+    assert torch.allclose(fold.network(tmp_path).eval()(faces), net(faces), atol=1e-5)
+
+
+def test_teachers_speak_with_one_voice(tmp_path: Path) -> None:
+    nets, faces = [trained(tmp_path / str(i), i) for i in range(3)], torch.rand(4, 1, 48, 48)
+    expected = torch.stack([net(faces) for net in nets]).mean(0)
+    assert (fold.said(nets, faces) - expected).abs().max() < 0.05  # in bfloat16
+
+
+def test_the_loss_is_least_where_student_and_teachers_agree() -> None:
+    told, label = torch.tensor([[4.0, 0, 0, 0, 0, 0, 0]]), targets(torch.tensor([0]))
+    soft, shift = torch.softmax(told / SOFT, -1), torch.zeros(7)
+    near, far = (fold.loss_of(x, label, soft, shift).item() for x in (told, told.flip(-1)))
+    assert near < 1 < far
+
+
+def test_the_folder_that_is_folded_is_not_written_to(tmp_path: Path) -> None:
+    trained(tmp_path, 0)
+    before = (tmp_path / "face.pt").read_bytes()
+    with pytest.raises(DataError, match="name another"):
+        fold.train(tmp_path, tmp_path, [tmp_path])
+    assert [p.name for p in tmp_path.iterdir()] == ["face.pt"]
+    assert (tmp_path / "face.pt").read_bytes() == before
+
+
+def test_a_network_that_was_trained_without_a_hint_can_be_folded(tmp_path: Path) -> None:
+    net, faces = trained(tmp_path, 0), torch.rand(3, 1, 48, 48)
+    weights = {name: value for name, value in net.state_dict().items() if not name.startswith("hint")}
+    checkpoint.save(tmp_path / "face.pt", checkpoint.Checkpoint(weights, {}, 1))
+    assert torch.allclose(fold.network(tmp_path).eval()(faces), net(faces), atol=1e-5)
+
+
+def test_another_network_or_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pipelines\.train face"):
+        fold.network(tmp_path)
+    checkpoint.save(tmp_path / "face.pt", checkpoint.Checkpoint(AudioNet().state_dict(), {}, 1))
+    with pytest.raises(DataError, match="another network than FaceNet"):
+        fold.network(tmp_path)

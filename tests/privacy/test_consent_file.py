@@ -1,0 +1,90 @@
+"""The deployment file: homes only, consent per matter and person, and an unreadable file is no consent."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.errors import PrivacyError
+from edge_mer.privacy.consent.consent_file import (
+    FILE,
+    Consent,
+    Deployment,
+    Hub,
+    household,
+    in_words,
+    read_deployment,
+    write_deployment,
+)
+from tests.privacy.test_memory import reasons, requested
+from tests.switch_bench import TODAY, House
+
+GOOD = Deployment("home", True, Hub(("audio",)), (
+    Consent("audio", 'Anna "A." Müller', TODAY), Consent("video", "Ben", TODAY, datetime.date(2027, 1, 31)),
+))  # fmt: skip
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_deployment(tmp_path / FILE, GOOD)
+    assert read_deployment(tmp_path / FILE) == GOOD
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", ["workplace", "education", "shop", ""])
+def test_only_homes_and_the_refusal_points_to_the_law(tmp_path: Path, place: str) -> None:
+    with pytest.raises(PrivacyError, match=r"2024/1689 \(AI Act\), Article 5\(1\)\(f\)"):
+        write_deployment(tmp_path / FILE, Deployment(place))
+    assert not (tmp_path / FILE).exists()
+    (tmp_path / FILE).write_text(f'place = "{place}"\n')
+    with pytest.raises(PrivacyError, match="Article 5"):
+        read_deployment(tmp_path / FILE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "place = 7", 'place = "home"\nwhat = 1', 'place = "home"\n[[consent]]\nmatter = "smell"\nwho="A"', "\xff["],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_bytes(text.encode("latin-1"))
+    with pytest.raises(PrivacyError, match=r"deployment\.toml"):
+        read_deployment(tmp_path / FILE)
+
+
+def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: Path) -> None:
+    house = House(tmp_path, deployment=None)
+    house.ask("unmask", "audio")
+    house.turn()
+    assert "edge-mer run --consent" in house.answers()[0].text
+    assert "edge-mer run --consent" in (reasons(house)["audio"] or "")
+
+
+def test_consent_that_is_withdrawn_or_damaged_masks_within_a_second(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    write_deployment(tmp_path / FILE, household("Anna", ("audio", "text"), TODAY))
+    house.run(600_000)
+    assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
+    assert reasons(house)["video"] == "no consent: nobody in this home agreed to video"
+    (tmp_path / FILE).write_text("place = ")
+    house.run(600_000)
+    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
+
+
+def test_a_switch_in_a_workplace_opens_nothing(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace('"home"', '"workplace"'))
+    house.run(600_000)
+    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
+    assert "Article 5(1)(f)" in (reasons(house)["audio"] or "")
+
+
+def test_everybody_who_is_named_must_still_agree(tmp_path: Path) -> None:
+    wall = House(tmp_path).clock.wall_us()
+    past = datetime.date.fromtimestamp(wall / 1e6) - datetime.timedelta(days=1)
+    both = Deployment("home", consent=(Consent("audio", "Anna", TODAY), Consent("audio", "Ben", TODAY, past)))
+    assert both.refusal("audio", wall) == f"Ben's consent to audio ended on {past}"
+    assert in_words(both, wall)[0].endswith(
+        f"Ben agreed on {TODAY}, until {past} (over: {both.refusal('audio', wall)})"
+    )
