@@ -120,8 +120,10 @@ def markdown(
         "given a label: accuracy",
     ]
     broken = missed(judged, withheld)
-    shy = [[c, f"{fitted[c].floor:.2f}", f"{s[c]:.2f}", ", ".join(f"{n} {v:.2f}" for n, v in s.items() if n != c)]
-           for c, s in withheld.items()]  # fmt: skip
+    shy = [
+        [c, f"{fitted[c].floor:.2f}", f"{s[c]:.2f}", ", ".join(f"{n} {v:.2f}" for n, v in s.items() if n != c)]
+        for c, s in withheld.items()
+    ]
     novel = [[m, str(n.samples), str(n.groups), f"{n.level}", f"{n.limit:.2f}"] for m, n in known.items()]
     return f"""`python -m calibration.confidence`, fusion weights `{weights[:16]}`: fitted on the dev splits by
 actor, comment, dialogue and video. Every figure but the temperature is of groups that the fit of their fold has not

@@ -28,8 +28,10 @@ def limit(scores: Floats, coverage: float) -> float:
         raise CalibrationError(f"{wrong} of {n} conformal scores are NaN or Inf")
     rank = math.ceil((n + 1) * coverage - 1e-9)
     if rank > n:
-        raise CalibrationError(f"{n} samples are too few for a coverage of {coverage}; expected at least "
-                               f"{math.ceil(coverage / (1 - coverage) - 1e-9)}")  # fmt: skip
+        raise CalibrationError(
+            f"{n} samples are too few for a coverage of {coverage}; expected at least "
+            f"{math.ceil(coverage / (1 - coverage) - 1e-9)}"
+        )
     return float(np.sort(scores)[rank - 1])
 
 

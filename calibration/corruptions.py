@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.encoders import audio_augment as sound
-from pipelines.fusion.windows import Track
+from pipelines.fusion.windows import TokenTrack
 
 Sound = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -63,12 +63,12 @@ def misheard(words: Sequence[str], rate: float, vocabulary: Sequence[str], rando
     return out
 
 
-def thinned(track: Track, share: float, random: np.random.Generator) -> Track:
+def thinned(track: TokenTrack, share: float, random: np.random.Generator) -> TokenTrack:
     """Without a random ``share`` of its tokens."""
     return replace(track, valid=track.valid & (random.random(len(track.valid)) >= share))
 
 
-def late(track: Track, end_s: float, lag_s: float) -> Track:
+def late(track: TokenTrack, end_s: float, lag_s: float) -> TokenTrack:
     """What has arrived at ``end_s`` when everything arrives ``lag_s`` late."""
     return replace(track, valid=track.valid & (track.end_s <= end_s - lag_s + 1e-9))
 

@@ -100,16 +100,18 @@ class Costs:
             fp32 = f"{base[row]['accuracy']:.1f} / {base[row]['uar']:.1f}"
             lines.append(_row([name, fp32, *(_delta(base[row], self.figures[f][row]) for f in forms)]))
         verdict = f"Kept in INT8: {', '.join(self.kept) or 'nothing'}. Refused: {', '.join(self.refused) or 'nothing'}."
-        return "\n".join([
-            f"`python -m calibration.int8`, fusion weights `{self.weights[:16]}`: ranges from train data, cost on dev",
-            "through the device's own code.",
-            "A cell is the change of accuracy / UAR / sentiment weighted F1 against FP32, in points; a part",
-            f"that loses more than {self.limit:g} on measured windows is refused.",
-            "",
-            *lines,
-            "",
-            verdict,
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                f"`python -m calibration.int8`, fusion weights `{self.weights[:16]}`: ranges from train data, cost",
+                "on dev through the device's own code.",
+                "A cell is the change of accuracy / UAR / sentiment weighted F1 against FP32, in points; a part",
+                f"that loses more than {self.limit:g} on measured windows is refused.",
+                "",
+                *lines,
+                "",
+                verdict,
+            ]
+        )
 
 
 def _delta(before: Mapping[str, float], after: Mapping[str, float]) -> str:

@@ -29,7 +29,7 @@ from pipelines.encoders import face
 from pipelines.encoders.face import jitter
 from pipelines.exporting.export import FILES
 from pipelines.fusion import windows
-from pipelines.fusion.windows import WORD_S, Track
+from pipelines.fusion.windows import WORD_S, TokenTrack
 
 FRAMES: Final = 10
 # Whose code decides on the tokens, beside the encoders' and this file's.
@@ -57,7 +57,7 @@ class Encodings:
         self._face = backend.load(models / FILES["video"])
         self._made_by = made_by(models, data)
 
-    def tracks(self, name: str, make: Callable[[], Iterable[Track]]) -> list[Track]:
+    def tracks(self, name: str, make: Callable[[], Iterable[TokenTrack]]) -> list[TokenTrack]:
         key = hashlib.sha256(f"{name} {self._made_by}".encode()).hexdigest()[:24]
         path = self._cache / f"{key}.npz"
         if path.is_file():
@@ -75,41 +75,41 @@ class Encodings:
         partial.replace(path)
         return made
 
-    def heard(self, samples: NDArray[np.float32]) -> Track:
+    def heard(self, samples: NDArray[np.float32]) -> TokenTrack:
         _, tokens = self.ear.step(self.ear.initial(), AudioBlock(samples, 0))
-        return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
+        return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
-    def read(self, words: Sequence[str]) -> Track:
+    def read(self, words: Sequence[str]) -> TokenTrack:
         """Words said one every 0.3 s, the last ending at 0."""
         starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
         said = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
         _, tokens = self.reader.step(None, TextSegment(0, said, True))
-        return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
+        return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
-    def watched(self, film: Sequence[VideoFrame]) -> Track:
+    def watched(self, film: Sequence[VideoFrame]) -> TokenTrack:
         """A film from its first frame on, through detection, face track and expression."""
         eye = load_encoder("video", OnnxRuntime(), self._models)
         state, found = eye.initial(), []
         for frame in film:
             state, tokens = eye.step(state, VideoFrame(frame.image, frame.origin_us - film[0].origin_us))
             found.append(tokens)
-        return Track(
+        return TokenTrack(
             np.concatenate([t.values for t in found]),
             np.concatenate([t.end_us for t in found]) / 1e6,
             np.concatenate([t.valid for t in found]),
         )
 
-    def looked_at(self, face: NDArray[np.uint8], seed: int) -> Track:
+    def looked_at(self, face: NDArray[np.uint8], seed: int) -> TokenTrack:
         """A cut-out face [48, 48] for 2 s: the same picture, its box and the light trembling as those of a film do."""
         random = torch.Generator().manual_seed(seed)
         frames = jitter(torch.from_numpy(face).float()[None, None].expand(FRAMES, -1, -1, -1) / 255, random).numpy()
         values = np.concatenate([self._face.run({"face": frame[None]})["posterior"] for frame in frames])
         valid = np.array([sharpness(frame[0]) >= SHARP for frame in frames])
-        return Track(values, np.arange(FRAMES) * SLOT_US / 1e6, valid)
+        return TokenTrack(values, np.arange(FRAMES) * SLOT_US / 1e6, valid)
 
 
-def _read(path: Path) -> list[Track]:
+def _read(path: Path) -> list[TokenTrack]:
     with np.load(path, allow_pickle=False) as file:
         edges = np.cumsum(file["length"])[:-1]
         parts = [np.split(file[name], edges) for name in ("values", "end_s", "valid")]
-    return [Track(v, e, ok) for v, e, ok in zip(*parts, strict=True)]
+    return [TokenTrack(v, e, ok) for v, e, ok in zip(*parts, strict=True)]

@@ -20,7 +20,7 @@ import onnx
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
 from calibration.qdq import products, quantise
-from calibration.ranges import Recorder, ranges
+from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
@@ -30,7 +30,7 @@ from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
 from pipelines.exporting.export import FILES, GATHERED, MODELS
-from pipelines.exporting.onnx_file import Draft, write
+from pipelines.exporting.onnx_file import GraphDraft, write
 from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
@@ -47,8 +47,8 @@ Recorded = Mapping[str, Sequence[Arrays]]
 def record(root: Path, models: Path) -> Recorded:
     """Real inputs of every model, from train data: by file name."""
     backend, random = OnnxRuntime(), np.random.default_rng(0)
-    ear, speech = (Recorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
-    reader = Recorder(backend.load(models / "text.onnx"))
+    ear, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
+    reader = RangeRecorder(backend.load(models / "text.onnx"))
     clips = tracks.joint(AudioEncoder(ear, speech), _some(ravdess(root, "train"), CLIPS, random))
     tokenizer = SentencePiece(models / "text.spm")
     texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
@@ -80,7 +80,7 @@ def _filled(window: Arrays, combination: int, shapes: Arrays) -> Arrays:
     return {**window, **absent, "combination": np.array([combination])}
 
 
-def quantised(path: Path, inputs: Sequence[Arrays]) -> Draft:
+def quantised(path: Path, inputs: Sequence[Arrays]) -> GraphDraft:
     """The INT8 form of one FP32 file; its golden vectors are what ONNX Runtime makes of it."""
     draft = reread(path)
     chosen = [p for p in products(draft.model) if p.worthwhile]
@@ -89,10 +89,12 @@ def quantised(path: Path, inputs: Sequence[Arrays]) -> Draft:
     with tempfile.TemporaryDirectory() as place:
         onnx.save(_labelled(model, draft), Path(place) / path.name)
         graph = OnnxRuntime().load(Path(place) / path.name)
-        return Draft(form.name, model, form.metadata, form.ranges, expected(graph, form.ranges), "int8", form.facts)
+        return GraphDraft(
+            form.name, model, form.metadata, form.ranges, expected(graph, form.ranges), "int8", form.facts
+        )
 
 
-def _labelled(model: onnx.ModelProto, draft: Draft) -> onnx.ModelProto:
+def _labelled(model: onnx.ModelProto, draft: GraphDraft) -> onnx.ModelProto:
     named = onnx.ModelProto()
     named.CopyFrom(model)
     named.metadata_props.add(key="edge_mer", value='{"precision": "int8"}')

@@ -149,8 +149,10 @@ def _large(path: Path) -> list[NDArray[np.uint8]]:
 def _parts(film: Film) -> list[Film]:
     """Windows of 4 s, and what is left where it is longer than 2 s."""
     ends = np.array([f.origin_us for f in film])
-    parts = [[f for f in film if int(SECONDS * 1e6) * i <= f.origin_us < int(SECONDS * 1e6) * (i + 1)]
-             for i in range(int(ends[-1] / (SECONDS * 1e6)) + 1)]  # fmt: skip
+    parts = [
+        [f for f in film if int(SECONDS * 1e6) * i <= f.origin_us < int(SECONDS * 1e6) * (i + 1)]
+        for i in range(int(ends[-1] / (SECONDS * 1e6)) + 1)
+    ]
     return [p for p in parts if p and p[-1].origin_us - p[0].origin_us > 2_000_000]
 
 

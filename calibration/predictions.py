@@ -18,7 +18,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import UNKNOWN, ravdess, sentences
 from pipelines.exporting.export import FILES, MEASURED
 from pipelines.fusion import tracks
-from pipelines.fusion.scores import Case, cases
+from pipelines.fusion.scores import ScoredWindow, cases
 from pipelines.fusion.windows import Example
 from pipelines.study.evaluate import run
 
@@ -78,7 +78,7 @@ def measured_subsets(c: Combination) -> list[Combination]:
     return [s for s in COMBINATIONS if s in MEASURED and set(modalities_of(s)) < set(modalities_of(c))]
 
 
-def _validation(c: Combination, graph: Graph, rows: Sequence[Case]) -> Validation:
+def _validation(c: Combination, graph: Graph, rows: Sequence[ScoredWindow]) -> Validation:
     return Validation(
         c,
         run(graph, c, rows).logits.reshape(len(rows), -1),

@@ -20,7 +20,7 @@ SHARE: Final = 99.99
 
 
 @dataclass(slots=True, eq=False)
-class Recorder:
+class RangeRecorder:
     """A graph that remembers what it was given: every ``stride``-th input, at most ``most``."""
 
     graph: Graph

@@ -124,5 +124,6 @@ def _check(confidence: Floats, correct: Hits) -> None:
         raise CalibrationError(f"confidence {confidence.shape}, correct {correct.shape}; expected both [n], n >= 1")
     wrong = np.flatnonzero(~((confidence >= 0) & (confidence <= 1)))
     if len(wrong):
-        raise CalibrationError(f"confidence {confidence[wrong[0]]} in row {wrong[0]} ({len(wrong)} of {n} such), "
-                               "expected 0 to 1")  # fmt: skip
+        raise CalibrationError(
+            f"confidence {confidence[wrong[0]]} in row {wrong[0]} ({len(wrong)} of {n} such), expected 0 to 1"
+        )

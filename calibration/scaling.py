@@ -67,8 +67,9 @@ def cautious(data: Validation, most: float) -> Scaling:
         return float(softmax(scale * logits).max(1).mean()) - most
 
     if not 1 / CLASSES <= most <= 1:
-        raise CalibrationError(f"calibration of {data.combination!r}: mean confidence of at most {most}, expected "
-                               f"1/{CLASSES} to 1")  # fmt: skip
+        raise CalibrationError(
+            f"calibration of {data.combination!r}: mean confidence of at most {most}, expected 1/{CLASSES} to 1"
+        )
     if over(sharpest) <= 0:
         return own
     return Scaling(data.combination, (float(brentq(over, 0.0, sharpest)),) * CLASSES, (0.0,) * CLASSES)

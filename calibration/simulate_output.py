@@ -17,13 +17,13 @@ from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import NOTHING, needed
 from edge_mer.fusion.settings import settings_from
-from edge_mer.fusion.window import Window
-from pipelines.fusion.windows import Placed, Track
+from edge_mer.fusion.window import TokenWindow
+from pipelines.fusion.windows import Placed, TokenTrack
 
 SETTINGS = settings_from(Config().fusion)
 
 
-def window_of(track: Track, end_s: float, capacity: int) -> Window:
+def window_of(track: TokenTrack, end_s: float, capacity: int) -> TokenWindow:
     """The newest ``capacity`` valid tokens of the 4 s before ``end_s``, as the fold selects them."""
     inside = track.valid & (track.end_s <= end_s + 1e-9) & (track.end_s > end_s - SETTINGS.window_us / 1e6)
     rows = np.flatnonzero(inside)[-capacity:]
@@ -31,7 +31,7 @@ def window_of(track: Track, end_s: float, capacity: int) -> Window:
     mask, age = np.zeros(capacity, np.float32), np.zeros(capacity, np.float32)
     if len(rows):
         values[-len(rows) :], mask[-len(rows) :], age[-len(rows) :] = track.values[rows], 1, end_s - track.end_s[rows]
-    return Window(values, mask, age, len(rows), 0, False, None)
+    return TokenWindow(values, mask, age, len(rows), 0, False, None)
 
 
 def publish(model: FusionModel, placed: Placed) -> Estimate:

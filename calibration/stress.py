@@ -38,7 +38,7 @@ from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sent
 from pipelines.encoders.text import bare
 from pipelines.exporting.export import MODELS
 from pipelines.fusion import tracks
-from pipelines.fusion.windows import Placed, Track
+from pipelines.fusion.windows import Placed, TokenTrack
 
 CACHE: Final = Path("runs/stress")
 SNR: Final = (30, 20, 15, 10, 5, 0, -5)
@@ -54,13 +54,23 @@ FACES_EACH, TEXTS = 40, 1500
 # Missing rates of voice and face (MissBench): even, and the better or the worse of them missing more often.
 RATES: Final = ((0.0, 0.0), (0.3, 0.3), (0.1, 0.7), (0.7, 0.1), (0.0, 0.9), (0.9, 0.0))
 CLEAN: Final = "as recorded"
-HEAD: Final = ["disturbance", "of", "windows", "usable", "accuracy", "excess ECE", "unfamiliar", "set coverage",
-               "given a label", "accuracy of labels"]  # fmt: skip
+HEAD: Final = [
+    "disturbance",
+    "of",
+    "windows",
+    "usable",
+    "accuracy",
+    "excess ECE",
+    "unfamiliar",
+    "set coverage",
+    "given a label",
+    "accuracy of labels",
+]
 FILM_HEAD: Final = ["disturbance", "windows", "with a face", "unfamiliar", "given a label", "mean confidence"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StressRow:
     """``family`` and ``level`` of the disturbance; levels of one family get worse from row to row."""
 
     family: str
@@ -72,9 +82,18 @@ class Row:
         f = self.figures
         of_sets = "none" if f.coverage is None else f"{f.coverage:.3f}"
         over = "n/a" if isnan(f.excess) else f"{f.excess:+.3f} ({f.by_chance:.3f})"
-        return [f"{self.family} {self.level}".strip(), self.combination, str(f.windows), f"{f.usable:.2f}",
-                _share(f.accuracy), over, _share(f.unfamiliar, 2), of_sets, f"{f.given:.2f}",
-                _share(f.right)]  # fmt: skip
+        return [
+            f"{self.family} {self.level}".strip(),
+            self.combination,
+            str(f.windows),
+            f"{f.usable:.2f}",
+            _share(f.accuracy),
+            over,
+            _share(f.unfamiliar, 2),
+            of_sets,
+            f"{f.given:.2f}",
+            _share(f.right),
+        ]
 
 
 def _share(value: float, places: int = 3) -> str:
@@ -82,15 +101,16 @@ def _share(value: float, places: int = 3) -> str:
     return "n/a" if isnan(value) else f"{value:.{places}f}"
 
 
-def falls(rows: Sequence[Row], family: str, combination: Combination) -> list[str]:
+def falls(rows: Sequence[StressRow], family: str, combination: Combination) -> list[str]:
     """Where a worse level of ``family`` abstains less than the one before it, by more than two standard errors."""
     shares = [(r.level, r.figures) for r in rows if r.combination == combination and r.family in (CLEAN, family)]
     found = []
     for (better, a), (worse, b) in pairwise(shares):
         noise = 2 * np.sqrt((a.withheld * a.given + b.withheld * b.given) / a.windows)
         if b.withheld < a.withheld - max(noise, 2 / a.windows):
-            found.append(f"{combination}: {family} {worse} abstains on {b.withheld:.2f}, {better or CLEAN} on "
-                         f"{a.withheld:.2f}")  # fmt: skip
+            found.append(
+                f"{combination}: {family} {worse} abstains on {b.withheld:.2f}, {better or CLEAN} on {a.withheld:.2f}"
+            )
     return found
 
 
@@ -114,7 +134,7 @@ class Stress:
         self._faces = [tracks.video_track(c) for c in self._clips]
         self._labels = [c.emotion for c in self._clips]
 
-    def sound(self) -> list[Row]:
+    def sound(self) -> list[StressRow]:
         """Voices of RAVDESS dev, damaged; the face beside them as it was."""
         rows = self._voice(CLEAN, "", lambda samples, random: samples)
         for decibels in SNR:
@@ -123,8 +143,8 @@ class Stress:
             rows += self._voice("reverberation", f"{decay} s", partial(damage.echoing, decay))
         return rows
 
-    def _voice(self, family: str, level: str, harm: Callable[[Any, np.random.Generator], Any]) -> list[Row]:
-        def encode() -> list[Track]:
+    def _voice(self, family: str, level: str, harm: Callable[[Any, np.random.Generator], Any]) -> list[StressRow]:
+        def encode() -> list[TokenTrack]:
             random = np.random.default_rng(0)
             return [self.encodings.heard(harm(c.samples(), random)) for c in self._clips]
 
@@ -132,21 +152,21 @@ class Stress:
         placed = [_together(audio=a, video=v) for a, v in zip(heard, self._faces, strict=True)]
         return [self._row(family, level, c, placed, self._labels) for c in ("a", "av")]
 
-    def _heard(self) -> list[Track]:
+    def _heard(self) -> list[TokenTrack]:
         """The voices as recorded."""
         clips = self._clips
         return self.encodings.tracks(
             f"ravdess dev {CLEAN} ", lambda: (self.encodings.heard(c.samples()) for c in clips)
         )
 
-    def picture(self) -> list[Row]:
+    def picture(self) -> list[StressRow]:
         """Faces of FER2013 PublicTest, as many of each label, cut out as the detector does."""
         faces, random = fer2013(self.root, "dev"), np.random.default_rng(0)
         chosen = np.concatenate([random.permutation(np.flatnonzero(faces.labels == e))[:FACES_EACH] for e in range(7)])
         rows = []
         for family, level, harm in pictures():
 
-            def encode(harm: Any = harm) -> list[Track]:
+            def encode(harm: Any = harm) -> list[TokenTrack]:
                 noise = np.random.default_rng(0)
                 return [self.encodings.looked_at(harm(faces.images[i], noise), int(i)) for i in chosen]
 
@@ -155,9 +175,9 @@ class Stress:
             rows.append(self._row(family, level, "v", placed, faces.labels[chosen].tolist(), self.of_stills))
         return rows
 
-    def order(self) -> list[Row]:
+    def order(self) -> list[StressRow]:
         """Lost frames, and voice or face missing at uneven rates."""
-        random, rows = np.random.default_rng(0), list[Row]()
+        random, rows = np.random.default_rng(0), list[StressRow]()
         heard = self._heard()
         for share in (0.0, *DROPPED):
             thin = [damage.thinned(t, share, random) for t in self._faces]
@@ -173,8 +193,10 @@ class Stress:
         random, out = np.random.default_rng(0), []
         for rates in RATES:
             gone = random.random((len(heard), 2)) < rates
-            placed = [_together(**{m: t for m, t, lost in zip(("audio", "video"), pair, row, strict=True) if not lost})
-                      for pair, row in zip(zip(heard, self._faces, strict=True), gone, strict=True)]  # fmt: skip
+            placed = [
+                _together(**{m: t for m, t, lost in zip(("audio", "video"), pair, row, strict=True) if not lost})
+                for pair, row in zip(zip(heard, self._faces, strict=True), gone, strict=True)
+            ]
             bodies = [publish(self.model, p) for p in placed]
             cells = [f"{rates[0]:.0%} / {rates[1]:.0%}"]
             said = [(b, EMOTIONS[t]) for b, t in zip(bodies, self._labels, strict=True) if b.probabilities is not None]
@@ -183,22 +205,27 @@ class Stress:
             pooled = np.array([b.confidence for b, _ in said])
             labels = [b.label == t for b, t in said if b.label is not None]
             sets = [t in b.prediction_set for b, t in said if b.prediction_set is not None]
-            cells += [f"{hits.mean():.3f}", f"{excess(pooled, hits, draws=200):+.3f}", f"{np.mean(sets):.3f}",
-                      f"{len(labels) / len(bodies):.2f}", f"{np.mean(labels):.3f}"]  # fmt: skip
+            cells += [
+                f"{hits.mean():.3f}",
+                f"{excess(pooled, hits, draws=200):+.3f}",
+                f"{np.mean(sets):.3f}",
+                f"{len(labels) / len(bodies):.2f}",
+                f"{np.mean(labels):.3f}",
+            ]
             out.append(cells)
         return out
 
-    def words(self) -> list[Row]:
+    def words(self) -> list[StressRow]:
         """Texts of GoEmotions and MELD dev, misheard, or only partly arrived."""
         labelled = [s for s in sentences(self.root, "dev") if s.emotion != UNKNOWN and bare(s.text).split()]
         chosen = np.random.default_rng(0).choice(len(labelled), min(TEXTS, len(labelled)), replace=False)
         rows, truth = [labelled[i] for i in chosen], [labelled[i].emotion for i in chosen]
         vocabulary = [w for s in labelled for w in bare(s.text).split()]
-        out = list[Row]()
-        clean: list[Track] = []
+        out = list[StressRow]()
+        clean: list[TokenTrack] = []
         for rate in (0.0, *WORDS):
 
-            def encode(rate: float = rate) -> list[Track]:
+            def encode(rate: float = rate) -> list[TokenTrack]:
                 random = np.random.default_rng(0)
                 return [
                     self.encodings.read(damage.misheard(bare(s.text).split(), rate, vocabulary, random)) for s in rows
@@ -213,10 +240,17 @@ class Stress:
             out.append(self._row("text late by", f"{lag} s", "t", placed, truth))
         return out
 
-    def _row(self, family: str, level: str, c: Combination, placed: Sequence[Placed], truth: Sequence[int],
-             model: GraphFusionModel | None = None) -> Row:  # fmt: skip
+    def _row(
+        self,
+        family: str,
+        level: str,
+        c: Combination,
+        placed: Sequence[Placed],
+        truth: Sequence[int],
+        model: GraphFusionModel | None = None,
+    ) -> StressRow:
         bodies = [publish(model or self.model, {m: p[m] for m in modalities_of(c)}) for p in placed]
-        return Row(family, level, c, figures(c, bodies, truth))
+        return StressRow(family, level, c, figures(c, bodies, truth))
 
     def films(self) -> list[list[str]]:
         """Real films through detection, novelty and all."""
@@ -225,7 +259,7 @@ class Stress:
         out = []
         for family, level, harm in pictures():
 
-            def encode(harm: Any = harm) -> list[Track]:
+            def encode(harm: Any = harm) -> list[TokenTrack]:
                 random = np.random.default_rng(0)
                 return [self.encodings.watched(_harmed(film, harm, random)) for film in films]
 
@@ -236,7 +270,7 @@ class Stress:
     def strange(self) -> list[list[str]]:
         """What else a home hears, sees and reads; nobody labelled it."""
         out = []
-        sets: list[tuple[Modality, Mapping[str, Sequence[Any]], Callable[[Any], Track]]] = [
+        sets: list[tuple[Modality, Mapping[str, Sequence[Any]], Callable[[Any], TokenTrack]]] = [
             ("audio", material.voices(self.root), self.encodings.heard),
             ("video", material.films(self.root, Haar()), self.encodings.watched),
             ("text", material.texts(), lambda line: self.encodings.read(bare(line).split())),
@@ -247,13 +281,18 @@ class Stress:
                 out.append([name, modality, *self._unlabelled(modality, seen)])
         return out
 
-    def _unlabelled(self, modality: Modality, seen: Sequence[Track]) -> list[str]:
+    def _unlabelled(self, modality: Modality, seen: Sequence[TokenTrack]) -> list[str]:
         bodies = [publish(self.model, {modality: (t, float(t.end_s[-1]) if len(t.end_s) else 0.0)}) for t in seen]
         there = [b for b in bodies if b.probabilities is not None]
         plain = [b for b in there if not (b.abstain or "").startswith("out of")]
         mean = f"{np.mean([b.confidence for b in there]):.2f}" if there else "none"
-        return [str(len(bodies)), f"{len(there) / len(bodies):.2f}", f"{(len(there) - len(plain)) / len(bodies):.2f}",
-                f"{sum(b.label is not None for b in bodies) / len(bodies):.2f}", mean]  # fmt: skip
+        return [
+            str(len(bodies)),
+            f"{len(there) / len(bodies):.2f}",
+            f"{(len(there) - len(plain)) / len(bodies):.2f}",
+            f"{sum(b.label is not None for b in bodies) / len(bodies):.2f}",
+            mean,
+        ]
 
 
 def pictures() -> list[tuple[str, str, Callable[[Any, np.random.Generator], Any]]]:
@@ -272,7 +311,7 @@ def _harmed(film: material.Film, harm: Any, random: np.random.Generator) -> list
     return [VideoFrame(harm(_small(frame.image), random), frame.origin_us) for frame in film[::3]]
 
 
-def _together(**found: Track) -> Placed:
+def _together(**found: TokenTrack) -> Placed:
     end = max((float(t.end_s[-1]) for t in found.values()), default=0.0)
     return {m: (t, end) for m, t in found.items()}  # type: ignore[misc]  # the names are modalities
 
@@ -283,7 +322,7 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def broken(sound: Sequence[Row], picture: Sequence[Row]) -> list[str]:
+def broken(sound: Sequence[StressRow], picture: Sequence[StressRow]) -> list[str]:
     """Promises that do not hold: abstention does not fall as noise or blur grow."""
     return [*falls(sound, "noise at", "a"), *falls(sound, "noise at", "av"), *falls(picture, "blur", "v")]
 
@@ -293,11 +332,18 @@ def markdown(stress: Stress) -> tuple[str, str, list[str]]:
     sound, picture, order, words = stress.sound(), stress.picture(), stress.order(), stress.words()
     found = broken(sound, picture)
 
-    def rows_of(rows: Sequence[Row]) -> str:
+    def rows_of(rows: Sequence[StressRow]) -> str:
         return report.table(HEAD, [r.cells() for r in rows])
 
-    rates_head = ["voice / face missing", "windows by what was left", "accuracy", "excess ECE", "set coverage",
-                  "given a label", "accuracy of labels"]  # fmt: skip
+    rates_head = [
+        "voice / face missing",
+        "windows by what was left",
+        "accuracy",
+        "excess ECE",
+        "set coverage",
+        "given a label",
+        "accuracy of labels",
+    ]
     one = f"""`python -m calibration.stress`: every row through the device's encoders, presence, graphs, calibration and
 abstention, window by window. `usable`: every modality of the combination was present; accuracy, ECE (over the null of
 its confidences) and set coverage (stated 0.9, of the sets that are published) are of these. `given a label`: share of

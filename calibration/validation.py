@@ -37,23 +37,30 @@ class Validation:
     def __post_init__(self) -> None:
         name, n, classes = f"calibration of {self.combination!r}", len(self.labels), len(EMOTIONS)
         if self.logits.shape != (n, classes) or self.groups.shape != (n,) or self.labels.shape != (n,):
-            raise CalibrationError(f"{name}: logits {self.logits.shape}, labels {self.labels.shape}, groups "
-                                   f"{self.groups.shape}; expected [n, {classes}], [n], [n]")  # fmt: skip
+            raise CalibrationError(
+                f"{name}: logits {self.logits.shape}, labels {self.labels.shape}, groups "
+                f"{self.groups.shape}; expected [n, {classes}], [n], [n]"
+            )
         if n < self.fewest:
             raise CalibrationError(f"{name}: {n} samples, expected at least {self.fewest}; add validation data")
         wrong = np.flatnonzero(~np.isfinite(self.logits).all(1))
         if len(wrong):
-            raise CalibrationError(f"{name}: logits of {len(wrong)} of {n} samples hold NaN or Inf, first row "
-                                   f"{wrong[0]}; mend the model or leave these out")  # fmt: skip
+            raise CalibrationError(
+                f"{name}: logits of {len(wrong)} of {n} samples hold NaN or Inf, first row "
+                f"{wrong[0]}; mend the model or leave these out"
+            )
         if outside := np.flatnonzero((self.labels < 0) | (self.labels >= classes)).tolist():
-            raise CalibrationError(f"{name}: label {self.labels[outside[0]]} in row {outside[0]}, expected 0 to "
-                                   f"{classes - 1}")  # fmt: skip
+            raise CalibrationError(
+                f"{name}: label {self.labels[outside[0]]} in row {outside[0]}, expected 0 to {classes - 1}"
+            )
         counts = np.bincount(self.labels, minlength=classes)
         if (counts == 0).any():
             missing = ", ".join(EMOTIONS[i] for i in np.flatnonzero(counts == 0))
-            raise CalibrationError(f"{name}: no sample of {missing} among {n} ("
-                                   f"{', '.join(f'{e} {c}' for e, c in zip(EMOTIONS, counts, strict=True))}); "
-                                   "every label needs some")  # fmt: skip
+            raise CalibrationError(
+                f"{name}: no sample of {missing} among {n} ("
+                f"{', '.join(f'{e} {c}' for e, c in zip(EMOTIONS, counts, strict=True))}); "
+                "every label needs some"
+            )
         if (found := len(np.unique(self.groups))) < 2:
             raise CalibrationError(f"{name}: {found} group among {n} samples, expected at least 2 actors or dialogues")
 

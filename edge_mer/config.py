@@ -25,16 +25,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Run(Section):
+class RunConfig(Section):
     directory: str | None = Field(None, description="runtime directory of the sockets (0700); default is per user")
 
 
-class Audio(Section):
+class AudioConfig(Section):
     source: Literal["microphone", "file", "off"] = "microphone"
     device: int | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
 
 
-class Video(Section):
+class VideoConfig(Section):
     source: Literal["camera", "file", "off"] = "camera"
     device: int | str = Field(0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream")
     fps: float = Field(15, gt=0, le=15)
@@ -43,7 +43,7 @@ class Video(Section):
     live: bool = Field(True, description="a live source never repeats identical frames: repeats mean frozen")
 
 
-class Text(Section):
+class TextConfig(Section):
     source: Literal["asr", "typed", "recorded", "wyoming", "off"] = "asr"
     engine: Literal["pocketsphinx", "whisper"] = "pocketsphinx"
     model: str | None = Field(None, description="Whisper: local path or hub id")
@@ -51,12 +51,12 @@ class Text(Section):
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
 
 
-class File(Section):
+class FileConfig(Section):
     path: str | None = Field(None, description="audio/video file that plays as microphone and camera")
     loop: bool = False
 
 
-class Perception(Section):
+class PerceptionConfig(Section):
     placement: Literal["separate", "together"] = "separate"
     yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
     audio: str | None = Field(None, description="large encoder (Wav2Vec2, WavLM): folder, or hub id that was pulled")
@@ -64,7 +64,7 @@ class Perception(Section):
     text: str | None = Field(None, description="large encoder (RoBERTa, DeBERTa): folder or pulled hub id")
 
 
-class Models(Section):
+class ModelsConfig(Section):
     directory: str | None = Field(None, description="directory of ONNX files; default: those shipped in the package")
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime", "torch"] = Field(
         "auto", description="auto: the best that is there and passes its self-test; a named one is used or fails"
@@ -79,7 +79,7 @@ class Models(Section):
     allow_noncommercial: bool = Field(True, description="false refuses weights trained on non-commercial data")
 
 
-class Fusion(Section):
+class FusionConfig(Section):
     window_s: float = Field(4.0, gt=0, le=30)
     hop_s: float = Field(0.5, ge=0.1, le=5)
     lateness_s: float = Field(1.0, ge=0, description="features later than this behind the newest are dropped")
@@ -94,16 +94,16 @@ class Fusion(Section):
     )
 
 
-class Privacy(Section):
+class PrivacyConfig(Section):
     lease_s: float = Field(2.0, gt=0.2, le=10)
     state: str | None = Field(None, description="directory of keys and privacy state; default ~/.local/state/edge_mer")
 
 
-class Remote(Section):
+class RemoteConfig(Section):
     listen: str | None = Field(None, description="address for paired phones and hubs, as tcp://192.168.1.5:7650")
 
 
-class Sensors(Section):
+class SensorsConfig(Section):
     """What `edge-mer calibrate` measured in this room; without it nothing is assumed."""
 
     date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="day of the calibration")
@@ -126,7 +126,7 @@ class Sensors(Section):
         return (light is not None and not DARK <= light <= BRIGHT) or (size is not None and size < SMALL_FACE)
 
 
-class Hub(Section):
+class HubConfig(Section):
     """TCP for hubs; nothing listens by default. Keys come in by ``edge-mer keys allow`` or ``keys pair``."""
 
     publish: str | None = Field(None, description="address of the public topics, as tcp://192.168.1.5:7651")
@@ -136,7 +136,7 @@ class Hub(Section):
     )
 
 
-class Mqtt(Section):
+class MqttConfig(Section):
     """Home Assistant's discovery over MQTT; no connection is made by default."""
 
     address: str | None = Field(None, description="broker: mqtt://HOST:1883, or mqtts://HOST:8883 for TLS")
@@ -150,7 +150,7 @@ class Mqtt(Section):
     guest_hours: float = Field(3.0, gt=0, le=720, description="how long the button for guests masks everything")
 
 
-class Page(Section):
+class PageConfig(Section):
     """The web page and, under /metrics, Prometheus; nothing listens by default. `edge-mer page` shows the link."""
 
     address: str | None = Field(None, description="http://127.0.0.1:7653, or https://192.168.1.5:7653 for the house")
@@ -159,14 +159,14 @@ class Page(Section):
     key: str | None = Field(None, description="its private key (PEM)")
 
 
-class Button(Section):
+class ButtonConfig(Section):
     source: str | None = Field(
         None,
         description="evdev:/dev/input/event3, gpio:/dev/gpiochip0:17 or keyboard:/dev/tty1: masks, unmasks, also hard",
     )
 
 
-class Indicator(Section):
+class IndicatorConfig(Section):
     """``led:NAME`` of /sys/class/leds, or ``command:PROGRAM``, which is called with the modality and on or off."""
 
     audio: str | None = Field(None, description="on while the microphone is open: led:NAME or command:PROGRAM")
@@ -174,42 +174,43 @@ class Indicator(Section):
     text: str | None = Field(None, description="on while words are taken down")
 
 
-class Record(Section):
+class RecordConfig(Section):
     path: str | None = None
     raw: bool = Field(False, description="also record raw media (needs consent)")
     min_free_mb: int = Field(200, ge=0, description="recording stops when the disk has less room than this")
     encrypt: bool = Field(True, description="seal raw and feature channels with a key of their modality")
     keys: str | None = Field(None, description="directory of these keys; default: session_keys in privacy.state")
-    keep_days: float = Field(0, ge=0, description="delete older sessions in the folder of record.path, with their "
-                             "keys; 0 keeps them")  # fmt: skip
+    keep_days: float = Field(
+        0, ge=0, description="delete older sessions in the folder of record.path, with their keys; 0 keeps them"
+    )
     keep_gb: float = Field(0, ge=0, description="delete the oldest sessions there while all take more; 0 keeps them")
 
 
-class Replay(Section):
+class ReplayConfig(Section):
     path: str | None = Field(None, description="session file that the player plays on the bus")
     speed: float | Literal["max"] = Field(1.0, description="1 is the original spacing")
     topics: tuple[str, ...] = Field((), description="play only these topics; default: all that were recorded")
 
 
 class Config(Section):
-    run: Run = Run()
-    audio: Audio = Audio()
-    video: Video = Video()
-    text: Text = Text()
-    file: File = File()
-    perception: Perception = Perception()
-    models: Models = Models()
-    fusion: Fusion = Fusion()
-    sensors: Sensors = Sensors()
-    privacy: Privacy = Privacy()
-    remote: Remote = Remote()
-    hub: Hub = Hub()
-    mqtt: Mqtt = Mqtt()
-    page: Page = Page()
-    button: Button = Button()
-    indicator: Indicator = Indicator()
-    record: Record = Record()
-    replay: Replay = Replay()
+    run: RunConfig = RunConfig()
+    audio: AudioConfig = AudioConfig()
+    video: VideoConfig = VideoConfig()
+    text: TextConfig = TextConfig()
+    file: FileConfig = FileConfig()
+    perception: PerceptionConfig = PerceptionConfig()
+    models: ModelsConfig = ModelsConfig()
+    fusion: FusionConfig = FusionConfig()
+    sensors: SensorsConfig = SensorsConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    remote: RemoteConfig = RemoteConfig()
+    hub: HubConfig = HubConfig()
+    mqtt: MqttConfig = MqttConfig()
+    page: PageConfig = PageConfig()
+    button: ButtonConfig = ButtonConfig()
+    indicator: IndicatorConfig = IndicatorConfig()
+    record: RecordConfig = RecordConfig()
+    replay: ReplayConfig = ReplayConfig()
 
 
 Layer = tuple[str, Mapping[str, Any]]

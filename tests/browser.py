@@ -69,8 +69,13 @@ def chromium() -> Iterator[Browser]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for argument in ("--headless=new", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-gpu",
-                     *(("--no-sandbox",) if os.geteuid() == 0 else ())):  # fmt: skip
+    for argument in (
+        "--headless=new",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--disable-gpu",
+        *(("--no-sandbox",) if os.geteuid() == 0 else ()),
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=Service(driver))

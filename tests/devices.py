@@ -58,10 +58,13 @@ class PulseAudio:
         config = directory / "asound.conf"
         config.write_text('pcm.!default { type pulse device "edge_test.monitor" }\nctl.!default { type pulse }\n')
         self.env = {
-            **os.environ, "HOME": str(directory), "XDG_RUNTIME_DIR": str(directory),
-            "PULSE_SERVER": f"unix:{self.socket}", "PULSE_COOKIE": str(directory / "cookie"),
+            **os.environ,
+            "HOME": str(directory),
+            "XDG_RUNTIME_DIR": str(directory),
+            "PULSE_SERVER": f"unix:{self.socket}",
+            "PULSE_COOKIE": str(directory / "cookie"),
             "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{config}",
-        }  # fmt: skip
+        }
 
     @contextmanager
     def server(self) -> Iterator[subprocess.Popen[bytes]]:

@@ -19,23 +19,29 @@ from edge_mer.contract.clock import FakeClock
 from edge_mer.contract.control import Answer, AnyControl, Command, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import RawVideo
-from edge_mer.privacy.consent.consent_file import FILE, MATTERS, Deployment, household, write_deployment
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES, FILE, Deployment, home_consent, write_deployment
 from edge_mer.privacy.consent_setup import pair_console
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.identity import Identity
-from edge_mer.privacy.switch.button import Button
-from edge_mer.privacy.switch.switch import Doors, Switch
+from edge_mer.privacy.switch.button import PrivacyButton
+from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 
 BOOT_ID = "00000000-test-boot"
 TODAY = datetime.date(2026, 11, 21)
-EVERYBODY = household("Anna", MATTERS, TODAY)
+EVERYBODY = home_consent("Anna", CONSENT_SCOPES, TODAY)
 
 
-class House:
+class SwitchBench:
     """``switch`` may be replaced, or set to None: then nobody answers. ``live``: the console unmasks what it may."""
 
-    def __init__(self, directory: Path, deployment: Deployment | None = EVERYBODY, live: bool = True,
-                 button: Button | None = None, **sections: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        directory: Path,
+        deployment: Deployment | None = EVERYBODY,
+        live: bool = True,
+        button: PrivacyButton | None = None,
+        **sections: Any,
+    ) -> None:
         directory.chmod(0o700)
         self.directory = directory
         self.config = Config.model_validate({"privacy": {"state": str(directory)}, **sections})
@@ -68,7 +74,7 @@ class House:
 
     def start_switch(self) -> None:
         self._switch_bus = self.bus()
-        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, Doors(button=self.button))
+        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, SwitchInputs(button=self.button))
 
     def kill_switch(self) -> None:
         """As kill -9 does: nothing is said, nothing is saved."""
@@ -78,14 +84,29 @@ class House:
         self._switch_bus.broker.servers.pop("receipt", None)
         self.switch = None
 
-    def ask(self, action: str, *modalities: Modality, hard: bool = False, id_: str = "", for_s: int = 0,
-            requester: str = "local", grant: Grant | None = None) -> None:  # fmt: skip
+    def ask(
+        self,
+        action: str,
+        *modalities: Modality,
+        hard: bool = False,
+        id_: str = "",
+        for_s: int = 0,
+        requester: str = "local",
+        grant: Grant | None = None,
+    ) -> None:
         """Unmasking takes a fresh grant of the console, unless another is given."""
         if action == "unmask":
             grant = grant or self.grant(*modalities)
             self._unmasked += [(m, self.clock.now_us()) for m in modalities]
-        command = Command(id=id_ or f"c{next(self._ids)}", action=action, modalities=modalities, requester=requester,
-                          grant=grant, hard=hard, for_s=for_s)  # fmt: skip
+        command = Command(
+            id=id_ or f"c{next(self._ids)}",
+            action=action,
+            modalities=modalities,
+            requester=requester,
+            grant=grant,
+            hard=hard,
+            for_s=for_s,
+        )
         self.person.send(command)
 
     def grant(self, *modalities: Modality, identity: Identity | None = None, ahead: int = 0) -> Grant:

@@ -104,6 +104,13 @@ def test_every_run_time_package_has_a_wheel_for_the_board(version: str, bindings
 
 def test_the_unit_names_what_the_image_needs() -> None:
     unit = (ROOT / ".jetson" / "edge-mer.service").read_text()
-    for needed in ("--runtime nvidia", "--read-only", "--tmpfs /run/edge_mer:uid=10001,mode=0700", "--network none",
-                   "-v edge-mer-state:/var/lib/edge_mer", "--device /dev/snd", "Restart=on-failure"):  # fmt: skip
+    for needed in (
+        "--runtime nvidia",
+        "--read-only",
+        "--tmpfs /run/edge_mer:uid=10001,mode=0700",
+        "--network none",
+        "-v edge-mer-state:/var/lib/edge_mer",
+        "--device /dev/snd",
+        "Restart=on-failure",
+    ):
         assert needed in unit, needed

@@ -38,9 +38,13 @@ def test_forged(replay_session, tmp_path):
 
 
 def test_a_user_gets_the_fixtures_by_name_and_a_forgery_fails_the_test(tmp_path: Path) -> None:
-    forged = rewrite(GOLDEN, tmp_path / "forged.mcap", lambda messages: [
-        remade(m, confidence=0.5) if m.topic == "emotion" and m.envelope.seq == 20 else m for m in messages
-    ])  # fmt: skip
+    forged = rewrite(
+        GOLDEN,
+        tmp_path / "forged.mcap",
+        lambda messages: [
+            remade(m, confidence=0.5) if m.topic == "emotion" and m.envelope.seq == 20 else m for m in messages
+        ],
+    )
     (tmp_path / "test_user.py").write_text(USERS_TEST.replace("FORGED", str(forged)))
     command = [sys.executable, "-m", "pytest", "-p", "edge_mer.testing", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=110)

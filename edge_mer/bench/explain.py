@@ -8,23 +8,23 @@ from typing import Final
 import numpy as np
 
 from edge_mer.bench.result import Figure, spread
-from edge_mer.config import Config, Models
+from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Presence
 from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.explain import explain
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 from edge_mer.runtime.select import models_directory, open_backend
 
 EXPLAIN_MS: Final = 5.0
 WARM, TIMES = 50, 1000
 
 
-def measure(models: Models | None = None) -> list[Figure]:
+def measure(models: ModelsConfig | None = None) -> list[Figure]:
     """p50, p95 and p99 of one explanation of three present modalities."""
-    models = models or Models()
+    models = models or ModelsConfig()
     model = load_fusion_model(open_backend(models), models_directory(models.directory))
     random = np.random.default_rng(0)
     windows = {m: full_window(model, m, random) for m in MODALITIES}
@@ -39,9 +39,9 @@ def measure(models: Models | None = None) -> list[Figure]:
     return spread("explanation of atv", took[WARM:], "ms", EXPLAIN_MS)
 
 
-def full_window(model: FusionModel, modality: Modality, random: np.random.Generator) -> Window:
+def full_window(model: FusionModel, modality: Modality, random: np.random.Generator) -> TokenWindow:
     """A window with every place taken by drawn tokens."""
     n, dim = model.capacity[modality], model.dims[modality]
     values = random.standard_normal((n, dim)).astype(np.float32)
     ages = np.linspace(4, 0, n, dtype=np.float32)
-    return Window(values, np.ones(n, np.float32), ages, n, 0, False, None)
+    return TokenWindow(values, np.ones(n, np.float32), ages, n, 0, False, None)

@@ -25,7 +25,7 @@ from edge_mer.bench.live import unmask
 from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import Console
+from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
@@ -210,7 +210,7 @@ def masks(mosquitto: str) -> list[Figure]:
             client.publish(names.command(modality), OFF, qos=1)
             _until_said(client, said, names.state(modality), OFF)
             took.append(1000 * (time.monotonic() - began))
-            Console(bus).ask("unmask", (modality,))
+            LocalSwitch(bus).ask("unmask", (modality,))
     return spread("MQTT mask command to confirmed state", took, "ms", MASK_MS)
 
 
@@ -225,11 +225,23 @@ def _until_said(client: Any, said: dict[str, str], topic: str, value: str) -> No
 # -- what they share ---------------------------------------------------------------------------------------------
 
 SAMPLE = Estimate(
-    combination="atv", probabilities={e: 1 / len(EMOTIONS) for e in EMOTIONS}, label="neutral", abstain=None,
-    confidence=0.5, calibrated=True, sentiment=0.25, sentiment_reason=None,
-    presence={m: Presence("present", None, 30) for m in MODALITIES}, revision=0, final=False, biometric=True,
-    mask_epoch=1, model=secrets.token_hex(8), runtime="onnxruntime", latency_ms=NO_LATENCY,
-)  # fmt: skip
+    combination="atv",
+    probabilities={e: 1 / len(EMOTIONS) for e in EMOTIONS},
+    label="neutral",
+    abstain=None,
+    confidence=0.5,
+    calibrated=True,
+    sentiment=0.25,
+    sentiment_reason=None,
+    presence={m: Presence("present", None, 30) for m in MODALITIES},
+    revision=0,
+    final=False,
+    biometric=True,
+    mask_epoch=1,
+    model=secrets.token_hex(8),
+    runtime="onnxruntime",
+    latency_ms=NO_LATENCY,
+)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_mer.bench.result import percentile
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.errors import EdgeMerError, GpuError, MissingExtra, ModelError
 from edge_mer.runtime.backend import Backend, Graph, zeros
 from edge_mer.runtime.cuda import Cuda
@@ -28,7 +28,7 @@ _BOARD: Final = (Path("/proc/device-tree/model"), Path("/etc/nv_tegra_release"))
 Say = Callable[[str], None]
 
 
-def report(models: Models, say: Say) -> bool:
+def report(models: ModelsConfig, say: Say) -> bool:
     """Says all that can be found out; whether at least one GPU runtime gave what every model promises."""
     say("edge-mer doctor --gpu")
     for line in (*_machine(), *_device()):
@@ -61,11 +61,13 @@ def _device() -> Iterator[str]:
     except EdgeMerError as error:
         yield str(error)
         return
-    yield (f"{device.name}, compute capability {device.capability}, {device.memory / 1e9:.1f} GB "
-           f"({free / 1e9:.1f} free), driver {device.driver}, CUDA runtime {device.runtime}")  # fmt: skip
+    yield (
+        f"{device.name}, compute capability {device.capability}, {device.memory / 1e9:.1f} GB "
+        f"({free / 1e9:.1f} free), driver {device.driver}, CUDA runtime {device.runtime}"
+    )
 
 
-def _runtime(models: Models, name: str, say: Say) -> bool:
+def _runtime(models: ModelsConfig, name: str, say: Say) -> bool:
     """All models in all precisions that there are; False at the first thing that cannot be had at all."""
 
     say(name)
@@ -89,7 +91,7 @@ def _runtime(models: Models, name: str, say: Say) -> bool:
     return good
 
 
-def _open(models: Models, name: str) -> Backend:
+def _open(models: ModelsConfig, name: str) -> Backend:
 
     if name.startswith("tensorrt"):
         return tensorrt(models, name, may_build=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import zmq
 
 from edge_mer.bus import ReliableReader, ZmqBus
-from edge_mer.client.local_switch import Console
+from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
@@ -136,7 +136,7 @@ class Toggler:
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._console = Console(self.bus)
+        self._console = LocalSwitch(self.bus)
         self._receipts = ReliableReader(self.bus, "receipt")
         self._open: dict[Modality, tuple[int, int, int, int]] = {}
         self._known: dict[int, Receipt] = {}
@@ -199,8 +199,10 @@ class Toggler:
 
     def told(self, seen: Seen) -> str:
         """When it was made and when it came, by the mask that it belongs to."""
-        mask = max((t for t in self.toggles if t.modality == seen.modality and t.asked_us <= seen.read_us),
-                   key=lambda t: t.asked_us)  # fmt: skip
+        mask = max(
+            (t for t in self.toggles if t.modality == seen.modality and t.asked_us <= seen.read_us),
+            key=lambda t: t.asked_us,
+        )
         is_raw = seen.topic.startswith("raw/")
         made = (seen.created_us - (mask.closed_us if is_raw else mask.purged_us)) / 1000
         first, last = ((at - mask.answered_us) / 1000 for at in (seen.empty_us, seen.read_us))

@@ -16,9 +16,9 @@ import psutil
 
 from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
-from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.snapshot import TOPICS, Picture
+from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
@@ -43,8 +43,9 @@ def measure(seconds: float) -> list[Figure]:
 def start_to_first_estimate() -> list[Figure]:
     """From the command ``edge-mer demo`` to its first line, and to the first estimate that uses a sensor."""
     began = time.monotonic()
-    demo = subprocess.Popen([sys.executable, "-m", "edge_mer.cli.main", "demo", "--json"], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL)  # fmt: skip
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "edge_mer.cli.main", "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert demo.stdout is not None
     first: float | None = None
     used: float | None = None
@@ -98,7 +99,7 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
 def unmask(bus: ZmqBus) -> None:
     """Let the sensors of a fresh instance open, as soon as its switch speaks."""
 
-    opening, reader, picture = Opening(bus, MODALITIES, action="unmask"), bus.reader(*TOPICS), Picture(0)
+    opening, reader, picture = AutoUnmask(bus, MODALITIES, action="unmask"), bus.reader(*TOPICS), Snapshot(0)
     while not opening.done:
         bus.wait(SECOND // 10)
         for message in reader.drain():

@@ -28,8 +28,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-def spread(name: str, values: Sequence[float], unit: str, p95: float | None = None, note: str = "",
-           p99: float | None = None) -> list[Figure]:  # fmt: skip
+def spread(
+    name: str, values: Sequence[float], unit: str, p95: float | None = None, note: str = "", p99: float | None = None
+) -> list[Figure]:
     """p50, p95 and p99, with the target on p95 or p99."""
     note = f"{note}, n={len(values)}" if note else f"n={len(values)}"
     targets = {50: None, 95: p95, 99: p99}

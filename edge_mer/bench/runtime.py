@@ -12,7 +12,7 @@ from edge_mer.bench.live import unmask
 from edge_mer.bench.result import Figure, percentile, spread
 from edge_mer.bus import ZmqBus
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.demo.config import demo_config
 from edge_mer.runtime.backend import Graph
@@ -27,9 +27,9 @@ START_US: Final = 20 * SECOND
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
-def measure(models: Models | None = None) -> list[Figure]:
+def measure(models: ModelsConfig | None = None) -> list[Figure]:
     """Each model in each precision that there is, one window at a time, on the configured backend."""
-    models = models or Models()
+    models = models or ModelsConfig()
     figures: list[Figure] = []
     for precision in PRECISIONS:
         backend = open_backend(models.model_copy(update={"precision": "fp32"}))
@@ -50,7 +50,7 @@ def measure(models: Models | None = None) -> list[Figure]:
     return [*figures, *_beside_workers(models)]
 
 
-def _beside_workers(models: Models) -> list[Figure]:
+def _beside_workers(models: ModelsConfig) -> list[Figure]:
     """The fusion step while capture, encoders and fusion of the demo session run as processes of their own.
 
     With a pause between steps, as the fusion node has one: a loop without any would compete for the two cores itself.

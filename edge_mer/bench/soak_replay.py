@@ -15,7 +15,7 @@ from edge_mer.bench.busy import busy
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import Console
+from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError
@@ -64,9 +64,9 @@ def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
             unmask(bus)
             _until(bus, instance, WARM_UP_S, lambda: any(m.body.combination == "atv" for m in reader.drain()))
             _until(bus, instance, seconds * 0.5)
-            Console(bus).ask("mask", ("audio",))
+            LocalSwitch(bus).ask("mask", ("audio",))
             _until(bus, instance, seconds * 0.2)
-            Console(bus).ask("unmask", ("audio",))
+            LocalSwitch(bus).ask("unmask", ("audio",))
             _until(bus, instance, seconds * 0.3)
         finally:
             instance.stop()

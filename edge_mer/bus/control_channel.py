@@ -14,8 +14,9 @@ Frames = list[bytes]
 class Client:
     """One asker (DEALER). ``bad`` counts corrupt messages, and sends that found nobody: the sender asks again."""
 
-    def __init__(self, send: Callable[[Frames], bool], receive: Callable[[], Frames | None],
-                 close: Callable[[], None]) -> None:  # fmt: skip
+    def __init__(
+        self, send: Callable[[Frames], bool], receive: Callable[[], Frames | None], close: Callable[[], None]
+    ) -> None:
         self._send, self._receive, self.close = send, receive, close
         self.bad = 0
 
@@ -37,8 +38,9 @@ class Client:
 class Server:
     """The owner of a reliable endpoint (ROUTER). A peer is known by the bytes of its identity."""
 
-    def __init__(self, send: Callable[[bytes, Frames], bool], receive: Callable[[], Frames | None],
-                 close: Callable[[], None]) -> None:  # fmt: skip
+    def __init__(
+        self, send: Callable[[bytes, Frames], bool], receive: Callable[[], Frames | None], close: Callable[[], None]
+    ) -> None:
         self._send, self._receive, self.close = send, receive, close
         self.bad = 0
 

@@ -43,8 +43,14 @@ def require_curve(socket: zmq.Socket[bytes], keys: tuple[bytes, bytes]) -> None:
     socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
 
 
-def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int = MOST_QUEUED,
-           backlog: int = BACKLOG) -> str:  # fmt: skip
+def listen(
+    socket: zmq.Socket[bytes],
+    address: str,
+    setting: str,
+    max_bytes: int,
+    queued: int = MOST_QUEUED,
+    backlog: int = BACKLOG,
+) -> str:
     """Bind to TCP, with bounds on what one peer can cost; returns the endpoint. Raises ConfigError."""
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -59,11 +65,18 @@ def listen(socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
-class SecureServer:
+class CurveServer:
     """``admit`` says whether a CURVE public key (Z85) may come in. ``counters``: ``refused`` keys, ``bad`` messages."""
 
-    def __init__(self, socket: zmq.Socket[bytes], zap: zmq.Socket[bytes], address: str, keys: tuple[bytes, bytes],
-                 admit: Callable[[str], bool], close: Callable[[], object]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        zap: zmq.Socket[bytes],
+        address: str,
+        keys: tuple[bytes, bytes],
+        admit: Callable[[str], bool],
+        close: Callable[[], object],
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self.close = close
         self._socket, self._gatekeeper = socket, Gatekeeper(zap, admit)

@@ -48,10 +48,15 @@ class MemoryBus:
 
     def publisher(self, topic: str, source: str) -> Publisher:
         self._own(f"pub:{topic}")
-        return Publisher(topic, source, self.boot, self.clock,
-                         lambda frames: self.broker.inject(topic, frames),
-                         lambda: self._disown(f"pub:{topic}"),
-                         lambda: not SERVICES[topic].on_request or bool(self.broker.inboxes.get(topic)))  # fmt: skip
+        return Publisher(
+            topic,
+            source,
+            self.boot,
+            self.clock,
+            lambda frames: self.broker.inject(topic, frames),
+            lambda: self._disown(f"pub:{topic}"),
+            lambda: not SERVICES[topic].on_request or bool(self.broker.inboxes.get(topic)),
+        )
 
     def reader(self, *topics: str) -> Reader:
         inbox: deque[list[bytes]] = deque()

@@ -17,9 +17,16 @@ from edge_mer.contract.services import SERVICES
 class Publisher:
     """Publishes one topic. Sending never blocks: a reader that does not keep up loses messages and sees the gap."""
 
-    def __init__(self, topic: str, source: str, boot: str, clock: Clock,
-                 send: Callable[[list[bytes]], object], close: Callable[[], None],
-                 wanted: Callable[[], bool] = lambda: True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        topic: str,
+        source: str,
+        boot: str,
+        clock: Clock,
+        send: Callable[[list[bytes]], object],
+        close: Callable[[], None],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.service = SERVICES[topic]
         self.source, self.boot = source, boot
         self.seq = 0
@@ -31,8 +38,15 @@ class Publisher:
         row = self.service
         if type(body) is not row.body:
             raise BadMessage(f"{row.topic}: carries {row.body.__name__}, not {type(body).__name__}")
-        envelope = Envelope(schema=row.schema, source=self.source, boot=self.boot, seq=self.seq, origin_us=origin_us,
-                            created_us=self._clock.now_us(), payload=wire.specs_of(payload))  # fmt: skip
+        envelope = Envelope(
+            schema=row.schema,
+            source=self.source,
+            boot=self.boot,
+            seq=self.seq,
+            origin_us=origin_us,
+            created_us=self._clock.now_us(),
+            payload=wire.specs_of(payload),
+        )
         frames = wire.encode(row.topic, envelope, body, payload)
         wire.check_size(row.topic, row.max_bytes, frames)
         self._send(frames)

@@ -21,8 +21,13 @@ class Reader:
     (repeated or reordered sequence numbers), ``masked`` (from before the current mask epoch).
     """
 
-    def __init__(self, topics: tuple[str, ...], clock: Clock,
-                 receive: Callable[[], list[bytes] | None], close: Callable[[], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        topics: tuple[str, ...],
+        clock: Clock,
+        receive: Callable[[], list[bytes] | None],
+        close: Callable[[], None],
+    ) -> None:
         self.topics = topics
         self.counters: Counter[str] = Counter()
         self._clock, self._receive, self.close = clock, receive, close

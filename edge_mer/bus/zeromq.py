@@ -14,7 +14,7 @@ from pathlib import Path
 import zmq
 
 from edge_mer.bus.control_channel import Client, Server
-from edge_mer.bus.curve_server import SecureServer
+from edge_mer.bus.curve_server import CurveServer
 from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.contract.clock import Clock, SystemClock
@@ -63,10 +63,15 @@ class ZmqBus:
         socket = self._socket(zmq.XPUB if on_request else zmq.PUB)
         socket.setsockopt(zmq.SNDHWM, SERVICES[topic].high_water_mark)
         endpoint = self._bind(socket, topic)
-        return Publisher(topic, source, self.boot, self.clock,
-                         lambda frames: socket.send_multipart(frames, copy=True),
-                         lambda: self._close(socket, endpoint),
-                         _Readers(socket, topic).present if on_request else lambda: True)  # fmt: skip
+        return Publisher(
+            topic,
+            source,
+            self.boot,
+            self.clock,
+            lambda frames: socket.send_multipart(frames, copy=True),
+            lambda: self._close(socket, endpoint),
+            _Readers(socket, topic).present if on_request else lambda: True,
+        )
 
     def reader(self, *topics: str) -> Reader:
         socket = self._socket(zmq.SUB)
@@ -82,8 +87,11 @@ class ZmqBus:
         socket = self._socket(zmq.ROUTER)
         bound = self._bind(socket, f"{endpoint}.rel")
         self._poller.register(socket, zmq.POLLIN)
-        return Server(lambda peer, frames: _send(socket, [peer, *frames]), lambda: _receive(socket),
-                      lambda: self._close(socket, bound))  # fmt: skip
+        return Server(
+            lambda peer, frames: _send(socket, [peer, *frames]),
+            lambda: _receive(socket),
+            lambda: self._close(socket, bound),
+        )
 
     def client(self, endpoint: str) -> Client:
         socket = self._socket(zmq.DEALER)
@@ -92,10 +100,10 @@ class ZmqBus:
         self._poller.register(socket, zmq.POLLIN)
         return Client(lambda frames: _send(socket, frames), lambda: _receive(socket), lambda: self._close(socket))
 
-    def secure_server(self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool]) -> SecureServer:
+    def secure_server(self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool]) -> CurveServer:
         """A ROUTER over TCP with CURVE. Raises ConfigError when the address cannot be bound."""
         socket, zap = self.socket(zmq.ROUTER), self.socket(zmq.REP)
-        return SecureServer(socket, zap, address, keys, admit, partial(self.release, socket, zap))
+        return CurveServer(socket, zap, address, keys, admit, partial(self.release, socket, zap))
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
         """A socket for what the bus has no name for, as TCP listeners; ``wait`` ends when it is readable."""

@@ -17,8 +17,8 @@ from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.open_handles import network_connections, open_files
-from edge_mer.capture.threaded import Opening, ThreadedDevice
-from edge_mer.config import Config, Video
+from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
+from edge_mer.config import Config, VideoConfig
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
 
@@ -45,7 +45,7 @@ def public_name(source: int | str) -> str:
 class Camera(ThreadedDevice):
     """One camera; its thread opens it, opens it again with backoff when it is lost, and releases it on abort."""
 
-    def __init__(self, video: Video, clock: Clock) -> None:
+    def __init__(self, video: VideoConfig, clock: Clock) -> None:
         self._interval = round(SECOND / video.fps)
         super().__init__(public_name(video.device), self._interval, QUEUE)
         self._video, self._clock = video, clock
@@ -57,7 +57,7 @@ class Camera(ThreadedDevice):
     def _handles(self) -> list[str]:
         return [*open_files("/dev/video", "/dev/media", str(self._video.device)), *network_connections()]
 
-    def _run(self, opening: Opening) -> None:
+    def _run(self, opening: DeviceThread) -> None:
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         backoff = FIRST_BACKOFF_S
@@ -90,7 +90,7 @@ class Camera(ThreadedDevice):
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return capture
 
-    def _record(self, capture: cv2.VideoCapture, opening: Opening) -> bool:
+    def _record(self, capture: cv2.VideoCapture, opening: DeviceThread) -> bool:
         """Put frames until the abort or the end of the stream; returns whether there was any."""
         local = capture.isOpened() and capture.getBackendName() == "V4L2"
         previous: Image | None = None

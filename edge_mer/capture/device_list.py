@@ -26,8 +26,11 @@ def microphones() -> list[Found]:
     except (ImportError, OSError) as error:
         raise DeviceError(f"PortAudio is not installed; run: {PORTAUDIO}") from error
     try:
-        return [Found(str(number), f"{d['name']} ({d['max_input_channels']} channels)")
-                for number, d in enumerate(sounddevice.query_devices()) if d["max_input_channels"] > 0]  # fmt: skip
+        return [
+            Found(str(number), f"{d['name']} ({d['max_input_channels']} channels)")
+            for number, d in enumerate(sounddevice.query_devices())
+            if d["max_input_channels"] > 0
+        ]
     except sounddevice.PortAudioError as error:
         raise DeviceError(f"PortAudio cannot list devices: {error}; is the sound server running?") from error
 

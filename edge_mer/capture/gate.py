@@ -11,8 +11,7 @@ from pathlib import Path
 from edge_mer.bus import Bus
 from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.control import Close, Closed, Lease, LeaseRequest, Refused, Register
-from edge_mer.contract.domain import Gate as GateState
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.domain import Gate, Modality
 from edge_mer.contract.errors import ConfigError, LeaseError
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.lease import LeaseVerifier, holder_name, in_force
@@ -22,15 +21,16 @@ REGISTER_US = SECOND
 EAGER_US = SECOND // 20
 
 
-class Gate:
+class DeviceGate:
     """Call ``turn`` in every turn, obey ``is_open`` at once, and ``confirm_closed`` while the device is closed.
 
     ``directory`` is the privacy state directory, where the host's public key is. ``mask_epoch`` goes into every
     message of this modality. ``reason`` says why the gate is not live, in words for people.
     """
 
-    def __init__(self, bus: Bus, modality: Modality, name: str, directory: Path, lease_us: int,
-                 boot_id: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, bus: Bus, modality: Modality, name: str, directory: Path, lease_us: int, boot_id: str | None = None
+    ) -> None:
         self.modality = modality
         self.mask_epoch = 0
         self.refused_leases = 0
@@ -40,7 +40,7 @@ class Gate:
         self._switch = bus.client("switch")
         self._verifier: LeaseVerifier | None = None
         self._lease: Lease | None = None
-        self._closed_as: GateState = "masked"
+        self._closed_as: Gate = "masked"
         self._reason = "the switch has not answered yet"
         self._answered = False
         self._ordered: int | None = None
@@ -51,7 +51,7 @@ class Gate:
         return self._lease is not None and in_force(self._lease, self._clock)
 
     @property
-    def state(self) -> GateState:
+    def state(self) -> Gate:
         return "live" if self.is_open else self._closed_as
 
     @property
@@ -76,8 +76,9 @@ class Gate:
             self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=(self.modality,), gate=True))
         if now >= self._request_due:
             self._request_due = now + (self._lease_us // 4 if self._answered else EAGER_US)
-            self._switch.send(LeaseRequest(modality=self.modality, name=self._name, boot=self._bus.boot,
-                                           last_seq=last_seq))  # fmt: skip
+            self._switch.send(
+                LeaseRequest(modality=self.modality, name=self._name, boot=self._bus.boot, last_seq=last_seq)
+            )
         return max(0, min(self._request_due - now, self._remaining_us()))
 
     def confirm_closed(self, last_seq: int | None, check: str) -> None:
@@ -87,9 +88,17 @@ class Gate:
         """
         if self._ordered is None:
             return
-        self._switch.send(Closed(modality=self.modality, name=self._name, mask_epoch=self._ordered,
-                                 closed_us=self._clock.now_us(), last_seq=last_seq,
-                                 handle_closed=True, check=check))  # fmt: skip
+        self._switch.send(
+            Closed(
+                modality=self.modality,
+                name=self._name,
+                mask_epoch=self._ordered,
+                closed_us=self._clock.now_us(),
+                last_seq=last_seq,
+                handle_closed=True,
+                check=check,
+            )
+        )
         self._ordered = None
 
     def _take(self, lease: Lease) -> None:
@@ -110,8 +119,9 @@ class Gate:
                 raise LeaseError(
                     f"{self._directory} holds no public key of this host; is privacy.state the same for all?"
                 )
-            self._verifier = LeaseVerifier(key, self.modality, holder_name(self._name, self._bus.boot),
-                                           self._boot_id, self._clock)  # fmt: skip
+            self._verifier = LeaseVerifier(
+                key, self.modality, holder_name(self._name, self._bus.boot), self._boot_id, self._clock
+            )
             self._verifier.require_epoch(self.mask_epoch)
         self._verifier.accept(lease)
 

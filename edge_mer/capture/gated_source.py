@@ -13,8 +13,8 @@ import msgspec
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Device, Fault, Release
-from edge_mer.capture.gate import Gate
-from edge_mer.capture.indicator import Indicator, choose_indicator
+from edge_mer.capture.gate import DeviceGate
+from edge_mer.capture.indicator import IndicatorLight, choose_indicator
 from edge_mer.capture.liveness import Liveness
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
@@ -37,15 +37,24 @@ __all__ = ["CaptureWorker", "Captured", "Device", "Fault", "GatedSource"]
 class GatedSource:
     """One modality: keeps its device open exactly while its gate is, publishes ``raw/<m>`` and ``state/<m>``."""
 
-    def __init__(self, config: Config, bus: Bus, name: str, modality: Modality, device: Device,
-                 leave: Callable[[int], object] = os._exit, boot_id: str | None = None,
-                 indicator: Indicator | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        name: str,
+        modality: Modality,
+        device: Device,
+        leave: Callable[[int], object] = os._exit,
+        boot_id: str | None = None,
+        indicator: IndicatorLight | None = None,
+    ) -> None:
         self.modality, self.device = modality, device
         self._indicator = indicator or choose_indicator(config, modality, bus.clock)
         self._indicator.dark()  # a life that was killed may have left it on
         self._is_lit = False
-        self.gate = Gate(bus, modality, name, state_directory(config.privacy.state),
-                         round(config.privacy.lease_s * SECOND), boot_id)  # fmt: skip
+        self.gate = DeviceGate(
+            bus, modality, name, state_directory(config.privacy.state), round(config.privacy.lease_s * SECOND), boot_id
+        )
         self._clock = bus.clock
         self._raw = bus.publisher(f"raw/{modality}", name)
         self._state = bus.publisher(f"state/{modality}", name)
@@ -167,16 +176,21 @@ class GatedSource:
         reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
         held = not self.gate.is_open and not self._is_released()  # masked means closed, so not yet
         state = SensorState(
-            modality=self.modality, gate="live" if held else self.gate.state, health=measured.health, reason=reason,
-            device=self.device.name, mask_epoch=self.gate.mask_epoch, rate_hz=0.0, dropped=0,
-        )  # fmt: skip
+            modality=self.modality,
+            gate="live" if held else self.gate.state,
+            health=measured.health,
+            reason=reason,
+            device=self.device.name,
+            mask_epoch=self.gate.mask_epoch,
+            rate_hz=0.0,
+            dropped=0,
+        )
         if state == self._said and now < self._state_due:
             return
         self._said, self._state_due = state, now + STATE_US
         counters = self.counters
         rate = 0.0 if self._open_epoch is None else self._liveness.rate_hz(now)
-        full = msgspec.structs.replace(state, rate_hz=rate,
-                                       dropped=counters.get("dropped", 0) + counters["flood"])  # fmt: skip
+        full = msgspec.structs.replace(state, rate_hz=rate, dropped=counters.get("dropped", 0) + counters["flood"])
         self._state.send(full, origin_us=now)
 
     def _due_us(self) -> int:

@@ -16,7 +16,7 @@ PATIENCE_US = 2 * SECOND
 RETRY_US = 5 * SECOND
 
 
-class Indicator(Protocol):
+class IndicatorLight(Protocol):
     """``fault`` says why it cannot be switched on."""
 
     @property
@@ -121,7 +121,7 @@ class Program:
         self._retry_us = self._clock.now_us() + RETRY_US
 
 
-def choose_indicator(config: Config, modality: Modality, clock: Clock) -> Indicator:
+def choose_indicator(config: Config, modality: Modality, clock: Clock) -> IndicatorLight:
     """Raises ConfigError when the setting is none of the kinds there are."""
     setting: str | None = getattr(config.indicator, modality)
     if setting is None:

@@ -13,7 +13,7 @@ from edge_mer.capture.device import Captured, Fault
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.open_handles import local_connections, open_files
 from edge_mer.capture.sample_clock import SampleClock
-from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.errors import DeviceError, MissingExtra
@@ -55,7 +55,7 @@ class Microphone(ThreadedDevice):
     def _handles(self) -> list[str]:
         return [*open_files("/dev/snd/"), *local_connections()]
 
-    def _run(self, opening: Opening) -> None:
+    def _run(self, opening: DeviceThread) -> None:
         try:
             portaudio = load_portaudio()
         except MissingExtra as error:
@@ -80,9 +80,15 @@ class Microphone(ThreadedDevice):
     def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> Any:
         self._name = str(portaudio.query_devices(self._device, "input")["name"])
         return portaudio.RawInputStream(
-            samplerate=RATE, blocksize=BLOCK, device=self._device, channels=1, dtype="int16", latency=LATENCY_S,
-            callback=callback, finished_callback=finished,
-        )  # fmt: skip
+            samplerate=RATE,
+            blocksize=BLOCK,
+            device=self._device,
+            channels=1,
+            dtype="int16",
+            latency=LATENCY_S,
+            callback=callback,
+            finished_callback=finished,
+        )
 
     @property
     def clock(self) -> Clock:
@@ -92,7 +98,7 @@ class Microphone(ThreadedDevice):
 class _Recording:
     """One PortAudio stream, from opening to release."""
 
-    def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: Opening) -> None:
+    def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: DeviceThread) -> None:
         self._opening, self._clock = opening, microphone.clock
         self._time = SampleClock(RATE)
         self._index = self._overflows = 0

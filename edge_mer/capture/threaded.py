@@ -13,7 +13,7 @@ from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.errors import DeviceError
 
 
-class Opening:
+class DeviceThread:
     """One opening of a device, from ``open`` until its thread has released every handle.
 
     The thread calls ``put``, ``say`` and ``lose``, and ends when ``aborted`` is set; ``read_fails`` is what reading the
@@ -76,7 +76,7 @@ class ThreadedDevice(ABC):
         self._name, self._interval_us, self._capacity = name, interval_us, capacity
         self._counters: Counter[str] = Counter()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opening: Opening | None = None
+        self._opening: DeviceThread | None = None
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ class ThreadedDevice(ABC):
         return self._counters
 
     def open(self) -> None:
-        self._opening = Opening(self._capacity, self._event, self._counters)
+        self._opening = DeviceThread(self._capacity, self._event, self._counters)
         threading.Thread(target=self._main, args=(self._opening,), name=self._name, daemon=True).start()
 
     def read(self) -> list[Captured]:
@@ -129,7 +129,7 @@ class ThreadedDevice(ABC):
         return self._opening is None or self._opening.released.wait(timeout_s)
 
     @abstractmethod
-    def _run(self, opening: Opening) -> None:
+    def _run(self, opening: DeviceThread) -> None:
         """In the thread: open the device, put blocks until ``opening.aborted``, release every handle."""
 
     @abstractmethod
@@ -140,7 +140,7 @@ class ThreadedDevice(ABC):
         """In the loop: cut short the call that the thread is blocked in, where it does not end by itself."""
         return
 
-    def _main(self, opening: Opening) -> None:
+    def _main(self, opening: DeviceThread) -> None:
         try:
             self._run(opening)
         except Exception as error:  # a thread that ended in silence would look like a silent device

@@ -23,7 +23,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Purge
 from edge_mer.host.worker import Worker
 from edge_mer.perception.speech import PackagedVad
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 
 NAME = "transcript"
 # Until the killed child is known to be gone.
@@ -46,7 +46,7 @@ class RecordedWorker(CaptureWorker):
 class AsrWorker(CaptureWorker):
     """Carries out purges of audio before anything else."""
 
-    def __init__(self, device: AsrTranscript, source: GatedSource, lineage: LineageChild) -> None:
+    def __init__(self, device: AsrTranscript, source: GatedSource, lineage: PurgeClient) -> None:
         super().__init__(source)
         self._device, self._lineage = device, lineage
         self._orders: list[Purge] = []
@@ -95,4 +95,4 @@ def assemble(config: Config, bus: Bus, gated: Gated, directory: Path | None = No
         return CaptureWorker(gated(TypedTranscript(bus.clock, directory or runtime_directory(config.run.directory))))
     choice = choose(config)
     device = AsrTranscript(bus, choice.engine, lambda: AsrProcess(choice), Segmenter(PackagedVad()))
-    return AsrWorker(device, gated(device), LineageChild(bus, NAME, ("audio",)))
+    return AsrWorker(device, gated(device), PurgeClient(bus, NAME, ("audio",)))

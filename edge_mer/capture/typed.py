@@ -111,6 +111,7 @@ class TypedTranscript:
         start = max(self._said_until, now - min(LONGEST_US, WORD_US * len(text.split())))
         self._said_until = now
         self._segment += 1
-        body = RawText(segment=self._segment, words=spread(text, start, now), final=True, parent=None,
-                       engine="typed", mask_epoch=0)  # fmt: skip
+        body = RawText(
+            segment=self._segment, words=spread(text, start, now), final=True, parent=None, engine="typed", mask_epoch=0
+        )
         return Captured(start, now, body)

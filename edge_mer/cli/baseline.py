@@ -21,8 +21,10 @@ baseline = typer.Typer(
     help="A person's own neutral voice and face; used where fusion.baseline = true.", no_args_is_help=True
 )
 
-KEPT = ("sessions recorded with it hold what fusion made of it in their journal, so that they replay exactly: "
-        "delete those too")  # fmt: skip
+KEPT = (
+    "sessions recorded with it hold what fusion made of it in their journal, so that they replay exactly: "
+    "delete those too"
+)
 
 
 @baseline.command()

@@ -13,7 +13,7 @@ from edge_mer.capture.room.measure import CalibrationFailed, Hearing, Measured, 
 from edge_mer.capture.room.quality import advice
 from edge_mer.cli.options import ConfigFile, Directory
 from edge_mer.client.instance import connected
-from edge_mer.config import Sensors, default_path, load
+from edge_mer.config import SensorsConfig, default_path, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import Message, RawAudio
@@ -53,8 +53,9 @@ def calibrate(
     today = datetime.date.today()
     section = updated(resolved.sensors, found, today.isoformat())
     if section is None:
-        raise CalibrationFailed("nothing could be measured, and nothing is written; is anything unmasked? "
-                                "see: edge-mer status")  # fmt: skip
+        raise CalibrationFailed(
+            "nothing could be measured, and nothing is written; is anything unmasked? see: edge-mer status"
+        )
     typer.echo(toml(section), nl=False)
     for line in advice(section, today):
         typer.echo(f"advice: {line}", err=True)
@@ -64,7 +65,7 @@ def calibrate(
         typer.echo(f"written to {path}; the next edge-mer run uses it", err=True)
 
 
-def updated(old: Sensors, found: Measured, date: str) -> Sensors | None:
+def updated(old: SensorsConfig, found: Measured, date: str) -> SensorsConfig | None:
     """``old`` with what was found; None when nothing was."""
     import dataclasses
 
@@ -72,14 +73,14 @@ def updated(old: Sensors, found: Measured, date: str) -> Sensors | None:
     return old.model_copy(update={**fresh, "date": date}) if fresh else None
 
 
-def toml(section: Sensors) -> str:
+def toml(section: SensorsConfig) -> str:
     """The section as TOML; what was never measured is left out."""
     values = {name: value for name, value in section.model_dump().items() if value is not None}
     lines = [f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}" for name, value in values.items()]
     return "\n".join(["[sensors]", *lines, ""])
 
 
-def write(path: Path, section: Sensors) -> None:
+def write(path: Path, section: SensorsConfig) -> None:
     """Replace the section in the file, or add it; every other line stays as it is. Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     old = path.read_text() if path.exists() else ""

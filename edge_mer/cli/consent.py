@@ -13,10 +13,10 @@ from edge_mer.config import Config
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.consent.consent_file import (
+    CONSENT_SCOPES,
     HOW,
-    MATTERS,
     Consent,
-    Matter,
+    ConsentScope,
     check_place,
     deployment_path,
     read_deployment,
@@ -24,7 +24,7 @@ from edge_mer.privacy.consent.consent_file import (
 )
 from edge_mer.privacy.consent_setup import agree, pair_console
 
-QUESTIONS: dict[Matter, str] = {
+QUESTIONS: dict[ConsentScope, str] = {
     "audio": "May the microphone be opened? Sound is used on this machine and not kept.",
     "video": "May the camera be opened? Pictures are used on this machine and not kept.",
     "text": "May what is said or typed be used as words?",
@@ -32,15 +32,17 @@ QUESTIONS: dict[Matter, str] = {
 }
 
 
-def matters(text: str) -> tuple[Matter, ...]:
+def matters(text: str) -> tuple[ConsentScope, ...]:
     """``audio,video`` as a tuple. An unknown name is wrong usage (exit code 2)."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or any(n not in MATTERS for n in names):
-        raise typer.BadParameter(f"--consent takes some of {', '.join(MATTERS)}, with commas between; got {text!r}")
-    return tuple(m for m in MATTERS if m in names)
+    if not names or any(n not in CONSENT_SCOPES for n in names):
+        raise typer.BadParameter(
+            f"--consent takes some of {', '.join(CONSENT_SCOPES)}, with commas between; got {text!r}"
+        )
+    return tuple(m for m in CONSENT_SCOPES if m in names)
 
 
-def ensure(config: Config, given: tuple[Matter, ...] | None) -> bool:
+def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
     """Whether somebody who starts edge_mer here and now wants it to sense: then what nobody masked is unmasked.
 
     That is so in a terminal, and when this call gave the first consent. Raises PrivacyError when there is none.
@@ -62,7 +64,7 @@ def ensure(config: Config, given: tuple[Matter, ...] | None) -> bool:
     return terminal
 
 
-def _add(config: Config, given: tuple[Matter, ...], today: datetime.date) -> None:
+def _add(config: Config, given: tuple[ConsentScope, ...], today: datetime.date) -> None:
     path = deployment_path(config)
     deployment = read_deployment(path)
     who = os.environ.get("USER") or f"user {os.getuid()}"
@@ -71,20 +73,23 @@ def _add(config: Config, given: tuple[Matter, ...], today: datetime.date) -> Non
         write_deployment(path, msgspec.structs.replace(deployment, consent=(*deployment.consent, *fresh)))
 
 
-def _asked(config: Config) -> tuple[str, tuple[Matter, ...]]:
+def _asked(config: Config) -> tuple[str, tuple[ConsentScope, ...]]:
     """Ask in the terminal. Raises PrivacyError for a place where edge_mer does not run, or when all is refused."""
     typer.echo("edge_mer estimates emotions that are expressed in voice, face and words. Nothing leaves this machine.")
     if not typer.confirm("Is this a private home (no workplace, no school)?"):
         check_place("workplace")
     who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
-    agreed = tuple(m for m in MATTERS if _concerns(config, m) and typer.confirm(
-        QUESTIONS[m].format(server=config.text.wyoming or "")))  # fmt: skip
+    agreed = tuple(
+        m
+        for m in CONSENT_SCOPES
+        if _concerns(config, m) and typer.confirm(QUESTIONS[m].format(server=config.text.wyoming or ""))
+    )
     if not agreed:
         raise PrivacyError("you agreed to nothing, so there is nothing to run")
     return who, agreed
 
 
-def _concerns(config: Config, matter: Matter) -> bool:
+def _concerns(config: Config, matter: ConsentScope) -> bool:
     if matter == "wyoming":
         return config.text.source == "wyoming"
     return bool(getattr(config, matter).source != "off")

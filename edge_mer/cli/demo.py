@@ -10,9 +10,9 @@ import typer
 
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.options import Json, Setting, overrides
-from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import Console
+from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.client.show import Watcher, choose, save_svg
 from edge_mer.contract.errors import InputError, SessionError
 from edge_mer.demo.config import demo_config
@@ -52,8 +52,8 @@ def demo(
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = Opening(bus, agreed_sources(settings), action="unmask")
-        director = None if media else Director(bus, watcher.picture, Console(bus), stay_us=0 if json else STAY_US)
+        opening = AutoUnmask(bus, agreed_sources(settings), action="unmask")
+        director = None if media else Director(bus, watcher.picture, LocalSwitch(bus), stay_us=0 if json else STAY_US)
         play(watcher, instance.check, stop, opening, director)
         if picture is not None:
             save_svg(picture, watcher.picture, bus.clock.now_us(), "demo of the bundled session")

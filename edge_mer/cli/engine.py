@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from edge_mer.cli.options import ConfigFile, Setting, overrides
-from edge_mer.config import Models, load
+from edge_mer.config import ModelsConfig, load
 from edge_mer.contract.errors import GpuError, MissingExtra, ModelError
 from edge_mer.runtime.engine_builds import build_missing, engine_backend, engine_cache, engine_lines, model_files
 from edge_mer.runtime.golden import self_test
@@ -34,18 +34,18 @@ def engine(
     _ACTIONS[action](resolved.models, everything)
 
 
-def _build(models: Models, everything: bool) -> None:
+def _build(models: ModelsConfig, everything: bool) -> None:
     build_missing(models, typer.echo)
 
 
-def _list(models: Models, everything: bool) -> None:
+def _list(models: ModelsConfig, everything: bool) -> None:
     cache = engine_cache(models)
     for line in engine_lines(cache.entries()):
         typer.echo(line)
     typer.echo(f"in {cache.directory}")
 
 
-def _verify(models: Models, everything: bool) -> None:
+def _verify(models: ModelsConfig, everything: bool) -> None:
     """Files first, then what this machine would load: engines that give what the models promise."""
 
     bad = [entry for entry in engine_cache(models).entries() if entry.fault is not None]
@@ -67,7 +67,7 @@ def _verify(models: Models, everything: bool) -> None:
         raise typer.Exit(1)
 
 
-def _clean(models: Models, everything: bool) -> None:
+def _clean(models: ModelsConfig, everything: bool) -> None:
     """Everything that this machine's workers would not load: other models, versions, GPUs, options, damaged files."""
 
     cache = engine_cache(models)
@@ -77,14 +77,15 @@ def _clean(models: Models, everything: bool) -> None:
             backend = engine_backend(models, None)
             keep = frozenset(backend.key(path).file for path in model_files(models))
         except (GpuError, MissingExtra) as error:
-            raise type(error)(f"{error}; what fits this machine is unknown, so nothing was removed; --all removes "
-                              "everything") from error  # fmt: skip
+            raise type(error)(
+                f"{error}; what fits this machine is unknown, so nothing was removed; --all removes everything"
+            ) from error
         keep -= {entry.path.name for entry in cache.entries() if entry.fault is not None}
     for path in cache.clean(keep):
         typer.echo(f"removed {path.name}")
 
 
-_ACTIONS: Final[Mapping[str, Callable[[Models, bool], None]]] = {
+_ACTIONS: Final[Mapping[str, Callable[[ModelsConfig, bool], None]]] = {
     "build": _build,
     "list": _list,
     "verify": _verify,

@@ -35,10 +35,16 @@ def hz(
                 counts[topic] += sum(m.envelope.created_us >= began for m in reader.drain())
         took = (bus.clock.now_us() - began) / SECOND
     rows = [
-        {"topic": topic, "hz": round(counts[topic] / took, 2), "table_hz": SERVICES[topic].rate_hz,
-         "gap": reader.counters["gap"], "bad": reader.counters["bad"], "old": reader.counters["old"]}
+        {
+            "topic": topic,
+            "hz": round(counts[topic] / took, 2),
+            "table_hz": SERVICES[topic].rate_hz,
+            "gap": reader.counters["gap"],
+            "bad": reader.counters["bad"],
+            "old": reader.counters["old"],
+        }
         for topic, reader in readers.items()
-    ]  # fmt: skip
+    ]
     if json:
         for row in rows:
             typer.echo(msgspec.json.encode(row).decode())

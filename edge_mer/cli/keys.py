@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile
-from edge_mer.client.remote_switch import RemoteClient
+from edge_mer.client.remote_switch import RemoteSwitch
 from edge_mer.config import load
 from edge_mer.contract.clock import SystemClock, host_boot_id
 from edge_mer.contract.errors import PrivacyError
@@ -91,8 +91,10 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
     settings, directory, clock = load(config)[0], _directory(config), SystemClock()
     host = public_key(directory)
     if settings.remote.listen is None and not page:
-        raise PrivacyError("the switch listens to this host only: set remote.listen to an address of this host, as "
-                           "tcp://192.168.1.5:7650, and start edge-mer run again")  # fmt: skip
+        raise PrivacyError(
+            "the switch listens to this host only: set remote.listen to an address of this host, as "
+            "tcp://192.168.1.5:7650, and start edge-mer run again"
+        )
     if host is None:
         raise PrivacyError("the switch has never run here; start edge-mer run first")
     check_key(PairedKey(name, "phone", None, None, ""))
@@ -129,7 +131,7 @@ def _join(name: str, link: str, directory: Path) -> None:
 
     found = read_link(link)
     identity = read_identity(directory, name) or new_identity(directory, name)
-    client = RemoteClient(identity, found.address, found.curve)
+    client = RemoteSwitch(identity, found.address, found.curve)
     try:
         answer = client.pair(found, name)
     finally:

@@ -13,12 +13,33 @@ from edge_mer.contract.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
 COMMANDS = (
-    "demo", "run", "page", "status", "mask", "unmask", "receipts", "keys", "devices", "calibrate", "baseline", "doctor",
-    "models", "config", "record", "replay", "session", "tap", "hz", "schema", "bench", "soak", "engine",
-)  # fmt: skip
+    "demo",
+    "run",
+    "page",
+    "status",
+    "mask",
+    "unmask",
+    "receipts",
+    "keys",
+    "devices",
+    "calibrate",
+    "baseline",
+    "doctor",
+    "models",
+    "config",
+    "record",
+    "replay",
+    "session",
+    "tap",
+    "hz",
+    "schema",
+    "bench",
+    "soak",
+    "engine",
+)
 
 
-class Commands(TyperGroup):
+class LazyCommands(TyperGroup):
     """Imports a command's file when it is called, so that starting is quick; turns our errors into one clear line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -42,8 +63,9 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from None
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None)  # fmt: skip
+app = typer.Typer(
+    cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 @app.callback()

@@ -13,7 +13,7 @@ from edge_mer.config import load
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.large.checkpoint import find, pull
-from edge_mer.runtime.catalogue import Entry, catalogue, faults
+from edge_mer.runtime.catalogue import CatalogueEntry, catalogue, faults
 from edge_mer.runtime.select import models_directory
 
 Action = Literal["list", "pull", "check"]
@@ -59,7 +59,7 @@ def models(
         raise typer.Exit(1)
 
 
-def _large(perception: object) -> list[Entry]:
+def _large(perception: object) -> list[CatalogueEntry]:
     """The large checkpoints that the config names."""
 
     entries = []
@@ -70,7 +70,7 @@ def _large(perception: object) -> list[Entry]:
         try:
             checkpoint = find(name)
             size = sum(p.stat().st_size for p in checkpoint.folder.glob("*.safetensors"))
-            entries.append(Entry(name, f"large {modality}", size, checkpoint.sha256, "see its model card"))
+            entries.append(CatalogueEntry(name, f"large {modality}", size, checkpoint.sha256, "see its model card"))
         except EdgeMerError as error:
-            entries.append(Entry(name, f"large {modality}", 0, "", "", str(error)))
+            entries.append(CatalogueEntry(name, f"large {modality}", 0, "", "", str(error)))
     return entries

@@ -14,7 +14,7 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import read_public
-from edge_mer.privacy.switch.receipts import FILE, Head
+from edge_mer.privacy.switch.receipts import FILE, ChainHead
 from edge_mer.privacy.switch.receipts import verify as check
 from edge_mer.privacy.switch.state import FILE as STATE
 from edge_mer.privacy.switch.state import read_state
@@ -35,7 +35,7 @@ def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> Non
     if file is None:
         try:
             state = read_state(path.parent / STATE, public)
-            head = Head(state.receipts, state.head)
+            head = ChainHead(state.receipts, state.head)
         except (PrivacyError, FileNotFoundError) as error:
             typer.echo(f"whether receipts are missing at the end cannot be told: {error}", err=True)
     found = check(path, public, head)

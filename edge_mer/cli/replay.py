@@ -81,8 +81,10 @@ def verdict(report: Report, took_s: float) -> list[str]:
     if report.identical:
         lines = [f"identical: {counts}, {pace}"]
     elif report.equal:
-        lines = [f"equal within {report.tolerance:g}, NOT byte for byte (largest difference {report.largest:.2g}): "
-                 f"{counts}, {pace}"]  # fmt: skip
+        lines = [
+            f"equal within {report.tolerance:g}, NOT byte for byte (largest difference {report.largest:.2g}): "
+            f"{counts}, {pace}"
+        ]
     else:
         lines = [f"NOT identical: {report.reason}", f"compared until then: {counts}"]
     lines += [f"  {d.field}: recorded {d.recorded}, replayed {d.replayed}" for d in report.differences]
@@ -106,8 +108,14 @@ def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
     return outcome.identical
 
 
-def _play(file: Path, speed: Speed, part: tuple[float, float | None, bool], directory: Path | None,
-          settings: Config, json: bool) -> None:  # fmt: skip
+def _play(
+    file: Path,
+    speed: Speed,
+    part: tuple[float, float | None, bool],
+    directory: Path | None,
+    settings: Config,
+    json: bool,
+) -> None:
 
     def show(message: Message[Any]) -> None:
         if message.topic == "emotion":
@@ -117,9 +125,17 @@ def _play(file: Path, speed: Speed, part: tuple[float, float | None, bool], dire
     begin, end, loop = part
     bus = ZmqBus(runtime_directory(str(directory) if directory else settings.run.directory))
     try:
-        player = Player(session, bus, speed, settings.replay.topics, played=show, start_us=round(begin * SECOND),
-                        end_us=None if end is None else round(end * SECOND), loop=loop,
-                        parts=parts_for(session, settings))  # fmt: skip
+        player = Player(
+            session,
+            bus,
+            speed,
+            settings.replay.topics,
+            played=show,
+            start_us=round(begin * SECOND),
+            end_us=None if end is None else round(end * SECOND),
+            loop=loop,
+            parts=parts_for(session, settings),
+        )
         with interruptible() as stop, Keyboard() as keyboard:
             while not (player.done or stop.asked):
                 bus.wait(min(player.turn(), SECOND // 4), *keyboard.wake)

@@ -10,7 +10,7 @@ import typer
 from edge_mer.bus import ZmqBus, runtime_directory
 from edge_mer.cli.consent import ensure, matters
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
-from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Watcher, choose
 from edge_mer.config import load
@@ -49,7 +49,7 @@ def run(
         show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = Opening(bus, agreed_sources(resolved) if is_wanted else ())
+        opening = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
         while not stop.asked:

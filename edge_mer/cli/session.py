@@ -11,7 +11,11 @@ from edge_mer.cli.session_recover import recover
 from edge_mer.cli.session_score import score
 from edge_mer.cli.session_trim import trim
 
-session = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-                      help="Look into recorded sessions, mend, cut, export, erase and score them.")  # fmt: skip
+session = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Look into recorded sessions, mend, cut, export, erase and score them.",
+)
 for command in (info, recover, trim, export, erase, score):
     session.command(command.__name__)(command)

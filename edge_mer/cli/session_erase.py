@@ -35,13 +35,16 @@ def erase(
         elif name in session.sealed:
             typer.echo(f"{name}: " + ("was erased before" if already else "its key is not on this host"))
         elif any(t.endswith(f"/{name}") and not t.startswith("state") for t in session.topics):
-            raise SessionError(f"{name} is not sealed in {file} (record.encrypt was off, or it is an unsealed copy); "
-                               "delete the file to erase it")  # fmt: skip
+            raise SessionError(
+                f"{name} is not sealed in {file} (record.encrypt was off, or it is an unsealed copy); "
+                "delete the file to erase it"
+            )
         else:
             typer.echo(f"{name}: nothing of it was recorded")
     if there:
-        typer.echo("estimates that were made with it stay in the file as results; replay and export make them anew "
-                   "without it")  # fmt: skip
+        typer.echo(
+            "estimates that were made with it stay in the file as results; replay and export make them anew without it"
+        )
 
 
 def transcribed(session: Session) -> bool:

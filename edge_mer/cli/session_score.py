@@ -14,7 +14,7 @@ from edge_mer.config import load
 from edge_mer.contract.errors import SessionError
 from edge_mer.session import score as scoring
 from edge_mer.session.keys import key_store
-from edge_mer.session.score import Row
+from edge_mer.session.score import ScoreRow
 
 
 def score(
@@ -31,8 +31,10 @@ def score(
     work = scoring.jobs(place, scoring.read_labels(labels), key_store(load(config)[0]))
     found = scoring.on_ray(work, ray) if ray else scoring.in_processes(work, jobs)
     if not found:
-        raise SessionError(f"no final estimate of {place} falls under any label of {labels}; are its times seconds "
-                           "from the beginning of the session?")  # fmt: skip
+        raise SessionError(
+            f"no final estimate of {place} falls under any label of {labels}; are its times seconds "
+            "from the beginning of the session?"
+        )
     rows = scoring.table(found)
     if json:
         for row in rows:
@@ -41,7 +43,7 @@ def score(
         typer.echo("\n".join(lines(rows)))
 
 
-def lines(rows: list[Row]) -> list[str]:
+def lines(rows: list[ScoreRow]) -> list[str]:
     """A table with a column per figure; a figure that there is none of is ``-``."""
     names = list(rows[0].__struct_fields__)
     cells = [names, *([_cell(getattr(row, n)) for n in names] for row in rows)]

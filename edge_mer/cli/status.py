@@ -7,8 +7,8 @@ import typer
 from edge_mer.bus import Bus
 from edge_mer.cli.options import At, ConfigFile, Directory
 from edge_mer.client.instance import connected
-from edge_mer.client.local_switch import Console
-from edge_mer.client.snapshot import TOPICS, Picture
+from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
 from edge_mer.client.switch_commands import ask_elsewhere, paired
 from edge_mer.contract.clock import SECOND
@@ -24,8 +24,8 @@ def status(at: At = None, directory: Directory = None, config: ConfigFile = None
         typer.echo("\n".join(privacy_lines(ask_elsewhere(paired(at, config), "status", ()).modalities)))
         return
 
-    def look(bus: Bus) -> Picture:
-        reader, picture = bus.reader(*TOPICS), Picture(bus.clock.now_us())
+    def look(bus: Bus) -> Snapshot:
+        reader, picture = bus.reader(*TOPICS), Snapshot(bus.clock.now_us())
         deadline = picture.started_us + LOOK_US
         while (left := deadline - bus.clock.now_us()) > 0:
             bus.wait(left)
@@ -35,7 +35,7 @@ def status(at: At = None, directory: Directory = None, config: ConfigFile = None
 
     with connected(directory, config) as bus:
         picture = look(bus)
-        answer = Console(bus).ask("status")
+        answer = LocalSwitch(bus).ask("status")
         now, place, state = bus.clock.now_us(), bus.directory, shown_state_directory(bus.directory)
     workers = picture.health.workers if picture.health else {}
     lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import Console
-from edge_mer.client.snapshot import Picture
+from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import Modality
@@ -14,7 +14,7 @@ from edge_mer.contract.domain import Modality
 AGAIN_US = SECOND
 
 
-class Opening:
+class AutoUnmask:
     """``turn`` until ``done``. ``action``: ``resume`` leaves masks that somebody asked for."""
 
     def __init__(self, bus: ZmqBus, modalities: tuple[Modality, ...], action: str = "resume") -> None:
@@ -24,12 +24,13 @@ class Opening:
         self._client = bus.client("switch")
         self._again_us = 0
 
-    def turn(self, picture: Picture) -> None:
+    def turn(self, picture: Snapshot) -> None:
         while not self.done and isinstance(answer := self._client.receive(), Answer):
             self.done, self.refusal = True, "" if answer.ok else answer.text
         now = self._bus.clock.now_us()
         if not self.done and picture.privacy is not None and now >= self._again_us:
             self._again_us = now + AGAIN_US
-            command = Command(id=secrets.token_hex(8), action=self._action, modalities=self._modalities,
-                              requester="edge-mer run")  # fmt: skip
-            self._client.send(Console(self._bus).granted(command, picture.privacy.modalities))
+            command = Command(
+                id=secrets.token_hex(8), action=self._action, modalities=self._modalities, requester="edge-mer run"
+            )
+            self._client.send(LocalSwitch(self._bus).granted(command, picture.privacy.modalities))

@@ -22,19 +22,26 @@ ASK_US, ASK_AGAIN_US = 4 * SECOND, SECOND // 3
 WHO = "the command line"
 
 
-class Console:
+class LocalSwitch:
     """Asks the switch of the instance that ``bus`` reaches."""
 
     def __init__(self, bus: ZmqBus) -> None:
         self._bus = bus
         self._client: Client | None = None
 
-    def ask(self, action: str, modalities: tuple[Modality, ...] = (), hard: bool = False, requester: str = WHO,
-            for_s: int = 0) -> Answer:  # fmt: skip
+    def ask(
+        self,
+        action: str,
+        modalities: tuple[Modality, ...] = (),
+        hard: bool = False,
+        requester: str = WHO,
+        for_s: int = 0,
+    ) -> Answer:
         """Ask and wait for the answer. Raises EdgeMerError when the switch does not answer."""
         client = self._client = self._client or self._bus.client("switch")
-        command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester,
-                          hard=hard, for_s=for_s)  # fmt: skip
+        command = Command(
+            id=secrets.token_hex(8), action=action, modalities=modalities, requester=requester, hard=hard, for_s=for_s
+        )
         if action == "unmask":
             states = self._conversation(client, Command(id=secrets.token_hex(8), action="status")).modalities
             if os.geteuid() == 0 and any(states[m].requested == "hard" for m in modalities if m in states):
@@ -53,8 +60,13 @@ class Console:
             raise PrivacyError(f"{directory} holds no key of this console; edge-mer run pairs it on its first start")
         epoch = max((s.mask_epoch for s in seen.values()), default=0)
         grant = identity.grant(host.public_bytes_raw().hex(), command.modalities, epoch, self._bus.clock.wall_us())
-        return Command(id=command.id, action=command.action, modalities=command.modalities,
-                       requester=command.requester, grant=grant)  # fmt: skip
+        return Command(
+            id=command.id,
+            action=command.action,
+            modalities=command.modalities,
+            requester=command.requester,
+            grant=grant,
+        )
 
     def _state_directory(self) -> Path:
         found = shown_state_directory(self._bus.directory)

@@ -16,7 +16,7 @@ from edge_mer.privacy.keys.pairing import Link, proof
 PATIENCE_MS = 5000
 
 
-class RemoteClient:
+class RemoteSwitch:
     """One conversation of a phone or hub with a switch elsewhere. Raises PrivacyError when it does not answer."""
 
     def __init__(self, identity: Identity, address: str, server: str) -> None:
@@ -36,10 +36,15 @@ class RemoteClient:
     def command(self, command: Command, clock: Clock) -> Answer:
         """Numbers the command and waits for its answer."""
         numbered = Command(
-            id=command.id, action=command.action, modalities=command.modalities, requester=command.requester,
-            grant=command.grant, hard=command.hard, for_s=command.for_s,
+            id=command.id,
+            action=command.action,
+            modalities=command.modalities,
+            requester=command.requester,
+            grant=command.grant,
+            hard=command.hard,
+            for_s=command.for_s,
             counter=self._identity.next_counter(clock.wall_us()),
-        )  # fmt: skip
+        )
         return self.ask(numbered)
 
     def ask(self, message: Pair | Command) -> Answer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_mer.bus import Bus
-from edge_mer.client.snapshot import TOPICS, Picture
+from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.view import render
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message
@@ -18,9 +18,9 @@ FRAME_US = SECOND // 4
 
 
 class Show(Protocol):
-    def message(self, message: Message[Any], picture: Picture) -> None: ...
+    def message(self, message: Message[Any], picture: Snapshot) -> None: ...
 
-    def refresh(self, picture: Picture, now_us: int) -> None: ...
+    def refresh(self, picture: Snapshot, now_us: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -28,12 +28,12 @@ class Show(Protocol):
 class JsonLines:
     """One line per estimate: the header as it was on the wire, nothing else."""
 
-    def message(self, message: Message[Any], picture: Picture) -> None:
+    def message(self, message: Message[Any], picture: Snapshot) -> None:
         if isinstance(message.body, Estimate):
             sys.stdout.write(message.header.decode() + "\n")
             sys.stdout.flush()
 
-    def refresh(self, picture: Picture, now_us: int) -> None:
+    def refresh(self, picture: Snapshot, now_us: int) -> None:
         return None
 
     def close(self) -> None:
@@ -46,13 +46,13 @@ class PlainLines:
     def __init__(self) -> None:
         self._shown_us = self._noted = 0
 
-    def message(self, message: Message[Any], picture: Picture) -> None:
+    def message(self, message: Message[Any], picture: Snapshot) -> None:
         if isinstance(message.body, Estimate) and message.envelope.origin_us > self._shown_us:
             self._shown_us = message.envelope.origin_us
             at = (message.envelope.created_us - picture.started_us) / 1e6
             print(f"{at:7.1f} s  {in_words(message.body)}", flush=True)
 
-    def refresh(self, picture: Picture, now_us: int) -> None:
+    def refresh(self, picture: Snapshot, now_us: int) -> None:
         fresh = list(picture.events)[-(picture.noted - self._noted) :] if picture.noted > self._noted else []
         self._noted = picture.noted
         for at, text in fresh:
@@ -72,10 +72,10 @@ class Screen:
         self._live = Live(screen=True, auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
-    def message(self, message: Message[Any], picture: Picture) -> None:
+    def message(self, message: Message[Any], picture: Snapshot) -> None:
         return None
 
-    def refresh(self, picture: Picture, now_us: int) -> None:
+    def refresh(self, picture: Snapshot, now_us: int) -> None:
 
         if now_us >= self._due:
             self._due = now_us + FRAME_US
@@ -85,7 +85,7 @@ class Screen:
         self._live.stop()
 
 
-def save_svg(path: Path, picture: Picture, now_us: int, title: str) -> None:
+def save_svg(path: Path, picture: Snapshot, now_us: int, title: str) -> None:
     """The live view as a picture, for a README."""
     from rich.console import Console
 
@@ -112,7 +112,7 @@ class Watcher:
 
     def __init__(self, bus: Bus, show: Show) -> None:
         self.bus, self.show = bus, show
-        self.picture = Picture(bus.clock.now_us())
+        self.picture = Snapshot(bus.clock.now_us())
         self.seen: Counter[str] = Counter()
         self._reader = bus.reader(*TOPICS)
 

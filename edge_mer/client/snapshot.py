@@ -10,13 +10,19 @@ from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
 
 TOPICS = ("emotion", "state/audio", "state/video", "state/text", "privacy", "health")
-WORDS = {"none": "nothing", "restarting": "is restarting", "failed": "has failed", "running": "runs",
-         "starting": "starts", "stopped": "has stopped"}  # fmt: skip
+WORDS = {
+    "none": "nothing",
+    "restarting": "is restarting",
+    "failed": "has failed",
+    "running": "runs",
+    "starting": "starts",
+    "stopped": "has stopped",
+}
 MOST_EVENTS = 50
 
 
 @dataclass
-class Picture:
+class Snapshot:
     """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began."""
 
     started_us: int

@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from edge_mer.client.instance import connected
-from edge_mer.client.local_switch import Console
-from edge_mer.client.remote_switch import RemoteClient
+from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client.remote_switch import RemoteSwitch
 from edge_mer.client.status_text import privacy_lines
 from edge_mer.config import load
 from edge_mer.contract.clock import SystemClock
@@ -20,13 +20,20 @@ from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.identity import Identity, read_identity
 
 
-def ask(action: str, modalities: tuple[Modality, ...], at: str | None, directory: Path | None, config: Path | None,
-        hard: bool = False, for_s: int = 0) -> Answer:  # fmt: skip
+def ask(
+    action: str,
+    modalities: tuple[Modality, ...],
+    at: str | None,
+    directory: Path | None,
+    config: Path | None,
+    hard: bool = False,
+    for_s: int = 0,
+) -> Answer:
     """``at`` None is the instance on this host."""
     if at is not None:
         return ask_elsewhere(paired(at, config), action, modalities, hard, for_s)
     with connected(directory, config) as bus:
-        return Console(bus).ask(action, modalities, hard, for_s=for_s)
+        return LocalSwitch(bus).ask(action, modalities, hard, for_s=for_s)
 
 
 def paired(name: str, config: Path | None) -> Identity:
@@ -39,18 +46,26 @@ def paired(name: str, config: Path | None) -> Identity:
     return identity
 
 
-def ask_elsewhere(identity: Identity, action: str, modalities: tuple[Modality, ...], hard: bool = False,
-                  for_s: int = 0) -> Answer:  # fmt: skip
+def ask_elsewhere(
+    identity: Identity, action: str, modalities: tuple[Modality, ...], hard: bool = False, for_s: int = 0
+) -> Answer:
     clock, content = SystemClock(), identity.content
-    client = RemoteClient(identity, content.address, content.host_curve)
+    client = RemoteSwitch(identity, content.address, content.host_curve)
     try:
         grant = None
         if action == "unmask":
             seen = client.command(Command(id=secrets.token_hex(8), action="status"), clock).modalities
             epoch = max((s.mask_epoch for s in seen.values()), default=0)
             grant = identity.grant(content.host, modalities, epoch, clock.wall_us())
-        command = Command(id=secrets.token_hex(8), action=action, modalities=modalities, requester=identity.name,
-                          grant=grant, hard=hard, for_s=for_s)  # fmt: skip
+        command = Command(
+            id=secrets.token_hex(8),
+            action=action,
+            modalities=modalities,
+            requester=identity.name,
+            grant=grant,
+            hard=hard,
+            for_s=for_s,
+        )
         return client.command(command, clock)
     finally:
         client.close()

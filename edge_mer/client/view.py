@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edge_mer.client.snapshot import Picture
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, SensorState
 
@@ -18,26 +18,27 @@ STALE_US = 3_000_000
 LAST_EVENTS = 6
 
 
-def render(picture: Picture, now_us: int, title: str) -> RenderableType:
+def render(picture: Snapshot, now_us: int, title: str) -> RenderableType:
     """Three sensor tiles, the estimate, the processes, and what happened last."""
     tiles = Table.grid(expand=True)
     for _ in MODALITIES:
         tiles.add_column(ratio=1)
     tiles.add_row(*(_tile(m, picture) for m in MODALITIES))
-    return Group(_headline(picture, now_us, title), tiles, _estimate(picture, now_us), _processes(picture),
-                 *_events(picture))  # fmt: skip
+    return Group(
+        _headline(picture, now_us, title), tiles, _estimate(picture, now_us), _processes(picture), *_events(picture)
+    )
 
 
 def _line(*parts: tuple[str, str] | str) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
-def _headline(picture: Picture, now_us: int, title: str) -> Text:
+def _headline(picture: Snapshot, now_us: int, title: str) -> Text:
     seconds = (now_us - picture.started_us) // 1_000_000
     return _line((" edge_mer ", "reverse bold"), f" {title}", (f"   {seconds} s   Ctrl-C ends", "dim"))
 
 
-def _tile(modality: Modality, picture: Picture) -> Panel:
+def _tile(modality: Modality, picture: Snapshot) -> Panel:
     sensor = picture.sensors.get(modality)
     lines = [_line(("not started", "dim"))] if sensor is None else _sensor_lines(sensor)
     estimate = picture.estimate.body if picture.estimate else None
@@ -50,8 +51,14 @@ def _tile(modality: Modality, picture: Picture) -> Panel:
         lines.append(_line((words, "bold" if used else "dim")))
     while len(lines) < 4:
         lines.append(Text(""))
-    return Panel(Group(*lines[:4]), title=modality, title_align="left", height=6, padding=(0, 1),
-                 border_style=GATE_STYLE.get(sensor.gate, "dim") if sensor else "dim")  # fmt: skip
+    return Panel(
+        Group(*lines[:4]),
+        title=modality,
+        title_align="left",
+        height=6,
+        padding=(0, 1),
+        border_style=GATE_STYLE.get(sensor.gate, "dim") if sensor else "dim",
+    )
 
 
 def _sensor_lines(sensor: SensorState) -> list[Text]:
@@ -65,11 +72,16 @@ def _sensor_lines(sensor: SensorState) -> list[Text]:
     ]
 
 
-def _estimate(picture: Picture, now_us: int) -> Panel:
+def _estimate(picture: Snapshot, now_us: int) -> Panel:
     message = picture.estimate
     if message is None:
-        return Panel(Text("waiting for the first estimate", style="dim"), title="expressed emotion",
-                     title_align="left", height=9, padding=(0, 1))  # fmt: skip
+        return Panel(
+            Text("waiting for the first estimate", style="dim"),
+            title="expressed emotion",
+            title_align="left",
+            height=9,
+            padding=(0, 1),
+        )
     body = message.body
     table = Table.grid(expand=True, padding=(0, 2, 0, 0))
     table.add_column(width=BAR + 15, no_wrap=True)
@@ -79,8 +91,9 @@ def _estimate(picture: Picture, now_us: int) -> Panel:
     age = now_us - message.envelope.created_us
     late = age > STALE_US
     title = f"expressed emotion{f' (nothing new for {age / 1e6:.0f} s)' if late else ''}"
-    return Panel(table, title=title, title_align="left", height=9, padding=(0, 1),
-                 border_style="red" if late else "none")  # fmt: skip
+    return Panel(
+        table, title=title, title_align="left", height=9, padding=(0, 1), border_style="red" if late else "none"
+    )
 
 
 def _bars(body: Estimate) -> list[Text]:
@@ -89,8 +102,14 @@ def _bars(body: Estimate) -> list[Text]:
         p = (body.probabilities or {}).get(emotion)
         full = round((p or 0) * BAR)
         top = emotion == body.label
-        rows.append(_line((f"{emotion:<9}", "bold" if top else ""), ("█" * full, "cyan" if top else "blue"),
-                          ("·" * (BAR - full), "dim"), f" {p:4.2f}" if p is not None else "    -"))  # fmt: skip
+        rows.append(
+            _line(
+                (f"{emotion:<9}", "bold" if top else ""),
+                ("█" * full, "cyan" if top else "blue"),
+                ("·" * (BAR - full), "dim"),
+                f" {p:4.2f}" if p is not None else "    -",
+            )
+        )
     return rows
 
 
@@ -114,7 +133,7 @@ def _facts(body: Estimate) -> list[Text]:
     return facts[: len(EMOTIONS)]
 
 
-def _processes(picture: Picture) -> Text:
+def _processes(picture: Snapshot) -> Text:
     if picture.health is None:
         return _line((" processes: starting", "dim"))
     workers = picture.health.workers
@@ -128,7 +147,7 @@ def _processes(picture: Picture) -> Text:
     )
 
 
-def _events(picture: Picture) -> list[Text]:
+def _events(picture: Snapshot) -> list[Text]:
     newest = list(picture.events)[-LAST_EVENTS:]
     lines = [_line((f" {(at - picture.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
     return lines + [Text("")] * (LAST_EVENTS - len(lines))

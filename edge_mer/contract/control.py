@@ -189,9 +189,22 @@ class Subscribe(Control, frozen=True):
 
 
 AnyControl: TypeAlias = (
-    Register | LeaseRequest | Lease | Refused | Close | Closed | Purge | Purged | Grant | Command | Pair | Answer
-    | Heartbeat | Exited | Subscribe
-)  # fmt: skip
+    Register
+    | LeaseRequest
+    | Lease
+    | Refused
+    | Close
+    | Closed
+    | Purge
+    | Purged
+    | Grant
+    | Command
+    | Pair
+    | Answer
+    | Heartbeat
+    | Exited
+    | Subscribe
+)
 
 MAX_BYTES = 64_000
 _DECODER = msgspec.json.Decoder(AnyControl)

@@ -56,8 +56,19 @@ _ROWS = (
     Service("feature/audio", m.Feature, 1, 8, "latest", 256 * KB, "audio", ("raw/audio",), "default", False, True),
     Service("feature/video", m.Feature, 1, 5, "latest", 256 * KB, "video", ("raw/video",), "default", False, True),
     Service("feature/text", m.Feature, 1, 10, "latest", 1 * MB, "text", ("raw/text",), "default", False, True),
-    Service("emotion", m.Estimate, 1, 10, "latest", 32 * KB, None,
-            ("feature/audio", "feature/video", "feature/text"), "default", True, True),
+    Service(
+        "emotion",
+        m.Estimate,
+        1,
+        10,
+        "latest",
+        32 * KB,
+        None,
+        ("feature/audio", "feature/video", "feature/text"),
+        "default",
+        True,
+        True,
+    ),
     Service("explain", m.Explain, 1, 2, "latest", 16 * KB, None, ("emotion",), "never", True, True, True),
     Service("journal", m.Journal, 1, 2, "reliable", 1 * MB),
     Service("privacy", m.Privacy, 1, 2, "latest", 16 * KB, None, (), "default", True),
@@ -65,7 +76,7 @@ _ROWS = (
     Service("health", m.HealthReport, 1, 1, "latest", 64 * KB, None, (), "default", True),
     Service("clock", m.ClockReport, 1, 1, "latest", 4 * KB, None, (), "default", True),
     Service("heartbeat", m.HubHeartbeat, 1, 1, "latest", 4 * KB, None, (), "never", True),
-)  # fmt: skip
+)
 
 SERVICES: dict[str, Service] = {row.topic: row for row in _ROWS}
 

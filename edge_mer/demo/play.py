@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_mer.client.auto_unmask import Opening
+from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.show import Watcher
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import InputError
@@ -15,7 +15,7 @@ LINGER_S = 2.5  # after a clip's end: late words may still revise the last estim
 
 
 def play(
-    watcher: Watcher, check: Callable[[], object], stop: Stop, opening: Opening, director: Director | None
+    watcher: Watcher, check: Callable[[], object], stop: Stop, opening: AutoUnmask, director: Director | None
 ) -> None:
     """Until the script or the clip has ended, or somebody stops it. ``check`` raises when the instance is gone."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from edge_mer.bus import Bus
-from edge_mer.client.snapshot import Picture
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import Combination, Modality
@@ -63,7 +63,7 @@ class Director:
     """Plays a script on a running instance. ``seen`` maps every combination to when it was first seen (us)."""
 
     bus: Bus
-    picture: Picture
+    picture: Snapshot
     console: Signer
     script: tuple[Step, ...] = SCRIPT
     kill: Callable[[int, int], object] = os.kill
@@ -137,8 +137,9 @@ class Director:
     def _command(self, action: str, modalities: tuple[Modality, ...]) -> None:
         if not modalities:
             return
-        command = Command(id=f"demo-{self._number}-{action}", action=action, modalities=modalities,
-                          requester="the demo")  # fmt: skip
+        command = Command(
+            id=f"demo-{self._number}-{action}", action=action, modalities=modalities, requester="the demo"
+        )
         seen = self.picture.privacy.modalities if self.picture.privacy is not None else {}
         self._switch.send(self.console.granted(command, seen) if action == "unmask" else command)
 

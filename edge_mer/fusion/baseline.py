@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Body, Feature, Message, SensorState
 from edge_mer.fusion.novelty import LEAST
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 
 MODALITIES: Final[tuple[Modality, ...]] = ("audio", "video")
 # How far a person's neutral is moved to that of the training data. Of 0, 1/4, 1/2, 3/4 and 1 half had the best
@@ -116,7 +116,7 @@ def moved(modality: Modality, values: NDArray[np.float32], shift: tuple[float, .
     return np.asarray(tokens + shift, np.float32)
 
 
-def personal(modality: Modality, window: Window, shift: tuple[float, ...] | None) -> Window:
+def personal(modality: Modality, window: TokenWindow, shift: tuple[float, ...] | None) -> TokenWindow:
     """A window with its valid tokens moved; slots without one stay 0."""
     if shift is None or not window.tokens:
         return window

@@ -90,14 +90,18 @@ def read(directory: Path, weights: str) -> Calibration | None:
         sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
         body = bytes(sealed.calibration)
         if (found := hashlib.sha256(body).hexdigest()) != sealed.sha256:
-            raise ModelError(f"{path}: was changed after the fit (sha256 {found[:16]}, expected {sealed.sha256[:16]}); "
-                             f"restore the file, or {MEND}")  # fmt: skip
+            raise ModelError(
+                f"{path}: was changed after the fit (sha256 {found[:16]}, expected {sealed.sha256[:16]}); "
+                f"restore the file, or {MEND}"
+            )
         calibration = msgspec.json.decode(body, type=Calibration)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelError(f"{path}: not a usable calibration ({error}); {MEND}") from error
     if calibration.weights != weights:
-        raise ModelError(f"{path}: fitted for the weights {calibration.weights[:16]}, the fusion graphs have "
-                         f"{weights[:16]}; {MEND}, or remove the file to publish uncalibrated confidence")  # fmt: skip
+        raise ModelError(
+            f"{path}: fitted for the weights {calibration.weights[:16]}, the fusion graphs have "
+            f"{weights[:16]}; {MEND}, or remove the file to publish uncalibrated confidence"
+        )
     for combination, fit in calibration.fits.items():
         if fit.scaling.combination != combination:
             raise ModelError(f"{path}: gives {combination!r} the calibration of {fit.scaling.combination!r}; {MEND}")

@@ -32,17 +32,23 @@ class Scaling(Struct, frozen=True):
     def __post_init__(self) -> None:
         n = len(EMOTIONS)
         if len(self.scale) != n or len(self.bias) != n:
-            raise ModelError(f"calibration of {self.combination!r}: {len(self.scale)} scales and {len(self.bias)} "
-                             f"biases, expected {n} of each")  # fmt: skip
+            raise ModelError(
+                f"calibration of {self.combination!r}: {len(self.scale)} scales and {len(self.bias)} "
+                f"biases, expected {n} of each"
+            )
         if not all(map(math.isfinite, (*self.scale, *self.bias))) or min(self.scale) < 0:
-            raise ModelError(f"calibration of {self.combination!r}: scale {self.scale}, bias {self.bias}; expected "
-                             "finite numbers, scale >= 0")  # fmt: skip
+            raise ModelError(
+                f"calibration of {self.combination!r}: scale {self.scale}, bias {self.bias}; expected "
+                "finite numbers, scale >= 0"
+            )
 
     def probabilities(self, combination: Combination, logits: ArrayLike) -> Floats:
         """float64 [..., 7] of logits [..., 7]; raises InputError for logits of another combination."""
         if combination != self.combination:
-            raise InputError(f"the calibration of {self.combination!r} was given logits of {combination!r}; "
-                             "each combination has its own")  # fmt: skip
+            raise InputError(
+                f"the calibration of {self.combination!r} was given logits of {combination!r}; "
+                "each combination has its own"
+            )
         return softmax(np.asarray(logits, np.float64) * self.scale + self.bias)
 
 

@@ -14,8 +14,8 @@ from edge_mer.fusion.abstention import abstention, without_estimate
 from edge_mer.fusion.confidence import prediction_set
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.presence import NOTHING, needed
-from edge_mer.fusion.settings import Settings
-from edge_mer.fusion.window import Track, Window, same, select
+from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.window import ModalityTrack, TokenWindow, same, select
 
 NO_LATENCY = Latency(0, 0, 0, 0, 0, 0)
 LIMIT: Final = 3.0
@@ -55,7 +55,7 @@ class Pending:
     """
 
     tick_us: int
-    windows: Mapping[Modality, Window]
+    windows: Mapping[Modality, TokenWindow]
     presence: Mapping[Modality, Presence]
     text_cut_us: int
     text_open: bool
@@ -80,7 +80,7 @@ class Pending:
         return Output(self.tick_us, msgspec.structs.replace(self.estimate, final=final), evidence)
 
 
-def estimate(pending: Pending, settings: Settings, model: FusionModel) -> Pending:
+def estimate(pending: Pending, settings: FusionSettings, model: FusionModel) -> Pending:
     """Run the model on the pending windows and smooth with ``pending.previous``."""
     prediction = None
     if pending.combination != "none":
@@ -88,8 +88,9 @@ def estimate(pending: Pending, settings: Settings, model: FusionModel) -> Pendin
     return _smooth(replace(pending, prediction=prediction), settings, model)
 
 
-def revised(pending: tuple[Pending, ...], text: Track, settings: Settings,
-            model: FusionModel) -> tuple[tuple[Pending, ...], list[Output]]:  # fmt: skip
+def revised(
+    pending: tuple[Pending, ...], text: ModalityTrack, settings: FusionSettings, model: FusionModel
+) -> tuple[tuple[Pending, ...], list[Output]]:
     """Let late words into the estimates that may still change; smoothing carries a change on to the later ones."""
     done: list[Pending] = []
     outputs: list[Output] = []
@@ -98,7 +99,7 @@ def revised(pending: tuple[Pending, ...], text: Track, settings: Settings,
         chained = replace(entry, previous=done[-1].smoothed) if done and entry.previous else entry
         after = entry
         if not same(window, entry.windows.get("text")):
-            windows: dict[Modality, Window] = {m: w for m, w in entry.windows.items() if m != "text"}
+            windows: dict[Modality, TokenWindow] = {m: w for m, w in entry.windows.items() if m != "text"}
             presence = Presence("present", None, window.tokens) if window else _gone(entry)
             if window is not None:
                 windows["text"] = window
@@ -136,17 +137,20 @@ def _gone(entry: Pending) -> Presence:
     return Presence("absent", NOTHING["text"], 0) if was.state == "present" else was
 
 
-def _text_window(entry: Pending, text: Track, settings: Settings, model: FusionModel) -> Window | None:
+def _text_window(
+    entry: Pending, text: ModalityTrack, settings: FusionSettings, model: FusionModel
+) -> TokenWindow | None:
     """The words that the tick would have seen, had they been there in time."""
     if not entry.text_open or _is_final(entry):
         return entry.windows.get("text")
-    window = select(text.pieces, entry.tick_us, settings.window_us, entry.text_cut_us,
-                    model.capacity["text"], model.dims["text"])  # fmt: skip
+    window = select(
+        text.pieces, entry.tick_us, settings.window_us, entry.text_cut_us, model.capacity["text"], model.dims["text"]
+    )
     is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us["text"]
     return window if is_recent else None
 
 
-def _smooth(pending: Pending, settings: Settings, model: FusionModel) -> Pending:
+def _smooth(pending: Pending, settings: FusionSettings, model: FusionModel) -> Pending:
     """Exponential average of the output. It starts anew when the combination changes."""
     now, was = pending.prediction, pending.previous
     if now is not None:
@@ -164,7 +168,7 @@ def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
     return replace(now, probabilities=mixed, sentiment=sentiment)
 
 
-def _estimate(pending: Pending, result: Prediction | None, settings: Settings, model: FusionModel) -> Estimate:
+def _estimate(pending: Pending, result: Prediction | None, settings: FusionSettings, model: FusionModel) -> Estimate:
     told = _nothing(pending) if result is None else _told(pending, result, settings, model)
     return Estimate(
         combination=pending.combination,
@@ -193,7 +197,7 @@ def _nothing(pending: Pending) -> dict[str, Any]:
     }
 
 
-def _told(pending: Pending, result: Prediction, settings: Settings, model: FusionModel) -> dict[str, Any]:
+def _told(pending: Pending, result: Prediction, settings: FusionSettings, model: FusionModel) -> dict[str, Any]:
     """The fields that say something: no set and no interval where nothing was measured that would support them."""
     confidence, fit = max(result.probabilities), result.fit if result.calibrated else None
     labels = prediction_set(result.probabilities, fit.set_limit) if fit and fit.set_limit is not None else None

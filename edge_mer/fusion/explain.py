@@ -51,8 +51,13 @@ def explain(pending: Pending, model: FusionModel) -> Explain:
     present: Subset = frozenset(pending.windows)
     published = pending.estimate.probabilities if pending.estimate else None
     if pending.prediction is None or published is None:
-        return Explain(combination=pending.combination, label=None, contributions=dict.fromkeys(MODALITIES, 0.0),
-                       sentiment_contributions=None, mask_epoch=pending.mask_epoch)  # fmt: skip
+        return Explain(
+            combination=pending.combination,
+            label=None,
+            contributions=dict.fromkeys(MODALITIES, 0.0),
+            sentiment_contributions=None,
+            mask_epoch=pending.mask_epoch,
+        )
     said = {s: model.predict(combination_of(s), {m: pending.windows[m] for m in s}) for s in subsets_of(present)[1:-1]}
     said[present] = pending.prediction
     label = max(EMOTIONS, key=lambda e: published[e])
@@ -67,8 +72,9 @@ def explain(pending: Pending, model: FusionModel) -> Explain:
     )
 
 
-def _shared(said: Mapping[Subset, Prediction], present: Subset, worth: Callable[[Prediction], float],
-            prior: float) -> dict[Modality, float]:  # fmt: skip
+def _shared(
+    said: Mapping[Subset, Prediction], present: Subset, worth: Callable[[Prediction], float], prior: float
+) -> dict[Modality, float]:
     return contributions({NOBODY: prior, **{s: worth(p) for s, p in said.items()}}, present)
 
 

@@ -20,8 +20,17 @@ from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
-from edge_mer.fusion.settings import Settings
-from edge_mer.fusion.window import Piece, Track, Window, forget, insert, prune, replaces_context, select
+from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.window import (
+    ModalityTrack,
+    TokenPiece,
+    TokenWindow,
+    forget,
+    insert,
+    prune,
+    replaces_context,
+    select,
+)
 
 FLOOD = 4  # a modality holds at most this many windows of tokens
 
@@ -34,7 +43,7 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Purged:
+class ModalityPurged:
     """The switch masked or unmasked a modality: forget everything of it from before ``mask_epoch``."""
 
     modality: Modality
@@ -48,16 +57,16 @@ class Tick:
     tick_us: int
 
 
-Event = Arrived | Purged | Tick
+Event = Arrived | ModalityPurged | Tick
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FusionState:
     """``pending`` are provisional estimates that late text may still revise; ``continues`` says whether the next
     estimate may be smoothed with the last of them."""
 
     tick_us: int
-    tracks: Mapping[Modality, Track]
+    tracks: Mapping[Modality, ModalityTrack]
     pending: tuple[Pending, ...] = ()
     continues: bool = False
     text_changed: bool = False
@@ -74,24 +83,24 @@ class Outcome:
 class Fusion:
     """The fold over one model and one set of settings. Holds no state of its own."""
 
-    def __init__(self, settings: Settings, model: FusionModel) -> None:
+    def __init__(self, settings: FusionSettings, model: FusionModel) -> None:
         self.settings, self.model = settings, model
 
-    def initial(self, tick_us: int) -> State:
+    def initial(self, tick_us: int) -> FusionState:
         """``tick_us``: the hop boundary before the first tick."""
-        return State(tick_us, {m: Track() for m in MODALITIES})
+        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES})
 
-    def step(self, state: State, event: Event) -> tuple[State, Outcome]:
+    def step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
         if isinstance(event, Tick):
             return self._tick(state, event.tick_us)
-        if isinstance(event, Purged):
+        if isinstance(event, ModalityPurged):
             return _forget(state, event.modality, event.mask_epoch), Outcome()
         body = event.message.body
         if isinstance(body, SensorState):
             return _sensor(state, body)
         return self._feature(state, event.message)
 
-    def _feature(self, state: State, message: Message[Feature]) -> tuple[State, Outcome]:
+    def _feature(self, state: FusionState, message: Message[Feature]) -> tuple[FusionState, Outcome]:
         body, modality = message.body, message.body.modality
         delay = self.settings.delay_us.get(modality, 0)
         if delay:
@@ -117,7 +126,7 @@ class Fusion:
         state = replace(state, text_changed=state.text_changed or modality == "text")
         return state, Outcome(drops=Counter({f"{modality}.flood": flooded} if flooded else {}))
 
-    def _fault(self, state: State, body: Feature, piece: Piece | None) -> str | None:
+    def _fault(self, state: FusionState, body: Feature, piece: TokenPiece | None) -> str | None:
         """Why a feature is not used; None when it is."""
         modality, track = body.modality, state.tracks[body.modality]
         if body.model != self.model.encoders[modality]:
@@ -136,7 +145,7 @@ class Fusion:
             is_late = end < track.watermark_us - self.settings.lateness_us
         return "late" if is_late else None
 
-    def _tick(self, state: State, tick_us: int) -> tuple[State, Outcome]:
+    def _tick(self, state: FusionState, tick_us: int) -> tuple[FusionState, Outcome]:
         if tick_us <= state.tick_us:
             return state, Outcome(drops=Counter({"tick.reordered": 1}))
         settings = self.settings
@@ -164,22 +173,28 @@ class Fusion:
         keep = tick_us - settings.window_us - settings.horizon_us
         most = {m: FLOOD * self.model.capacity[m] for m in MODALITIES}
         tracks = {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, (t, _) in decided.items()}
-        after = State(tick_us, tracks, pending, continues=True)
+        after = FusionState(tick_us, tracks, pending, continues=True)
         # With no horizon the newest estimate is already final and needs no provisional twin.
         fresh = () if newest.tick_us <= tick_us - settings.horizon_us else (newest.output(final=False),)
         return after, Outcome((*outputs, *final, *fresh))
 
-    def _window(self, track: Track, modality: Modality, tick_us: int) -> Window:
-        window = select(track.pieces, tick_us, self.settings.window_us, track.cut_us,
-                        self.model.capacity[modality], self.model.dims[modality])  # fmt: skip
+    def _window(self, track: ModalityTrack, modality: Modality, tick_us: int) -> TokenWindow:
+        window = select(
+            track.pieces,
+            tick_us,
+            self.settings.window_us,
+            track.cut_us,
+            self.model.capacity[modality],
+            self.model.dims[modality],
+        )
         return personal(modality, window, self.settings.baseline.get(modality))
 
 
-def _with(state: State, modality: Modality, track: Track) -> State:
+def _with(state: FusionState, modality: Modality, track: ModalityTrack) -> FusionState:
     return replace(state, tracks={**state.tracks, modality: track})
 
 
-def _forget(state: State, modality: Modality, mask_epoch: int) -> State:
+def _forget(state: FusionState, modality: Modality, mask_epoch: int) -> FusionState:
     """Purge one modality, and every estimate in the making that could carry it on."""
     track = state.tracks[modality]
     if mask_epoch <= track.mask_epoch:
@@ -187,7 +202,7 @@ def _forget(state: State, modality: Modality, mask_epoch: int) -> State:
     return replace(_with(state, modality, forget(track, mask_epoch)), pending=(), continues=False)
 
 
-def _sensor(state: State, body: SensorState) -> tuple[State, Outcome]:
+def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome]:
     modality = body.modality
     if body.mask_epoch < state.tracks[modality].mask_epoch:
         return state, Outcome(drops=Counter({f"{modality}.masked": 1}))
@@ -207,7 +222,7 @@ def _sensor(state: State, body: SensorState) -> tuple[State, Outcome]:
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
 
 
-def _piece(message: Message[Feature], delay_us: int) -> Piece | None:
+def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:
     """The tokens of a feature message, stamped ``delay_us`` earlier; None when its payload does not fit together."""
     payload, body = message.payload, message.body
     if [a.dtype for a in payload] != [np.float32, np.int64, np.int64, np.uint8]:
@@ -218,5 +233,14 @@ def _piece(message: Message[Feature], delay_us: int) -> Piece | None:
         return None
     if (start > end).any() or (np.diff(end) < 0).any():
         return None
-    return Piece(values, start - delay_us, end - delay_us, valid.astype(np.bool_), body.context, body.biometric,
-                 body.raw_created_us, message.envelope.created_us, body.reason)  # fmt: skip
+    return TokenPiece(
+        values,
+        start - delay_us,
+        end - delay_us,
+        valid.astype(np.bool_),
+        body.context,
+        body.biometric,
+        body.raw_created_us,
+        message.envelope.created_us,
+        body.reason,
+    )

@@ -12,39 +12,53 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import InputRef, Journal, PurgeRef, canonical, digest
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Event, Purged, State
-from edge_mer.fusion.settings import Settings
+from edge_mer.fusion.fold import Arrived, Event, FusionState, ModalityPurged
+from edge_mer.fusion.settings import FusionSettings
 
 # A publisher keeps 2,000 entries for readers that join: the newest opening is always among them.
 REPEAT_OPENING = 500
 
 
-class Opening(Struct, frozen=True):
+class InitialState(Struct, frozen=True):
     """Entry 0 of every life of the node: all that a replay needs beside the inputs."""
 
-    settings: Settings
+    settings: FusionSettings
     model: str
     runtime: dict[str, str]
     tick_us: int
 
 
-def opening_entry(opening: Opening) -> Journal:
-    return Journal(entry=0, tick_us=opening.tick_us, inputs=(), watermarks={}, drops={}, results=(), chain="",
-                   opening=msgspec.json.encode(opening, order="sorted").decode())  # fmt: skip
+def opening_entry(opening: InitialState) -> Journal:
+    return Journal(
+        entry=0,
+        tick_us=opening.tick_us,
+        inputs=(),
+        watermarks={},
+        drops={},
+        results=(),
+        chain="",
+        opening=msgspec.json.encode(opening, order="sorted").decode(),
+    )
 
 
-def opening_of(entry: Journal) -> Opening | None:
+def opening_of(entry: Journal) -> InitialState | None:
     """What an entry tells of its life; None where it tells nothing. Raises SessionError when that is damaged."""
     if entry.opening is None:
         return None
     try:
-        return msgspec.json.decode(entry.opening, type=Opening)
+        return msgspec.json.decode(entry.opening, type=InitialState)
     except msgspec.DecodeError as error:
         raise SessionError(f"journal entry {entry.entry}: its opening is damaged: {error}") from error
 
 
-def next_entry(previous: Journal, state: State, inputs: Sequence[InputRef | PurgeRef], outputs: Sequence[Output],
-               drops: Mapping[str, int], opening: str | None = None) -> Journal:  # fmt: skip
+def next_entry(
+    previous: Journal,
+    state: FusionState,
+    inputs: Sequence[InputRef | PurgeRef],
+    outputs: Sequence[Output],
+    drops: Mapping[str, int],
+    opening: str | None = None,
+) -> Journal:
     """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both.
 
     ``opening`` is that of entry 0; it is told again in every ``REPEAT_OPENING``-th entry.
@@ -67,7 +81,7 @@ def reference(event: Event) -> InputRef | PurgeRef | None:
     """How the journal names an event; ticks are named by their entry."""
     if isinstance(event, Arrived):
         return event.message.ref
-    return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, Purged) else None
+    return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, ModalityPurged) else None
 
 
 def forgotten(inputs: Sequence[InputRef | PurgeRef]) -> frozenset[InputRef]:

@@ -17,7 +17,7 @@ from edge_mer.contract.messages import digest
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.novelty import Novelty, doubts
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 from edge_mer.runtime.backend import Backend, Graph
 
 
@@ -56,7 +56,7 @@ class FusionModel(Protocol):
     @property
     def encoders(self) -> Mapping[Modality, str]: ...
 
-    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction: ...
+    def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction: ...
 
 
 class GraphFusionModel:
@@ -82,7 +82,7 @@ class GraphFusionModel:
         identity = digest("|".join(parts).encode())[:16]
         self.name = f"{str(meta['name']).removesuffix('-atv')}@{identity}"
 
-    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction:
+    def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
         graph = self._graphs[combination]
         inputs: dict[str, NDArray[Any]] = {}
         for modality in modalities_of(combination):
@@ -111,8 +111,10 @@ def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[
     for field in ("tokens", "dims", "encoders"):
         expected = {m: full[field][m] for m in modalities_of(combination)}
         if meta[field] != expected:
-            raise ModelError(f"fusion.{combination}.onnx: {field} {meta[field]}, expected {expected} as in "
-                             "fusion.atv.onnx; export all seven together: python -m pipelines.export")  # fmt: skip
+            raise ModelError(
+                f"fusion.{combination}.onnx: {field} {meta[field]}, expected {expected} as in "
+                "fusion.atv.onnx; export all seven together: python -m pipelines.export"
+            )
     if tuple(meta["labels"]) != EMOTIONS:
         raise ModelError(f"fusion.{combination}.onnx: labels {meta['labels']}, expected {list(EMOTIONS)}")
 

@@ -17,14 +17,14 @@ from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.explain import explain
-from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, Tick
-from edge_mer.fusion.journal import Opening, next_entry, opening_entry, reference
+from edge_mer.fusion.fold import Arrived, Event, Fusion, ModalityPurged, Tick
+from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, reference
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
 from edge_mer.host.files import state_directory
 from edge_mer.host.worker import Noted, Worker
 from edge_mer.perception.node import PerceptionNode, wanted
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
 TOPICS = tuple(f"{kind}/{m}" for m in MODALITIES for kind in ("feature", "state"))
@@ -35,15 +35,21 @@ class FusionNode:
 
     wake: tuple[int, ...] = ()
 
-    def __init__(self, bus: Bus, config: Config, model: FusionModel, runtime: dict[str, str],
-                 notes: tuple[str, ...] = (),
-                 baseline: Mapping[Modality, tuple[float, ...]] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        bus: Bus,
+        config: Config,
+        model: FusionModel,
+        runtime: dict[str, str],
+        notes: tuple[str, ...] = (),
+        baseline: Mapping[Modality, tuple[float, ...]] | None = None,
+    ) -> None:
         self._bus, self._clock = bus, bus.clock
         settings = settings_from(config.fusion, config.sensors)
         self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
         self._runtime, self.notes = runtime["backend"], notes
         self._reader = bus.reader(*TOPICS)
-        self._child = LineageChild(bus, "fusion", MODALITIES)
+        self._child = PurgeClient(bus, "fusion", MODALITIES)
         self._emotion = bus.publisher("emotion", "fusion")
         self._explain = bus.publisher("explain", "fusion")
         self._journal = ReliablePublisher(bus, "journal", "fusion")
@@ -52,7 +58,7 @@ class FusionNode:
         self._total: Counter[str] = Counter()
         start = self._boundary()
         self._state = self._fusion.initial(start)
-        opening = Opening(self._fusion.settings, model.name, runtime, start)
+        opening = InitialState(self._fusion.settings, model.name, runtime, start)
         self._entry = opening_entry(opening)
         self._opening = self._entry.opening
         self._journal.send(self._entry, origin_us=start)
@@ -82,7 +88,7 @@ class FusionNode:
     def _forget(self) -> None:
         for order in self._child.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
-            self._fold(Purged(order.modality, order.mask_epoch))
+            self._fold(ModalityPurged(order.modality, order.mask_epoch))
             self._child.done(order)
 
     def _fold(self, event: Event) -> tuple[Output, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ModelError
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 
 Floats = NDArray[np.float64]
 # Below this a change of a token is none; it keeps the logarithm finite.
@@ -42,8 +42,9 @@ class Novelty(Struct, frozen=True, dict=True):
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
-            raise ModelError(f"novelty of {self.modality}: {len(self.whiten)} rows of a triangle for {len(self.mean)} "
-                             "numbers")  # fmt: skip
+            raise ModelError(
+                f"novelty of {self.modality}: {len(self.whiten)} rows of a triangle for {len(self.mean)} numbers"
+            )
         if not self.limit > 0 or not np.isfinite([self.limit, *self.mean, *sum(self.whiten, ())]).all():
             raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
 
@@ -60,7 +61,7 @@ class Novelty(Struct, frozen=True, dict=True):
             return float("inf")
         return float(np.linalg.norm(self._factor @ (description - self.mean)))
 
-    def doubt(self, window: Window) -> float:
+    def doubt(self, window: TokenWindow) -> float:
         """Distance over limit: above 1 for an unfamiliar window, 0 for one that is too short to tell."""
         description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
         return 0.0 if description is None else self.distance(description) / self.limit
@@ -86,6 +87,6 @@ def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.f
     return np.array([*level.mean(0), np.log(spread + LEAST), np.log(change + LEAST)])
 
 
-def doubts(known: Mapping[Modality, Novelty], windows: Mapping[Modality, Window]) -> dict[Modality, float]:
+def doubts(known: Mapping[Modality, Novelty], windows: Mapping[Modality, TokenWindow]) -> dict[Modality, float]:
     """``Novelty.doubt`` of each window whose modality was fitted."""
     return {m: known[m].doubt(w) for m, w in windows.items() if m in known}

@@ -9,8 +9,8 @@ from typing import Final
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Presence
-from edge_mer.fusion.settings import Settings
-from edge_mer.fusion.window import Track, Window, drop, newest_end, newest_reason
+from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason
 
 # Why a modality that has some tokens does not take part yet.
 WARMING, FEW = "warming up", "too few tokens"
@@ -18,14 +18,15 @@ NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no fac
 STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
 
 
-def needed(modality: Modality, capacity: int, settings: Settings) -> int:
+def needed(modality: Modality, capacity: int, settings: FusionSettings) -> int:
     """Valid tokens that make a modality present: a share of the window, or any recent word."""
     share = min(1.0, settings.min_tokens * settings.demand.get(modality, 1.0))
     return 1 if modality == "text" else math.ceil(share * capacity)
 
 
-def decide(modality: Modality, track: Track, window: Window, tick_us: int,
-           settings: Settings) -> tuple[Track, Presence]:  # fmt: skip
+def decide(
+    modality: Modality, track: ModalityTrack, window: TokenWindow, tick_us: int, settings: FusionSettings
+) -> tuple[ModalityTrack, Presence]:
     """The track after this tick, and what the estimate says of it. A sensor that is blocked leaves at once."""
     if track.blocked is not None:
         state, reason = track.blocked
@@ -45,13 +46,13 @@ def decide(modality: Modality, track: Track, window: Window, tick_us: int,
     return drop(track, tick_us), Presence("absent", nothing, window.tokens)
 
 
-def _why_few(track: Track, tick_us: int, settings: Settings) -> str:
+def _why_few(track: ModalityTrack, tick_us: int, settings: FusionSettings) -> str:
     """Whether the stream is too young to hold enough tokens, or had the time and too few of them can be used."""
     began = min(int(p.start_us[0]) for p in track.pieces)
     return WARMING if tick_us - began <= settings.min_tokens * settings.window_us + settings.hop_us else FEW
 
 
-def is_recent(modality: Modality, track: Track, tick_us: int, settings: Settings) -> bool:
+def is_recent(modality: Modality, track: ModalityTrack, tick_us: int, settings: FusionSettings) -> bool:
     """Whether data, valid or not, still flows."""
     newest = newest_end(track.pieces, tick_us)
     oldest = tick_us - settings.max_age_us[modality] - settings.delay_us.get(modality, 0)

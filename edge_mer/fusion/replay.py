@@ -9,8 +9,8 @@ from typing import Any
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Estimate, InputRef, Journal, Message
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Fusion, Purged, State, Tick
-from edge_mer.fusion.journal import Opening, forgotten, link, opening_of, output_digest
+from edge_mer.fusion.fold import Arrived, Fusion, FusionState, ModalityPurged, Tick
+from edge_mer.fusion.journal import InitialState, forgotten, link, opening_of, output_digest
 from edge_mer.fusion.model import FusionModel
 
 Lookup = Callable[[InputRef], Message[Any] | None]
@@ -45,8 +45,8 @@ class Refold:
         self._boot = ""
         self._last: Journal | None = None
         self._fusion: Fusion | None = None
-        self._state: State | None = None
-        self.opening: Opening | None = None
+        self._state: FusionState | None = None
+        self.opening: InitialState | None = None
 
     @property
     def is_joining(self) -> bool:
@@ -73,12 +73,18 @@ class Refold:
             if self._joined_us is not None and entry.tick_us <= self._joined_us:
                 return Replayed(entry.entry, boot, folded=False)
             if self._fusion is None or self._joined_us is None or before is None:
-                raise SessionError(f"journal of fusion {boot} begins with entry {entry.entry}, not with its opening: "
-                                   "the beginning was not recorded, so it cannot be replayed")  # fmt: skip
+                raise SessionError(
+                    f"journal of fusion {boot} begins with entry {entry.entry}, not with its opening: "
+                    "the beginning was not recorded, so it cannot be replayed"
+                )
             self._state = self._fusion.initial(before.tick_us)
         outputs = self._fold(entry, lookup)
-        return Replayed(entry.entry, boot, tuple((o.origin_us, o.estimate) for o in outputs),
-                        tuple(output_digest(o) for o in outputs))  # fmt: skip
+        return Replayed(
+            entry.entry,
+            boot,
+            tuple((o.origin_us, o.estimate) for o in outputs),
+            tuple(output_digest(o) for o in outputs),
+        )
 
     def _check(self, last: Journal, entry: Journal, boot: str) -> None:
         if self._state is None and last.opening is not None and entry.entry > last.entry + 1:
@@ -86,8 +92,10 @@ class Refold:
         if entry.entry != last.entry + 1:
             raise SessionError(f"journal of fusion {boot}: entry {entry.entry} follows entry {last.entry}")
         if entry.chain != link(last):
-            raise SessionError(f"journal of fusion {boot}: entry {entry.entry} does not continue entry {last.entry}; "
-                               "one of them was changed or moved")  # fmt: skip
+            raise SessionError(
+                f"journal of fusion {boot}: entry {entry.entry} does not continue entry {last.entry}; "
+                "one of them was changed or moved"
+            )
 
     def _fold(self, entry: Journal, lookup: Lookup) -> list[Output]:
         assert self._fusion is not None
@@ -95,7 +103,7 @@ class Refold:
         state, outputs = self._state, list[Output]()
         undone = forgotten(entry.inputs)
         for ref in entry.inputs:
-            event: Arrived | Purged
+            event: Arrived | ModalityPurged
             if isinstance(ref, InputRef):
                 if ref.topic in self._without:
                     continue
@@ -103,19 +111,26 @@ class Refold:
                 if message is None and ref in undone:
                     continue
                 if message is None:
-                    raise SessionError(f"entry {entry.entry} needs {ref.topic} {ref.source}/{ref.boot}/{ref.seq}, "
-                                       "which was not recorded")  # fmt: skip
+                    raise SessionError(
+                        f"entry {entry.entry} needs {ref.topic} {ref.source}/{ref.boot}/{ref.seq}, "
+                        "which was not recorded"
+                    )
                 event = Arrived(message)
             else:
-                event = Purged(ref.modality, ref.mask_epoch)
+                event = ModalityPurged(ref.modality, ref.mask_epoch)
             state, outcome = self._fusion.step(state, event)
             outputs.extend(outcome.outputs)
         self._state, outcome = self._fusion.step(state, Tick(entry.tick_us))
         return [*outputs, *outcome.outputs]
 
 
-def replay(entries: Iterable[Message[Journal]], lookup: Lookup, load_model: LoadModel,
-           without: Collection[str] = (), joined_us: int | None = None) -> Iterator[Replayed]:  # fmt: skip
+def replay(
+    entries: Iterable[Message[Journal]],
+    lookup: Lookup,
+    load_model: LoadModel,
+    without: Collection[str] = (),
+    joined_us: int | None = None,
+) -> Iterator[Replayed]:
     """``Refold`` over all ``entries``."""
     refold = Refold(load_model, without, joined_us)
     for message in entries:

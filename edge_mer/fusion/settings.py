@@ -14,7 +14,7 @@ from edge_mer.contract.domain import Modality
 WEAK: Final = 2.0
 
 
-class Settings(Struct, frozen=True):
+class FusionSettings(Struct, frozen=True):
     """Times in microseconds. ``smoothing`` is the weight of the previous estimate, 0 for none.
 
     Of the calibrated room: ``delay_us`` is how late a modality's tokens are stamped beside the others'; ``demand``
@@ -35,9 +35,12 @@ class Settings(Struct, frozen=True):
     baseline: dict[Modality, tuple[float, ...]] = {}
 
 
-def settings_from(section: config.Fusion, sensors: config.Sensors = config.Sensors()) -> Settings:  # noqa: B008
+UNCALIBRATED = config.SensorsConfig()
+
+
+def settings_from(section: config.FusionConfig, sensors: config.SensorsConfig = UNCALIBRATED) -> FusionSettings:
     smooth = math.exp(-section.hop_s / section.smoothing_s) if section.smoothing_s else 0.0
-    return Settings(
+    return FusionSettings(
         window_us=round(section.window_s * 1e6),
         hop_us=round(section.hop_s * 1e6),
         lateness_us=round(section.lateness_s * 1e6),
@@ -58,7 +61,7 @@ def delays(offset_s: float) -> dict[Modality, int]:
     return {"video" if offset_s > 0 else "audio": round(abs(offset_s) * 1e6)}
 
 
-def demands(sensors: config.Sensors) -> dict[Modality, float]:
+def demands(sensors: config.SensorsConfig) -> dict[Modality, float]:
     """A voice that hardly rises above the noise, and a face that is small or badly lit, must be there for longer."""
     weak: dict[Modality, bool] = {
         "audio": sensors.is_weak_voice,

@@ -11,7 +11,7 @@ from edge_mer.contract.domain import Modality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class TokenPiece:
     """The tokens of one feature message. Arrays as in ``messages.Feature``; ``seen`` orders pieces by arrival.
 
     ``raw_created_us`` and ``created_us`` serve the latency ledger alone and never touch a result.
@@ -29,7 +29,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class TokenWindow:
     """Right-aligned, zero-padded in front: ``values`` float32 [T, D], ``mask`` float32 [T], ``age`` float32 [T] s."""
 
     values: NDArray[np.float32]
@@ -38,10 +38,10 @@ class Window:
     tokens: int
     newest_us: int
     biometric: bool
-    evidence: Piece | None
+    evidence: TokenPiece | None
 
 
-def insert(pieces: tuple[Piece, ...], piece: Piece, replaces: bool) -> tuple[Piece, ...]:
+def insert(pieces: tuple[TokenPiece, ...], piece: TokenPiece, replaces: bool) -> tuple[TokenPiece, ...]:
     """Add a piece in order of time; with ``replaces`` it takes the place of its context (a text segment)."""
     kept = tuple(p for p in pieces if not (replaces and p.context == piece.context))
     if not len(piece.values):
@@ -49,7 +49,7 @@ def insert(pieces: tuple[Piece, ...], piece: Piece, replaces: bool) -> tuple[Pie
     return tuple(sorted((*kept, piece), key=lambda p: int(p.end_us[-1])))
 
 
-def prune(pieces: tuple[Piece, ...], before_us: int, most: int) -> tuple[tuple[Piece, ...], int]:
+def prune(pieces: tuple[TokenPiece, ...], before_us: int, most: int) -> tuple[tuple[TokenPiece, ...], int]:
     """Forget pieces that ended before ``before_us``, and the oldest beyond ``most`` tokens; says how many of those."""
     kept = [p for p in pieces if p.end_us[-1] >= before_us]
     dropped, total = 0, sum(len(p.values) for p in kept)
@@ -59,23 +59,24 @@ def prune(pieces: tuple[Piece, ...], before_us: int, most: int) -> tuple[tuple[P
     return tuple(kept), dropped
 
 
-def newest_end(pieces: tuple[Piece, ...], until_us: int) -> int | None:
+def newest_end(pieces: tuple[TokenPiece, ...], until_us: int) -> int | None:
     """End of the newest token, valid or not, that ended by ``until_us``."""
     ends = [int(e) for p in pieces for e in p.end_us if e <= until_us]
     return max(ends, default=None)
 
 
-def newest_reason(pieces: tuple[Piece, ...], until_us: int) -> str | None:
+def newest_reason(pieces: tuple[TokenPiece, ...], until_us: int) -> str | None:
     """What the encoder said of its newest token that ended by ``until_us``, where that one is not valid."""
     seen = [p for p in pieces if p.end_us[0] <= until_us]
     return seen[-1].reason if seen and not seen[-1].valid[-1] else None
 
 
-def select(pieces: tuple[Piece, ...], until_us: int, span_us: int, after_us: int,
-           capacity: int, dim: int) -> Window:  # fmt: skip
+def select(
+    pieces: tuple[TokenPiece, ...], until_us: int, span_us: int, after_us: int, capacity: int, dim: int
+) -> TokenWindow:
     """The newest ``capacity`` valid tokens that ended in ``(until - span, until]`` and after the cut ``after_us``."""
     since = max(until_us - span_us, after_us)
-    rows: list[tuple[int, Piece, int]] = [
+    rows: list[tuple[int, TokenPiece, int]] = [
         (int(end), piece, i)
         for piece in pieces
         for i, end in enumerate(piece.end_us)
@@ -88,11 +89,18 @@ def select(pieces: tuple[Piece, ...], until_us: int, span_us: int, after_us: int
     for slot, (end, piece, i) in enumerate(rows, start=capacity - len(rows)):
         values[slot], mask[slot], age[slot] = piece.values[i], 1, (until_us - end) / 1e6
     last = rows[-1] if rows else None
-    return Window(values, mask, age, len(rows), last[0] if last else 0,
-                  any(p.biometric for _, p, _ in rows), last[1] if last else None)  # fmt: skip
+    return TokenWindow(
+        values,
+        mask,
+        age,
+        len(rows),
+        last[0] if last else 0,
+        any(p.biometric for _, p, _ in rows),
+        last[1] if last else None,
+    )
 
 
-def same(one: Window | None, other: Window | None) -> bool:
+def same(one: TokenWindow | None, other: TokenWindow | None) -> bool:
     """Whether a model would see the same bytes in both windows."""
     if one is None or other is None:
         return one is other
@@ -102,14 +110,14 @@ def same(one: Window | None, other: Window | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class ModalityTrack:
     """What the fold knows of one modality. ``cut_us``: nothing that ended by then is used in a later window.
 
     ``blocked`` is the reason why the sensor cannot take part at all (masked, absent, frozen, failed), measured by
     the gate; ``poor_hops`` counts hops of missing quality; ``context`` is the face track or audio stretch.
     """
 
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[TokenPiece, ...] = ()
     mask_epoch: int = 0
     blocked: tuple[str, str | None] | None = None
     cut_us: int = -1
@@ -119,12 +127,12 @@ class Track:
     poor_hops: int = 0
 
 
-def forget(track: Track, mask_epoch: int) -> Track:
+def forget(track: ModalityTrack, mask_epoch: int) -> ModalityTrack:
     """What a mask leaves: the epoch, and nothing else of the content."""
-    return Track(mask_epoch=max(mask_epoch, track.mask_epoch), blocked=track.blocked)
+    return ModalityTrack(mask_epoch=max(mask_epoch, track.mask_epoch), blocked=track.blocked)
 
 
-def drop(track: Track, tick_us: int) -> Track:
+def drop(track: ModalityTrack, tick_us: int) -> ModalityTrack:
     """The modality leaves: everything seen by then is cut from later windows (older ones may still be revised)."""
     seen = newest_end(track.pieces, tick_us)
     cut = track.cut_us if seen is None else max(track.cut_us, seen)

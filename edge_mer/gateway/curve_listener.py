@@ -24,7 +24,7 @@ COME_HZ, COME_BURST = 2, 256
 ANYBODY = "a program on this host"
 
 
-class Door:
+class CurveListener:
     """Opens listeners. ``refused`` counts peers whose key nobody allowed, or who come too often."""
 
     def __init__(self, bus: ZmqBus, config: Config) -> None:
@@ -80,8 +80,10 @@ def _check_loopback(setting: str, address: str | None) -> None:
         return
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     if not is_loopback(host):
-        raise ConfigError(f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
-                          "use tcp://127.0.0.1:PORT, or set hub.plaintext = false")  # fmt: skip
+        raise ConfigError(
+            f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
+            "use tcp://127.0.0.1:PORT, or set hub.plaintext = false"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -27,8 +27,19 @@ LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
 MOST_BYTES = 64_000
 # Facts without an EmotionML name; they travel in <info> as attributes of one element of our namespace.
-FACTS = ("combination", "label", "abstain", "confidence", "calibrated", "sentiment_reason", "revision", "final",
-         "biometric", "mask_epoch", "model")  # fmt: skip
+FACTS = (
+    "combination",
+    "label",
+    "abstain",
+    "confidence",
+    "calibrated",
+    "sentiment_reason",
+    "revision",
+    "final",
+    "biometric",
+    "mask_epoch",
+    "model",
+)
 # XML 1.0 has no place for these, not even as references.
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 ET.register_namespace("", NAMESPACE)
@@ -113,21 +124,34 @@ def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
     ``value`` of a category is null, for its intensity is not measured; ``timestamp`` is wall time in milliseconds.
     """
     probabilities = estimate.probabilities or {}
-    dimension = {"name": SENTIMENT, "value": estimate.sentiment, "range": [LOWEST, HIGHEST],
-                 "reason": estimate.sentiment_reason}  # fmt: skip
+    dimension = {
+        "name": SENTIMENT,
+        "value": estimate.sentiment,
+        "range": [LOWEST, HIGHEST],
+        "reason": estimate.sentiment_reason,
+    }
     return {
         "timestamp": wall_us // MILLISECOND,
         "modalities": [
             {"modality": m, "channel": EXPRESSED_THROUGH[m], "state": p.state, "reason": p.reason}
             for m, p in estimate.presence.items()
         ],
-        "category": {"name": estimate.label, "confidence": estimate.confidence, "value": None,
-                     "reason": estimate.abstain, "calibrated": estimate.calibrated},
+        "category": {
+            "name": estimate.label,
+            "confidence": estimate.confidence,
+            "value": None,
+            "reason": estimate.abstain,
+            "calibrated": estimate.calibrated,
+        },
         "categories": [{"name": name, "confidence": p, "value": None} for name, p in probabilities.items()],
         "dimensions": [dimension],
-        "annotator": {"type": "machine", "name": estimate.model, "revision": estimate.revision,
-                      "final": estimate.final},
-    }  # fmt: skip
+        "annotator": {
+            "type": "machine",
+            "name": estimate.model,
+            "revision": estimate.revision,
+            "final": estimate.final,
+        },
+    }
 
 
 def _tag(name: str) -> str:

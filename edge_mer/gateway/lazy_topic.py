@@ -8,7 +8,7 @@ from edge_mer.bus import Bus, Reader
 from edge_mer.contract.messages import Message
 
 
-class OnRequest:
+class LazyTopic:
     """The source (fusion) sees whether there is a reader, and does no work for nobody."""
 
     def __init__(self, bus: Bus, topic: str) -> None:

@@ -7,6 +7,6 @@ import os
 NICE = 10
 
 
-def stand_back() -> None:
+def lower_priority() -> None:
     """For this process, until it ends."""
     os.nice(NICE)

@@ -37,13 +37,18 @@ class Metrics:
         self._registry = prometheus.CollectorRegistry()
         self.content_type: str = prometheus.CONTENT_TYPE_LATEST
         self._stage = prometheus.Histogram(
-            "edge_mer_stage_seconds", "Time that a stage took for the newest evidence; total from event to message",
-            ("stage",), buckets=BUCKETS, registry=self._registry,
-        )  # fmt: skip
-        self._hop = prometheus.Histogram(
-            "edge_mer_hop_to_estimate_seconds", "Hop boundary to published estimate", buckets=BUCKETS,
+            "edge_mer_stage_seconds",
+            "Time that a stage took for the newest evidence; total from event to message",
+            ("stage",),
+            buckets=BUCKETS,
             registry=self._registry,
-        )  # fmt: skip
+        )
+        self._hop = prometheus.Histogram(
+            "edge_mer_hop_to_estimate_seconds",
+            "Hop boundary to published estimate",
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
         self._estimates = prometheus.Counter(
             "edge_mer_estimates", "Windows by combination of modalities", ("combination",), registry=self._registry
         )
@@ -92,12 +97,14 @@ class Metrics:
         """Called by prometheus-client for what is a state and no event."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        share = GaugeMetricFamily("edge_mer_combination_share", "Share of windows, last 5 minutes",
-                                  labels=("combination",))  # fmt: skip
+        share = GaugeMetricFamily(
+            "edge_mer_combination_share", "Share of windows, last 5 minutes", labels=("combination",)
+        )
         for combination in (*COMBINATIONS, "none") if self._recent else ():
             share.add_metric((combination,), self._share[combination] / len(self._recent))
-        masked = GaugeMetricFamily("edge_mer_masked", "1 while the device of a modality is closed, as measured",
-                                   labels=("modality",))  # fmt: skip
+        masked = GaugeMetricFamily(
+            "edge_mer_masked", "1 while the device of a modality is closed, as measured", labels=("modality",)
+        )
         if isinstance(privacy := self._fresh("privacy"), Privacy):
             for modality, state in privacy.modalities.items():
                 masked.add_metric((modality,), state.effective != "live")
@@ -116,8 +123,9 @@ class Metrics:
         cpu = GaugeMetricFamily("edge_mer_process_cores", "CPU of a process, in cores", labels=("process",))
         rss = GaugeMetricFamily("edge_mer_process_resident_bytes", "Resident memory", labels=("process",))
         restarts = CounterMetricFamily("edge_mer_process_restarts", "Restarts of a process", labels=("process",))
-        drops = CounterMetricFamily("edge_mer_drops", "What was dropped, lost or refused, by process and kind",
-                                    labels=("process", "kind"))  # fmt: skip
+        drops = CounterMetricFamily(
+            "edge_mer_drops", "What was dropped, lost or refused, by process and kind", labels=("process", "kind")
+        )
         if isinstance(health := self._fresh("health"), HealthReport):
             for name, worker in health.workers.items():
                 up.add_metric((name,), worker.state == "running")

@@ -12,7 +12,7 @@ from edge_mer.contract.messages import Estimate, Explain, Message
 CONFIRMED_US = 3 * SECOND
 
 
-class BeforeMask:
+class StaleAfterMask:
     """Told of every order to forget."""
 
     def __init__(self) -> None:

@@ -114,9 +114,13 @@ class SystemProcess:
             os.lseek(stdin, 0, os.SEEK_SET)
             popen = subprocess.Popen(
                 [sys.executable, "-m", "edge_mer.host.worker", name, module, str(directory)],
-                stdin=stdin, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
-                env={**os.environ, **THREADS}, preexec_fn=die_with_parent,
-            )  # fmt: skip
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **THREADS},
+                preexec_fn=die_with_parent,
+            )
         finally:
             os.close(stdin)
             os.close(log)

@@ -15,7 +15,7 @@ Importance = Literal["core", "sensor", "extra"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProcessRow:
     """``module`` offers ``build(config, bus)``. Processes of a later ``stop_stage`` stop when the earlier are gone.
 
     ``retry_s``: how long the process rests after too many restarts; short for sensors, which get plugged in again.
@@ -86,8 +86,8 @@ def either(first: Predicate, second: Predicate) -> Predicate:
     return lambda config: first(config) or second(config)
 
 
-def _perception(modality: Modality) -> Row:
-    return Row(
+def _perception(modality: Modality) -> ProcessRow:
+    return ProcessRow(
         f"perception.{modality}",
         f"edge_mer.perception.node_{modality}",
         both(perception_apart, sensing(modality)),
@@ -96,23 +96,25 @@ def _perception(modality: Modality) -> Row:
 
 
 # In order of start: the slow starters first, the recorder before there is anything to record.
-TABLE: tuple[Row, ...] = (
-    Row("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
-    Row("switch", "edge_mer.privacy.switch.switch", always, "core"),
-    Row("fusion", "edge_mer.fusion.node", always, "core"),
+TABLE: tuple[ProcessRow, ...] = (
+    ProcessRow("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
+    ProcessRow("switch", "edge_mer.privacy.switch.switch", always, "core"),
+    ProcessRow("fusion", "edge_mer.fusion.node", always, "core"),
     _perception("audio"),
     _perception("video"),
     _perception("text"),
-    Row("file", "edge_mer.capture.playback.file", either(audio_from_file, video_from_file), "sensor", retry_s=10),
-    Row("microphone", "edge_mer.capture.microphone", from_microphone, "sensor", retry_s=10),
-    Row("camera", "edge_mer.capture.camera", from_camera, "sensor", retry_s=10),
-    Row("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
-    Row("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10),
-    Row("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10),
-    Row("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10),
+    ProcessRow(
+        "file", "edge_mer.capture.playback.file", either(audio_from_file, video_from_file), "sensor", retry_s=10
+    ),
+    ProcessRow("microphone", "edge_mer.capture.microphone", from_microphone, "sensor", retry_s=10),
+    ProcessRow("camera", "edge_mer.capture.camera", from_camera, "sensor", retry_s=10),
+    ProcessRow("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
+    ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10),
+    ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10),
+    ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10),
 )
 
 
-def rows_for(config: Config, table: tuple[Row, ...] = TABLE) -> tuple[Row, ...]:
+def rows_for(config: Config, table: tuple[ProcessRow, ...] = TABLE) -> tuple[ProcessRow, ...]:
     """The processes that this configuration asks for, in order of start."""
     return tuple(row for row in table if row.should_run(config))

@@ -23,11 +23,11 @@ from edge_mer.contract.clock import SECOND, Clock, host_boot_id
 from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
 from edge_mer.host.launcher import Launcher, Process, SystemLauncher
-from edge_mer.host.processes import Row, rows_for
+from edge_mer.host.processes import ProcessRow, rows_for
 
 NAME = "supervisor"
 MOST_GUESTS = 16
-State = Literal["starting", "running", "restarting", "failed", "stopped"]
+WorkerState = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Limits:
 
 
 @dataclass
-class Child:
+class WatchedProcess:
     """One process of the table and what happened to it. ``ends`` are the times of its recent deaths."""
 
-    row: Row
-    state: State = "starting"
+    row: ProcessRow
+    state: WorkerState = "starting"
     process: Process | None = None
     boot: str | None = None
     since_us: int = 0
@@ -67,7 +67,9 @@ class Child:
 class Supervisor:
     """A worker whose ``close`` stops all others. No thread: everything happens in ``turn``."""
 
-    def __init__(self, rows: tuple[Row, ...], bus: Bus, launcher: Launcher, limits: Limits | None = None) -> None:
+    def __init__(
+        self, rows: tuple[ProcessRow, ...], bus: Bus, launcher: Launcher, limits: Limits | None = None
+    ) -> None:
         self._bus, self._clock, self._launcher = bus, bus.clock, launcher
         self._limits = limits or Limits()
         self._server = bus.server(NAME)
@@ -78,11 +80,11 @@ class Supervisor:
         self._own = psutil.Process()
         self._usage: dict[str, tuple[float, int]] = {}
         self._notices: dict[Exited, int] = {}
-        self._said: dict[str, tuple[State, int]] = {}
+        self._said: dict[str, tuple[WorkerState, int]] = {}
         self._report_due = 0
         self._turned_us = self._clock.now_us()
         self.counters: Counter[str] = Counter()
-        self.children = {row.name: Child(row) for row in rows}
+        self.children = {row.name: WatchedProcess(row) for row in rows}
         # Workers that somebody else started and that say they live, as the recorder of ``edge-mer record``.
         self._guests: dict[str, tuple[int, Heartbeat]] = {}
 
@@ -148,7 +150,7 @@ class Supervisor:
                 child.since_us += pause
                 child.heard_us = None if child.heard_us is None else child.heard_us + pause
 
-    def _attend(self, child: Child, now: int) -> None:
+    def _attend(self, child: WatchedProcess, now: int) -> None:
         if child.process is None:
             if now >= child.due_us:
                 self._start(child, now)
@@ -159,7 +161,7 @@ class Supervisor:
             child.killed_for = silence
             child.process.kill()
 
-    def _silence(self, child: Child, now: int) -> str | None:
+    def _silence(self, child: WatchedProcess, now: int) -> str | None:
         """Why a process is taken for hung; None when it is not."""
         if child.heard_us is None:
             waited = now - child.since_us
@@ -167,7 +169,7 @@ class Supervisor:
         waited = now - child.heard_us
         return f"hung: no turn ended for {waited / 1e6:.1f} s" if waited > self._limits.hung_us else None
 
-    def _start(self, child: Child, now: int) -> None:
+    def _start(self, child: WatchedProcess, now: int) -> None:
         child.boot, child.heard_us, child.since_us, child.killed_for = None, None, now, None
         child.counters, child.notes = {}, ()
         try:
@@ -179,7 +181,7 @@ class Supervisor:
             child.restarts += 1
         child.state = "starting"
 
-    def _bury(self, child: Child, code: int, now: int, reason: str | None = None) -> None:
+    def _bury(self, child: WatchedProcess, code: int, now: int, reason: str | None = None) -> None:
         """It is gone: tell the switch, find out why, and decide when it starts again."""
         if child.boot is not None and child.row.name != "switch":
             self._notices[Exited(name=child.row.name, boot=child.boot)] = now + self._limits.told_us
@@ -200,7 +202,7 @@ class Supervisor:
             child.due_us = now + (self._limits.backoff_us * 2**doublings if doublings >= 0 else 0)
         logging.getLogger(NAME).warning("%s is %s: %s", child.row.name, child.state, child.reason)
 
-    def _explain(self, child: Child, code: int) -> str:
+    def _explain(self, child: WatchedProcess, code: int) -> str:
         if code < 0:
             return f"ended by {signal.Signals(-code).name}"
         return self._launcher.last_error(child.row.name) or f"exit code {code}"
@@ -214,7 +216,7 @@ class Supervisor:
             if now >= until:
                 del self._notices[notice]
 
-    def _states(self) -> dict[str, tuple[State, int]]:
+    def _states(self) -> dict[str, tuple[WorkerState, int]]:
         return {name: (c.state, c.restarts) for name, c in self.children.items()}
 
     def _publish_health(self, now: int, measure: bool = False) -> None:
@@ -230,7 +232,7 @@ class Supervisor:
         workers[NAME] = WorkerHealth("running", os.getpid(), 0, 0, None, cpu, rss, dict(self.counters))
         self._health.send(HealthReport(workers=workers), origin_us=now)
 
-    def _worker_health(self, name: str, child: Child, now: int) -> WorkerHealth:
+    def _worker_health(self, name: str, child: WatchedProcess, now: int) -> WorkerHealth:
         cpu, rss = self._usage.get(name, (0.0, 0)) if child.process is not None else (0.0, 0)
         return WorkerHealth(
             state=child.state,
@@ -262,7 +264,7 @@ class Supervisor:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _stop(self, children: list[Child]) -> None:
+    def _stop(self, children: list[WatchedProcess]) -> None:
         left = {c.row.name: c.process for c in children if c.process is not None}
         for process in left.values():
             process.terminate()

@@ -78,8 +78,9 @@ def run(name: str, worker: Worker, bus: Bus, stop: Stop) -> None:
             due = now + HEARTBEAT_US
             counters = {k: v for k, v in worker.counters.items() if v}
             notes = worker.notes if isinstance(worker, Noted) else ()
-            supervisor.send(Heartbeat(name=name, boot=bus.boot, pid=os.getpid(), created_us=now, counters=counters,
-                                      notes=notes))  # fmt: skip
+            supervisor.send(
+                Heartbeat(name=name, boot=bus.boot, pid=os.getpid(), created_us=now, counters=counters, notes=notes)
+            )
         if not stop.asked:
             bus.wait(min(wait, due - now), *worker.wake)
     worker.close()
@@ -90,8 +91,12 @@ def setup_logging(name: str) -> None:
 
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            entry = {"t": round(record.created, 3), "worker": name, "level": record.levelname.lower(),
-                     "message": record.getMessage()}  # fmt: skip
+            entry = {
+                "t": round(record.created, 3),
+                "worker": name,
+                "level": record.levelname.lower(),
+                "message": record.getMessage(),
+            }
             if record.exc_info:
                 entry["error"] = self.formatException(record.exc_info)
             return json.dumps(entry)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.large.checkpoint import Checkpoint
+from edge_mer.large.checkpoint import LargeCheckpoint
 from edge_mer.perception.audio import TOKEN_SAMPLES, TOKEN_US, AudioEncoder, AudioState
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
 
@@ -29,7 +29,7 @@ class LargeAudioState:
 class LargeAudioEncoder:
     """Fold of 16 kHz blocks into hidden states, averaged over 125 ms, of a window of 2 s that ends with their group."""
 
-    def __init__(self, checkpoint: Checkpoint, starter: AudioEncoder) -> None:
+    def __init__(self, checkpoint: LargeCheckpoint, starter: AudioEncoder) -> None:
         self._starter = starter
         self._features = checkpoint.open("AutoFeatureExtractor")
         self._model = checkpoint.model("AutoModel")

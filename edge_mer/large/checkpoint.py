@@ -19,7 +19,7 @@ PATTERNS: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class LargeCheckpoint:
     """``name`` as the user wrote it; ``sha256`` of all its files in the order of their names."""
 
     name: str
@@ -54,7 +54,7 @@ def transformers() -> Any:
     return transformers
 
 
-def find(name: str) -> Checkpoint:
+def find(name: str) -> LargeCheckpoint:
     """The checkpoint ``name``, without connecting. Raises ModelError when it is neither a folder nor pulled."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -63,10 +63,10 @@ def find(name: str) -> Checkpoint:
         raise ModelError(f"{name}: {folder} has no config.json; expected a transformers checkpoint")
     if not list(folder.glob("*.safetensors")):
         raise ModelError(f"{name}: {folder} has no .safetensors weights; convert them with save_pretrained")
-    return Checkpoint(name, folder, sha256_of(folder))
+    return LargeCheckpoint(name, folder, sha256_of(folder))
 
 
-def pull(name: str) -> Checkpoint:
+def pull(name: str) -> LargeCheckpoint:
     """Download ``name`` from the hub into its cache. Raises ModelError when it cannot be had, saying what to do."""
     hub = _hub()
     try:

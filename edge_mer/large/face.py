@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import EMOTIONS, NAMES
 from edge_mer.contract.errors import ModelError
-from edge_mer.large.checkpoint import Checkpoint
+from edge_mer.large.checkpoint import LargeCheckpoint
 from edge_mer.perception.detect import Box, FaceDetector, Image
 from edge_mer.perception.encoder import EncoderSpec
 from edge_mer.perception.face import SLOT_US, FaceEncoder, square
@@ -20,7 +20,7 @@ from edge_mer.perception.face import SLOT_US, FaceEncoder, square
 class LargeFaceEncoder(FaceEncoder):
     """Tokens ``[7 + hidden]``: the posterior in the order of EMOTIONS, then the state of the class token."""
 
-    def __init__(self, checkpoint: Checkpoint, detector: FaceDetector) -> None:
+    def __init__(self, checkpoint: LargeCheckpoint, detector: FaceDetector) -> None:
         self._detector = detector
         self._model = checkpoint.model("AutoModelForImageClassification")
         said = {int(i): NAMES.get(str(name).lower()) for i, name in self._model.config.id2label.items()}
@@ -52,7 +52,7 @@ class LargeFaceEncoder(FaceEncoder):
         return np.concatenate([seven / seven.sum(), state])[None].astype(np.float32)
 
 
-def _picture(checkpoint: Checkpoint) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
+def _picture(checkpoint: LargeCheckpoint) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
     """Side in pixels, mean and deviation of the channels, of ``preprocessor_config.json``."""
     path = checkpoint.folder / "preprocessor_config.json"
     try:

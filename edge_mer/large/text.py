@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_mer.contract.errors import ModelError
-from edge_mer.large.checkpoint import Checkpoint
+from edge_mer.large.checkpoint import LargeCheckpoint
 from edge_mer.perception.encoder import EncoderSpec, TextSegment, Tokens, no_tokens
 from edge_mer.perception.text import LONGEST_WORD, RATE_HZ, check_times
 
@@ -17,12 +17,13 @@ LONGEST: Final = 48  # words and sub-words of a segment, the newest ones
 class LargeTextEncoder:
     """Keeps no state: a later block of the same segment replaces the earlier one as a whole."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: LargeCheckpoint) -> None:
         self._tokenizer = checkpoint.open("AutoTokenizer", add_prefix_space=True)
         self._tokenizer.truncation_side = "left"
         if not getattr(self._tokenizer, "is_fast", False):
-            raise ModelError(f"{checkpoint.name}: its tokenizer cannot say which word a sub-word is of; "
-                             "a tokenizer.json is needed")  # fmt: skip
+            raise ModelError(
+                f"{checkpoint.name}: its tokenizer cannot say which word a sub-word is of; a tokenizer.json is needed"
+            )
         self._model = checkpoint.model("AutoModel")
         self.spec = EncoderSpec(
             name=checkpoint.name,
@@ -42,8 +43,13 @@ class LargeTextEncoder:
 
         words = block.words[-LONGEST:]
         check_times(words)
-        encoded: Any = self._tokenizer([w.text[:LONGEST_WORD] for w in words] or [""], is_split_into_words=True,
-                                       return_tensors="pt", truncation=True, max_length=4 * LONGEST)  # fmt: skip
+        encoded: Any = self._tokenizer(
+            [w.text[:LONGEST_WORD] for w in words] or [""],
+            is_split_into_words=True,
+            return_tensors="pt",
+            truncation=True,
+            max_length=4 * LONGEST,
+        )
         of_word = encoded.word_ids()
         kept = [i for i, word in enumerate(of_word) if word is not None and word < len(words)][-LONGEST:]
         if not kept:

@@ -17,7 +17,7 @@ from edge_mer.contract.messages import Message
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
@@ -40,7 +40,7 @@ class PerceptionNode:
         self._state = self._stream.initial()
         self._reader = bus.reader(f"raw/{modality}")
         self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
-        self._child = LineageChild(bus, f"perception.{modality}", (modality,))
+        self._child = PurgeClient(bus, f"perception.{modality}", (modality,))
         self._counts: Counter[str] = Counter()
 
     @classmethod

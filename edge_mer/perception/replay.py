@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_mer.contract.errors import InputError
 from edge_mer.contract.messages import Feature, InputRef, Message
-from edge_mer.perception.stream import Draft, FeatureStream
+from edge_mer.perception.stream import FeatureDraft, FeatureStream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,12 +16,13 @@ class Encoded:
     """A recorded feature beside what came again: ``draft``; or ``missing``, the raw message that is not there."""
 
     feature: Message[Feature]
-    draft: Draft | None
+    draft: FeatureDraft | None
     missing: InputRef | None = None
 
 
-def replay(features: Iterable[Message[Feature]], raw: Callable[[InputRef], Message[Any] | None],
-           stream: FeatureStream) -> Iterator[Encoded]:  # fmt: skip
+def replay(
+    features: Iterable[Message[Feature]], raw: Callable[[InputRef], Message[Any] | None], stream: FeatureStream
+) -> Iterator[Encoded]:
     """Features of one modality in the order of their making. After a missing raw message nothing can be encoded until
     the encoder began anew."""
     state, boot = stream.initial(), ""
@@ -31,7 +32,7 @@ def replay(features: Iterable[Message[Feature]], raw: Callable[[InputRef], Messa
         if body.began or feature.envelope.boot != boot:
             state, boot = stream.initial(), feature.envelope.boot
             missing = None if body.began else _first(body)
-        draft: Draft | None = None
+        draft: FeatureDraft | None = None
         for seq in _folded(body) if missing is None else ():
             ref = InputRef(f"raw/{body.modality}", body.raw_source, body.raw_boot, seq)
             message = raw(ref)

@@ -43,7 +43,7 @@ class StreamState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Draft:
+class FeatureDraft:
     """A feature ready to be published."""
 
     origin_us: int
@@ -60,7 +60,7 @@ class FeatureStream:
     def initial(self) -> StreamState:
         return StreamState(self.encoder.initial())
 
-    def step(self, state: StreamState, message: Message[Any]) -> tuple[StreamState, Draft | None]:
+    def step(self, state: StreamState, message: Message[Any]) -> tuple[StreamState, FeatureDraft | None]:
         """Fold one raw message in. Raises InputError when its content cannot be used; the state stays as it was."""
         envelope, body = message.envelope, message.body
         if envelope.boot != state.boot or body.mask_epoch != state.mask_epoch:
@@ -91,7 +91,7 @@ class FeatureStream:
         words = tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in body.words)
         return TextSegment(body.segment, words, body.final)
 
-    def _draft(self, state: StreamState, message: Message[Any], tokens: Tokens) -> Draft:
+    def _draft(self, state: StreamState, message: Message[Any], tokens: Tokens) -> FeatureDraft:
         envelope, body, spec = message.envelope, message.body, self.encoder.spec
         end = int(tokens.end_us.max()) if len(tokens) else envelope.origin_us
         feature = Feature(
@@ -115,7 +115,7 @@ class FeatureStream:
         )
         origin = int(tokens.start_us.min()) if len(tokens) else envelope.origin_us
         payload = (tokens.values, tokens.start_us, tokens.end_us, tokens.valid.astype(np.uint8))
-        return Draft(origin, feature, payload)
+        return FeatureDraft(origin, feature, payload)
 
 
 def _follow(state: StreamState, seq: int) -> StreamState:

@@ -9,7 +9,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.host.files import state_directory
-from edge_mer.privacy.consent.consent_file import FILE, Matter, agreed, household, write_deployment
+from edge_mer.privacy.consent.consent_file import FILE, ConsentScope, agreed, home_consent, write_deployment
 from edge_mer.privacy.keys.identity import CONSOLE, Identity, new_identity, read_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 
@@ -23,11 +23,16 @@ def pair_console(directory: Path, today: datetime.date) -> Identity:
     return identity
 
 
-def agree(state: str | None, matters: tuple[Matter, ...], who: str | None, today: datetime.date,
-          until: datetime.date | None = None) -> Path:  # fmt: skip
+def agree(
+    state: str | None,
+    matters: tuple[ConsentScope, ...],
+    who: str | None,
+    today: datetime.date,
+    until: datetime.date | None = None,
+) -> Path:
     """Write that one person agrees to ``matters`` in this home, and pair the console; returns the state directory."""
     directory = state_directory(state)
-    write_deployment(directory / FILE, household(who, matters, today, until))
+    write_deployment(directory / FILE, home_consent(who, matters, today, until))
     pair_console(directory, today)
     return directory
 

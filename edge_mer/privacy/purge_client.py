@@ -10,7 +10,7 @@ from edge_mer.contract.domain import Modality
 REGISTER_US = SECOND // 2
 
 
-class LineageChild:
+class PurgeClient:
     """Registers twice a second, so that a restarted switch knows its children again."""
 
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:

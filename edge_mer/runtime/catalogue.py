@@ -16,7 +16,7 @@ SUFFIXES: Final = (".onnx", ".spm", ".weights")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """``licence`` is that of the data that the weights were trained on; ``fault`` says why it cannot be used."""
 
     name: str
@@ -27,7 +27,7 @@ class Entry:
     fault: str | None = None
 
 
-def catalogue(directory: Path) -> list[Entry]:
+def catalogue(directory: Path) -> list[CatalogueEntry]:
     """Every model file of ``directory`` by name."""
     return [_entry(path) for path in sorted(directory.iterdir()) if path.suffix in SUFFIXES]
 
@@ -70,14 +70,16 @@ def write_sums(directory: Path) -> None:
     (directory / SUMS).write_text("".join(lines))
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> CatalogueEntry:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if path.suffix != ".onnx":
         kind = {".spm": "tokenizer", ".weights": "weights"}[path.suffix]
-        return Entry(path.name, kind, len(content), digest, "as its model")
+        return CatalogueEntry(path.name, kind, len(content), digest, "as its model")
     try:
         metadata = OnnxRuntime().load(path).metadata
     except ModelError as error:
-        return Entry(path.name, "damaged", len(content), digest, "", str(error))
-    return Entry(path.name, str(metadata.get("kind", "")), len(content), digest, str(metadata.get("licence", "")))
+        return CatalogueEntry(path.name, "damaged", len(content), digest, "", str(error))
+    return CatalogueEntry(
+        path.name, str(metadata.get("kind", "")), len(content), digest, str(metadata.get("licence", ""))
+    )

@@ -17,7 +17,7 @@ from edge_mer.runtime.backend import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class GpuDevice:
     """``capability``: compute capability, as in "8.7"; ``memory``: bytes in total; versions as CUDA gives them."""
 
     name: str
@@ -42,7 +42,7 @@ class Cuda:
     def __init__(self, rt: Any | None = None) -> None:
         self._rt = rt or _bindings()
 
-    def device(self) -> Device:
+    def device(self) -> GpuDevice:
         """Raises GpuError when there is none."""
         rt = self._rt
         error, count = rt.cudaGetDeviceCount()
@@ -52,7 +52,7 @@ class Cuda:
             )
         properties = self._ok(rt.cudaGetDeviceProperties(0), "asking the GPU")
         name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
-        return Device(
+        return GpuDevice(
             name=name.rstrip("\0"),
             capability=f"{properties.major}.{properties.minor}",
             memory=int(properties.totalGlobalMem),
@@ -105,8 +105,10 @@ class Cuda:
     def record(self, stream: Any, work: Callable[[], None]) -> Any:
         """Capture what ``work`` enqueues on ``stream``; replay it with ``launch``. Raises GpuError."""
         rt = self._rt
-        self._ok(rt.cudaStreamBeginCapture(stream, rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal),
-                 "beginning a capture")  # fmt: skip
+        self._ok(
+            rt.cudaStreamBeginCapture(stream, rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal),
+            "beginning a capture",
+        )
         try:
             work()
         finally:

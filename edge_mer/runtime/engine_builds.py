@@ -10,14 +10,14 @@ from typing import Final
 
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
-from edge_mer.runtime.engines import EngineCache, Entry, engines_directory
-from edge_mer.runtime.select import Settings, in_precision, models_directory, tensorrt, wants_engines
+from edge_mer.runtime.engines import CachedEngine, EngineCache, engines_directory
+from edge_mer.runtime.select import RuntimeSettings, in_precision, models_directory, tensorrt, wants_engines
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 
 PROGRESS_S: Final = 3.0
 
 
-def build_missing(settings: Settings, say: Callable[[str], None]) -> None:
+def build_missing(settings: RuntimeSettings, say: Callable[[str], None]) -> None:
     """Make sure that every model has its engine. Raises GpuError, MissingExtra, ModelError."""
     backend = engine_backend(settings, _Progress(say))
     for path in model_files(settings):
@@ -25,7 +25,7 @@ def build_missing(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"{'built' if built else 'there'}  {key.file}")
 
 
-def prepare(settings: Settings, say: Callable[[str], None]) -> None:
+def prepare(settings: RuntimeSettings, say: Callable[[str], None]) -> None:
     """Before workers start: build the engines that the configured backend would use, where it can be used at all.
 
     With ``auto`` a build that fails is said and leaves the next backend to the workers; else it raises.
@@ -41,7 +41,7 @@ def prepare(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"no engines: {error}")
 
 
-def model_files(settings: Settings) -> list[Path]:
+def model_files(settings: RuntimeSettings) -> list[Path]:
     """What the workers load, each in the configured precision."""
 
     directory = models_directory(settings.directory)
@@ -49,7 +49,7 @@ def model_files(settings: Settings) -> list[Path]:
     return [in_precision(directory / name, settings.precision) for name in names]
 
 
-def engine_lines(entries: Iterable[Entry]) -> list[str]:
+def engine_lines(entries: Iterable[CachedEngine]) -> list[str]:
     """One line per engine file."""
     out = []
     for entry in entries:
@@ -77,7 +77,7 @@ class _Progress:
             self._say(f"  {phase}: {step + 1} of {steps}")
 
 
-def engine_backend(settings: Settings, progress: _Progress | None) -> TensorRT:
+def engine_backend(settings: RuntimeSettings, progress: _Progress | None) -> TensorRT:
     """The one of the config; with ``auto`` whichever is installed. Only build may build."""
 
     name: str = settings.backend
@@ -86,6 +86,6 @@ def engine_backend(settings: Settings, progress: _Progress | None) -> TensorRT:
     return tensorrt(settings, name, may_build=progress is not None, progress=progress)
 
 
-def engine_cache(settings: Settings) -> EngineCache:
+def engine_cache(settings: RuntimeSettings) -> EngineCache:
 
     return EngineCache(engines_directory(settings.engines))

@@ -61,7 +61,7 @@ class Header(Struct, frozen=True):
     built: float
 
 
-class Entry(Struct, frozen=True):
+class CachedEngine(Struct, frozen=True):
     """One file of the cache; ``fault`` says why it cannot be used, ``header`` is None where it cannot be read."""
 
     path: Path
@@ -107,8 +107,10 @@ class EngineCache:
         except OSError as error:
             with suppress(OSError):
                 partial.unlink()
-            raise ModelError(f"{self.directory}: the engine cannot be kept ({error.strerror}); name another directory "
-                             "in models.engines") from error  # fmt: skip
+            raise ModelError(
+                f"{self.directory}: the engine cannot be kept ({error.strerror}); name another directory "
+                "in models.engines"
+            ) from error
         return path
 
     def drop(self, key: Key) -> None:
@@ -121,13 +123,14 @@ class EngineCache:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = (self.directory / f".{key.file}.lock").open("wb")
         except OSError as error:
-            raise ModelError(f"{self.directory}: cannot be written ({error.strerror}); name another directory in "
-                             "models.engines") from error  # fmt: skip
+            raise ModelError(
+                f"{self.directory}: cannot be written ({error.strerror}); name another directory in models.engines"
+            ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the file stays: removing it would let two builders in
             yield
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CachedEngine]:
         """Every engine file, checked."""
         return [_entry(path) for path in sorted(self.directory.glob(f"*{SUFFIX}"))]
 
@@ -155,12 +158,14 @@ def _is_free(lock: IO[bytes]) -> bool:
     return True
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> CachedEngine:
     try:
         header, _ = _read(path)
     except (OSError, ModelError) as error:
-        return Entry(path, None, str(error))
-    return Entry(path, header, None if path.name == header.key.file else "renamed: its name is not that of its key")
+        return CachedEngine(path, None, str(error))
+    return CachedEngine(
+        path, header, None if path.name == header.key.file else "renamed: its name is not that of its key"
+    )
 
 
 def _read(path: Path) -> tuple[Header, bytes]:

@@ -27,7 +27,7 @@ class Range(TypedDict):
     integer: bool
 
 
-class Case(TypedDict):
+class GoldenCase(TypedDict):
     """``outputs``: float32, little-endian, base64, by name."""
 
     seed: int
@@ -39,7 +39,7 @@ class Golden(TypedDict):
     x ``LEAST_SIZE`` of that output where that is more."""
 
     ranges: dict[str, Range]
-    cases: list[Case]
+    cases: list[GoldenCase]
     atol: float
     rtol: float
 
@@ -76,7 +76,7 @@ def draw(specs: Mapping[str, TensorSpec], ranges: Mapping[str, Range], seed: int
 
 def golden(ranges: Mapping[str, Range], expected: Sequence[Arrays], atol: float, rtol: float) -> Golden:
     """The metadata entry; ``expected`` are the outputs for the drawn inputs of seeds 0, 1, ..."""
-    cases: list[Case] = [
+    cases: list[GoldenCase] = [
         {"seed": seed, "outputs": {n: _packed(x) for n, x in outputs.items()}} for seed, outputs in enumerate(expected)
     ]
     return {"ranges": dict(ranges), "cases": cases, "atol": atol, "rtol": rtol}

@@ -71,8 +71,10 @@ def graph_sha256(content: bytes) -> str:
 
 def _check_hash(path: Path, what: str, content: bytes, expected: str | None) -> None:
     if expected is not None and (found := hashlib.sha256(content).hexdigest()) != expected:
-        raise ModelError(f"{path}: {what} was changed after the export (sha256 {found[:16]}, expected "
-                         f"{expected[:16]}); restore the file")  # fmt: skip
+        raise ModelError(
+            f"{path}: {what} was changed after the export (sha256 {found[:16]}, expected "
+            f"{expected[:16]}); restore the file"
+        )
 
 
 def _check_weights(path: Path, expected: str, model: Path) -> None:

@@ -29,7 +29,7 @@ _TORCH: Final = "edge_mer.runtime.torch"
 RESTRICTED = re.compile(r"\bNC\b|non-?commercial|research only", re.IGNORECASE)
 
 
-class Settings(Protocol):
+class RuntimeSettings(Protocol):
     """What a choice depends on; the config's ``[models]`` is one."""
 
     @property
@@ -57,18 +57,20 @@ class Settings(Protocol):
     def dla_core(self) -> int | None: ...
 
 
-def tensorrt(settings: Settings, name: str, may_build: bool = False, progress: Progress | None = None) -> TensorRT:
+def tensorrt(
+    settings: RuntimeSettings, name: str, may_build: bool = False, progress: Progress | None = None
+) -> TensorRT:
     """TensorRT or TensorRT-RTX over the configured engine cache."""
     options = Options(settings.engine_level, settings.workspace_mb, settings.dla_core)
     return TensorRT(name, EngineCache(engines_directory(settings.engines)), options, may_build, progress)
 
 
-def _torch(settings: Settings) -> Backend:
+def _torch(settings: RuntimeSettings) -> Backend:
     backend: Backend = import_module(_TORCH).Torch()
     return backend
 
 
-_BACKENDS: Final[Mapping[str, Callable[[Settings], Backend]]] = {
+_BACKENDS: Final[Mapping[str, Callable[[RuntimeSettings], Backend]]] = {
     TENSORRT: lambda settings: tensorrt(settings, TENSORRT),
     RTX: lambda settings: tensorrt(settings, RTX),
     "onnxruntime-cuda": lambda _: OnnxRuntime(CUDA),
@@ -121,15 +123,17 @@ class CommercialOnly:
         graph = self.inner.load(path)
         licence = str(graph.metadata.get("licence", ""))
         if RESTRICTED.search(licence):
-            raise ModelError(f"{path}: its licence is {licence!r} and models.allow_noncommercial is false; "
-                             "name a directory of other weights in models.directory")  # fmt: skip
+            raise ModelError(
+                f"{path}: its licence is {licence!r} and models.allow_noncommercial is false; "
+                "name a directory of other weights in models.directory"
+            )
         return graph
 
     def describe(self) -> dict[str, str]:
         return self.inner.describe()
 
 
-def open_backend(settings: Settings) -> Backend:
+def open_backend(settings: RuntimeSettings) -> Backend:
     """``auto`` falls back; a backend that is named is used or fails. Raises ModelError for an unknown name."""
     if settings.backend == AUTO:
         there = [name for name, present in _AUTOMATIC.items() if present()]
@@ -143,7 +147,7 @@ def open_backend(settings: Settings) -> Backend:
     return backend if settings.allow_noncommercial else CommercialOnly(backend)
 
 
-def wants_engines(settings: Settings) -> bool:
+def wants_engines(settings: RuntimeSettings) -> bool:
     """Whether TensorRT or TensorRT-RTX would be used, or at least tried."""
     if settings.backend == AUTO:
         return any(_AUTOMATIC[name]() for name in (TENSORRT, RTX))
@@ -171,5 +175,5 @@ def models_directory(configured: str | None) -> Path:
     return directory
 
 
-def _opener(name: str, settings: Settings) -> Callable[[], Backend]:
+def _opener(name: str, settings: RuntimeSettings) -> Callable[[], Backend]:
     return lambda: _BACKENDS[name](settings)

@@ -103,8 +103,10 @@ class TensorRT:
         if (plan := self.cache.get(key)) is not None:
             return plan, False
         if not self.may_build:
-            raise ModelError(f"no engine for {key.model} ({key.precision}, {key.runtime} {key.version}, GPU "
-                             f"{key.capability or 'RTX'}); run: edge-mer engine build")  # fmt: skip
+            raise ModelError(
+                f"no engine for {key.model} ({key.precision}, {key.runtime} {key.version}, GPU "
+                f"{key.capability or 'RTX'}); run: edge-mer engine build"
+            )
         with self.cache.building(key):
             if (plan := self.cache.get(key)) is not None:
                 return plan, False

@@ -81,8 +81,10 @@ def _first_error(parser: Any) -> str:
 def _build_error(trt: Any, model: ModelFile, errors: list[str]) -> ModelError | GpuError:
     reason = errors[-1] if errors else "no reason given"
     if any("memory" in e.lower() and ("out of" in e.lower() or "insufficient" in e.lower()) for e in errors):
-        return GpuError(f"{model.path.name}: out of GPU memory while {name_of(trt)} built its engine; end other "
-                        "programs that use the GPU, or: --set models.workspace_mb=256")  # fmt: skip
+        return GpuError(
+            f"{model.path.name}: out of GPU memory while {name_of(trt)} built its engine; end other "
+            "programs that use the GPU, or: --set models.workspace_mb=256"
+        )
     return ModelError(f"{model.path}: {name_of(trt)} cannot build it: {reason}")
 
 

@@ -33,7 +33,7 @@ PATIENCE_US = 10 * SECOND
 HOLD_US = 60 * SECOND
 
 
-class Feed:
+class BusFeed:
     """A worker. Begins when a follower has come; then ``done`` tells when it has had everything."""
 
     wake: tuple[int, ...] = ()

@@ -41,7 +41,7 @@ _LENGTH = struct.Struct("<I")
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
-class Opening(Struct, kw_only=True, frozen=True):
+class SessionOpening(Struct, kw_only=True, frozen=True):
     """What ran, where and how: all that could change a result bit. ``config`` is without passwords.
 
     ``session`` (32 hex digits) names the recording in the key store. ``joined``: the recording began while fusion was
@@ -160,10 +160,10 @@ def header_schema(schema: str, body: type[Body]) -> bytes:
     return msgspec.json.encode(foxglove.plain(merged, definitions))
 
 
-S = TypeVar("S", Opening, Trailer)
+S = TypeVar("S", SessionOpening, Trailer)
 
 
-def to_metadata(record: Opening | Trailer) -> dict[str, str]:
+def to_metadata(record: SessionOpening | Trailer) -> dict[str, str]:
     return {k: msgspec.json.encode(v).decode() for k, v in msgspec.to_builtins(record).items()}
 
 

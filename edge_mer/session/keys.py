@@ -60,8 +60,9 @@ class KeyStore:
         try:
             return AESGCM(bytes.fromhex(text))
         except ValueError as error:
-            raise ConfigError(f"{path} is not a key ({error}); restore it, or erase it with: edge-mer session erase"
-                              ) from error  # fmt: skip
+            raise ConfigError(
+                f"{path} is not a key ({error}); restore it, or erase it with: edge-mer session erase"
+            ) from error
 
     def erase(self, session: str, modality: Modality) -> bool:
         """Overwrite and remove the key, and note when. False when there was none."""

@@ -27,7 +27,7 @@ _FOOTER = struct.Struct("<QQI")
 _CRC = struct.Struct("<I")
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where the content of a record lies. ``first_us`` to ``last_us`` are the log times (wall) of a chunk."""
 
     start: int
@@ -36,15 +36,15 @@ class Place(NamedTuple):
     last_us: int = 0
 
 
-class Channel(NamedTuple):
+class StoredChannel(NamedTuple):
     topic: str
     encoding: str
 
 
-class Entry(NamedTuple):
+class StoredMessage(NamedTuple):
     """One stored message, not yet decoded. Times are nanoseconds of wall time."""
 
-    channel: Channel
+    channel: StoredChannel
     sequence: int
     log_ns: int
     publish_ns: int
@@ -52,19 +52,19 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Layout:
+class FileLayout:
     """``finished``: footer and closing magic are there; otherwise the file was cut off."""
 
-    chunks: list[Place] = field(default_factory=list)
-    channels: dict[int, Channel] = field(default_factory=dict)
+    chunks: list[RecordPlace] = field(default_factory=list)
+    channels: dict[int, StoredChannel] = field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    data_end: Place | None = None
-    footer: Place | None = None
+    data_end: RecordPlace | None = None
+    footer: RecordPlace | None = None
     finished: bool = False
 
 
-def index(data: Buffer) -> Layout | None:
+def index(data: Buffer) -> FileLayout | None:
     """The layout as the summary at the end tells it, so that opening costs the same for any length.
 
     None where the summary is missing or damaged; ``check`` compares it with what ``walk`` finds.
@@ -78,18 +78,18 @@ def index(data: Buffer) -> Layout | None:
     start, _, recorded = _FOOTER.unpack_from(data, footer)
     if not len(MCAP0_MAGIC) < start <= footer or zlib.crc32(data[start : end - _CRC.size]) != recorded:
         return None
-    layout = Layout(finished=True, footer=Place(footer, end))
+    layout = FileLayout(finished=True, footer=RecordPlace(footer, end))
     position = start
     try:
         while position < footer - _RECORD.size:
             opcode, length = _RECORD.unpack_from(data, position)
-            place = Place(position + _RECORD.size, position + _RECORD.size + length)
+            place = RecordPlace(position + _RECORD.size, position + _RECORD.size + length)
             if opcode == Opcode.CHUNK_INDEX:
                 first, last, at, size = _CHUNK_INDEX.unpack_from(data, place.start)
-                layout.chunks.append(Place(at + _RECORD.size, at + size, first // 1000, last // 1000))
+                layout.chunks.append(RecordPlace(at + _RECORD.size, at + size, first // 1000, last // 1000))
             elif opcode == Opcode.METADATA_INDEX:
                 at, size = _SPAN.unpack_from(data, place.start)
-                record = records.Metadata.read(_stream(data, Place(at + _RECORD.size, at + size)))
+                record = records.Metadata.read(_stream(data, RecordPlace(at + _RECORD.size, at + size)))
                 layout.metadata[record.name] = record.metadata
             elif opcode == Opcode.CHANNEL:
                 _note_channel(layout, _stream(data, place))
@@ -99,9 +99,9 @@ def index(data: Buffer) -> Layout | None:
     return layout if all(c.start < c.end <= start for c in layout.chunks) else None
 
 
-def walk(data: Buffer) -> Layout:
+def walk(data: Buffer) -> FileLayout:
     """Go over the top-level records once, without unpacking any chunk."""
-    layout, position = Layout(), len(MCAP0_MAGIC)
+    layout, position = FileLayout(), len(MCAP0_MAGIC)
     while position + _RECORD.size <= len(data) and layout.footer is None:
         opcode, length = _RECORD.unpack_from(data, position)
         start = position + _RECORD.size
@@ -109,7 +109,7 @@ def walk(data: Buffer) -> Layout:
             layout.faults.append(f"byte {position}: the file ends inside a record of {length} bytes")
             return layout
         try:
-            _note(layout, opcode, data, Place(start, start + length))
+            _note(layout, opcode, data, RecordPlace(start, start + length))
         except DAMAGE as error:
             layout.faults.append(f"byte {position}: damaged record ({error})")
         position = start + length
@@ -119,10 +119,10 @@ def walk(data: Buffer) -> Layout:
     return layout
 
 
-def _note(layout: Layout, opcode: int, data: Buffer, place: Place) -> None:
+def _note(layout: FileLayout, opcode: int, data: Buffer, place: RecordPlace) -> None:
     if opcode == Opcode.CHUNK:
         first, last = _SPAN.unpack_from(data, place.start)
-        layout.chunks.append(Place(place.start, place.end, first // 1000, last // 1000))
+        layout.chunks.append(RecordPlace(place.start, place.end, first // 1000, last // 1000))
     elif opcode == Opcode.CHANNEL:
         _note_channel(layout, _stream(data, place))
     elif opcode == Opcode.METADATA:
@@ -134,12 +134,12 @@ def _note(layout: Layout, opcode: int, data: Buffer, place: Place) -> None:
         layout.footer = place
 
 
-def _note_channel(layout: Layout, stream: ReadDataStream) -> None:
+def _note_channel(layout: FileLayout, stream: ReadDataStream) -> None:
     channel = records.Channel.read(stream)
-    layout.channels[channel.id] = Channel(channel.topic, channel.message_encoding)
+    layout.channels[channel.id] = StoredChannel(channel.topic, channel.message_encoding)
 
 
-def load(layout: Layout, data: Buffer, place: Place) -> list[Entry]:
+def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMessage]:
     """Unpack one chunk and check it. Raises one of ``DAMAGE``; channels that it declares are noted."""
     chunk = records.Chunk.read(_stream(data, place))
     raw = memoryview(_decompress(chunk))
@@ -152,13 +152,13 @@ def load(layout: Layout, data: Buffer, place: Place) -> list[Entry]:
         if position > len(raw):
             raise ValueError("a record in it is longer than the chunk")
         if opcode == Opcode.CHANNEL:
-            _note_channel(layout, _stream(raw, Place(start, position)))
+            _note_channel(layout, _stream(raw, RecordPlace(start, position)))
         elif opcode == Opcode.MESSAGE:
             channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(raw, start)
             if channel not in layout.channels:
                 raise ValueError(f"message of unknown channel {channel}")
             content = bytes(raw[start + _MESSAGE.size : position])
-            entries.append(Entry(layout.channels[channel], sequence, log_ns, publish_ns, content))
+            entries.append(StoredMessage(layout.channels[channel], sequence, log_ns, publish_ns, content))
     return entries
 
 
@@ -173,7 +173,7 @@ def _decompress(chunk: records.Chunk) -> bytes:
     return zstandard.ZstdDecompressor().decompress(chunk.data)
 
 
-def check(layout: Layout, data: Buffer) -> list[str]:
+def check(layout: FileLayout, data: Buffer) -> list[str]:
     """Checksums of the file as a whole; those of the chunks are checked by ``load``."""
     if layout.data_end is None or layout.footer is None:
         return []
@@ -188,5 +188,5 @@ def check(layout: Layout, data: Buffer) -> list[str]:
     return found
 
 
-def _stream(data: Buffer, place: Place) -> ReadDataStream:
+def _stream(data: Buffer, place: RecordPlace) -> ReadDataStream:
     return ReadDataStream(BytesIO(data[place.start : place.end]))

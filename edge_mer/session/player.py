@@ -45,9 +45,19 @@ class Player:
 
     wake: tuple[int, ...] = ()
 
-    def __init__(self, session: Session, bus: Bus, speed: Speed = 1.0, topics: Collection[str] = (),
-                 played: Callable[[Message[Any]], None] | None = None, *, start_us: int = 0, end_us: int | None = None,
-                 loop: bool = False, parts: Parts | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        session: Session,
+        bus: Bus,
+        speed: Speed = 1.0,
+        topics: Collection[str] = (),
+        played: Callable[[Message[Any]], None] | None = None,
+        *,
+        start_us: int = 0,
+        end_us: int | None = None,
+        loop: bool = False,
+        parts: Parts | None = None,
+    ) -> None:
         """``topics``: only these. Raises EndpointInUse when a live worker owns the socket of a recorded topic."""
         wanted = {s.topic for s in SERVICES.values() if s.policy == "latest"} & set(topics or SERVICES)
         recorded = (session.topics - session.lost_topics) & wanted
@@ -174,9 +184,11 @@ class Player:
         if self._parts is None:
             return self._session.timed(*self._topics, start_us=begin_us)
         kept = self._topics - {"emotion", "explain"}
-        return heapq.merge(self._session.timed(*kept, start_us=begin_us) if kept else iter(()),
-                           again(self._session, self._parts) if "emotion" in self._topics else iter(()),
-                           key=lambda item: item[0])  # fmt: skip
+        return heapq.merge(
+            self._session.timed(*kept, start_us=begin_us) if kept else iter(()),
+            again(self._session, self._parts) if "emotion" in self._topics else iter(()),
+            key=lambda item: item[0],
+        )
 
 
 def again(session: Session, parts: Parts) -> Iterator[Timed]:
@@ -185,8 +197,14 @@ def again(session: Session, parts: Parts) -> Iterator[Timed]:
     for entry, replayed in refolded(session, parts):
         told = entry.envelope
         for origin_us, estimate in replayed.results:
-            envelope = Envelope(schema=row.schema, source=told.source, boot=told.boot, seq=seq, origin_us=origin_us,
-                                created_us=told.created_us)  # fmt: skip
+            envelope = Envelope(
+                schema=row.schema,
+                source=told.source,
+                boot=told.boot,
+                seq=seq,
+                origin_us=origin_us,
+                created_us=told.created_us,
+            )
             frames = wire.encode(row.topic, envelope, estimate)
             yield told.created_us, wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
             seq += 1

@@ -15,7 +15,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError, SessionError
 from edge_mer.contract.messages import digest, result_bytes
 from edge_mer.host.launcher import SystemProcess, last_error, log_directory
-from edge_mer.session.bus_replay import Feed
+from edge_mer.session.bus_replay import BusFeed
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import Speed
 from edge_mer.session.reader import Session
@@ -36,8 +36,10 @@ class Rerun(Struct, frozen=True):
     @property
     def line(self) -> str:
         verdict = "identical" if self.identical else f"NOT identical (recorded {self.recorded})"
-        return (f"through sockets at {self.speed}: {verdict}, digest {self.digest} of {self.results} results, "
-                f"{self.seconds:.1f} s")  # fmt: skip
+        return (
+            f"through sockets at {self.speed}: {verdict}, digest {self.digest} of {self.results} results, "
+            f"{self.seconds:.1f} s"
+        )
 
 
 def rerun(file: Path, config: Config, speed: Speed) -> Rerun:
@@ -58,9 +60,10 @@ def rerun(file: Path, config: Config, speed: Speed) -> Rerun:
         directory.chmod(0o700)
         bus = ZmqBus(directory)
         results = bus.reader("emotion")
-        feed = Feed(session, bus, speed)
-        process = SystemProcess.start("follower", "edge_mer.session.bus_replay", directory,
-                                      settings.model_dump_json().encode(), signal.SIGTERM)  # fmt: skip
+        feed = BusFeed(session, bus, speed)
+        process = SystemProcess.start(
+            "follower", "edge_mer.session.bus_replay", directory, settings.model_dump_json().encode(), signal.SIGTERM
+        )
         try:
             while not (feed.done and len(found) >= trailer.results) and time.monotonic() < limit:
                 bus.wait(min(feed.turn(), SECOND // 20))

@@ -41,10 +41,10 @@ class Session:
         self._layout = blocks.index(self._data) or blocks.walk(self._data)
         self.finished = self._layout.finished
         self._faults = dict.fromkeys(self._layout.faults)
-        self.opening = self._metadata(format.OPENING, format.Opening)
+        self.opening = self._metadata(format.OPENING, format.SessionOpening)
         self.trailer = self._metadata(format.TRAILER, format.Trailer)
         self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
-        self._cache: OrderedDict[int, list[blocks.Entry]] = OrderedDict()
+        self._cache: OrderedDict[int, list[blocks.StoredMessage]] = OrderedDict()
         self._index: dict[InputRef, tuple[int, int]] | None = None
         if not self.finished and not glance:
             for number in range(self.chunks):
@@ -74,8 +74,11 @@ class Session:
     @property
     def sealed(self) -> tuple[Modality, ...]:
         """The modalities whose content can only be read with a key."""
-        found = {SERVICES[c.topic].modality for c in self._layout.channels.values()
-                 if c.encoding.endswith(keys.SUFFIX) and c.topic in SERVICES}  # fmt: skip
+        found = {
+            SERVICES[c.topic].modality
+            for c in self._layout.channels.values()
+            if c.encoding.endswith(keys.SUFFIX) and c.topic in SERVICES
+        }
         return tuple(m for m in MODALITIES if m in found)
 
     @property
@@ -94,7 +97,7 @@ class Session:
             return dict.fromkeys(MODALITIES)
         return {m: self._keys.get(self.opening.session, m) for m in MODALITIES}
 
-    def _is_lost(self, channel: blocks.Channel) -> bool:
+    def _is_lost(self, channel: blocks.StoredChannel) -> bool:
         if not channel.encoding.endswith(keys.SUFFIX):
             return False
         row = SERVICES.get(channel.topic)
@@ -108,8 +111,9 @@ class Session:
         for _, message in self.timed(*topics, start_us=start_us, end_us=end_us):
             yield message
 
-    def timed(self, *topics: str, start_us: int | None = None,
-              end_us: int | None = None) -> Iterator[tuple[int, Message[Any]]]:  # fmt: skip
+    def timed(
+        self, *topics: str, start_us: int | None = None, end_us: int | None = None
+    ) -> Iterator[tuple[int, Message[Any]]]:
         """As ``messages``, each with the time at which it was recorded."""
         for number, position, entry in self._entries(start_us, end_us):
             if (not topics or entry.channel.topic in topics) and not self._is_lost(entry.channel):
@@ -117,19 +121,19 @@ class Session:
                 if message is not None:
                     yield self.recorded_us(entry), message
 
-    def entries(self, start_us: int | None = None, end_us: int | None = None) -> Iterator[blocks.Entry]:
+    def entries(self, start_us: int | None = None, end_us: int | None = None) -> Iterator[blocks.StoredMessage]:
         """Every whole message as it lies in the file, sealed or not."""
         for _, _, entry in self._entries(start_us, end_us):
             yield entry
 
-    def recorded_us(self, entry: blocks.Entry) -> int:
+    def recorded_us(self, entry: blocks.StoredMessage) -> int:
         return entry.log_ns // 1000 - self._offset_us
 
     def stamp_ns(self, recorded_us: int) -> int:
         """The ``log_ns`` of what was recorded then."""
         return (recorded_us + self._offset_us) * 1000
 
-    def open(self, entry: blocks.Entry) -> Message[Any] | None:
+    def open(self, entry: blocks.StoredMessage) -> Message[Any] | None:
         """Decode one entry; None when its key is missing. Raises BadMessage when it is damaged."""
         if self._is_lost(entry.channel):
             return None
@@ -157,7 +161,7 @@ class Session:
             pass
         return self.faults
 
-    def _entries(self, start_us: int | None, end_us: int | None) -> Iterator[tuple[int, int, blocks.Entry]]:
+    def _entries(self, start_us: int | None, end_us: int | None) -> Iterator[tuple[int, int, blocks.StoredMessage]]:
         first = None if start_us is None else start_us + self._offset_us
         last = None if end_us is None else end_us + self._offset_us
         for number, place in enumerate(self._layout.chunks):
@@ -168,7 +172,7 @@ class Session:
                 if (first is None or at >= first) and (last is None or at < last):
                     yield number, position, entry
 
-    def _load(self, number: int) -> list[blocks.Entry]:
+    def _load(self, number: int) -> list[blocks.StoredMessage]:
         if number not in self._cache:
             try:
                 entries = blocks.load(self._layout, self._data, self._layout.chunks[number])
@@ -181,7 +185,7 @@ class Session:
         self._cache.move_to_end(number)
         return self._cache[number]
 
-    def _unsealed(self, entry: blocks.Entry) -> tuple[str, bytes]:
+    def _unsealed(self, entry: blocks.StoredMessage) -> tuple[str, bytes]:
         """Raises BadMessage for a broken seal; must not be asked for a lost channel."""
         topic, encoding = entry.channel
         if not encoding.endswith(keys.SUFFIX):
@@ -193,7 +197,7 @@ class Session:
         assert cipher is not None
         return inner, keys.unseal(cipher, topic, inner, entry.data)
 
-    def _decode(self, number: int, position: int, entry: blocks.Entry) -> Message[Any] | None:
+    def _decode(self, number: int, position: int, entry: blocks.StoredMessage) -> Message[Any] | None:
         try:
             return self.open(entry)
         except BadMessage as error:
@@ -220,9 +224,11 @@ class Session:
         if found is None:
             return None
         version = found.get("format", str(format.VERSION))
-        if kind is format.Opening and version.isdecimal() and int(version) != format.VERSION:
-            raise SessionError(f"{self.path} is of session format {version}, this version reads {format.VERSION}; "
-                               "use the edge_mer that recorded it")  # fmt: skip
+        if kind is format.SessionOpening and version.isdecimal() and int(version) != format.VERSION:
+            raise SessionError(
+                f"{self.path} is of session format {version}, this version reads {format.VERSION}; "
+                "use the edge_mer that recorded it"
+            )
         try:
             return format.from_metadata(kind, found)
         except SessionError as error:

@@ -31,7 +31,7 @@ from edge_mer.contract.messages import Message, Privacy
 from edge_mer.contract.services import SERVICES, Service
 from edge_mer.host.worker import THREADS
 from edge_mer.privacy.consent.consent_file import agreed
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.session import format
 from edge_mer.session.cpu_info import cpu_name
 from edge_mer.session.keys import key_store
@@ -72,7 +72,7 @@ class Recorder:
         self._account = Account(self._opening)
         raw = [s.modality for s in rows if s.logged == "consent"]
         self.notes = (f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media",)
-        self._lineage = LineageChild(bus, name, MODALITIES)
+        self._lineage = PurgeClient(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
         self._told = bus.reader(*(s.topic for s in latest if not sensed(s)))
@@ -173,8 +173,9 @@ class Recorder:
         self._lineage.leave()
 
 
-def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None,
-          joins: bool | None = None) -> Recorder:  # fmt: skip
+def build(
+    config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None, joins: bool | None = None
+) -> Recorder:
     """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
 
     ``name`` is how the switch knows this lineage child; ``free`` tells the free bytes of a folder; ``joins``: fusion
@@ -192,8 +193,14 @@ def build(config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | No
     if is_successor:
         path = successor(path)
         log.warning("%s was cut off; going on in %s", config.record.path, path)
-    return Recorder(config, bus, path, name, free or (lambda folder: shutil.disk_usage(folder).free),
-                    is_successor if joins is None else joins)  # fmt: skip
+    return Recorder(
+        config,
+        bus,
+        path,
+        name,
+        free or (lambda folder: shutil.disk_usage(folder).free),
+        is_successor if joins is None else joins,
+    )
 
 
 def may_record(row: Service, config: Config, consented: Set[str]) -> bool:
@@ -210,9 +217,9 @@ def successor(path: Path) -> Path:
     return candidate
 
 
-def opening(config: Config, bus: Bus, joined: bool = False) -> format.Opening:
+def opening(config: Config, bus: Bus, joined: bool = False) -> format.SessionOpening:
     now = bus.clock.now_us()
-    return format.Opening(
+    return format.SessionOpening(
         format=format.VERSION,
         session=secrets.token_hex(16),
         joined=joined,
@@ -222,9 +229,13 @@ def opening(config: Config, bus: Bus, joined: bool = False) -> format.Opening:
         config=msgspec.json.decode(_without_passwords(config.model_dump_json())),
         versions={"python": platform.python_version(), **{p: v for p in PACKAGES if (v := _version(p))}},
         threads={name: os.environ.get(name, "") for name in THREADS},
-        host={"system": platform.system(), "machine": platform.machine(), "cpus": str(os.cpu_count()),
-              "cpu": cpu_name()},
-    )  # fmt: skip
+        host={
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cpus": str(os.cpu_count()),
+            "cpu": cpu_name(),
+        },
+    )
 
 
 def _version(package: str) -> str | None:

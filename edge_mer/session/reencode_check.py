@@ -34,8 +34,10 @@ def encoded_again(session: Session, encoder: Encoder[Any, Any], any_model: bool 
     for again in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
         told, ref = again.feature.body, again.feature.ref
         if told.model != model and not any_model:
-            raise SessionError(f"{name(ref)} was made by encoder {told.encoder} {told.model}, configured is {model}; "
-                               "point models.directory to the former")  # fmt: skip
+            raise SessionError(
+                f"{name(ref)} was made by encoder {told.encoder} {told.model}, configured is {model}; "
+                "point models.directory to the former"
+            )
         if again.missing is not None:
             low, high = ends.get(again.missing.boot, (0, 0))
             if low < again.missing.seq < high:

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_mer.config import Record
+from edge_mer.config import RecordConfig
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
@@ -32,7 +32,7 @@ class Old(NamedTuple):
 
 
 class Retention:
-    def __init__(self, settings: Record, current: Path, keys: KeyStore) -> None:
+    def __init__(self, settings: RecordConfig, current: Path, keys: KeyStore) -> None:
         self._settings, self._current, self._keys = settings, current, keys
         self._due_us = 0
 
@@ -61,7 +61,7 @@ def recordings(current: Path) -> list[Old]:
     return sorted(found)
 
 
-def expired(found: list[Old], wall_us: int, settings: Record, written: int) -> list[Old]:
+def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int) -> list[Old]:
     """Of ``found`` (the oldest first) those to delete; ``written`` bytes are in the current recording."""
     limit = wall_us - round(settings.keep_days * DAY_US)
     gone = [o for o in found if settings.keep_days and o.ended_us < limit]

@@ -17,13 +17,23 @@ from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES
 from edge_mer.session import format
 from edge_mer.session.keys import SUFFIX, KeyStore
-from edge_mer.session.mcap_scan import Entry
+from edge_mer.session.mcap_scan import StoredMessage
 from edge_mer.session.reader import Session
 from edge_mer.session.trailer_builder import Account
 from edge_mer.session.writer import CHUNK_US, SessionWriter
 
-BLANK = format.Opening(format=format.VERSION, session="0" * 32, joined=True, boot_id="", opened_us=0, wall_offset_us=0,
-                       config={}, versions={}, threads={}, host={})  # fmt: skip
+BLANK = format.SessionOpening(
+    format=format.VERSION,
+    session="0" * 32,
+    joined=True,
+    boot_id="",
+    opened_us=0,
+    wall_offset_us=0,
+    config={},
+    versions={},
+    threads={},
+    host={},
+)
 
 
 def recover(source: Path, target: Path, keys: KeyStore | None = None) -> tuple[format.Trailer, list[str]]:
@@ -52,10 +62,12 @@ def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: Ke
     first, last = session.span_us
     begin, end = first + start_us, first + end_us if end_us is not None else last + 1
     if not first <= begin < min(end, last + 1):
-        raise SessionError(f"{source} lasts {(last - first) / SECOND:.1f} s: nothing lies between "
-                           f"{start_us / SECOND:g} s and {(end - first) / SECOND:g} s")  # fmt: skip
+        raise SessionError(
+            f"{source} lasts {(last - first) / SECOND:.1f} s: nothing lies between "
+            f"{start_us / SECOND:g} s and {(end - first) / SECOND:g} s"
+        )
     opening = session.opening
-    lead: list[Entry] = []
+    lead: list[StoredMessage] = []
     if begin > first:
         opening = msgspec.structs.replace(opening, joined=True, opened_us=begin)
         lead = _newest_opening(session, begin)
@@ -74,9 +86,9 @@ def _earlier(session: Session) -> str | None:
     return session.trailer.unverifiable if session.trailer is not None else None
 
 
-def _newest_opening(session: Session, before_us: int) -> list[Entry]:
+def _newest_opening(session: Session, before_us: int) -> list[StoredMessage]:
     """The journal entry that tells how fusion was set up in the life that runs at ``before_us``."""
-    found: list[Entry] = []
+    found: list[StoredMessage] = []
     for entry in session.entries(None, before_us):
         if entry.channel.topic == "journal":
             message = session.open(entry)
@@ -85,7 +97,7 @@ def _newest_opening(session: Session, before_us: int) -> list[Entry]:
     return found
 
 
-def _opened(session: Session) -> Iterator[Entry]:
+def _opened(session: Session) -> Iterator[StoredMessage]:
     for entry in session.entries():
         message = session.open(entry)
         if message is None:
@@ -97,8 +109,14 @@ def _opened(session: Session) -> Iterator[Entry]:
         yield entry._replace(channel=entry.channel._replace(encoding=encoding), data=data)
 
 
-def _write(session: Session, target: Path, opening: format.Opening, entries: Iterable[Entry], origin: str,
-           unverifiable: str | None) -> format.Trailer:  # fmt: skip
+def _write(
+    session: Session,
+    target: Path,
+    opening: format.SessionOpening,
+    entries: Iterable[StoredMessage],
+    origin: str,
+    unverifiable: str | None,
+) -> format.Trailer:
     """Raises SessionError when the disk does; then nothing is left of ``target``."""
     writer = SessionWriter(target, opening)
     try:
@@ -116,7 +134,7 @@ def _write(session: Session, target: Path, opening: format.Opening, entries: Ite
     return trailer
 
 
-def _copy(session: Session, writer: SessionWriter, account: Account, entries: Iterable[Entry]) -> int:
+def _copy(session: Session, writer: SessionWriter, account: Account, entries: Iterable[StoredMessage]) -> int:
     """Returns when the last was recorded. No chunk is longer than a second."""
     chunk_us, at = None, writer.opening.opened_us
     for entry in entries:
@@ -133,7 +151,7 @@ def _copy(session: Session, writer: SessionWriter, account: Account, entries: It
     return at
 
 
-def _read(session: Session, entry: Entry) -> Message[Any] | None:
+def _read(session: Session, entry: StoredMessage) -> Message[Any] | None:
     """None for what cannot be read: it is copied all the same, and the verifier names it."""
     try:
         return session.open(entry)

@@ -43,7 +43,7 @@ class Label(Struct, frozen=True):
     sentiment: float | None
 
 
-class Pair(Struct, frozen=True):
+class LabelledEstimate(Struct, frozen=True):
     """One estimate beside its label. ``predicted`` is None where the estimate abstains."""
 
     combination: str
@@ -53,7 +53,7 @@ class Pair(Struct, frozen=True):
     sentiment: float | None
 
 
-class Row(Struct, frozen=True):
+class ScoreRow(Struct, frozen=True):
     """Figures of one combination. ``coverage`` is the share of labelled estimates that did not abstain; accuracy and
     the rest are over those. None where there is nothing to compute it from."""
 
@@ -78,8 +78,10 @@ def read_labels(path: Path) -> list[Label]:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []
             if "start" not in names or not {"label", "sentiment"} & set(names):
-                raise SessionError(f"{path}: columns {', '.join(names) or '(none)'}; needed are start, and label or "
-                                   f"sentiment; known: {', '.join(COLUMNS)}")  # fmt: skip
+                raise SessionError(
+                    f"{path}: columns {', '.join(names) or '(none)'}; needed are start, and label or "
+                    f"sentiment; known: {', '.join(COLUMNS)}"
+                )
             return [_label(path, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SessionError(f"{path}: {error}") from error
@@ -95,8 +97,9 @@ def _label(path: Path, line: int, row: dict[str, Any]) -> Label:
         raise SessionError(f"{place}: sentiment {text['sentiment']!r}, expected a number from -3 to 3")
     for name in ("start", "end"):
         if (text[name] or name == "start") and _number(text[name]) is None and _wall_us(text[name]) is None:
-            raise SessionError(f"{place}: {name} {text[name]!r}, expected seconds, or a time such as "
-                               "2026-11-21T12:00:00+01:00")  # fmt: skip
+            raise SessionError(
+                f"{place}: {name} {text[name]!r}, expected seconds, or a time such as 2026-11-21T12:00:00+01:00"
+            )
     label = cast(Emotion, text["label"]) if text["label"] else None
     return Label(line, text["file"], text["start"], text["end"], label, sentiment)
 
@@ -118,7 +121,7 @@ def _wall_us(text: str) -> int | None:
     return round(time.timestamp() * SECOND) if time.tzinfo is not None else None
 
 
-def pairs(path: Path, labels: Sequence[Label], keys: KeyStore | None = None) -> list[Pair]:
+def pairs(path: Path, labels: Sequence[Label], keys: KeyStore | None = None) -> list[LabelledEstimate]:
     """Final estimates of one session beside their labels. Raises SessionError for what is no session."""
     session = Session(path, keys)
     finals = [m for m in session.messages("emotion") if m.body.final]
@@ -145,18 +148,18 @@ def _monotonic(text: str, begin_us: int, wall_offset_us: int) -> int:
     return wall - wall_offset_us
 
 
-def _pair(label: Label, message: Message[Estimate]) -> Pair:
+def _pair(label: Label, message: Message[Estimate]) -> LabelledEstimate:
     body = message.body
-    return Pair(body.combination, label.label, body.label, label.sentiment, body.sentiment)
+    return LabelledEstimate(body.combination, label.label, body.label, label.sentiment, body.sentiment)
 
 
-def table(found: Sequence[Pair]) -> list[Row]:
+def table(found: Sequence[LabelledEstimate]) -> list[ScoreRow]:
     """A row per combination that occurs, and one of all."""
     names = [c for c in (*COMBINATIONS, "none") if any(p.combination == c for p in found)]
     return [*(figures(c, [p for p in found if p.combination == c]) for c in names), figures(ALL, found)]
 
 
-def figures(name: str, found: Sequence[Pair]) -> Row:
+def figures(name: str, found: Sequence[LabelledEstimate]) -> ScoreRow:
     labelled = [p for p in found if p.truth is not None]
     told = [p for p in labelled if p.predicted is not None]
     matrix = metrics.confusion(_numbers(p.truth for p in told), _numbers(p.predicted for p in told), len(EMOTIONS))
@@ -170,7 +173,7 @@ def figures(name: str, found: Sequence[Pair]) -> Row:
     def of_sentiment(metric: Callable[[Any, Any], float]) -> float | None:
         return metric(truth, guess) if felt else None
 
-    return Row(
+    return ScoreRow(
         combination=name,
         labelled=len(labelled),
         coverage=len(told) / len(labelled) if labelled else None,
@@ -207,17 +210,19 @@ def jobs(place: Path, labels: Sequence[Label], keys: KeyStore | None) -> list[Jo
     of_file: dict[Path, list[Label]] = {}
     for label in labels:
         if label.file not in names:
-            raise SessionError(f"line {label.line} of the labels: {place} holds no session {label.file!r}"
-                               + ("; the column file must name one" if not label.file else ""))  # fmt: skip
+            raise SessionError(
+                f"line {label.line} of the labels: {place} holds no session {label.file!r}"
+                + ("; the column file must name one" if not label.file else "")
+            )
         of_file.setdefault(names[label.file], []).append(label)
     return [(path, found, keys) for path, found in of_file.items()]
 
 
-def run(job: Job) -> list[Pair]:
+def run(job: Job) -> list[LabelledEstimate]:
     return pairs(*job)
 
 
-def in_processes(work: Sequence[Job], count: int) -> list[Pair]:
+def in_processes(work: Sequence[Job], count: int) -> list[LabelledEstimate]:
     """On this host, ``count`` files at a time; one at a time without any other process."""
     if count <= 1 or len(work) <= 1:
         return [p for job in work for p in run(job)]
@@ -225,7 +230,7 @@ def in_processes(work: Sequence[Job], count: int) -> list[Pair]:
         return [p for found in pool.map(run, work) for p in found]
 
 
-def on_ray(work: Sequence[Job], address: str) -> list[Pair]:
+def on_ray(work: Sequence[Job], address: str) -> list[LabelledEstimate]:
     """On a Ray cluster whose nodes see the same files (and keys); ``local`` starts one here.
 
     Raises MissingExtra without ray, SessionError when the cluster cannot be reached.

@@ -18,7 +18,7 @@ from edge_mer.session.writer import SessionWriter
 class Account:
     """``take`` gets every message that goes into the file, in order."""
 
-    def __init__(self, opening: format.Opening, lost: Collection[str] = ()) -> None:
+    def __init__(self, opening: format.SessionOpening, lost: Collection[str] = ()) -> None:
         """``lost``: topics that are copied without being read."""
         self._ledger = Ledger(opening.opened_us if opening.joined else None, lost)
         self._opening = opening
@@ -40,8 +40,14 @@ class Account:
         if told is not None:
             self._models["fusion"], self._runtime = told.model, dict(told.runtime)
 
-    def trailer(self, writer: SessionWriter, closed_us: int, counters: Mapping[str, int],
-                unverifiable: str | None = None, origin: str = "recorded") -> format.Trailer:  # fmt: skip
+    def trailer(
+        self,
+        writer: SessionWriter,
+        closed_us: int,
+        counters: Mapping[str, int],
+        unverifiable: str | None = None,
+        origin: str = "recorded",
+    ) -> format.Trailer:
         """``unverifiable`` is said before what is found missing here."""
         ledger, told = self._ledger, self._opening
         ledger.close()

@@ -119,12 +119,25 @@ class _Verification:
     def report(self, reason: str | None, found: tuple[Difference, ...] = ()) -> Report:
         first, last = self._span or (0, 0)
         equal = reason is None
-        return Report(path=str(self._path), identical=equal and not self._largest, equal=equal, reason=reason,
-                      differences=found, entries=self._ledger.entries, results=self._ledger.results,
-                      estimates=self._estimates, unproven=self._unproven, joining=self._joining,
-                      features=self._features, features_unproven=self._features_unproven, tolerance=self._tolerance,
-                      largest=self._largest, elsewhere=self._elsewhere, erased=self._erased,
-                      span_us=last - first)  # fmt: skip
+        return Report(
+            path=str(self._path),
+            identical=equal and not self._largest,
+            equal=equal,
+            reason=reason,
+            differences=found,
+            entries=self._ledger.entries,
+            results=self._ledger.results,
+            estimates=self._estimates,
+            unproven=self._unproven,
+            joining=self._joining,
+            features=self._features,
+            features_unproven=self._features_unproven,
+            tolerance=self._tolerance,
+            largest=self._largest,
+            elsewhere=self._elsewhere,
+            erased=self._erased,
+            span_us=last - first,
+        )
 
     # -- fusion ------------------------------------------------------------------------------------------------
 
@@ -143,8 +156,10 @@ class _Verification:
             elif not self._erased:
                 self._step(message, again, refold.is_joining)
         if self._joining and self._in_step < IN_STEP_ENTRIES and not self._erased:
-            raise _Failed("the recording joined a running fusion node and is too short to come into step with it; "
-                          "record for longer")  # fmt: skip
+            raise _Failed(
+                "the recording joined a running fusion node and is too short to come into step with it; "
+                "record for longer"
+            )
 
     def _settle_tolerance(self, session: Session, runtime: Mapping[str, str]) -> None:
         assert session.opening is not None
@@ -187,8 +202,10 @@ class _Verification:
                 continue
             found = self._by_digest.get(entry.results[at])
             if found is None:
-                raise _Failed(f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
-                              f"{again.digests[at]}; the estimate itself was not recorded")  # fmt: skip
+                raise _Failed(
+                    f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
+                    f"{again.digests[at]}; the estimate itself was not recorded"
+                )
             self._allow(f"{place}: result {at} differs", _differences(found, again.results[at]))
 
     @cached_property
@@ -214,16 +231,20 @@ class _Verification:
                 self._leave_unproven(envelope)
                 continue
             again = self._replayed.get((envelope.origin_us, body.revision))
-            raise _Failed(f"recorded estimate {envelope.seq} of fusion {envelope.boot} is in no journal entry",
-                          _differences(message, again) if again else ())  # fmt: skip
+            raise _Failed(
+                f"recorded estimate {envelope.seq} of fusion {envelope.boot} is in no journal entry",
+                _differences(message, again) if again else (),
+            )
 
     def _leave_unproven(self, envelope: Envelope) -> None:
         """One tick may have been published and not journalled, when its node died in between; not more."""
         self._unproven += 1
         first = self._unproven_us.setdefault(envelope.boot, envelope.created_us)
         if envelope.created_us - first > ONE_TICK_US:
-            raise _Failed(f"estimates of fusion {envelope.boot} go on after its last journal entry: "
-                          "the end of its journal is missing")  # fmt: skip
+            raise _Failed(
+                f"estimates of fusion {envelope.boot} go on after its last journal entry: "
+                "the end of its journal is missing"
+            )
 
     def _trailer(self, trailer: format.Trailer) -> None:
         found = self._ledger
@@ -254,12 +275,15 @@ def gone(session: Session, keys: KeyStore | None) -> str:
     for modality in session.unreadable:
         when = keys.erased_at(session.opening.session, modality) if keys else None
         said.append(f"{modality} was erased" if when is not None else f"the key of {modality} is not on this host")
-    return ("; ".join(said) + ": what is left folds again without it, and is not what was recorded "
-            "(edge-mer replay plays it so)")  # fmt: skip
+    return (
+        "; ".join(said) + ": what is left folds again without it, and is not what was recorded "
+        "(edge-mer replay plays it so)"
+    )
 
 
-def refolded(session: Session, parts: Parts,
-             without: Collection[str] = ()) -> Iterator[tuple[Message[Journal], Replayed]]:  # fmt: skip
+def refolded(
+    session: Session, parts: Parts, without: Collection[str] = ()
+) -> Iterator[tuple[Message[Journal], Replayed]]:
     """Every journal entry with what it gives now: the recorded run without what is erased, and ``without``."""
     joined = session.opening is not None and session.opening.joined
     joined_us = session.opening.opened_us + JOIN_US if session.opening is not None and joined else None

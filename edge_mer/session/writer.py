@@ -18,7 +18,7 @@ from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES, Service
 from edge_mer.session import format, foxglove, keys
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.mcap_scan import Entry
+from edge_mer.session.mcap_scan import StoredMessage
 
 CHUNK_US = SECOND
 CHUNK_BYTES = 1_000_000
@@ -31,7 +31,7 @@ class SessionWriter:
     With ``keys``, whatever holds content of one sensor is sealed with a key of its modality, made when first needed.
     """
 
-    def __init__(self, path: Path, opening: format.Opening, keys: KeyStore | None = None) -> None:
+    def __init__(self, path: Path, opening: format.SessionOpening, keys: KeyStore | None = None) -> None:
         """Raises SessionError when the file exists or its folder cannot be written."""
         try:
             self._file = path.open("xb")
@@ -63,11 +63,16 @@ class SessionWriter:
         encoding, data = format.pack(message, offset)
         encoding, data = self._sealed(SERVICES[message.topic], encoding, data)
         envelope = message.envelope
-        self._writer.add_message(self._channel(message.topic, encoding), _nanoseconds(now_us + offset), data,
-                                 _nanoseconds(envelope.created_us + offset), envelope.seq & 0xFFFFFFFF)  # fmt: skip
+        self._writer.add_message(
+            self._channel(message.topic, encoding),
+            _nanoseconds(now_us + offset),
+            data,
+            _nanoseconds(envelope.created_us + offset),
+            envelope.seq & 0xFFFFFFFF,
+        )
         self.messages[message.topic] += 1
 
-    def copy(self, entry: Entry) -> None:
+    def copy(self, entry: StoredMessage) -> None:
         """A message of another file as it lies there, sealed or not; both files must have the same wall offset."""
         channel = self._channel(entry.channel.topic, entry.channel.encoding)
         self._writer.add_message(channel, entry.log_ns, entry.data, entry.publish_ns, entry.sequence)

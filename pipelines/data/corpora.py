@@ -31,10 +31,35 @@ LABEL: Final[Mapping[str, Emotion]] = {**NAMES, "calm": "neutral"}
 ACTED: Final = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 # The fine labels of GoEmotions.
 FINE: Final = (
-    "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
-    "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
-    "love", "nervousness", "neutral", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise",
-)  # fmt: skip
+    "admiration",
+    "amusement",
+    "anger",
+    "annoyance",
+    "approval",
+    "caring",
+    "confusion",
+    "curiosity",
+    "desire",
+    "disappointment",
+    "disapproval",
+    "disgust",
+    "embarrassment",
+    "excitement",
+    "fear",
+    "gratitude",
+    "grief",
+    "joy",
+    "love",
+    "nervousness",
+    "neutral",
+    "optimism",
+    "pride",
+    "realization",
+    "relief",
+    "remorse",
+    "sadness",
+    "surprise",
+)
 ORDINAL: Final[Mapping[str, int]] = {"negative": -1, "neutral": 0, "positive": 1}
 LICENCES: Final[Mapping[str, str]] = {
     "ravdess": "CC BY-NC-SA 4.0 (non-commercial)",

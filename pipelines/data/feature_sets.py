@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import MODALITIES, Modality
 from pipelines.data import sequences
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN, DataError
-from pipelines.data.feature_specs import Layout, layout_of
+from pipelines.data.feature_specs import FeatureSpec, layout_of
 
 Floats = NDArray[np.float32]
 Table = Mapping[str, NDArray[Any]]
@@ -34,7 +34,7 @@ class Rows:
     ``group`` and ``split`` str [n], ``position`` int64 [n] in its group, ``fold`` int64 [n] (-1: none).
     """
 
-    layout: Layout
+    layout: FeatureSpec
     vectors: Mapping[Modality, Floats]
     tokens: Mapping[Modality, Floats]
     mask: Mapping[Modality, Floats]
@@ -90,7 +90,7 @@ def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, 
     )
 
 
-def _table(path: Path, layout: Layout) -> Table:
+def _table(path: Path, layout: FeatureSpec) -> Table:
     if not path.is_file():
         raise DataError(
             f"{layout.name}: {path} is absent. Get it: {layout.get}; its folder's README tells the conversion. "
@@ -106,7 +106,7 @@ def _array(table: Table, name: str, path: Path) -> NDArray[Any]:
     return table[name]
 
 
-def _features(table: Table, layout: Layout, modality: Modality, count: int, path: Path) -> Floats:
+def _features(table: Table, layout: FeatureSpec, modality: Modality, count: int, path: Path) -> Floats:
     name, width = layout.arrays[modality], layout.widths[modality]
     values = _array(table, name, path)
     if values.shape != (count, width) or values.dtype.kind != "f":
@@ -137,7 +137,7 @@ def _classes(table: Table, name: str, count: int, path: Path, classes: int) -> N
 
 
 def _labels(
-    table: Table, layout: Layout, count: int, path: Path, labelled: bool
+    table: Table, layout: FeatureSpec, count: int, path: Path, labelled: bool
 ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
     emotion, ordinal = np.full(count, UNKNOWN, np.int64), np.full(count, NO_ORDINAL, np.int64)
     score = np.full(count, np.nan, np.float32)
@@ -160,7 +160,7 @@ def _labels(
 
 
 def _sequences(
-    table: Table, layout: Layout, given: Mapping[Modality, Floats], path: Path
+    table: Table, layout: FeatureSpec, given: Mapping[Modality, Floats], path: Path
 ) -> tuple[dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats]]:
     """Vectors, tokens, mask, age. Utterance features are sequences of one token; RAVDESS has its own."""
     vectors, tokens, mask, age = dict(given), {}, {}, {}

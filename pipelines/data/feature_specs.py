@@ -9,12 +9,12 @@ from typing import Final, Literal
 from edge_mer.contract.domain import COMBINATIONS, Combination, Modality, modalities_of
 from pipelines.data.corpora import DataError
 
-Readout = Literal["window", "dialogue"]
+ReadoutKind = Literal["window", "dialogue"]
 Sentiment = Literal["score", "ordinal"]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FeatureSpec:
     """``arrays`` and ``widths`` are of the file's per-row features; ``group`` is never cut by a split.
 
     ``emotions`` are the classes in the order of the file's labels; ``sentiment`` is how it is annotated: a score in
@@ -28,7 +28,7 @@ class Layout:
     group: str
     group_word: str
     position: str | None
-    readout: Readout
+    readout: ReadoutKind
     emotions: tuple[str, ...]
     sentiment: Sentiment | None
     get: str
@@ -39,10 +39,10 @@ class Layout:
         return tuple(c for c in COMBINATIONS if set(modalities_of(c)) <= set(self.arrays))
 
 
-LAYOUTS: Final[Mapping[str, Layout]] = {
+FEATURE_SPECS: Final[Mapping[str, FeatureSpec]] = {
     layout.name: layout
     for layout in (
-        Layout(
+        FeatureSpec(
             name="mosi",
             file="mosi_utt/mosi_utt.npz",
             arrays={"audio": "audio", "video": "visual", "text": "text"},
@@ -55,7 +55,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             sentiment="score",
             get="CMU-MOSI features of github soujanyaporia/contextual-utterance-level-multimodal-sentiment-analysis",
         ),
-        Layout(
+        FeatureSpec(
             name="ravdess",
             file="ravdess_av/ravdess_av.npz",
             arrays={"audio": "audio_stats", "video": "visual_stats"},
@@ -68,7 +68,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             sentiment=None,
             get="RAVDESS speech (zenodo 1188976) at 16 kHz with face posteriors per frame",
         ),
-        Layout(
+        FeatureSpec(
             name="meld",
             file="meld_dev_feats/meld_dev_feats.npz",
             arrays={"audio": "audio", "text": "text"},
@@ -85,14 +85,14 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 }
 
 
-def layout_of(name: str) -> Layout:
+def layout_of(name: str) -> FeatureSpec:
     """Raises DataError for a set that nobody described."""
-    if name not in LAYOUTS:
-        raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]
+    if name not in FEATURE_SPECS:
+        raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(FEATURE_SPECS)}")
+    return FEATURE_SPECS[name]
 
 
-def combinations_of(layout: Layout, names: str | None) -> tuple[Combination, ...]:
+def combinations_of(layout: FeatureSpec, names: str | None) -> tuple[Combination, ...]:
     """Comma-separated ``names`` (None: all that the set has). Raises DataError for one that it cannot have."""
     if names is None:
         return layout.combinations

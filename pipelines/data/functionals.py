@@ -19,8 +19,13 @@ CEPSTRA, COARSE, BANDS, PARTS, HARMONIC = 20, 13, 8, 4, 28
 DEPTH = 8.0
 # How fast the loudness of a band moves, Hz, in six groups: phrase, word, syllable, ..., roughness.
 RATES: Sequence[Sequence[float]] = (
-    (0.4, 0.8, 1.2), (1.6, 2, 2.5), (3, 3.5, 4, 4.5), (5, 6, 7), (8, 10, 12), (15, 20, 28, 36),
-)  # fmt: skip
+    (0.4, 0.8, 1.2),
+    (1.6, 2, 2.5),
+    (3, 3.5, 4, 4.5),
+    (5, 6, 7),
+    (8, 10, 12),
+    (15, 20, 28, 36),
+)
 
 
 class Functionals(nn.Module):
@@ -51,13 +56,17 @@ class Functionals(nn.Module):
         mean = (share * mel).sum(1, keepdim=True)
         centred = mel - mean
         energy = level + (mel - level).exp().sum(2, keepdim=True).log()
-        return torch.cat([
-            mean[:, 0], _deviation(share, centred),
-            *self._timbre(loud, share, mel, centred),
-            *_contour(loud, share, count, energy),
-            *self._course(loud, count, mel),
-            *self._voice(loud, share, count, mel, centred, energy),
-        ], 1)  # fmt: skip
+        return torch.cat(
+            [
+                mean[:, 0],
+                _deviation(share, centred),
+                *self._timbre(loud, share, mel, centred),
+                *_contour(loud, share, count, energy),
+                *self._course(loud, count, mel),
+                *self._voice(loud, share, count, mel, centred, energy),
+            ],
+            1,
+        )
 
     def _timbre(self, loud: Tensor, share: Tensor, mel: Tensor, centred: Tensor) -> list[Tensor]:
         """Cepstra: mean, deviation, skewness, first and second difference; and how much each band moves."""
@@ -68,9 +77,13 @@ class Functionals(nn.Module):
         second = (first[:, 2:] - first[:, :-2]) / 2
         moves = ((mel[:, 2:] - mel[:, :-2]) / 2).abs()
         return [
-            (share * (mel @ self.cosine)).sum(1), spread, _skewness(share, cepstra, spread),
-            _deviation(inner, first), _deviation(inner[:, 1:-1], second), (inner * moves).sum(1),
-        ]  # fmt: skip
+            (share * (mel @ self.cosine)).sum(1),
+            spread,
+            _skewness(share, cepstra, spread),
+            _deviation(inner, first),
+            _deviation(inner[:, 1:-1], second),
+            (inner * moves).sum(1),
+        ]
 
     def _course(self, loud: Tensor, count: Tensor, mel: Tensor) -> list[Tensor]:
         """The coarse spectrum in each quarter of what is loud."""
@@ -88,9 +101,11 @@ class Functionals(nn.Module):
         power = (swell[..., :half].square() + swell[..., half:].square()) @ self.groups
         ripple = mel[..., :HARMONIC] @ self.ripple
         return [
-            (stress * centred).sum(1) / stress.sum(1), (power + 1e-4).log().flatten(1),
-            (share * ripple.abs()).sum(1), (share * ripple).sum(1),
-        ]  # fmt: skip
+            (stress * centred).sum(1) / stress.sum(1),
+            (power + 1e-4).log().flatten(1),
+            (share * ripple.abs()).sum(1),
+            (share * ripple).sum(1),
+        ]
 
 
 def _contour(loud: Tensor, share: Tensor, count: Tensor, energy: Tensor) -> list[Tensor]:
@@ -100,11 +115,16 @@ def _contour(loud: Tensor, share: Tensor, count: Tensor, energy: Tensor) -> list
     spread = _deviation(share, centred)
     inner = loud[:, 1:-1] / loud[:, 1:-1].sum(1, keepdim=True).clamp(min=0.1)
     return [
-        mean[:, 0], spread, centred.amax(1), _skewness(share, centred, spread),
-        (share * place * energy).sum(1), (share * (place.square() - 1 / 12) * energy).sum(1),
+        mean[:, 0],
+        spread,
+        centred.amax(1),
+        _skewness(share, centred, spread),
+        (share * place * energy).sum(1),
+        (share * (place.square() - 1 / 12) * energy).sum(1),
         (inner * ((energy[:, 2:] - energy[:, :-2]) / 2).abs()).sum(1),
-        count[:, 0].log(), (loud[:, 1:] - loud[:, :-1]).abs().sum(1),
-    ]  # fmt: skip
+        count[:, 0].log(),
+        (loud[:, 1:] - loud[:, :-1]).abs().sum(1),
+    ]
 
 
 def _place(loud: Tensor, count: Tensor) -> Tensor:

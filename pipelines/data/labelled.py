@@ -34,7 +34,7 @@ SYNONYM: Final[Mapping[str, str]] = {**NAMES, "calm": "calm"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelledItem:
     """``content()`` reads the recording: sound, frames, a crop uint8 [48, 48], or a text; ``label`` by our names."""
 
     content: Callable[[], Any]
@@ -48,7 +48,7 @@ class Labelled:
     ``domain`` is the way in which texts were labelled.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[LabelledItem]
     split: str | None
     left_out: Mapping[str, int]
     domain: str = "dialogue"
@@ -66,7 +66,7 @@ def read(kind: Kind, path: Path, split: str | None = None) -> Labelled:
     else:
         taken = [s == split for s in splits]
     there = [row for row, take in zip(named, taken, strict=True) if take]
-    rows = [Row(content, label) for content, name in there if (label := SYNONYM.get(name.strip().lower()))]
+    rows = [LabelledItem(content, label) for content, name in there if (label := SYNONYM.get(name.strip().lower()))]
     if not rows:
         has = f"; its splits are {', '.join(sorted(set(filter(None, splits))))}" if any(splits) else ""
         raise DataError(f"{path}: no row with one of the labels {', '.join(EMOTIONS)}{has}")
@@ -152,8 +152,10 @@ def _csv(kind: Kind, path: Path) -> Found:
     for said, label, domain in _TEXTS:
         if kind == "text" and {said, label} <= columns:
             return [(partial(unquoted, row[said] or ""), row[label] or "") for row in rows], split, domain
-    raise DataError(f"{path}: its columns are {', '.join(sorted(columns))}; {kind} needs path and emotion"
-                    + (", or Utterance and Emotion, or text and ekman" if kind == "text" else ""))  # fmt: skip
+    raise DataError(
+        f"{path}: its columns are {', '.join(sorted(columns))}; {kind} needs path and emotion"
+        + (", or Utterance and Emotion, or text and ekman" if kind == "text" else "")
+    )
 
 
 _READERS: Final[Mapping[str, Callable[[Kind, Path], Found]]] = {".npz": _npz, ".csv": _csv}

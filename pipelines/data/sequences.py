@@ -61,11 +61,17 @@ def _course(posteriors: Floats) -> Floats:
     even = np.stack([np.interp(times, np.arange(len(logs)), column) for column in logs.T], 1)
     waves = np.cos(math.pi / MOMENTS * np.arange(COURSE)[:, None] * (np.arange(MOMENTS) + 0.5)) / MOMENTS
     mean, peak, least = posteriors.mean(0), posteriors.max(0), posteriors.min(0)
-    return np.concatenate([
-        logs.mean(0), logs.std(0), (waves @ even).ravel(), np.percentile(posteriors, QUARTILES, axis=0).ravel(),
-        np.abs(np.diff(logs, axis=0)).mean(0), *(np.log(x + 1e-3) for x in (mean, peak, least)),
-        (posteriors == posteriors.max(1, keepdims=True)).mean(0),
-    ]).astype(np.float32)  # fmt: skip
+    return np.concatenate(
+        [
+            logs.mean(0),
+            logs.std(0),
+            (waves @ even).ravel(),
+            np.percentile(posteriors, QUARTILES, axis=0).ravel(),
+            np.abs(np.diff(logs, axis=0)).mean(0),
+            *(np.log(x + 1e-3) for x in (mean, peak, least)),
+            (posteriors == posteriors.max(1, keepdims=True)).mean(0),
+        ]
+    ).astype(np.float32)
 
 
 def faces(table: Table) -> Sequence3:

@@ -31,9 +31,7 @@ class Expression:
 
     def towards(self, other: Expression, share: float) -> Expression:
         """A straight mixture: share 0 is this one, 1 the other."""
-        return Expression(*(
-            getattr(self, f.name) * (1 - share) + getattr(other, f.name) * share for f in fields(self)
-        ))  # fmt: skip
+        return Expression(*(getattr(self, f.name) * (1 - share) + getattr(other, f.name) * share for f in fields(self)))
 
 
 EXPRESSIONS = {

@@ -28,7 +28,7 @@ BLINKS_S = (1.9, 5.3, 8.7, 12.4, 16.8, 20.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DemoLine:
     """One sentence, how it is spoken and shown, and the silence before it."""
 
     expression: str
@@ -38,17 +38,19 @@ class Line:
 
 
 SCRIPT = (
-    Line("neutral", "This is a drawn face. It speaks about how it feels today.", Voice("en-us+f3", 165, 50, 40)),
-    Line("happy", "I am so happy, this is a wonderful and lovely morning!", Voice("en-us+f3", 175, 72, 80)),
-    Line("sad", "But now I feel sad and lonely, because my good friend is gone.", Voice("en-us+f3", 140, 32, 20), 2.0),
-    Line("angry", "Stop it! I am very angry, this is terrible and I hate it!", Voice("en-us+m3", 185, 55, 70)),
-    Line("surprise", "Oh wow, really? I did not expect that, what a surprise!", Voice("en-us+f2", 175, 80, 95)),
-    Line("neutral", "Well, that is all for now, and we begin again.", Voice("en-us+f3", 165, 50, 40)),
-)  # fmt: skip
+    DemoLine("neutral", "This is a drawn face. It speaks about how it feels today.", Voice("en-us+f3", 165, 50, 40)),
+    DemoLine("happy", "I am so happy, this is a wonderful and lovely morning!", Voice("en-us+f3", 175, 72, 80)),
+    DemoLine(
+        "sad", "But now I feel sad and lonely, because my good friend is gone.", Voice("en-us+f3", 140, 32, 20), 2.0
+    ),
+    DemoLine("angry", "Stop it! I am very angry, this is terrible and I hate it!", Voice("en-us+m3", 185, 55, 70)),
+    DemoLine("surprise", "Oh wow, really? I did not expect that, what a surprise!", Voice("en-us+f2", 175, 80, 95)),
+    DemoLine("neutral", "Well, that is all for now, and we begin again.", Voice("en-us+f3", 165, 50, 40)),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Session:
+class DemoSession:
     """``samples`` int16 [n] at 16 kHz; ``lines`` are (expression, start, end, words), all times in seconds."""
 
     samples: NDArray[np.int16]
@@ -59,7 +61,7 @@ class Session:
         return len(self.samples) / RATE
 
 
-def speak(script: tuple[Line, ...] = SCRIPT) -> Session:
+def speak(script: tuple[DemoLine, ...] = SCRIPT) -> DemoSession:
     """All sentences, one after the other, padded with silence to a whole number of GRAIN_S."""
     espeak = Espeak()
     pieces: list[NDArray[np.int16]] = []
@@ -75,10 +77,10 @@ def speak(script: tuple[Line, ...] = SCRIPT) -> Session:
         position += len(silence) + len(said.samples)
     grain = round(GRAIN_S * RATE)
     pieces.append(np.zeros(-position % grain, np.int16))
-    return Session(np.concatenate(pieces), tuple(lines))
+    return DemoSession(np.concatenate(pieces), tuple(lines))
 
 
-def frames(session: Session) -> list[Image]:
+def frames(session: DemoSession) -> list[Image]:
     """The face at FPS: expressions follow the lines, the mouth follows the loudness, and it blinks."""
     noise = np.random.default_rng(SEED)
     times = np.arange(round(session.duration_s * FPS)) / FPS
@@ -89,7 +91,7 @@ def frames(session: Session) -> list[Image]:
     ]
 
 
-def transcript(session: Session) -> dict[str, object]:
+def transcript(session: DemoSession) -> dict[str, object]:
     """The recorded transcript: words with their times in seconds from the first instant of the media."""
     return {
         "schema": "edge_mer.transcript/1",
@@ -98,7 +100,7 @@ def transcript(session: Session) -> dict[str, object]:
     }
 
 
-def write(path: Path, session: Session, images: list[Image]) -> None:
+def write(path: Path, session: DemoSession, images: list[Image]) -> None:
     """MPEG-4 and FLAC in Matroska, every one of them readable by any FFmpeg."""
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         container.flags |= 0x0400  # AVFMT_FLAG_BITEXACT: no random id, no date
@@ -137,13 +139,13 @@ def _loudness(samples: NDArray[np.int16], times: NDArray[np.float64]) -> NDArray
     return loud
 
 
-def _face(session: Session, t: float, volume: float) -> Expression:
+def _face(session: DemoSession, t: float, volume: float) -> Expression:
     face = _expression(session, t)
     blink = max(0.0, 1 - min(abs(t - b) for b in BLINKS_S) / 0.1)
     return replace(face, eyes=face.eyes * (1 - blink), mouth=face.mouth + 0.7 * volume * (1 - 0.4 * face.mouth))
 
 
-def _expression(session: Session, t: float) -> Expression:
+def _expression(session: DemoSession, t: float) -> Expression:
     """The line that is spoken now, or was last; each change takes CHANGE_S."""
     current = EXPRESSIONS[session.lines[0][0]]
     for name, start, _, _ in session.lines:

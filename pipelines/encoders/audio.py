@@ -55,7 +55,7 @@ OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class TokenClip:
     """``frames`` floating [F - 10 + 10 n, 64 + 2] (``front_end``) give n tokens; ``voiced`` bool [n] marks those with
     sound.
 
@@ -67,15 +67,17 @@ class Clip:
     label: int
 
 
-def clip_of(samples: NDArray[np.float32], label: int) -> Clip:
+def clip_of(samples: NDArray[np.float32], label: int) -> TokenClip:
     """The frames of one clip exactly as the encoder on the device sees them from its ``initial()`` on."""
     count = len(samples) // TOKEN_SAMPLES
     frames = front_end(np.concatenate([np.zeros(PITCH_HISTORY, np.float32), samples[: count * TOKEN_SAMPLES]]))
     level = frames[:, :MELS].reshape(count, -1).max(1)
-    return Clip(np.concatenate([silence(CONTEXT_FRAMES - FRAMES_PER_TOKEN), frames]), level > level.max() - 8, label)
+    return TokenClip(
+        np.concatenate([silence(CONTEXT_FRAMES - FRAMES_PER_TOKEN), frames]), level > level.max() - 8, label
+    )
 
 
-def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[Clip]]:
+def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenClip]]:
     """Each speech as it is and in ``count`` other rooms, halves in precision; kept in ``runs/cache``."""
 
     def make() -> Arrays:
@@ -96,7 +98,7 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[Clip]]
     bounds = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
     ends = np.cumsum([0, *tokens])
     out = [
-        Clip(frames[bounds[i] : bounds[i + 1]], voiced[ends[i] : ends[i + 1]], speeches[i // (count + 1)].acted)
+        TokenClip(frames[bounds[i] : bounds[i + 1]], voiced[ends[i] : ends[i + 1]], speeches[i // (count + 1)].acted)
         for i in range(len(tokens))
     ]
     return [out[i : i + count + 1] for i in range(0, len(out), count + 1)]
@@ -128,14 +130,14 @@ def parts(frames: Tensor) -> tuple[Tensor, Tensor]:
     return frames[..., :MELS], frames[..., MELS:]
 
 
-def windows_of(clip: Clip, numbers: np.random.Generator) -> NDArray[np.int64]:
+def windows_of(clip: TokenClip, numbers: np.random.Generator) -> NDArray[np.int64]:
     """The tokens of ``clip`` to learn from, at most WINDOWS: the last voiced one, and some before it."""
     voiced = np.flatnonzero(clip.voiced)
     before = voiced[int(HEARD * len(voiced)) : -1]
     return np.array([voiced[-1], *numbers.permutation(before)[: WINDOWS - 1]], np.int64)
 
 
-def functionals(net: AudioNet, clips: Sequence[Clip], seed: int = 0) -> tuple[Tensor, Tensor]:
+def functionals(net: AudioNet, clips: Sequence[TokenClip], seed: int = 0) -> tuple[Tensor, Tensor]:
     """Of some windows of each clip: [n, WINDOWS, size], and which of them there are, [n, WINDOWS]."""
     numbers = np.random.default_rng(seed)
     out, mask = torch.zeros(len(clips), WINDOWS, net.size), torch.zeros(len(clips), WINDOWS)
@@ -146,7 +148,7 @@ def functionals(net: AudioNet, clips: Sequence[Clip], seed: int = 0) -> tuple[Te
     return out, mask
 
 
-def logits_of(net: AudioNet, clips: Sequence[Clip]) -> Tensor:
+def logits_of(net: AudioNet, clips: Sequence[TokenClip]) -> Tensor:
     """Clip logits [n, 8] in evaluation mode."""
     net.eval()
     with torch.no_grad():

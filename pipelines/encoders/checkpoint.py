@@ -14,7 +14,7 @@ from pipelines.data.corpora import DataError
 
 
 @dataclass(slots=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """``facts`` goes into the model card: data sets, figures on dev, shapes. ``resume`` is what an unfinished
     training goes on from beside ``weights``, which are those to keep."""
 
@@ -24,16 +24,16 @@ class Checkpoint:
     resume: dict[str, Any] | None = None
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path, checkpoint: TrainingCheckpoint) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save({f: getattr(checkpoint, f) for f in Checkpoint.__dataclass_fields__}, partial)
+    torch.save({f: getattr(checkpoint, f) for f in TrainingCheckpoint.__dataclass_fields__}, partial)
     partial.replace(path)
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path) -> TrainingCheckpoint:
     """Raises DataError when there is none."""
     if not path.is_file():
         raise DataError(f"{path} is absent; run: python -m pipelines.train {path.stem}")
-    return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    return TrainingCheckpoint(**torch.load(path, map_location="cpu", weights_only=True))

@@ -41,8 +41,14 @@ SMALL, SIDE = 0.65, 32
 WATCH: Final = 5
 # Pictures of each label among all 28,709 Training ones, of which ours are a balanced part: the prior of what is scored.
 PRIOR: Final[Mapping[Emotion, int]] = {
-    "neutral": 4965, "happy": 7215, "sad": 4830, "angry": 3995, "fear": 4097, "disgust": 436, "surprise": 3171,
-}  # fmt: skip
+    "neutral": 4965,
+    "happy": 7215,
+    "sad": 4830,
+    "angry": 3995,
+    "fear": 4097,
+    "disgust": 436,
+    "surprise": 3171,
+}
 
 
 # Drawn faces of each expression that there is a drawing of; an avatar or a toy is no failure of the detector.

@@ -38,20 +38,30 @@ class Intonation(nn.Module):
         heard = loud / loud.sum(1, keepdim=True)
         ratio = (heard * repeats).sum(1, keepdim=True)
         parts = [voiced * ((place >= k / PARTS) & (place < (k + 1) / PARTS)) for k in range(PARTS)]
-        return torch.cat([
-            mean, spread, (share * (centred / spread).clamp(-10, 10).pow(3)).sum(1, keepdim=True),
-            high, low, mean + high, mean + low,
-            (glide * move.abs()).sum(1, keepdim=True) / glides,
-            (glide * move.clamp(min=0)).sum(1, keepdim=True) / glides,
-            (pairs - glide.sum(1, keepdim=True)) / (pairs + 0.1),
-            (share * (place - 0.5) * centred).sum(1, keepdim=True),
-            (share * ((place - 0.5).square() - 1 / 12) * centred).sum(1, keepdim=True),
-            (heard * voiced).sum(1, keepdim=True), (count + 1).log(),
-            *[(part * centred).sum(1, keepdim=True) / (part.sum(1, keepdim=True) + 0.1) for part in parts],
-            ratio, ((heard * (repeats - ratio).square()).sum(1, keepdim=True) + 1e-3).sqrt(),
-            (share * repeats).sum(1, keepdim=True),
-            (both * (repeats[:, 1:] - repeats[:, :-1]).abs()).sum(1, keepdim=True) / (pairs + 0.1),
-        ], 1)  # fmt: skip
+        return torch.cat(
+            [
+                mean,
+                spread,
+                (share * (centred / spread).clamp(-10, 10).pow(3)).sum(1, keepdim=True),
+                high,
+                low,
+                mean + high,
+                mean + low,
+                (glide * move.abs()).sum(1, keepdim=True) / glides,
+                (glide * move.clamp(min=0)).sum(1, keepdim=True) / glides,
+                (pairs - glide.sum(1, keepdim=True)) / (pairs + 0.1),
+                (share * (place - 0.5) * centred).sum(1, keepdim=True),
+                (share * ((place - 0.5).square() - 1 / 12) * centred).sum(1, keepdim=True),
+                (heard * voiced).sum(1, keepdim=True),
+                (count + 1).log(),
+                *[(part * centred).sum(1, keepdim=True) / (part.sum(1, keepdim=True) + 0.1) for part in parts],
+                ratio,
+                ((heard * (repeats - ratio).square()).sum(1, keepdim=True) + 1e-3).sqrt(),
+                (share * repeats).sum(1, keepdim=True),
+                (both * (repeats[:, 1:] - repeats[:, :-1]).abs()).sum(1, keepdim=True) / (pairs + 0.1),
+            ],
+            1,
+        )
 
 
 def _extreme(share: Tensor, centred: Tensor, sharpness: float) -> Tensor:

@@ -34,9 +34,14 @@ class AudioNet(nn.Module):
         self.size = size = self.functionals.size + self.intonation.size
         self.mean, self.std = nn.Buffer(torch.zeros(size)), nn.Buffer(torch.ones(size))
         self.body = nn.Sequential(
-            nn.Dropout(0.3), nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(width, dim), nn.Tanh(),
-        )  # fmt: skip
+            nn.Dropout(0.3),
+            nn.Linear(size, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(width, dim),
+            nn.Tanh(),
+        )
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(dim, classes)
         self.weigh = nn.Linear(dim, 1)

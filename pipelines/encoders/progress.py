@@ -70,7 +70,7 @@ class Progress(Generic[N]):
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
-        checkpoint.save(self.path, checkpoint.Checkpoint(self.kept.state_dict(), dict(facts), epoch, resume))
+        checkpoint.save(self.path, checkpoint.TrainingCheckpoint(self.kept.state_dict(), dict(facts), epoch, resume))
 
 
 def begin(net: N, path: Path, epochs: int, rate: float, decay: float, clip: float = math.inf) -> Progress[N]:

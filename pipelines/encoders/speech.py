@@ -175,8 +175,11 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        facts = {"data": ["ravdess", "silero-vad (teacher)"], "licence": "CC BY-NC-SA 4.0 (RAVDESS); teacher MIT",
-                 "metrics": {"dev, per token, against the teacher": figures(net, dev_mel, dev_truth)}}  # fmt: skip
+        facts = {
+            "data": ["ravdess", "silero-vad (teacher)"],
+            "licence": "CC BY-NC-SA 4.0 (RAVDESS); teacher MIT",
+            "metrics": {"dev, per token, against the teacher": figures(net, dev_mel, dev_truth)},
+        }
         log(f"speech epoch {epoch + 1}/{epochs} loss {loss.item():.3f} {facts['metrics']}")
-    checkpoint.save(out / "speech.pt", checkpoint.Checkpoint(net.state_dict(), facts, epochs))
+    checkpoint.save(out / "speech.pt", checkpoint.TrainingCheckpoint(net.state_dict(), facts, epochs))
     return facts

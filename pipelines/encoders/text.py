@@ -171,9 +171,12 @@ def _emotion_figures(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> 
 
 def weights_of(texts: Texts) -> Tensor:
     """Square-root balance of the labels of each domain: [domains, 7]."""
-    counts = torch.stack([
-        torch.bincount(torch.from_numpy(texts.emotion[texts.source == source]), minlength=CLASSES) for source in DOMAIN
-    ])  # fmt: skip
+    counts = torch.stack(
+        [
+            torch.bincount(torch.from_numpy(texts.emotion[texts.source == source]), minlength=CLASSES)
+            for source in DOMAIN
+        ]
+    )
     weight = counts.float().clamp(min=1).rsqrt()
     return weight / (weight * counts).sum(1, keepdim=True) * counts.sum(1, keepdim=True)
 

@@ -33,7 +33,7 @@ from edge_mer.runtime.golden import draw
 from pipelines.encoders import checkpoint
 from pipelines.encoders.nets import DOMAINS, AudioNet, FaceNet, TextNet
 from pipelines.encoders.speech import FRAMES, SpeechNet
-from pipelines.exporting.onnx_file import Draft, ranges_of, write
+from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 from pipelines.exporting.onnx_variants import CASES, half, restamp, vocabulary
 
 MODELS: Final = Path("edge_mer/models")
@@ -139,7 +139,7 @@ class _GatheredGraph(_FusionGraph):
 
 def draft(
     name: str, net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], metadata: Mapping[str, Any]
-) -> Draft:
+) -> GraphDraft:
     """``net`` as a static graph, with what torch says to the golden inputs."""
     net = net.eval()
     with warnings.catch_warnings():
@@ -157,7 +157,7 @@ def draft(
     ranges = ranges_of(inputs, vocabulary(program.model_proto))
     specs = {n: TensorSpec(tuple(x.shape), x.numpy().dtype) for n, x in inputs.items()}
     expected = [_outputs(net, draw(specs, ranges, seed), outputs) for seed in range(CASES)]
-    return Draft(name, program.model_proto, metadata, ranges, expected)
+    return GraphDraft(name, program.model_proto, metadata, ranges, expected)
 
 
 def _outputs(net: nn.Module, inputs: Arrays, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -216,8 +216,11 @@ def speech_graph(runs: Path) -> Exportable:
 
 
 ENCODERS: Final[Mapping[str, Callable[[Path], Exportable]]] = {
-    "speech": speech_graph, "audio": audio_graph, "face": face_graph, "text": text_graph,
-}  # fmt: skip
+    "speech": speech_graph,
+    "audio": audio_graph,
+    "face": face_graph,
+    "text": text_graph,
+}
 
 
 def export_encoders(runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ENCODERS) -> None:
@@ -259,8 +262,12 @@ def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapp
     inputs = dict(_window_inputs(model.config, MODALITIES))
     inputs["combination"] = torch.zeros(1, dtype=torch.int64)
     shape = {k: v for k, v in _fusion("atv", model.config, encoders, facts).items() if k not in _OF_ONE}
-    metadata = {**shape, "kind": "gathered fusion", "name": "edge-mer-fusion-gathered",
-                "combinations": list(COMBINATIONS)}  # fmt: skip
+    metadata = {
+        **shape,
+        "kind": "gathered fusion",
+        "name": "edge-mer-fusion-gathered",
+        "combinations": list(COMBINATIONS),
+    }
     return Exportable(GATHERED, _GatheredGraph(gathered(model)), inputs, OUTPUTS, metadata)
 
 

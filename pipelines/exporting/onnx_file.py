@@ -31,7 +31,7 @@ TOLERANCES: Final[Mapping[str, tuple[float, float]]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Draft:
+class GraphDraft:
     """A graph on its way to a file. ``expected``: outputs for the golden inputs of seeds 0, 1, ... in FP32."""
 
     name: str
@@ -62,7 +62,7 @@ def _range(name: str, vocabulary: int) -> Range:
     return {"low": low, "high": high, "integer": integer}
 
 
-def write(directory: Path, drafts: Sequence[Draft], shared: str | None = None) -> None:
+def write(directory: Path, drafts: Sequence[GraphDraft], shared: str | None = None) -> None:
     """Check, and write each draft whole or not at all; then run its golden vectors through ONNX Runtime.
 
     ``shared``: a file beside them for the tensors that several drafts hold. Raises ModelError for a graph that no
@@ -82,7 +82,7 @@ def write(directory: Path, drafts: Sequence[Draft], shared: str | None = None) -
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 
-def _check(draft: Draft) -> None:
+def _check(draft: GraphDraft) -> None:
     model = draft.model
     if found := FORBIDDEN & {node.op_type for node in model.graph.node}:
         raise ModelError(f"{draft.name}: the graph holds {', '.join(sorted(found))}, which no static engine takes")
@@ -96,7 +96,7 @@ def _check(draft: Draft) -> None:
     onnx.checker.check_model(model)
 
 
-def _write(path: Path, draft: Draft, weights: Mapping[str, str] | None) -> None:
+def _write(path: Path, draft: GraphDraft, weights: Mapping[str, str] | None) -> None:
     model = draft.model
     atol, rtol = TOLERANCES[draft.precision]
     metadata = {

@@ -15,7 +15,7 @@ from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.exporting.autocast import autocast
-from pipelines.exporting.onnx_file import Draft, ranges_of, write
+from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 
 CASES: Final = 3
 FUSION: Final = "fusion."
@@ -27,14 +27,14 @@ def graph_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.onnx"))
 
 
-def reread(path: Path) -> Draft:
+def reread(path: Path) -> GraphDraft:
     """An FP32 file as a draft, its own outputs being the golden ones."""
     graph = OnnxRuntime().load(path)
     model = onnx.load(path)
     metadata = {k: v for k, v in graph.metadata.items() if k not in _WRITTEN}
     del model.metadata_props[:]
     ranges = ranges_of(graph.inputs, vocabulary(model))
-    return Draft(path.name, model, metadata, ranges, expected(graph, ranges))
+    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges))
 
 
 def expected(graph: Graph, ranges: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
@@ -66,23 +66,23 @@ def restamp(source: Path, out: Path) -> None:
     write(out, [_renamed(d, new) for d in drafts if d.name.startswith(FUSION)], "fusion.weights")
 
 
-def _renamed(fusion: Draft, new: Mapping[str, str]) -> Draft:
+def _renamed(fusion: GraphDraft, new: Mapping[str, str]) -> GraphDraft:
     encoders = {m: new.get(sha, sha) for m, sha in fusion.metadata["encoders"].items()}
     return replace(fusion, metadata={**fusion.metadata, "encoders": encoders})
 
 
-def _half(path: Path) -> Draft:
+def _half(path: Path) -> GraphDraft:
     draft = reread(path)
     return derived(draft, autocast(draft.model), "fp16", path)
 
 
-def derived(draft: Draft, model: onnx.ModelProto, precision: str, path: Path) -> Draft:
+def derived(draft: GraphDraft, model: onnx.ModelProto, precision: str, path: Path) -> GraphDraft:
     """The draft of another form of the file at ``path``, of the same golden outputs."""
     facts = {**draft.facts, "origin": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return Draft(draft.name, model, draft.metadata, draft.ranges, draft.expected, precision, facts)
+    return GraphDraft(draft.name, model, draft.metadata, draft.ranges, draft.expected, precision, facts)
 
 
-def _write_all(out: Path, drafts: Iterable[Draft]) -> None:
+def _write_all(out: Path, drafts: Iterable[GraphDraft]) -> None:
     made = list(drafts)
     write(out, [d for d in made if not d.name.startswith(FUSION)])
     write(out, [d for d in made if d.name.startswith(FUSION)], "fusion.weights")

@@ -13,7 +13,7 @@ from edge_mer.contract.domain import COMBINATIONS, Combination, combination_of, 
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
 from pipelines.data.feature_sets import Rows
-from pipelines.data.feature_specs import Layout
+from pipelines.data.feature_specs import FeatureSpec
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -21,14 +21,14 @@ RATES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Estimate:
+class Predictions:
     """``emotion`` float32 [n, C]: probabilities or logits, C = 0 without the task; ``sentiment`` float32 [n] or NaN."""
 
     emotion: Floats
     sentiment: Floats
 
 
-Predict = Callable[[Index], Estimate]
+Predict = Callable[[Index], Predictions]
 """Given the pattern of each row (int64 [n], index of COMBINATIONS), an estimate of each row."""
 
 
@@ -43,19 +43,19 @@ class Answers:
     sentiment: Mapping[str, Floats]
 
 
-def columns(layout: Layout) -> list[str]:
+def columns(layout: FeatureSpec) -> list[str]:
     """Combinations that the set has, then the rates."""
     return [*layout.combinations, *map(str, RATES)]
 
 
-def patterns(layout: Layout, column: str, count: int) -> Index:
+def patterns(layout: FeatureSpec, column: str, count: int) -> Index:
     """The pattern of each of ``count`` rows; the same for every model, so that differences are paired."""
     if column in COMBINATIONS:
         return np.full(count, COMBINATIONS.index(column), np.int64)
     return random_patterns(layout, float(column), count)
 
 
-def random_patterns(layout: Layout, rate: float, count: int) -> Index:
+def random_patterns(layout: FeatureSpec, rate: float, count: int) -> Index:
     """One modality of each row stays, uniformly drawn; others go until ``rate`` of all entries is missing.
 
     Source: the random protocol of GCNet (algorithms.md 1d). Where each row has M modalities, at most (M - 1) / M
@@ -72,7 +72,7 @@ def random_patterns(layout: Layout, rate: float, count: int) -> Index:
     return np.array([COMBINATIONS.index(c) for c in names])
 
 
-def answers(layout: Layout, predict: Predict, count: int, only: tuple[Combination, ...] | None = None) -> Answers:
+def answers(layout: FeatureSpec, predict: Predict, count: int, only: tuple[Combination, ...] | None = None) -> Answers:
     """Labels of ``count`` rows in every column; ``only`` leaves out other combinations and the rates."""
     emotion: dict[str, Index] = {}
     sentiment: dict[str, Floats] = {}
@@ -127,7 +127,7 @@ def _classes(task: str, truth: Index, guess: Index, classes: int) -> dict[str, f
     }
 
 
-def has(combination: Index, layout: Layout) -> dict[str, NDArray[np.bool_]]:
+def has(combination: Index, layout: FeatureSpec) -> dict[str, NDArray[np.bool_]]:
     """Which rows hold each modality under the patterns ``combination`` [n]."""
     return {
         m: np.isin(combination, [i for i, c in enumerate(COMBINATIONS) if m in modalities_of(c)]) for m in layout.arrays

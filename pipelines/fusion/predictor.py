@@ -12,9 +12,9 @@ from edge_mer.contract.domain import COMBINATIONS, Combination, Modality
 from edge_mer.model import MCULoRA, Readout
 from edge_mer.model.mculora import expected_sentiment
 from pipelines.data.feature_sets import Rows
-from pipelines.data.feature_specs import Layout
+from pipelines.data.feature_specs import FeatureSpec
 from pipelines.data.scaling import Scale
-from pipelines.fusion.estimates import Estimate, Floats, Index, Predict
+from pipelines.fusion.estimates import Floats, Index, Predict, Predictions
 from pipelines.fusion.samples import Samples, samples
 
 BATCH = 128
@@ -33,7 +33,7 @@ def predictor(model: MCULoRA, rows: Rows, index: Index, scales: Mapping[Modality
     device = next(model.parameters()).device
     tasks, classes = model.config.tasks, len(rows.layout.emotions) if "emotion" in model.config.tasks else 0
 
-    def predict(pattern: Index) -> Estimate:
+    def predict(pattern: Index) -> Predictions:
         of_row = torch.full((len(rows),), -1)
         of_row[torch.from_numpy(index)] = torch.from_numpy(pattern)
         emotion = np.zeros((len(rows), classes), np.float32)
@@ -53,12 +53,12 @@ def predictor(model: MCULoRA, rows: Rows, index: Index, scales: Mapping[Modality
                     polarity = out.polarity.float().cpu().reshape(*there.shape, -1)[there]
                     sentiment[place] = sentiment_said(rows.layout, polarity)
         model.train(training)
-        return Estimate(emotion[index], sentiment[index])
+        return Predictions(emotion[index], sentiment[index])
 
     return predict
 
 
-def sentiment_said(layout: Layout, polarity: Tensor) -> Floats:
+def sentiment_said(layout: FeatureSpec, polarity: Tensor) -> Floats:
     """Logits [n, 3] -> what is scored, [n]: a value in [-3, 3], the likeliest of -1, 0, 1, or NaN without the task."""
     if layout.sentiment is None:
         return np.full(len(polarity), np.nan, np.float32)
@@ -69,18 +69,18 @@ def sentiment_said(layout: Layout, polarity: Tensor) -> Floats:
 def routed(specialists: Mapping[Combination, Predict]) -> Predict:
     """Each row is answered by the specialist of its pattern, which sees every row under that pattern."""
 
-    def predict(pattern: Index) -> Estimate:
+    def predict(pattern: Index) -> Predictions:
         parts = {c: p(np.full_like(pattern, COMBINATIONS.index(c))) for c, p in specialists.items()}
         first = next(iter(parts.values()))
         emotion, sentiment = first.emotion.copy(), first.sentiment.copy()
         for c, part in parts.items():
             here = pattern == COMBINATIONS.index(c)
             emotion[here], sentiment[here] = part.emotion[here], part.sentiment[here]
-        return Estimate(emotion, sentiment)
+        return Predictions(emotion, sentiment)
 
     return predict
 
 
 def joined(emotion: Predict, sentiment: Predict) -> Predict:
     """Each task is answered by its own model."""
-    return lambda pattern: Estimate(emotion(pattern).emotion, sentiment(pattern).sentiment)
+    return lambda pattern: Predictions(emotion(pattern).emotion, sentiment(pattern).sentiment)

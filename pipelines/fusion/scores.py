@@ -16,7 +16,7 @@ from pipelines.fusion.windows import Example, Placed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class ScoredWindow:
     """One window to score: its tracks with the time at which it ends, and who says what is right."""
 
     placed: Placed
@@ -31,13 +31,13 @@ class Predicted:
     sentiment: NDArray[np.float32]
 
 
-def cases(c: Combination, clips: Sequence[Example], texts: Sequence[Example]) -> tuple[str, list[Case]]:
+def cases(c: Combination, clips: Sequence[Example], texts: Sequence[Example]) -> tuple[str, list[ScoredWindow]]:
     """The name of the table and its rows: recorded clips, texts, or clips paired with a text of their label."""
     if "text" not in modalities_of(c):
-        return "ravdess dev, last 4 s of the clip", [Case(_placed(clip), clip) for clip in clips]
+        return "ravdess dev, last 4 s of the clip", [ScoredWindow(_placed(clip), clip) for clip in clips]
     if c == "t":
-        return "goemotions + meld + mosi dev", [Case({"text": (t.tracks["text"], 0.0)}, t) for t in texts]
-    rows = [Case({**_placed(clip), "text": (t.tracks["text"], 0.5)}, t) for clip, t in pair(clips, texts)]
+        return "goemotions + meld + mosi dev", [ScoredWindow({"text": (t.tracks["text"], 0.0)}, t) for t in texts]
+    rows = [ScoredWindow({**_placed(clip), "text": (t.tracks["text"], 0.5)}, t) for clip, t in pair(clips, texts)]
     return "label-paired windows (ravdess dev with a text of its label)", rows
 
 
@@ -48,7 +48,7 @@ def pair(clips: Sequence[Example], texts: Sequence[Example], seed: int = 0) -> l
     return [(c, by_label[c.emotion][random.integers(len(by_label[c.emotion]))]) for c in clips]
 
 
-def figures(c: Combination, rows: Sequence[Case], predicted: Predicted) -> dict[str, float]:
+def figures(c: Combination, rows: Sequence[ScoredWindow], predicted: Predicted) -> dict[str, float]:
     """Emotion over the rows with a label; sentiment by order and by score where somebody annotated it."""
     emotion = np.array([r.truth.emotion for r in rows])
     known = emotion != UNKNOWN
@@ -64,7 +64,7 @@ def figures(c: Combination, rows: Sequence[Case], predicted: Predicted) -> dict[
     return {name: round(value, 4) for name, value in out.items()}
 
 
-def _sentiment(rows: Sequence[Case], value: NDArray[np.float32]) -> dict[str, float]:
+def _sentiment(rows: Sequence[ScoredWindow], value: NDArray[np.float32]) -> dict[str, float]:
     ordinal, score = (np.array([getattr(r.truth, name) for r in rows]) for name in ("ordinal", "score"))
     ranked, scored = ordinal != NO_ORDINAL, ~np.isnan(score)
     order = np.digitize(value[ranked], [-0.5, 0.5])

@@ -31,7 +31,7 @@ from pipelines.exporting.export import FILES, MODELS, sha16
 from pipelines.fusion import tracks
 from pipelines.fusion.dpft import Dpft, Separability
 from pipelines.fusion.fagm import Fagm
-from pipelines.fusion.scores import Case, Predicted, cases, figures
+from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
 from pipelines.fusion.sentiment_calibration import settle
 from pipelines.fusion.windows import Batch, Example, Sampler, collate
 
@@ -66,7 +66,7 @@ def evaluate(
     return result
 
 
-def predict(model: MCULoRA, c: Combination, rows: Sequence[Case]) -> Predicted:
+def predict(model: MCULoRA, c: Combination, rows: Sequence[ScoredWindow]) -> Predicted:
     """The model in evaluation mode on each row."""
     model.eval()
     logits, sentiment = [], []
@@ -129,7 +129,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0, models: Pa
                 dpft.update(_sigma(kept, dev_clips, dev_texts))
             facts["shares"] = dict(zip(COMBINATIONS, dpft.shares.round(4).tolist(), strict=True))
             log(f"fusion stage {stage} epoch {epoch + 1} loss {total:.3f} {_line(facts['metrics'])}")
-            checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(kept.state_dict(), facts, epoch + 1))
+            checkpoint.save(out / "fusion.pt", checkpoint.TrainingCheckpoint(kept.state_dict(), facts, epoch + 1))
         model.load_state_dict(mean.module.state_dict())
     return settled(root, out, models)
 
@@ -146,7 +146,7 @@ def settled(root: Path, out: Path, models: Path = MODELS) -> dict[str, Any]:
     dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
     facts = {**saved.facts, "metrics": evaluate(model, tracks.joint(ear, ravdess(root, "dev")), dev_texts)}
     log(f"fusion settled: scale {found.scale:.3f} offset {found.offset.tolist()} {facts['metrics']['t']}")
-    checkpoint.save(out / "fusion.pt", checkpoint.Checkpoint(model.state_dict(), facts, saved.epoch))
+    checkpoint.save(out / "fusion.pt", checkpoint.TrainingCheckpoint(model.state_dict(), facts, saved.epoch))
     return facts
 
 

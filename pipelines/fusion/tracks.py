@@ -18,23 +18,23 @@ from edge_mer.runtime.backend import Graph
 from pipelines.data.corpora import NO_ORDINAL, Faces, Sentence, Speech
 from pipelines.encoders import audio, checkpoint, face, text
 from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
-from pipelines.fusion.windows import Example, Track, text_track
+from pipelines.fusion.windows import Example, TokenTrack, text_track
 
 TOWARDS: Final = 0.85
 
 
-def video_track(speech: Speech) -> Track:
+def video_track(speech: Speech) -> TokenTrack:
     """The face posteriors of one clip at 5 tokens per second: the first frame at or after each 200 ms."""
     slots = np.arange(0, speech.duration_s, SLOT_US / 1e6)
     found = np.searchsorted(speech.times_s, slots - 1e-9)
     first = np.unique(found[found < len(speech.times_s)])
-    return Track(speech.posteriors[first], speech.times_s[first], np.ones(len(first), np.bool_))
+    return TokenTrack(speech.posteriors[first], speech.times_s[first], np.ones(len(first), np.bool_))
 
 
-def audio_track(encoder: Encoder[Any, AudioBlock], samples: NDArray[np.float32]) -> Track:
+def audio_track(encoder: Encoder[Any, AudioBlock], samples: NDArray[np.float32]) -> TokenTrack:
     """The tokens of one clip through the encoder on the device."""
     _, tokens = encoder.step(encoder.initial(), AudioBlock(samples, 0))
-    return Track(tokens.values, tokens.end_us / 1e6, tokens.valid)
+    return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
 
 def joint(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech]) -> list[Example]:
@@ -73,7 +73,7 @@ def augmented_joint(
         for copy in range(copies):
             other = centres[numbers.integers(len(examples)), copy]
             values = heard[i][copy] + np.float32(numbers.uniform(0, TOWARDS)) * (other - centres[i, copy])
-            out.append(Example({**example.tracks, "audio": Track(values, end, valid[i])}, example.emotion))
+            out.append(Example({**example.tracks, "audio": TokenTrack(values, end, valid[i])}, example.emotion))
     return out
 
 
@@ -95,7 +95,7 @@ def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> lis
             moving = face.jitter(still.repeat_interleave(frames, 0), random)
             posterior = torch.softmax(net.both(moving) / float(saved.facts["temperature"]), -1)
         for values, label in zip(posterior.view(len(part), frames, -1).numpy(), labels.tolist(), strict=True):
-            out.append(Example({"video": Track(values, end, valid)}, label))
+            out.append(Example({"video": TokenTrack(values, end, valid)}, label))
     return out
 
 

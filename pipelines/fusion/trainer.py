@@ -49,7 +49,7 @@ class OutOfTime(EdgeMerError):
 
 
 @dataclass(slots=True)
-class State:
+class TrainingState:
     """Where training stands; ``epoch`` counts finished ones over all stages."""
 
     epoch: int = 0
@@ -91,7 +91,7 @@ class _Run:
         check(self.data.given(shaped), shaped, self.raw.config)
         self.model: nn.Module = fabric.setup_module(Scored(self.raw))
         self.mean = self._averaged()
-        self.dpft, self.state = Dpft(experiment.used), State()
+        self.dpft, self.state = Dpft(experiment.used), TrainingState()
 
     def finish(self, deadline_s: float, after_epoch: Callable[[int], object]) -> Saved:
         kept = self._kept()
@@ -244,7 +244,7 @@ class _Run:
             whole = {
                 "experiment": e.sha16,
                 "data": self.rows.sha256,
-                "state": {f: getattr(state, f) for f in State.__dataclass_fields__},
+                "state": {f: getattr(state, f) for f in TrainingState.__dataclass_fields__},
                 "model": self.raw.state_dict(),
                 "mean": self.mean.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -274,7 +274,7 @@ class _Run:
         kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if kept["experiment"] != self.experiment.sha16 or kept["data"] != self.rows.sha256:
             return None
-        self.state = State(**kept["state"])
+        self.state = TrainingState(**kept["state"])
         self.raw.load_state_dict(kept["model"])
         self.mean.load_state_dict(kept["mean"])
         self.dpft.restore(kept["dpft"])

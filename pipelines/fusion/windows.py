@@ -23,7 +23,7 @@ WORD_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Track:
+class TokenTrack:
     """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]."""
 
     values: NDArray[np.float32]
@@ -38,7 +38,7 @@ class Example:
     ``group``: the actor, comment, dialogue or video; empty where nobody splits by it.
     """
 
-    tracks: Mapping[Modality, Track]
+    tracks: Mapping[Modality, TokenTrack]
     emotion: int = UNKNOWN
     ordinal: int = NO_ORDINAL
     score: float = float("nan")
@@ -56,7 +56,7 @@ class Batch:
     score: torch.Tensor
 
 
-Placed = Mapping[Modality, tuple[Track, float]]
+Placed = Mapping[Modality, tuple[TokenTrack, float]]
 """A track per modality, and the time on it at which the window ends."""
 
 
@@ -85,10 +85,10 @@ def collate(
     return windows
 
 
-def text_track(vectors: NDArray[np.float32]) -> Track:
+def text_track(vectors: NDArray[np.float32]) -> TokenTrack:
     """A sentence spoken evenly at 0.3 s per word (0.2 s per sub-word), ending at 0."""
     n = len(vectors)
-    return Track(vectors, np.arange(1.0 - n, 1.0) * (WORD_S * 2 / 3), np.ones(n, np.bool_))
+    return TokenTrack(vectors, np.arange(1.0 - n, 1.0) * (WORD_S * 2 / 3), np.ones(n, np.bool_))
 
 
 class Sampler:
@@ -124,7 +124,7 @@ class Sampler:
 
     def _draw(self, c: Combination, random: np.random.Generator) -> tuple[Combination, Placed, Example]:
         emotion = int(random.integers(7))
-        placed: dict[Modality, tuple[Track, float]] = {}
+        placed: dict[Modality, tuple[TokenTrack, float]] = {}
         targets = Example({}, emotion)
         if c != "t":
             sources = self._sources[c]

@@ -19,11 +19,11 @@ from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.feature_sets import Rows
 from pipelines.data.holdout_guard import Splits
 from pipelines.data.scaling import Scale
-from pipelines.fusion.estimates import Estimate, Index, has, quality
+from pipelines.fusion.estimates import Index, Predictions, has, quality
 from pipelines.fusion.predictor import sentiment_said
 
 Floats = NDArray[np.float32]
-Fitted = Callable[[Rows, Index, Index], Estimate]
+Fitted = Callable[[Rows, Index, Index], Predictions]
 """(rows, row indices [n], pattern of each [n]) -> an estimate of each."""
 Fit = Callable[[Rows, Splits[Index], int], Fitted]
 Makers = Mapping[str, Callable[[float], Any]]
@@ -54,7 +54,7 @@ def specialists(makers: Makers) -> Fit:
             for c in rows.layout.combinations
         }
 
-        def fitted(rows: Rows, index: Index, pattern: Index) -> Estimate:
+        def fitted(rows: Rows, index: Index, pattern: Index) -> Predictions:
             emotion = np.zeros((len(index), len(rows.layout.emotions)), np.float32)
             sentiment = np.full(len(index), np.nan, np.float32)
             for c, of_task in chosen.items():
@@ -68,7 +68,7 @@ def specialists(makers: Makers) -> Fit:
                         emotion[here, said.astype(int)] = 1
                     else:
                         sentiment[here] = np.clip(said, -3, 3)
-            return Estimate(emotion, sentiment)
+            return Predictions(emotion, sentiment)
 
         return fitted
 
@@ -114,9 +114,15 @@ class MLP(nn.Module):
         super().__init__()
         hidden = 128 if sum(widths.values()) < 300 else 64
         self.layers = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(sum(widths.values()), hidden), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(hidden, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, outputs),
-        )  # fmt: skip
+            nn.Dropout(0.2),
+            nn.Linear(sum(widths.values()), hidden),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(hidden, 64),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(64, outputs),
+        )
 
     def forward(self, x: Sequence[Tensor], present: Tensor) -> Tensor:
         """x: [B, d_m] per modality, present bool [B, M] -> [B, outputs]."""
@@ -174,11 +180,11 @@ def network(make: Make, dropout: bool, plan: Schedule | None = None) -> Fit:
             x = [torch.from_numpy(scales[m](rows.vectors[m][index])) for m in used]
             return x, torch.from_numpy(np.stack([there[m] for m in used], 1))
 
-        def fitted(rows: Rows, index: Index, pattern: Index) -> Estimate:
+        def fitted(rows: Rows, index: Index, pattern: Index) -> Predictions:
             net.eval()
             with torch.no_grad():
                 out = net(*inputs(rows, index, pattern))
-            return Estimate(out[:, :-3].numpy(), sentiment_said(rows.layout, out[:, -3:]))
+            return Predictions(out[:, :-3].numpy(), sentiment_said(rows.layout, out[:, -3:]))
 
         def pattern_of(index: Index) -> Index:
             return random.choice(ids, len(index)) if dropout else np.full(len(index), ids[0])

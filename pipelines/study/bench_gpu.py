@@ -40,7 +40,7 @@ Run = Callable[[], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchRow:
     """``ms`` per call between device events (a compiled graph's copies from and to the host included), ``host_ms`` for
     a host that waits for each call. ``off``: the largest difference to eager.
     """
@@ -67,7 +67,7 @@ class Ceiling:
         return 1e3 * max(flops / self.flops, traffic / self.bytes)
 
 
-class Device:
+class GpuInfo:
     """One torch device, and how time is measured on it."""
 
     def __init__(self, name: str) -> None:
@@ -145,7 +145,7 @@ def work_of(path: Path, inputs: Inputs) -> tuple[float, float]:
     return flops, weights + sum(x.nbytes for x in inputs.values())
 
 
-def runtimes(net: nn.Module, path: Path, inputs: Inputs, device: Device) -> Iterator[tuple[str, Callable[[], Run]]]:
+def runtimes(net: nn.Module, path: Path, inputs: Inputs, device: GpuInfo) -> Iterator[tuple[str, Callable[[], Run]]]:
     """Each runtime with what makes it ready; making it may raise."""
     values = tuple(inputs.values())
     yield "torch eager", lambda: lambda: net(*values)
@@ -189,7 +189,7 @@ def _through(backend: Backend, path: Path, inputs: Inputs) -> Run:
     return lambda: tuple(torch.from_numpy(x) for x in graph.run(arrays).values())
 
 
-def measure(size: str, batches: tuple[int, ...], device: Device) -> Iterator[Row]:
+def measure(size: str, batches: tuple[int, ...], device: GpuInfo) -> Iterator[BenchRow]:
     """One row per runtime and number of windows; a runtime that cannot be had says why."""
     torch.manual_seed(0)
     model = MCULoRA(sized("small" if size == "small" else "paper")).merged("atv")
@@ -214,17 +214,19 @@ def _exported(place: Path, model: MCULoRA, inputs: Inputs) -> Path:
     return place / f"fusion.{count}.onnx"
 
 
-def _row(name: str, count: int, ready: Callable[[], Run], truth: list[Tensor], least: float, device: Device) -> Row:
+def _row(
+    name: str, count: int, ready: Callable[[], Run], truth: list[Tensor], least: float, device: GpuInfo
+) -> BenchRow:
     try:
         run = ready()
         off = max(float((a.cpu() - b).abs().max()) for a, b in zip(run(), truth, strict=True))
         ms, host = device.time(run)
     except (EdgeMerError, RuntimeError, torch.cuda.OutOfMemoryError) as error:
-        return Row(name, count, None, None, None, least, None, None, str(error).splitlines()[0])
-    return Row(name, count, ms, host, 1e3 * count / host, least, least / ms, off)
+        return BenchRow(name, count, None, None, None, least, None, None, str(error).splitlines()[0])
+    return BenchRow(name, count, ms, host, 1e3 * count / host, least, least / ms, off)
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[BenchRow]) -> str:
     lines = ["| windows | runtime | device ms | host ms | windows/s | roofline ms | share | off |", "|---" * 8 + "|"]
     for r in rows:
         if r.ms is None:
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="on the CPU even where there is a GPU")
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
     arguments = parser.parse_args()
-    device = Device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
+    device = GpuInfo("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
     if not device.cuda:
         torch.set_num_threads(1)
     rows = []

@@ -32,7 +32,7 @@ from pipelines.fusion import saved, tracks
 from pipelines.fusion.estimates import answers
 from pipelines.fusion.estimates import figures as set_figures
 from pipelines.fusion.predictor import predictor
-from pipelines.fusion.scores import Case, Predicted, cases, figures
+from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
 from pipelines.fusion.windows import collate
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -68,7 +68,7 @@ def fusion(root: Path, models: Path) -> Mapping[str, Figures]:
     return results
 
 
-def run(graph: Graph, c: Combination, rows: Sequence[Case]) -> Predicted:
+def run(graph: Graph, c: Combination, rows: Sequence[ScoredWindow]) -> Predicted:
     """The graph on each row, one window at a time as on the device."""
     logits, sentiment = [], []
     for row in rows:
@@ -78,7 +78,7 @@ def run(graph: Graph, c: Combination, rows: Sequence[Case]) -> Predicted:
     return Predicted(np.array(logits), np.array(sentiment))
 
 
-def inputs_of(c: Combination, row: Case) -> dict[str, NDArray[np.float32]]:
+def inputs_of(c: Combination, row: ScoredWindow) -> dict[str, NDArray[np.float32]]:
     """One window as the graph of ``c`` takes it."""
     inputs: dict[str, NDArray[np.float32]] = {}
     for m, window in collate([row.placed]).items():

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from pipelines.data.feature_sets import Rows
-from pipelines.data.feature_specs import Layout
+from pipelines.data.feature_specs import FeatureSpec
 from pipelines.data.holdout_guard import Splits
 from pipelines.data.splits import splits
 from pipelines.fusion import experiment
@@ -39,7 +39,7 @@ class System:
     changes: Mapping[str, Any] = field(default_factory=dict)
     each: Literal["", "combination", "task"] = ""
 
-    def fits(self, layout: Layout) -> bool:
+    def fits(self, layout: FeatureSpec) -> bool:
         """A set with one task has no single-task ablation."""
         return self.each != "task" or bool(layout.emotions and layout.sentiment)
 

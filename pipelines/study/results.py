@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_mer.session.evaluation_metrics import Interval, paired_bootstrap
 from pipelines.data.feature_sets import Rows
-from pipelines.data.feature_specs import Layout
+from pipelines.data.feature_specs import FeatureSpec
 from pipelines.fusion.estimates import RATES, figures
 from pipelines.study.experiment_cell import SYSTEMS, Cell
 
@@ -85,7 +85,7 @@ were chosen inside the split. The test splits, kept apart, decide.
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SystemCells:
     """A system's cells on one set, one per seed."""
 
     system: str
@@ -97,7 +97,7 @@ def render(rows: Mapping[str, Rows], cells: Sequence[Cell], seeds: int) -> str:
     parts = [HEAD]
     for name, of_set in rows.items():
         lines = [
-            Line(system, kept)
+            SystemCells(system, kept)
             for system in SYSTEMS
             if (kept := [c for c in cells if (c.data, c.system) == (name, system)])
         ]
@@ -125,7 +125,9 @@ def _names(scored: Sequence[Sequence[Scores]]) -> set[str]:
     return {name for cells in scored for cell in cells for column in cell.values() for name in column}
 
 
-def _table(layout: Layout, lines: Sequence[Line], scored: Sequence[Sequence[Scores]], name: str, seeds: int) -> str:
+def _table(
+    layout: FeatureSpec, lines: Sequence[SystemCells], scored: Sequence[Sequence[Scores]], name: str, seeds: int
+) -> str:
     rates = [str(r) for r in RATES]
     out = [
         f"### {layout.name}: {FIGURES[name]}\n",
@@ -145,7 +147,7 @@ def _table(layout: Layout, lines: Sequence[Line], scored: Sequence[Sequence[Scor
     return "\n".join([*out, ""])
 
 
-def _reached(target: Target, lines: Sequence[Line], scored: Sequence[Sequence[Scores]]) -> str:
+def _reached(target: Target, lines: Sequence[SystemCells], scored: Sequence[Sequence[Scores]]) -> str:
     """One line: the target, and by how much it is met or missed."""
     for line, cells in zip(lines, scored, strict=True):
         if line.system == "full":
@@ -160,7 +162,7 @@ def _reached(target: Target, lines: Sequence[Line], scored: Sequence[Sequence[Sc
     return ""
 
 
-def _differences(rows: Rows, lines: Sequence[Line]) -> str:
+def _differences(rows: Rows, lines: Sequence[SystemCells]) -> str:
     """The full model against every other row: the mean over combinations, on the seeds that both have."""
     full = next((line for line in lines if line.system == "full"), None)
     if full is None:

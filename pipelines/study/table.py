@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.data.corpora import DEFAULT_ROOT
 from pipelines.data.feature_sets import Rows, read
-from pipelines.data.feature_specs import LAYOUTS, layout_of
+from pipelines.data.feature_specs import FEATURE_SPECS, layout_of
 from pipelines.exporting.export import RUNS
 from pipelines.fusion.trainer import OutOfTime
 from pipelines.study import experiment_cell as cells
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--runs", type=Path, default=RUNS / "table")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--sets", nargs="*", choices=list(LAYOUTS), default=list(LAYOUTS))
+    parser.add_argument("--sets", nargs="*", choices=list(FEATURE_SPECS), default=list(FEATURE_SPECS))
     parser.add_argument("--systems", nargs="*", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--cap", type=float, default=3600, help="seconds that one cell may take per call")
@@ -101,7 +101,7 @@ def main() -> None:
     for done, outcome in enumerate(fill(waiting, rows, arguments.runs, arguments.cap), 1):
         what = f"{outcome.data} {outcome.system} seed {outcome.seed}" if isinstance(outcome, Cell) else str(outcome)
         print(f"{done}/{len(jobs)} {what} {getattr(outcome, 'facts', '')}", flush=True)
-    every = {name: rows.get(name) or read(name, arguments.data) for name in LAYOUTS}
+    every = {name: rows.get(name) or read(name, arguments.data) for name in FEATURE_SPECS}
     text = results.render(every, finished(every, arguments.runs), SEEDS)
     arguments.out.write_text(text)
     print(f"wrote {arguments.out}")

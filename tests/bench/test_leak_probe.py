@@ -35,9 +35,18 @@ def toggler() -> Toggler:
         (Seen("raw/video", 500_000, 500_500, 501_000, 1), "fine"),
         (Seen("raw/video", 500_500, 490_000, 501_000, 1), "fine"),
     ],
-    ids=["before", "made after closed", "derived before purged", "derived after purged", "on its way too long",
-         "read late, came nobody knows when", "another sensor", "unmasked again", "nothing came while it was masked"],
-)  # fmt: skip
+    ids=[
+        "before",
+        "made after closed",
+        "derived before purged",
+        "derived after purged",
+        "on its way too long",
+        "read late, came nobody knows when",
+        "another sensor",
+        "unmasked again",
+        "nothing came while it was masked",
+    ],
+)
 def test_a_message_of_a_masked_sensor(toggler: Toggler, seen: Seen, verdict: str) -> None:
     toggler.observer.seen.append(seen)
     assert (toggler.leaks() == [seen], toggler.held_up() == [seen]) == (verdict == "leak", verdict == "held up")

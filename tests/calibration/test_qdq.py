@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.qdq import LEVELS, Product, products, quantise
-from calibration.ranges import Recorder, ranges
+from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -101,7 +101,7 @@ def test_ranges_are_the_largest_magnitudes_that_recorded_inputs_reach() -> None:
 
 
 def test_a_recorder_keeps_every_nth_input_and_no_more_than_asked(tmp_path: Path) -> None:
-    recorder = Recorder(OnnxRuntime().load(tiny(tmp_path / "m.onnx")), stride=3, most=2)
+    recorder = RangeRecorder(OnnxRuntime().load(tiny(tmp_path / "m.onnx")), stride=3, most=2)
     x = np.zeros((1, 3), np.float32)
     for k in range(20):
         x[...] = k

@@ -18,7 +18,7 @@ from calibration import encodings
 from calibration import ood_samples as material
 from calibration.encodings import Encodings, made_by
 from calibration.simulate_output import SETTINGS, Figures, figures, publish
-from calibration.stress import CLEAN, Row, falls
+from calibration.stress import CLEAN, StressRow, falls
 from edge_mer.contract.domain import EMOTIONS, Combination
 from edge_mer.demo.config import SESSION
 from edge_mer.fusion.calibration import read, weights_of
@@ -27,13 +27,13 @@ from edge_mer.perception.encoder import VideoFrame
 from edge_mer.perception.face import SHARP, crop_face, sharpness
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
 from pipelines.exporting.export import MODELS
-from pipelines.fusion.windows import Track
+from pipelines.fusion.windows import TokenTrack
 from tests.fusion.scene import HashModel, Scene, tokens
 from tests.gateway.estimates import estimate
 
 
-def row(level: str, given: float, family: str = "noise at", windows: int = 200) -> Row:
-    return Row(family, level, "a", Figures(windows, 1, 0.5, 0, 0.02, 0, None, given, 0.6, 0.5))
+def row(level: str, given: float, family: str = "noise at", windows: int = 200) -> StressRow:
+    return StressRow(family, level, "a", Figures(windows, 1, 0.5, 0, 0.02, 0, None, given, 0.6, 0.5))
 
 
 def test_abstention_that_falls_as_it_gets_worse_is_named() -> None:
@@ -66,7 +66,7 @@ def test_figures_count_what_would_be_published() -> None:
     nothing = figures("av", bodies, [happy] * 4)
     assert (nothing.usable, nothing.coverage) == (0, None)
     assert np.isnan(nothing.accuracy)
-    assert Row("blur", "8%", "av", nothing).cells()[4:7] == ["n/a", "n/a", "n/a"]
+    assert StressRow("blur", "8%", "av", nothing).cells()[4:7] == ["n/a", "n/a", "n/a"]
 
 
 def test_a_published_window_is_that_of_the_fold() -> None:
@@ -76,7 +76,7 @@ def test_a_published_window_is_that_of_the_fold() -> None:
     scene.give(message)
     for _ in range(8):
         folded = scene.tick().estimate
-    track = Track(message.payload[0], (message.payload[2] - scene.now_us) / 1e6 + 4, np.ones(32, bool))
+    track = TokenTrack(message.payload[0], (message.payload[2] - scene.now_us) / 1e6 + 4, np.ones(32, bool))
     body = publish(HashModel(), {"audio": (track, 4.0)})
     assert body.combination == folded.combination == "a"
     assert body.presence["audio"] == folded.presence["audio"]
@@ -115,14 +115,14 @@ def test_word_errors_come_at_their_rate() -> None:
 
 
 def test_late_words_are_not_there_yet() -> None:
-    track = Track(np.zeros((4, 3), np.float32), np.array([-2.0, -1.0, -0.5, 0.0]), np.ones(4, bool))
+    track = TokenTrack(np.zeros((4, 3), np.float32), np.array([-2.0, -1.0, -0.5, 0.0]), np.ones(4, bool))
     assert damage.late(track, 0.0, 0.6).valid.tolist() == [True, True, False, False]
 
 
 def test_tokens_come_from_the_cache_while_weights_code_and_data_are_the_same(tmp_path: Path) -> None:
     encoder, made = Encodings(MODELS, tmp_path, tmp_path), list[str]()
 
-    def make() -> list[Track]:
+    def make() -> list[TokenTrack]:
         made.append("once")
         return [encoder.read(["what", "a", "lovely", "day"]), encoder.read([])]
 

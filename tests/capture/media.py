@@ -22,8 +22,16 @@ def number(image: np.ndarray) -> int:
     return sum(1 << bit for bit in range(8) if image[:, bit * width + 2 : (bit + 1) * width - 2].mean() > 127)
 
 
-def make_clip(path: Path, seconds: float = 2.0, fps: int = 10, audio: bool = True, video: bool = True,
-              width: int = 96, height: int = 64, holes: tuple[tuple[float, float], ...] = ()) -> Path:  # fmt: skip
+def make_clip(
+    path: Path,
+    seconds: float = 2.0,
+    fps: int = 10,
+    audio: bool = True,
+    video: bool = True,
+    width: int = 96,
+    height: int = 64,
+    holes: tuple[tuple[float, float], ...] = (),
+) -> Path:
     """Sound: a 440 Hz tone that grows louder from nothing; so its loudness tells the time; none within ``holes``."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("mpeg4", rate=fps) if video else None

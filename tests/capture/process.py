@@ -16,7 +16,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Command, Exited
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Message, SensorState
-from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agree, pair_console
 from edge_mer.privacy.switch.switch import Switch
 from tests.devices import child
@@ -35,7 +35,7 @@ class Capture:
         self.states: list[SensorState] = []
         self.bus = ZmqBus(directory)
         self.clock = self.bus.clock
-        state = agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        state = agree(config.privacy.state, CONSENT_SCOPES, "Anna", TODAY)
         self._console = pair_console(state, TODAY)
         self._switch = Switch(config, self.bus)
         self._reader = self.bus.reader(f"raw/{modality}", f"state/{modality}")
@@ -76,8 +76,14 @@ class Capture:
         epoch = max(self._switch.epochs().values())
         grant = self._console.grant(self._switch.host, (self.modality,), epoch, self.clock.wall_us())
         began = self.clock.now_us()
-        self._person.send(Command(id=str(self._commands), action=action, modalities=(self.modality,),
-                                  grant=grant if action == "unmask" else None))  # fmt: skip
+        self._person.send(
+            Command(
+                id=str(self._commands),
+                action=action,
+                modalities=(self.modality,),
+                grant=grant if action == "unmask" else None,
+            )
+        )
 
         def answer() -> Answer | None:
             self.report_exit()
@@ -116,8 +122,14 @@ def _descriptors(pid: int) -> Iterator[str]:
 
 
 @contextmanager
-def capture_process(directory: Path, name: str, modality: Modality, env: Mapping[str, str] | None = None,
-                    module: str = "", **sections: Any) -> Iterator[Capture]:  # fmt: skip
+def capture_process(
+    directory: Path,
+    name: str,
+    modality: Modality,
+    env: Mapping[str, str] | None = None,
+    module: str = "",
+    **sections: Any,
+) -> Iterator[Capture]:
     directory.chmod(0o700)
     run = directory / "run"
     run.mkdir(mode=0o700)

@@ -9,7 +9,7 @@ import numpy as np
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
-from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config
 from edge_mer.contract.clock import Clock
 from edge_mer.contract.messages import RawVideo
@@ -25,7 +25,7 @@ class StuckCamera(ThreadedDevice):
     def _handles(self) -> list[str]:
         return []
 
-    def _run(self, opening: Opening) -> None:
+    def _run(self, opening: DeviceThread) -> None:
         body, payload = RawVideo(frame=1, width=1, height=1, mask_epoch=0), (np.zeros(1, np.uint8),)
         while not opening.aborted.wait(1 / 15):
             now = self._clock.now_us()

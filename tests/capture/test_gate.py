@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_mer.capture.gate import Gate
+from edge_mer.capture.gate import DeviceGate
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Close, Lease, Refused
 from edge_mer.privacy.keys.lease import holder_name
 from edge_mer.privacy.keys.signing import sign
-from tests.switch_bench import BOOT_ID, House, kinds, received
+from tests.switch_bench import BOOT_ID, SwitchBench, kinds, received
 
 LEASE_US = 2 * SECOND
 
@@ -20,8 +20,8 @@ LEASE_US = 2 * SECOND
 class GateTurns:
     """A gate whose owner closes its device at once."""
 
-    def __init__(self, house: House, boot: str = "life") -> None:
-        self.gate = Gate(house.bus(boot), "video", "camera", house.directory, LEASE_US, BOOT_ID)
+    def __init__(self, house: SwitchBench, boot: str = "life") -> None:
+        self.gate = DeviceGate(house.bus(boot), "video", "camera", house.directory, LEASE_US, BOOT_ID)
 
     def turn(self) -> None:
         self.gate.turn(None)
@@ -30,23 +30,23 @@ class GateTurns:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> SwitchBench:
+    return SwitchBench(tmp_path)
 
 
 @pytest.fixture
-def owner(house: House) -> GateTurns:
+def owner(house: SwitchBench) -> GateTurns:
     return GateTurns(house)
 
 
-def test_it_opens_when_the_switch_gives_leave_and_stays_open(house: House, owner: GateTurns) -> None:
+def test_it_opens_when_the_switch_gives_leave_and_stays_open(house: SwitchBench, owner: GateTurns) -> None:
     assert (owner.gate.is_open, owner.gate.state) == (False, "masked")
     house.turn(owner)
     house.run(10 * SECOND, owner, each=lambda: owner.gate.is_open or pytest.fail("closed while live"))
     assert (owner.gate.state, owner.gate.reason, owner.gate.mask_epoch) == ("live", None, 2)
 
 
-def test_a_mask_closes_it_and_its_answer_completes_the_command(house: House, owner: GateTurns) -> None:
+def test_a_mask_closes_it_and_its_answer_completes_the_command(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.ask("mask", "video")
     house.turn(owner)
@@ -58,14 +58,14 @@ def test_a_mask_closes_it_and_its_answer_completes_the_command(house: House, own
     assert (owner.gate.state, owner.gate.mask_epoch) == ("live", 4)
 
 
-def test_a_hard_mask_shows_as_hard(house: House, owner: GateTurns) -> None:
+def test_a_hard_mask_shows_as_hard(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.ask("mask", "video", hard=True)
     house.turn(owner)
     assert owner.gate.state == "hard"
 
 
-def test_loss_of_the_switch_closes_it_within_one_lease(house: House, owner: GateTurns) -> None:
+def test_loss_of_the_switch_closes_it_within_one_lease(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.kill_switch()
     house.run(LEASE_US, owner)
@@ -79,7 +79,7 @@ def test_loss_of_the_switch_closes_it_within_one_lease(house: House, owner: Gate
     assert owner.gate.is_open
 
 
-def test_the_wait_ends_no_later_than_the_lease(house: House, owner: GateTurns) -> None:
+def test_the_wait_ends_no_later_than_the_lease(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.kill_switch()
     while owner.gate.is_open:
@@ -89,13 +89,13 @@ def test_the_wait_ends_no_later_than_the_lease(house: House, owner: GateTurns) -
     assert house.clock.now_us() - 1_000 * SECOND <= LEASE_US
 
 
-def test_a_host_that_slept_past_the_lease_wakes_closed(house: House, owner: GateTurns) -> None:
+def test_a_host_that_slept_past_the_lease_wakes_closed(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.clock.suspend(LEASE_US)
     assert not owner.gate.is_open
 
 
-def test_the_wall_clock_does_not_matter(house: House, owner: GateTurns) -> None:
+def test_the_wall_clock_does_not_matter(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.clock.epoch_us -= 10**15
     assert owner.gate.is_open
@@ -104,11 +104,11 @@ def test_the_wall_clock_does_not_matter(house: House, owner: GateTurns) -> None:
 class Impostor:
     """Speaks to the gate from the switch's own socket."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: SwitchBench) -> None:
         house.kill_switch()
         self.house, self.server = house, house.bus().server("switch")
 
-    def say(self, gate: Gate, message: Lease | Refused | Close) -> None:
+    def say(self, gate: DeviceGate, message: Lease | Refused | Close) -> None:
         gate.turn(None)
         peers = {peer for peer, _ in iter(self.server.receive, None)}
         for peer in peers:
@@ -117,11 +117,21 @@ class Impostor:
 
     def lease(self, key: Ed25519PrivateKey, holder: str, epoch: int = 9) -> Lease:
         now = self.house.clock.boottime_us()
-        return sign(key, Lease(modality="video", holder=holder, boot_id=BOOT_ID, mask_epoch=epoch,
-                                     counter=now * 2, issued_us=now, expires_us=now + LEASE_US))  # fmt: skip
+        return sign(
+            key,
+            Lease(
+                modality="video",
+                holder=holder,
+                boot_id=BOOT_ID,
+                mask_epoch=epoch,
+                counter=now * 2,
+                issued_us=now,
+                expires_us=now + LEASE_US,
+            ),
+        )
 
 
-def test_a_forged_lease_opens_nothing_and_is_counted(house: House, owner: GateTurns) -> None:
+def test_a_forged_lease_opens_nothing_and_is_counted(house: SwitchBench, owner: GateTurns) -> None:
     impostor = Impostor(house)
     impostor.say(owner.gate, impostor.lease(Ed25519PrivateKey.generate(), holder_name("camera", "life")))
     assert not owner.gate.is_open
@@ -129,7 +139,7 @@ def test_a_forged_lease_opens_nothing_and_is_counted(house: House, owner: GateTu
     assert "not signed by this host's key" in (owner.gate.reason or "")
 
 
-def test_forged_leases_do_not_keep_it_open(house: House, owner: GateTurns) -> None:
+def test_forged_leases_do_not_keep_it_open(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     impostor = Impostor(house)
     forger = Ed25519PrivateKey.generate()
@@ -139,20 +149,20 @@ def test_forged_leases_do_not_keep_it_open(house: House, owner: GateTurns) -> No
     assert not owner.gate.is_open
 
 
-def test_without_the_hosts_public_key_it_stays_closed(house: House, owner: GateTurns) -> None:
+def test_without_the_hosts_public_key_it_stays_closed(house: SwitchBench, owner: GateTurns) -> None:
     (house.directory / "host.pub").unlink()
     house.turn(owner)
     assert not owner.gate.is_open
     assert "privacy.state" in (owner.gate.reason or "")
 
 
-def test_a_damaged_public_key_keeps_it_closed(house: House, owner: GateTurns) -> None:
+def test_a_damaged_public_key_keeps_it_closed(house: SwitchBench, owner: GateTurns) -> None:
     (house.directory / "host.pub").write_bytes(b"\xff\x00")
     house.turn(owner)
     assert not owner.gate.is_open
 
 
-def test_an_order_from_before_the_current_lease_is_ignored(house: House, owner: GateTurns) -> None:
+def test_an_order_from_before_the_current_lease_is_ignored(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.ask("mask", "video")
     house.turn(owner)
@@ -163,14 +173,14 @@ def test_an_order_from_before_the_current_lease_is_ignored(house: House, owner: 
     assert owner.gate.is_open
 
 
-def test_a_close_of_another_modality_is_ignored(house: House, owner: GateTurns) -> None:
+def test_a_close_of_another_modality_is_ignored(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     impostor = Impostor(house)
     impostor.say(owner.gate, Close(modality="audio", gate="masked", mask_epoch=50, reason="not this one"))
     assert owner.gate.is_open
 
 
-def test_closing_is_confirmed_once_per_order(house: House, owner: GateTurns) -> None:
+def test_closing_is_confirmed_once_per_order(house: SwitchBench, owner: GateTurns) -> None:
     house.turn(owner)
     house.kill_switch()
     server = house.bus().server("switch")
@@ -186,10 +196,10 @@ def test_closing_is_confirmed_once_per_order(house: House, owner: GateTurns) -> 
         assert [k for k in kinds(m for _, m in iter(server.receive, None)) if k == "Closed"] == ["Closed"]
 
 
-def test_two_gates_of_one_process_are_apart(house: House) -> None:
+def test_two_gates_of_one_process_are_apart(house: SwitchBench) -> None:
     bus = house.bus("life")
-    video = Gate(bus, "video", "file", house.directory, LEASE_US, BOOT_ID)
-    audio = Gate(bus, "audio", "file", house.directory, LEASE_US, BOOT_ID)
+    video = DeviceGate(bus, "video", "file", house.directory, LEASE_US, BOOT_ID)
+    audio = DeviceGate(bus, "audio", "file", house.directory, LEASE_US, BOOT_ID)
     for _ in range(3):
         video.turn(None), audio.turn(None), house.turn()
     house.ask("mask", "audio")

@@ -16,7 +16,7 @@ from edge_mer.capture.gated_source import EXIT_HELD, RELEASE_US, CaptureWorker, 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import Message, SensorState
-from tests.switch_bench import BOOT_ID, FakeDevice, House
+from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 FRAME_US = 66_667
 
@@ -29,7 +29,7 @@ class Capture:
     """A camera worker in a house, and what its readers see."""
 
     def __init__(self, directory: Path) -> None:
-        self.house = House(directory)
+        self.house = SwitchBench(directory)
         self.bus = self.house.bus("life")
         self.device = FakeDevice(self.house.clock)
         self.raw, self.state = self.house.bus().reader("raw/video"), self.house.bus().reader("state/video")
@@ -64,7 +64,7 @@ def capture(tmp_path: Path) -> Capture:
 
 
 def test_the_device_opens_only_under_a_lease(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.kill_switch()
     device = FakeDevice(house.clock)
     worker = CaptureWorker(GatedSource(house.config, house.bus(), "camera", "video", device, boot_id=BOOT_ID))
@@ -289,7 +289,7 @@ def test_a_thousand_toggles_leave_one_device_open_and_nothing_behind(capture: Ca
 
 
 def test_one_process_holds_two_tracks_and_masks_them_apart(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     bus = house.bus("life")
     audio, video = FakeDevice(house.clock), FakeDevice(house.clock)
     worker = CaptureWorker(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
-from edge_mer.capture.indicator import Indicator, Led, NoIndicator, Program, choose_indicator
+from edge_mer.capture.indicator import IndicatorLight, Led, NoIndicator, Program, choose_indicator
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.errors import ConfigError
-from tests.switch_bench import BOOT_ID, FakeDevice, House
+from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 
 class Lamp:
@@ -47,11 +47,12 @@ class NotedDevice(FakeDevice):
 
 class Room:
     def __init__(self, directory: Path, lamp: Lamp) -> None:
-        self.house, self.lamp = House(directory), lamp
+        self.house, self.lamp = SwitchBench(directory), lamp
         self.device = NotedDevice(self.house.clock, lamp)
         self.state = self.house.bus().reader("state/video")
-        source = GatedSource(self.house.config, self.house.bus("life"), "camera", "video", self.device,
-                             boot_id=BOOT_ID, indicator=lamp)  # fmt: skip
+        source = GatedSource(
+            self.house.config, self.house.bus("life"), "camera", "video", self.device, boot_id=BOOT_ID, indicator=lamp
+        )
         self.worker = CaptureWorker(source)
         self.house.turn(self.worker)
 
@@ -177,7 +178,7 @@ class TestProgram:
 @pytest.mark.parametrize(
     ("setting", "kind"), [(None, NoIndicator), ("led:red", Led), ("command:/usr/bin/lamp", Program)]
 )
-def test_the_setting_chooses(setting: str | None, kind: type[Indicator]) -> None:
+def test_the_setting_chooses(setting: str | None, kind: type[IndicatorLight]) -> None:
     config = Config.model_validate({"indicator": {"video": setting}})
     assert isinstance(choose_indicator(config, "video", FakeClock()), kind)
     assert isinstance(choose_indicator(config, "audio", FakeClock()), NoIndicator)

@@ -10,7 +10,7 @@ import pytest
 
 from edge_mer.capture.device import Captured, Fault
 from edge_mer.capture.gated_source import EXIT_HELD
-from edge_mer.capture.threaded import Opening, ThreadedDevice
+from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import RawVideo
 from tests.capture.process import capture_process
@@ -28,7 +28,7 @@ class Scripted(ThreadedDevice):
     def _handles(self) -> list[str]:
         return []
 
-    def _run(self, opening: Opening) -> None:
+    def _run(self, opening: DeviceThread) -> None:
         self.go.wait()
         for n in range(self.give):
             opening.put(Captured(n, n, RawVideo(frame=n, width=1, height=1, mask_epoch=0)))

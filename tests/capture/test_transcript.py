@@ -17,8 +17,8 @@ from edge_mer.capture.typed import MOST_BYTES
 from edge_mer.config import Config, plays_with_file
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ConfigError, DeviceError
-from edge_mer.privacy.consent.consent_file import household
-from tests.switch_bench import BOOT_ID, TODAY, House
+from edge_mer.privacy.consent.consent_file import home_consent
+from tests.switch_bench import BOOT_ID, TODAY, SwitchBench
 
 RECORDED = {
     "schema": "edge_mer.transcript/1",
@@ -34,13 +34,14 @@ class Words:
     """A transcript worker in a house, and what it said."""
 
     def __init__(self, directory: Path, **sections: Any) -> None:
-        self.house = House(directory, **sections)
+        self.house = SwitchBench(directory, **sections)
         self.bus = self.house.bus("transcript-boot")
         self.worker: Any = assemble(
-            self.house.config, self.bus,
+            self.house.config,
+            self.bus,
             lambda device: GatedSource(self.house.config, self.bus, "transcript", "text", device, boot_id=BOOT_ID),
             directory,
-        )  # fmt: skip
+        )
         self.reader = self.house.bus().reader("raw/text", "state/text")
         self.house.turn(self.worker)
         self.start = self.house.clock.now_us()
@@ -119,15 +120,18 @@ class TestRecorded:
         assert isinstance(words.worker, Idle)
         assert words.play(2) == []
 
-    @pytest.mark.parametrize(("content", "complaint"), [
-        ("no json", "words.json"),
-        ("{}", "segments"),
-        ('{"duration_s": 1, "segments": [{"words": [["late", 0.5, 1.5]]}]}', "'late'.*not within"),
-        ('{"duration_s": 1, "segments": [{"words": [["back", 0.5, 0.2]]}]}', "'back'"),
-        ('{"duration_s": 2, "segments": [{"words": [["b", 1, 1.1], ["a", 0, 0.1]]}]}', "'a'.*before"),
-        ('{"duration_s": 2, "segments": [], "speaker": "me"}', "speaker"),
-        ('{"duration_s": 2, "segments": [], "schema": "other/1"}', "other/1"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            ("no json", "words.json"),
+            ("{}", "segments"),
+            ('{"duration_s": 1, "segments": [{"words": [["late", 0.5, 1.5]]}]}', "'late'.*not within"),
+            ('{"duration_s": 1, "segments": [{"words": [["back", 0.5, 0.2]]}]}', "'back'"),
+            ('{"duration_s": 2, "segments": [{"words": [["b", 1, 1.1], ["a", 0, 0.1]]}]}', "'a'.*before"),
+            ('{"duration_s": 2, "segments": [], "speaker": "me"}', "speaker"),
+            ('{"duration_s": 2, "segments": [], "schema": "other/1"}', "other/1"),
+        ],
+    )
     def test_a_bad_transcript_is_named_with_its_fault(self, tmp_path, content, complaint):
         path = tmp_path / "words.json"
         path.write_text(content)
@@ -211,7 +215,7 @@ def test_speech_recognition_is_a_child_of_the_microphone(state):
 
 
 def test_wyoming_without_consent_does_not_start(state):
-    agreed = household("Anna", ("audio", "text"), TODAY)
+    agreed = home_consent("Anna", ("audio", "text"), TODAY)
     with pytest.raises(ConfigError, match="wyoming"):
         Words(state, deployment=agreed, text={"source": "wyoming", "wyoming": "hub:10300"})
 

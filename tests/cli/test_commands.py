@@ -106,8 +106,13 @@ def test_every_default_in_a_written_config_is_valid_toml(tmp_path: Path) -> None
     path = tmp_path / "edge_mer.toml"
     invoke("config", "--write", str(path))
     text = path.read_text()
-    path.write_text("\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines()
-                              if not line.endswith('= ""')))  # fmt: skip
+    path.write_text(
+        "\n".join(
+            line.removeprefix("# ") if " = " in line else line
+            for line in text.splitlines()
+            if not line.endswith('= ""')
+        )
+    )
     assert load(path)[0] == load()[0]
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from edge_mer.cli import engine
 from edge_mer.client.status_text import worker_lines
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.errors import GpuError
 from edge_mer.contract.messages import WorkerHealth
-from edge_mer.runtime import select
+from edge_mer.runtime import engine_builds, select
 from edge_mer.runtime.cuda import Cuda, driver_there
 from edge_mer.runtime.engines import EngineCache
 from edge_mer.runtime.tensorrt import TENSORRT, TensorRT
@@ -29,26 +29,26 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def models(forms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
+def models(forms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelsConfig:
     """A machine with a GPU, whose engines lie in a directory of their own."""
     gpu = FakeCuda()
     module = FakeTensorRT(gpu)
 
-    def faked(settings: Models, name: str, may_build: bool = False, progress: object = None) -> TensorRT:
+    def faked(settings: ModelsConfig, name: str, may_build: bool = False, progress: object = None) -> TensorRT:
         cache = EngineCache(Path(settings.engines or ""))
         return TensorRT(TENSORRT, cache, may_build=may_build, progress=progress, cuda=Cuda(gpu), module=module)  # type: ignore[arg-type]
 
     monkeypatch.setattr(select, "tensorrt", faked)
-    monkeypatch.setattr("edge_mer.runtime.select.tensorrt", faked)
-    return Models(directory=str(forms), engines=str(tmp_path / "engines"), precision="fp16", backend="tensorrt")
+    monkeypatch.setattr(engine_builds, "tensorrt", faked)
+    return ModelsConfig(directory=str(forms), engines=str(tmp_path / "engines"), precision="fp16", backend="tensorrt")
 
 
-def said(action: str, models: Models, capsys: pytest.CaptureFixture[str], everything: bool = False) -> list[str]:
+def said(action: str, models: ModelsConfig, capsys: pytest.CaptureFixture[str], everything: bool = False) -> list[str]:
     engine._ACTIONS[action](models, everything)
     return capsys.readouterr().out.splitlines()
 
 
-def test_build_then_list_then_verify_then_clean(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_then_list_then_verify_then_clean(models: ModelsConfig, capsys: pytest.CaptureFixture[str]) -> None:
     built = said("build", models, capsys)
     assert len(built) == 11
     assert all(line.startswith("built") for line in built)
@@ -66,7 +66,7 @@ def test_build_then_list_then_verify_then_clean(models: Models, capsys: pytest.C
     assert said("list", models, capsys) == [f"in {models.engines}"]
 
 
-def test_verify_names_a_damaged_engine_and_fails(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig, capsys: pytest.CaptureFixture[str]) -> None:
     said("build", models, capsys)
     victim = sorted(Path(models.engines or "").glob("fusion.a.*.engine"))[0]
     victim.write_bytes(victim.read_bytes()[:-1])
@@ -77,26 +77,28 @@ def test_verify_names_a_damaged_engine_and_fails(models: Models, capsys: pytest.
     assert "NO  fusion.a.onnx: no engine for" in out
 
 
-def test_before_a_run_what_is_missing_is_built(models: Models) -> None:
+def test_before_a_run_what_is_missing_is_built(models: ModelsConfig) -> None:
     lines: list[str] = []
-    engine.prepare(models, lines.append)
+    engine_builds.prepare(models, lines.append)
     assert len(lines) == 11
-    plain = Models(directory=models.directory, engines=models.engines, backend="onnxruntime")
-    engine.prepare(plain, lines.append)
+    plain = ModelsConfig(directory=models.directory, engines=models.engines, backend="onnxruntime")
+    engine_builds.prepare(plain, lines.append)
     assert len(lines) == 11
 
 
-def test_with_auto_a_build_that_fails_leaves_the_next_backend(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(models: Models, say: object) -> None:
+def test_with_auto_a_build_that_fails_leaves_the_next_backend(
+    models: ModelsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(models: ModelsConfig, say: object) -> None:
         raise GpuError("out of GPU memory")
 
-    monkeypatch.setattr(engine, "build_missing", fails)
-    monkeypatch.setattr("edge_mer.runtime.select.wants_engines", lambda settings: True)
+    monkeypatch.setattr(engine_builds, "build_missing", fails)
+    monkeypatch.setattr(engine_builds, "wants_engines", lambda settings: True)
     lines: list[str] = []
-    engine.prepare(models.model_copy(update={"backend": "auto"}), lines.append)
+    engine_builds.prepare(models.model_copy(update={"backend": "auto"}), lines.append)
     assert lines == ["no engines: out of GPU memory"]
     with pytest.raises(GpuError):
-        engine.prepare(models, lines.append)
+        engine_builds.prepare(models, lines.append)
 
 
 def test_an_unknown_action_is_wrong_usage() -> None:
@@ -127,7 +129,7 @@ def test_doctor_gpu_prints_what_was_tried_and_fails(tmp_path: Path) -> None:
 @without_gpu
 def test_a_named_backend_that_cannot_be_had_is_an_error_not_a_fallback() -> None:
     with pytest.raises(GpuError):
-        select.open_backend(Models(backend="onnxruntime-cuda")).load(select.SHIPPED / "audio.onnx")
+        select.open_backend(ModelsConfig(backend="onnxruntime-cuda")).load(select.SHIPPED / "audio.onnx")
 
 
 def test_status_shows_which_runtime_and_what_was_refused() -> None:

@@ -68,8 +68,9 @@ def test_a_browser_is_paired_by_the_code_that_is_shown(state: Path) -> None:
         code = waiting.stdout.readline().strip()
         signing = new_identity(state, "elsewhere").signing
         desk = Pairing(state, Keyring(state), "host", SystemClock(), host_boot_id())
-        desk.complete(Pair(id="", name="page", signing=signing, curve="",
-                           proof=proof(code, "host", "page", signing, "")), "")  # fmt: skip
+        desk.complete(
+            Pair(id="", name="page", signing=signing, curve="", proof=proof(code, "host", "page", signing, "")), ""
+        )
         assert waiting.stdout.readline() == "paired: browser\n"
     assert waiting.returncode == 0
     key = Keyring(state).signer(signing)

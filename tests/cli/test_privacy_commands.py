@@ -21,7 +21,7 @@ from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.identity import read_identity
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
-from edge_mer.privacy.switch.receipts import Head, ReceiptLog
+from edge_mer.privacy.switch.receipts import ChainHead, ReceiptLog
 from tests.privacy.test_receipts import draft
 from tests.switch_bench import TODAY
 
@@ -160,7 +160,7 @@ class TestReceipts:
     @pytest.fixture
     def log(self, state: Path) -> Path:
         state.mkdir(mode=0o700)
-        log = ReceiptLog(state, host_key(state), Head())
+        log = ReceiptLog(state, host_key(state), ChainHead())
         for epoch in range(3):
             log.append(draft(epoch))
         return state / RECEIPTS

@@ -37,24 +37,54 @@ class Scene:
             calibrated=False,
             sentiment=1.25 if "t" in combination else None,
             sentiment_reason=None if "t" in combination else "no labelled data for this combination",
-            presence={m: Presence("present" if m in used else "absent", None if m in used else "no words", 3)
-                      for m in MODALITIES},
-            revision=0, final=final, biometric=False, mask_epoch=1, model="m", runtime="r",
+            presence={
+                m: Presence("present" if m in used else "absent", None if m in used else "no words", 3)
+                for m in MODALITIES
+            },
+            revision=0,
+            final=final,
+            biometric=False,
+            mask_epoch=1,
+            model="m",
+            runtime="r",
             latency_ms=Latency(1, 2, 3, 4, 5, 15),
-        )  # fmt: skip
+        )
         return self.send("emotion", body, origin_us)
 
-    def sensor(self, modality: Modality, gate: Gate = "live", health: Health = "ok",
-               reason: str | None = None) -> Message[Any]:  # fmt: skip
-        return self.send(f"state/{modality}", SensorState(
-            modality=modality, gate=gate, health=health, reason=reason, device="demo.mkv", mask_epoch=1,
-            rate_hz=15.0, dropped=0,
-        ))  # fmt: skip
+    def sensor(
+        self, modality: Modality, gate: Gate = "live", health: Health = "ok", reason: str | None = None
+    ) -> Message[Any]:
+        return self.send(
+            f"state/{modality}",
+            SensorState(
+                modality=modality,
+                gate=gate,
+                health=health,
+                reason=reason,
+                device="demo.mkv",
+                mask_epoch=1,
+                rate_hz=15.0,
+                dropped=0,
+            ),
+        )
 
     def health(self, **states: tuple[str, int]) -> Message[Any]:
         """``fusion=("running", 41)``: state and process id."""
-        return self.send("health", HealthReport(workers={
-            name.replace("_", "."): WorkerHealth(state, pid, 0 if state == "running" else 1, 0,
-                                                 None if state == "running" else "ended by SIGKILL", 0.1, 10**8, {})
-            for name, (state, pid) in states.items()
-        }))  # fmt: skip
+        return self.send(
+            "health",
+            HealthReport(
+                workers={
+                    name.replace("_", "."): WorkerHealth(
+                        state,
+                        pid,
+                        0 if state == "running" else 1,
+                        0,
+                        None if state == "running" else "ended by SIGKILL",
+                        0.1,
+                        10**8,
+                        {},
+                    )
+                    for name, (state, pid) in states.items()
+                }
+            ),
+        )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from edge_mer.client.snapshot import Picture
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.client.view import render
 from edge_mer.contract.domain import EMOTIONS
 from tests.client.scene import Scene
 
 
-def drawn(picture: Picture, now_us: int, width: int = 80) -> list[str]:
+def drawn(picture: Snapshot, now_us: int, width: int = 80) -> list[str]:
     console = Console(width=width, height=24, record=True, force_terminal=False)
     with console.capture() as capture:
         console.print(render(picture, now_us, "demo"))
     return capture.get().splitlines()
 
 
-def full(scene: Scene) -> Picture:
-    picture = Picture(scene.clock.now_us())
+def full(scene: Scene) -> Snapshot:
+    picture = Snapshot(scene.clock.now_us())
     picture.fold(scene.sensor("audio"))
     picture.fold(scene.sensor("video", "masked", "absent", "masked by a very long name of somebody in the household"))
     picture.fold(scene.sensor("text", health="warming", reason="the recogniser is loading its model"))
@@ -57,7 +57,7 @@ def test_it_shows_all_probabilities_label_sentiment_and_latency() -> None:
 
 def test_an_abstention_and_a_missing_sentiment_say_why() -> None:
     scene = Scene()
-    picture = Picture(scene.clock.now_us())
+    picture = Snapshot(scene.clock.now_us())
     picture.fold(scene.estimate("none"))
     assert "abstains: no modality present" in "\n".join(drawn(picture, scene.clock.now_us(), 120))
     picture.fold(scene.estimate("av"))
@@ -73,14 +73,14 @@ def test_a_silent_fusion_node_is_not_shown_as_the_present() -> None:
 
 def test_before_anything_arrived_it_says_so() -> None:
     scene = Scene()
-    text = "\n".join(drawn(Picture(scene.clock.now_us()), scene.clock.now_us()))
+    text = "\n".join(drawn(Snapshot(scene.clock.now_us()), scene.clock.now_us()))
     assert "waiting for the first estimate" in text
     assert "not started" in text
 
 
 def test_changes_become_events_and_repeats_do_not() -> None:
     scene = Scene()
-    picture = Picture(scene.clock.now_us())
+    picture = Snapshot(scene.clock.now_us())
     for _ in range(3):
         picture.fold(scene.sensor("audio"))
         picture.fold(scene.estimate("a"))
@@ -98,7 +98,7 @@ def test_changes_become_events_and_repeats_do_not() -> None:
 
 def test_a_late_revision_does_not_replace_the_newest_window() -> None:
     scene = Scene()
-    picture = Picture(scene.clock.now_us())
+    picture = Snapshot(scene.clock.now_us())
     newest = scene.estimate("atv")
     picture.fold(newest)
     picture.fold(scene.estimate("a", final=True, origin_us=newest.envelope.origin_us - 2_000_000))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edge_mer.client.snapshot import Picture
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.control import Command, Grant
 from edge_mer.contract.domain import Combination
 from edge_mer.demo.script import SCRIPT, STAY_US, WANTED, Director, Step
@@ -29,7 +29,7 @@ class Stage(Scene):
         super().__init__()
         self.switch = self._source.server("switch")
         self.killed: list[tuple[int, int]] = []
-        self.picture = Picture(self.clock.now_us())
+        self.picture = Snapshot(self.clock.now_us())
         self.director = Director(self.bus, self.picture, Pen(), script, kill=lambda *args: self.killed.append(args))
 
     def turn(self, *messages: Any, after_us: int = 100_000) -> None:

@@ -17,7 +17,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.client.instance import Instance
 from edge_mer.config import Config
 from edge_mer.demo.config import SESSION
-from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agree
 from tests.devices import MjpegCamera, PulseAudio, mjpeg_camera, pulseaudio
 from tests.switch_bench import TODAY
@@ -66,7 +66,7 @@ def furnished(text: Mapping[str, str]) -> Iterator[Room]:
                 "privacy": {"state": str(place / "privacy")},
             }
         )
-        agree(config.privacy.state, MATTERS, "Anna", TODAY)
+        agree(config.privacy.state, CONSENT_SCOPES, "Anna", TODAY)
         yield Room(place, microphone, camera, config)
 
 

@@ -84,8 +84,14 @@ class Chain:
     def command(self, action: str, *modalities: Modality) -> None:
         epoch = max(self.switch.epochs().values())
         grant = self._console.grant(self.switch.host, modalities, epoch, self.clock.wall_us())
-        self.person.send(Command(id=f"{action}{self.clock.now_us()}", action=action, modalities=modalities,
-                                 grant=grant if action == "unmask" else None))  # fmt: skip
+        self.person.send(
+            Command(
+                id=f"{action}{self.clock.now_us()}",
+                action=action,
+                modalities=modalities,
+                grant=grant if action == "unmask" else None,
+            )
+        )
 
     def combinations(self) -> list[str]:
         return [m.body.combination for m in self.results if not m.body.final]

@@ -17,7 +17,7 @@ import zmq
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import Console
+from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.messages import Estimate, HealthReport
 from edge_mer.demo.config import demo_config
@@ -84,8 +84,15 @@ class Siege:
         assert host is not None
         grant = identity.grant(host.public_bytes_raw().hex(), ("audio",), 10**6, SystemClock().wall_us())
         replayed = msgspec.json.encode({"id": "r", "request": "unmask", "modalities": ["audio"], "grant": grant})
-        parts = [b"{", b"\xff" * 100, b"[" * 9000, b"x" * 15_000, replayed, b'{"id": "1", "request": "describe"}',
-                 b'{"id": "2", "request": "emotionml"}']  # fmt: skip
+        parts = [
+            b"{",
+            b"\xff" * 100,
+            b"[" * 9000,
+            b"x" * 15_000,
+            replayed,
+            b'{"id": "1", "request": "describe"}',
+            b'{"id": "2", "request": "emotionml"}',
+        ]
         oversized = self.socket(zmq.DEALER, "requests", identity)
 
         def send() -> None:
@@ -113,8 +120,10 @@ class Siege:
         def send() -> None:
             while not self.ended.wait(0.001):
                 with suppress(OSError), socket.create_connection(("127.0.0.1", self._ports["page"]), 1) as raw:
-                    raw.send(b"POST /unmask HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n"
-                             b"Content-Length: 4\r\n\r\nnull")  # fmt: skip
+                    raw.send(
+                        b"POST /unmask HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n"
+                        b"Content-Length: 4\r\n\r\nnull"
+                    )
                     raw.recv(100)
 
         self._run(send)
@@ -204,6 +213,6 @@ def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> 
             assert (watch.worker(name).state, watch.worker(name).restarts) == ("running", restarts[name]), name
         assert watch.worker("hub").counters["bad_request"] > 100, "the siege arrived"
         assert watch.worker("hub").counters["refused"] >= 1
-        answer = Console(bus).ask("mask", ("video",))
+        answer = LocalSwitch(bus).ask("mask", ("video",))
         assert answer.ok, answer.text
         assert answer.receipts

@@ -44,8 +44,13 @@ def without_a_route(place: Path, *command: str) -> tuple[subprocess.CompletedPro
         pytest.skip("no new network namespace is allowed here (CI allows it)")
     trace = place / "trace"
     script = f'ip link set lo up && exec strace -f --seccomp-bpf -qq -s 64 -e trace={CALLS} -o {trace} "$@"'
-    ran = subprocess.run([*unshare, "sh", "-c", script, "sh", *command], capture_output=True, text=True, timeout=240,
-                         env={**os.environ, "XDG_CONFIG_HOME": str(place), "XDG_STATE_HOME": str(place)})  # fmt: skip
+    ran = subprocess.run(
+        [*unshare, "sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "XDG_CONFIG_HOME": str(place), "XDG_STATE_HOME": str(place)},
+    )
     return ran, trace.read_text()
 
 
@@ -64,10 +69,12 @@ def test_what_is_tried_is_seen(place: Path) -> None:
 def test_the_whole_application_tries_no_address_but_those_of_its_configuration(place: Path) -> None:
     """Hub, page and MQTT included, and by default none; all seven combinations come by, processes are killed."""
     settings = {
-        "hub.publish": "tcp://127.0.0.1:7651", "hub.requests": "tcp://127.0.0.1:7652",
-        "page.address": "http://127.0.0.1:7653", "remote.listen": "tcp://127.0.0.1:7650",
+        "hub.publish": "tcp://127.0.0.1:7651",
+        "hub.requests": "tcp://127.0.0.1:7652",
+        "page.address": "http://127.0.0.1:7653",
+        "remote.listen": "tcp://127.0.0.1:7650",
         "mqtt.address": f"mqtt://{BROKER[0]}:{BROKER[1]}",
-    }  # fmt: skip
+    }
     more = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
     def demo(words: list[str]) -> set[tuple[str, int]]:

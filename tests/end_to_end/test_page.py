@@ -112,8 +112,11 @@ def test_a_screen_reader_finds_the_switches(page: Browser) -> None:
         assert ("switch", sense) in found
     assert any(n["role"]["value"] == "status" for n in tree if not n["ignored"])
     assert any("average" in name for _, name in found)
-    unnamed = [n for n in tree if not n["ignored"] and n["role"]["value"] in ("button", "switch", "textbox")
-               and not n["name"]["value"]]  # fmt: skip
+    unnamed = [
+        n
+        for n in tree
+        if not n["ignored"] and n["role"]["value"] in ("button", "switch", "textbox") and not n["name"]["value"]
+    ]
     assert not unnamed
 
 
@@ -133,8 +136,11 @@ def test_masked_by_click_when_the_receipt_comes_and_seen_as_a_gap(visit: tuple[B
     page.until("a gap", is_now(OF_VIDEO))
     page.until("the others go on", "document.querySelector('#from').innerText === 'Voice and words'")
     assert page.script(f"return !{is_now(OF_ALL)}"), "the probabilities go on"
-    page.until("said aloud", "document.querySelector('#say').innerText.includes('Camera: Off')"
-               " || document.querySelector('#say').innerText.includes('Expressed')")  # fmt: skip
+    page.until(
+        "said aloud",
+        "document.querySelector('#say').innerText.includes('Camera: Off')"
+        " || document.querySelector('#say').innerText.includes('Expressed')",
+    )
     pair_and_turn_on(page, state, "video", "Watching")
     page.until("used again", "document.querySelector('#from').innerText === 'All three'")
     assert page.script(f"return Boolean({OF_VIDEO})"), "the gap stays in the timeline"
@@ -167,8 +173,10 @@ def test_everything_off_by_keyboard(visit: tuple[Browser, Path]) -> None:
     page.driver.switch_to.active_element.send_keys(Keys.SPACE)
     page.until("nothing is sensed", "document.querySelector('#label').innerText === 'Nothing is sensed'")
     page.until("a gap in the probabilities", "document.querySelector('#chart-marks .gap')")
-    assert all(page.script(f"return document.querySelector('#tile-{m} button').ariaChecked") == "false"
-               for m in ("audio", "video", "text"))  # fmt: skip
+    assert all(
+        page.script(f"return document.querySelector('#tile-{m} button').ariaChecked") == "false"
+        for m in ("audio", "video", "text")
+    )
     for modality, words in (("audio", "Listening"), ("video", "Watching"), ("text", "Taking words down")):
         pair_and_turn_on(page, state, modality, words)
 
@@ -190,8 +198,15 @@ def test_why_speed_receipts_and_processes_are_one_click_away(visit: tuple[Browse
 
 def test_a_recording_is_shown_also_one_that_joins(visit: tuple[Browser, Path]) -> None:
     page, state = visit
-    command = [sys.executable, "-m", "edge_mer.cli.main", "record", str(state.parent / "joined.mcap"), "--directory",
-               str(state.parent / "run")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "edge_mer.cli.main",
+        "record",
+        str(state.parent / "joined.mcap"),
+        "--directory",
+        str(state.parent / "run"),
+    ]
     recorder = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         words = "Recording: features and estimates, no raw media"

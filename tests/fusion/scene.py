@@ -14,11 +14,11 @@ from edge_mer.contract.domain import MODALITIES, Combination, Gate, Health, Moda
 from edge_mer.contract.messages import Envelope, Feature, Message, SensorState, canonical
 from edge_mer.contract.services import SERVICES
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Event, Fusion, Purged, State, Tick
+from edge_mer.fusion.fold import Arrived, Event, Fusion, FusionState, ModalityPurged, Tick
 from edge_mer.fusion.model import Prediction
-from edge_mer.fusion.settings import Settings
+from edge_mer.fusion.settings import FusionSettings
 
-SETTINGS = Settings(
+SETTINGS = FusionSettings(
     window_us=4 * SECOND,
     hop_us=SECOND // 2,
     lateness_us=SECOND,
@@ -67,20 +67,42 @@ def message(
 
 
 def tokens(
-    modality: Modality, ends_us: list[int], seed: int = 0, *, valid: bool = True, epoch: int = 0, context: int = 0,
-    cut: bool = False, seq: int = 0, model: str | None = None, dim: int | None = None, watermark_us: int | None = None,
-    raw_created_us: int = 0, reason: str | None = None,
-) -> Message[Feature]:  # fmt: skip
+    modality: Modality,
+    ends_us: list[int],
+    seed: int = 0,
+    *,
+    valid: bool = True,
+    epoch: int = 0,
+    context: int = 0,
+    cut: bool = False,
+    seq: int = 0,
+    model: str | None = None,
+    dim: int | None = None,
+    watermark_us: int | None = None,
+    raw_created_us: int = 0,
+    reason: str | None = None,
+) -> Message[Feature]:
     """A feature message of one token per end time."""
     ends = np.array(ends_us, np.int64)
     shape = (len(ends), dim or HashModel.dims[modality])
     values = np.random.default_rng([seed, *ends_us]).standard_normal(shape).astype(np.float32)
     body = Feature(
-        modality=modality, encoder="e", model=model or HashModel.encoders[modality], raw_source="s", raw_boot="r",
-        raw_first=0, raw_last=0, context=context, cut=cut, final=True,
+        modality=modality,
+        encoder="e",
+        model=model or HashModel.encoders[modality],
+        raw_source="s",
+        raw_boot="r",
+        raw_first=0,
+        raw_last=0,
+        context=context,
+        cut=cut,
+        final=True,
         watermark_us=watermark_us if watermark_us is not None else max(ends_us, default=0),
-        biometric=modality != "text", mask_epoch=epoch, raw_created_us=raw_created_us, reason=reason,
-    )  # fmt: skip
+        biometric=modality != "text",
+        mask_epoch=epoch,
+        raw_created_us=raw_created_us,
+        reason=reason,
+    )
     payload = (values, ends - 1000, ends, np.full(len(ends), valid, np.uint8))
     return message(f"feature/{modality}", body, payload, origin_us=max(ends_us, default=START), seq=seq)
 
@@ -98,7 +120,7 @@ def sensor(
 class Scene:
     """Feeds a fold hop by hop. ``log`` keeps every event, ``outputs`` every estimate."""
 
-    settings: Settings = SETTINGS
+    settings: FusionSettings = SETTINGS
     now_us: int = START
     log: list[Event] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
@@ -106,7 +128,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.fusion = Fusion(self.settings, HashModel())
-        self.state: State = self.fusion.initial(self.now_us)
+        self.state: FusionState = self.fusion.initial(self.now_us)
 
     def give(self, *events: Event | Message[Any]) -> list[Output]:
         fresh: list[Output] = []
@@ -140,10 +162,10 @@ class Scene:
         return newest
 
     def mask(self, modality: Modality, epoch: int) -> None:
-        self.give(Purged(modality, epoch), sensor(modality, "masked", "absent", epoch))
+        self.give(ModalityPurged(modality, epoch), sensor(modality, "masked", "absent", epoch))
 
     def unmask(self, modality: Modality, epoch: int) -> None:
-        self.give(Purged(modality, epoch), sensor(modality, "live", "warming", epoch))
+        self.give(ModalityPurged(modality, epoch), sensor(modality, "live", "warming", epoch))
 
 
 def result(output: Output) -> bytes:

@@ -25,8 +25,14 @@ HERE = {"audio": Presence("present", None, 9)}
 CLEAR = Fit(temperature("a", 1.0), True, 240, 4, 0.9, 0.8, None, floor=0.4, largest_set=4)
 
 
-def why(presence: Any = HERE, scarce: Any = (), unfamiliar: Any = (), confidence: float = 0.9, labels: int = 1,
-        fitted: Fit | None = CLEAR) -> str | None:  # fmt: skip
+def why(
+    presence: Any = HERE,
+    scarce: Any = (),
+    unfamiliar: Any = (),
+    confidence: float = 0.9,
+    labels: int = 1,
+    fitted: Fit | None = CLEAR,
+) -> str | None:
     return abstention(presence, scarce, unfamiliar, confidence, labels, fitted)
 
 

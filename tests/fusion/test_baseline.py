@@ -23,7 +23,7 @@ from edge_mer.fusion.baseline_file import FILE, erase, read, write
 from edge_mer.fusion.journal import opening_of
 from edge_mer.fusion.node import own_neutral
 from edge_mer.fusion.replay import replay
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 from tests.fusion.scene import HashModel, Scene, result, sensor, tokens
 from tests.fusion.test_calibration import Shelf
 from tests.fusion.test_node import RUNTIME, House
@@ -97,7 +97,7 @@ def test_a_moved_face_is_still_a_posterior(seed: int, shift: list[float]) -> Non
 
 def test_empty_slots_of_a_window_stay_zero() -> None:
     values, mask = np.zeros((4, 2), np.float32), np.array([0, 0, 1, 1], np.float32)
-    window = Window(values, mask, np.zeros(4, np.float32), 2, 0, True, None)
+    window = TokenWindow(values, mask, np.zeros(4, np.float32), 2, 0, True, None)
     assert personal("audio", window, (1.0, 2.0)).values.tolist() == [[0, 0], [0, 0], [1, 2], [1, 2]]
     assert personal("audio", window, None) is window
     assert window.values.max() == 0, "the fold's own tokens are not touched"
@@ -133,8 +133,10 @@ def test_it_is_used_only_where_the_config_asks_and_a_bad_one_is_said(tmp_path: P
     assert asked() == ({}, ())
     assert asked(baseline=True) == ({"audio": (-0.5,) * 4}, ())
     write(tmp_path, {"audio": Neutral((1.0,) * 4, 100, "old", DATE)})
-    assert asked(baseline=True) == ({}, ("fusion.baseline: audio was learnt with other models; "
-                                         "run: edge-mer baseline learn",))  # fmt: skip
+    assert asked(baseline=True) == (
+        {},
+        ("fusion.baseline: audio was learnt with other models; run: edge-mer baseline learn",),
+    )
     (tmp_path / FILE).write_bytes(b"{")
     used, said = asked(baseline=True)
     assert used == {}

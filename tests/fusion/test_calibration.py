@@ -19,7 +19,7 @@ from edge_mer.fusion.calibration import FILE, Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax, temperature
 from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.model import GraphFusionModel, load_fusion_model
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 from tests.fusion.scene import SETTINGS, HashModel
 
 LOGITS = np.array([[0, 1, 2, 3, 4, 5, 9]], np.float32)
@@ -78,11 +78,11 @@ def calibration(shelf: Shelf, *left_out: Combination) -> Calibration:
     return Calibration(weights_of(shelf.graphs), {c: fit(c, c in measured) for c in COMBINATIONS if c not in left_out})
 
 
-def windows(c: Combination) -> dict[Modality, Window]:
-    def one(m: Modality) -> Window:
+def windows(c: Combination) -> dict[Modality, TokenWindow]:
+    def one(m: Modality) -> TokenWindow:
         n = HashModel.capacity[m]
         zeros = np.zeros(n, np.float32)
-        return Window(np.zeros((n, HashModel.dims[m]), np.float32), zeros, zeros, n, 0, False, None)
+        return TokenWindow(np.zeros((n, HashModel.dims[m]), np.float32), zeros, zeros, n, 0, False, None)
 
     return {m: one(m) for m in modalities_of(c)}
 

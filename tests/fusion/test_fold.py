@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.fusion import fold
-from edge_mer.fusion.fold import Purged, Tick
+from edge_mer.fusion.fold import ModalityPurged, Tick
 from tests.fusion.scene import RATE, SETTINGS, START, Scene, name, result, sensor, subsets, tokens
 
 HOP = SETTINGS.hop_us
@@ -52,7 +52,7 @@ def after_two_histories(modality: Modality, others: tuple[Modality, ...], heard:
                 context = now if m == "text" else 0
                 scene.give(tokens(m, ends, seed if m == modality else 0, context=context))
             scene.tick()
-        order, state = Purged(modality, 1), sensor(modality, "masked", "absent", 1)
+        order, state = ModalityPurged(modality, 1), sensor(modality, "masked", "absent", 1)
         scene.give(*{"order": [order], "state": [state], "both": [order, state]}[heard])
         mark = len(scene.outputs)
         rest = tuple(m for m in others if m != modality)
@@ -135,7 +135,7 @@ def test_any_history_gives_the_same_bytes_again(data: st.DataObject) -> None:
         scene.hop(*sorted(present), seed=data.draw(st.integers(0, 3)))
         if data.draw(st.booleans()):
             modality = data.draw(st.sampled_from(MODALITIES))
-            scene.give(Purged(modality, data.draw(st.integers(0, 5))))
+            scene.give(ModalityPurged(modality, data.draw(st.integers(0, 5))))
     again = Scene()
     for event in scene.log:
         again.give(event)
@@ -158,7 +158,7 @@ def test_a_feature_that_is_purged_before_the_tick_was_never_there(data: st.DataO
             scene.mask(modality, 1)
         if present:
             scene.give(tokens(modality, [scene.now_us + 100], epoch=epoch))
-        scene.give(Purged(modality, 4))
+        scene.give(ModalityPurged(modality, 4))
         mark = len(scene.outputs)
         scene.settle(*MODALITIES, hops=3, epoch=4)
         ends.append([result(o) for o in scene.outputs[mark:]])

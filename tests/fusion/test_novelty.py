@@ -11,7 +11,7 @@ from calibration import novelty as fitting
 from calibration.validation import CalibrationError
 from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.novelty import Novelty, describe
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 
 PLAIN = Novelty("audio", (0.0, 0.0), ((1.0,), (0.0, 0.5)), 2.0, 0.95, 100, 4)
 
@@ -23,12 +23,12 @@ def film(spread: float, seed: int = 0, n: int = 20) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-def window(values: np.ndarray) -> Window:
+def window(values: np.ndarray) -> TokenWindow:
     """Right-aligned in a window of 20, with garbage in the slots that are masked out."""
     slots, mask = np.full((20, values.shape[1]), 1e9, np.float32), np.zeros(20, np.float32)
     if len(values):
         slots[-len(values) :], mask[-len(values) :] = values, 1
-    return Window(slots, mask, np.arange(20, 0, -1, dtype=np.float32) / 5, len(values), 0, True, None)
+    return TokenWindow(slots, mask, np.arange(20, 0, -1, dtype=np.float32) / 5, len(values), 0, True, None)
 
 
 def fitted(modality: str = "video") -> Novelty:

@@ -12,7 +12,7 @@ from typing import Any
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.gateway.page.http_auth import Token
-from edge_mer.gateway.page.node import Page
+from edge_mer.gateway.page.node import PageNode
 from tests.devices import free_port
 from tests.gateway.stage import Stage
 
@@ -27,7 +27,7 @@ class Caller:
             section["address"] = f"https://127.0.0.1:{self.port}"
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "page": section})
         self.bus = ZmqBus(stage.world.directory)
-        self.page = Page(config, self.bus)
+        self.page = PageNode(config, self.bus)
         self.token = Token(stage.state).read()
         self.context: ssl.SSLContext | None = None
         self._pool = ThreadPoolExecutor(60)
@@ -45,8 +45,9 @@ class Caller:
             return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.context)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
 
-    def start(self, method: str, path: str, body: Any = None, token: str | None = None,
-              **headers: str) -> Future[tuple[int, dict[str, str], bytes]]:  # fmt: skip
+    def start(
+        self, method: str, path: str, body: Any = None, token: str | None = None, **headers: str
+    ) -> Future[tuple[int, dict[str, str], bytes]]:
         sent = {"Authorization": f"Bearer {self.token if token is None else token}"}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -63,8 +64,9 @@ class Caller:
 
         return self._pool.submit(ask)
 
-    def ask(self, method: str, path: str, body: Any = None, token: str | None = None,
-            **headers: str) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         asked = self.start(method, path, body, token, **headers)
         self.until(asked.done)
         return asked.result()
@@ -84,8 +86,13 @@ class Caller:
         self.until(got.done)
         return got.result()
 
-    def events(self, response: http.client.HTTPResponse, enough: Callable[[list[tuple[str, Any]]], bool],
-               each: Callable[[], object] = lambda: None, seconds: float = 8) -> list[tuple[str, Any]]:  # fmt: skip
+    def events(
+        self,
+        response: http.client.HTTPResponse,
+        enough: Callable[[list[tuple[str, Any]]], bool],
+        each: Callable[[], object] = lambda: None,
+        seconds: float = 8,
+    ) -> list[tuple[str, Any]]:
         """Reads until it has ``enough``; ``each`` is done at every turn."""
         found: list[tuple[str, Any]] = []
 

@@ -15,18 +15,37 @@ LATENCY = Latency(capture=1, encode=1, wait=1, fuse=1, publish=1, total=5)
 def estimate(**fields: Any) -> Estimate:
     """Happy with confidence 0.7 from voice and text, unless told otherwise."""
     given: dict[str, Any] = {
-        "combination": "at", "label": "happy", "abstain": None, "confidence": 0.7, "calibrated": True,
-        "probabilities": {e: 0.7 if e == "happy" else 0.05 for e in EMOTIONS}, "sentiment": 1.5,
-        "sentiment_reason": None, "revision": 1, "final": True, "biometric": True, "mask_epoch": 7, "model": "m1",
-        "presence": {m: Presence(state="masked" if m == "video" else "present", reason=None, tokens=9)
-                     for m in MODALITIES},
-        "runtime": "onnxruntime", "latency_ms": LATENCY,
-    }  # fmt: skip
+        "combination": "at",
+        "label": "happy",
+        "abstain": None,
+        "confidence": 0.7,
+        "calibrated": True,
+        "probabilities": {e: 0.7 if e == "happy" else 0.05 for e in EMOTIONS},
+        "sentiment": 1.5,
+        "sentiment_reason": None,
+        "revision": 1,
+        "final": True,
+        "biometric": True,
+        "mask_epoch": 7,
+        "model": "m1",
+        "presence": {
+            m: Presence(state="masked" if m == "video" else "present", reason=None, tokens=9) for m in MODALITIES
+        },
+        "runtime": "onnxruntime",
+        "latency_ms": LATENCY,
+    }
     return Estimate(**{**given, **fields})
 
 
-NOTHING = estimate(combination="none", label=None, abstain="nothing is present", confidence=None, probabilities=None,
-                   sentiment=None, sentiment_reason="nothing is present")  # fmt: skip
+NOTHING = estimate(
+    combination="none",
+    label=None,
+    abstain="nothing is present",
+    confidence=None,
+    probabilities=None,
+    sentiment=None,
+    sentiment_reason="nothing is present",
+)
 
 _words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Cs")), max_size=30)
 _shares = st.floats(0, 1)
@@ -40,8 +59,12 @@ def estimates(draw: st.DrawFn) -> Estimate:
         combination=draw(st.sampled_from((*COMBINATIONS, "none"))),
         probabilities={e: draw(_shares) for e in EMOTIONS} if claims else None,
         label=draw(st.sampled_from(EMOTIONS)) if claims else None,
-        confidence=draw(_shares) if claims else None, abstain=None if claims else draw(_words),
-        sentiment=draw(st.none() | st.floats(-3, 3)), sentiment_reason=draw(st.none() | _words),
-        calibrated=draw(st.booleans()), final=draw(st.booleans()), revision=draw(st.integers(0, 99)),
+        confidence=draw(_shares) if claims else None,
+        abstain=None if claims else draw(_words),
+        sentiment=draw(st.none() | st.floats(-3, 3)),
+        sentiment_reason=draw(st.none() | _words),
+        calibrated=draw(st.booleans()),
+        final=draw(st.booleans()),
+        revision=draw(st.integers(0, 99)),
         model=draw(_words),
-    )  # fmt: skip
+    )

@@ -16,8 +16,8 @@ from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import Body
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.public.node import Hub
-from edge_mer.privacy.consent.consent_file import FILE, MATTERS, household, write_deployment
+from edge_mer.gateway.public.node import PublicNode
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES, FILE, home_consent, write_deployment
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.identity import Identity, new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey, Role
@@ -34,7 +34,7 @@ class Stage:
 
     def __init__(self, place: Path, **hub: Any) -> None:
         self.state, self.clients = place / "state", place / "clients"
-        agree(str(self.state), MATTERS, "Anna", TODAY)
+        agree(str(self.state), CONSENT_SCOPES, "Anna", TODAY)
         for folder in (place / "run", self.clients):
             folder.mkdir(mode=0o700)
         section = {"publish": ANY_PORT, "requests": ANY_PORT, **hub}
@@ -42,7 +42,7 @@ class Stage:
         self._buses = [ZmqBus(place / "run") for _ in range(3)]
         self.switch: Switch | None = Switch(self.config, self._buses[0])
         try:
-            self.hub = Hub(self.config, self._buses[1])
+            self.hub = PublicNode(self.config, self._buses[1])
         except ConfigError:
             self._leave()
             raise
@@ -79,7 +79,7 @@ class Stage:
         return identity
 
     def may_unmask(self, *modalities: Any) -> None:
-        deployment = household("Anna", MATTERS, TODAY)
+        deployment = home_consent("Anna", CONSENT_SCOPES, TODAY)
         hub = msgspec.structs.replace(deployment.hub, may_unmask=modalities)
         write_deployment(self.state / FILE, msgspec.structs.replace(deployment, hub=hub))
 
@@ -173,8 +173,15 @@ def sample(body: type[Body]) -> Body:
 
 def _filled(info: Any) -> Any:
     name = type(info).__name__
-    plain: dict[str, Any] = {"IntType": 1, "FloatType": 0.5, "StrType": "x", "BoolType": True, "NoneType": None,
-                             "DictType": {}, "VarTupleType": []}  # fmt: skip
+    plain: dict[str, Any] = {
+        "IntType": 1,
+        "FloatType": 0.5,
+        "StrType": "x",
+        "BoolType": True,
+        "NoneType": None,
+        "DictType": {},
+        "VarTupleType": [],
+    }
     if name in plain:
         return plain[name]
     if name == "LiteralType":

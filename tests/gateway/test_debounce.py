@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS
-from edge_mer.gateway.mqtt.debounce import Settings, Steady, passed, step
+from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
 
-SETTINGS = Settings(2 * SECOND, 0.5, 10 * SECOND)
+SETTINGS = DebounceSettings(2 * SECOND, 0.5, 10 * SECOND)
 HOP_US = SECOND // 2
 
 
-def shown(*heard: tuple[str | None, float | None], settings: Settings = SETTINGS) -> list[str | None]:
+def shown(*heard: tuple[str | None, float | None], settings: DebounceSettings = SETTINGS) -> list[str | None]:
     """What is shown after each estimate, one every half second."""
     state, found = Steady(), []
     for n, (label, confidence) in enumerate(heard):

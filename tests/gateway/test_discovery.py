@@ -17,13 +17,17 @@ NAMES = Names("0123abcd", "homeassistant")
 COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "qos"}
 # home-assistant.io/integrations/{sensor,binary_sensor,switch,button}.mqtt: (required, what else edge_mer uses).
 DOCUMENTED = {
-    "sensor": ({"state_topic"}, {"value_template", "device_class", "options", "unit_of_measurement", "state_class",
-                                 "expire_after"}),
+    "sensor": (
+        {"state_topic"},
+        {"value_template", "device_class", "options", "unit_of_measurement", "state_class", "expire_after"},
+    ),
     "binary_sensor": ({"state_topic"}, {"value_template", "payload_on", "payload_off", "expire_after"}),
-    "switch": ({"command_topic"}, {"state_topic", "payload_on", "payload_off", "state_on", "state_off", "optimistic",
-                                   "retain"}),
+    "switch": (
+        {"command_topic"},
+        {"state_topic", "payload_on", "payload_off", "state_on", "state_off", "optimistic", "retain"},
+    ),
     "button": ({"command_topic"}, {"payload_press"}),
-}  # fmt: skip
+}
 
 
 def faults(payload: dict) -> list[str]:  # type: ignore[type-arg]

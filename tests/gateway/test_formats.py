@@ -29,8 +29,13 @@ MAY = {
     "item": ({"name"}, {"info"}),
     "info": ({"id"}, set[str]()),
 }
-MUST = {"emotionml": {"version"}, "category": {"name"}, "dimension": {"name", "value"}, "vocabulary": {"type", "id"},
-        "item": {"name"}}  # fmt: skip
+MUST = {
+    "emotionml": {"version"},
+    "category": {"name"},
+    "dimension": {"name", "value"},
+    "vocabulary": {"type", "id"},
+    "item": {"name"},
+}
 
 
 def faults(document: str) -> list[str]:
@@ -84,8 +89,13 @@ def test_every_estimate_is_a_valid_document_that_reads_back(message: Estimate, w
 
 def test_the_validator_finds_faults() -> None:
     good = to_emotionml(estimate(), WALL_US)
-    for old, new in (('confidence="0.7"', 'confidence="1.7"'), ('name="fear"', 'name="dread"'), (' version="1.0"', ""),
-                     ("expressed-through", "seen-through"), ('type="dimension"', 'type="category"')):  # fmt: skip
+    for old, new in (
+        ('confidence="0.7"', 'confidence="1.7"'),
+        ('name="fear"', 'name="dread"'),
+        (' version="1.0"', ""),
+        ("expressed-through", "seen-through"),
+        ('type="dimension"', 'type="category"'),
+    ):
         assert old in good
         assert faults(good.replace(old, new, 1)), new
 
@@ -117,9 +127,15 @@ def test_sentiment_maps_to_the_unit_interval(sentiment: float, value: float) -> 
 
 @pytest.mark.parametrize(
     "document",
-    ["", "<emotionml/>", "<a" * 9, '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', "x" * 70_000,
-     '<emotionml xmlns="http://www.w3.org/2009/10/emotionml" version="1.0"/>'],
-)  # fmt: skip
+    [
+        "",
+        "<emotionml/>",
+        "<a" * 9,
+        '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
+        "x" * 70_000,
+        '<emotionml xmlns="http://www.w3.org/2009/10/emotionml" version="1.0"/>',
+    ],
+)
 def test_other_documents_are_refused(document: str) -> None:
     with pytest.raises(BadMessage, match="EmotionML"):
         from_emotionml(document)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.config import Page
+from edge_mer.config import PageConfig
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.gateway.page.http_auth import Token, foreign, link_of, misnamed, place_of
 
-HERE = place_of(Page(address="http://127.0.0.1:7653"))
-HOUSE = place_of(Page(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
+HERE = place_of(PageConfig(address="http://127.0.0.1:7653"))
+HOUSE = place_of(PageConfig(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7653", "localhost:7653", "LOCALHOST:7653", "[::1]:7653"])
@@ -30,9 +30,15 @@ def test_a_foreign_name_pointed_at_us_is_turned_away(host: str) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "https://127.0.0.1:7653"},
-     {"Origin": "http://127.0.0.1:8000"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
-)  # fmt: skip
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://127.0.0.1:7653"},
+        {"Origin": "http://127.0.0.1:8000"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
 def test_another_page_is_turned_away(headers: dict[str, str]) -> None:
     assert foreign({"Host": "127.0.0.1:7653", **headers}, HERE) == "this comes from another page"
 
@@ -45,21 +51,32 @@ def test_names_of_the_house_need_no_port_where_it_is_the_usual_one() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://192.168.1.5:7653", "http://0.0.0.0:7653", "http://localhost:7653", "http://edge.local:7653",
-     "https://192.168.1.5:7653", "ftp://127.0.0.1", "127.0.0.1:7653", "http://", "http://127.0.0.1:x",
-     "http://127.0.0.1:7653/page", "http://a:b@127.0.0.1:7653", "http://127.0.0.1"],
-)  # fmt: skip
+    [
+        "http://192.168.1.5:7653",
+        "http://0.0.0.0:7653",
+        "http://localhost:7653",
+        "http://edge.local:7653",
+        "https://192.168.1.5:7653",
+        "ftp://127.0.0.1",
+        "127.0.0.1:7653",
+        "http://",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:7653/page",
+        "http://a:b@127.0.0.1:7653",
+        "http://127.0.0.1",
+    ],
+)
 def test_addresses_that_others_could_read_or_that_are_none(address: str) -> None:
     if address == "http://127.0.0.1":
-        assert place_of(Page(address=address)).port == 80
+        assert place_of(PageConfig(address=address)).port == 80
         return
     with pytest.raises(ConfigError, match=r"page\.address"):
-        place_of(Page(address=address))
+        place_of(PageConfig(address=address))
 
 
 def test_names_carry_no_port() -> None:
     with pytest.raises(ConfigError, match=r"page\.names"):
-        place_of(Page(address="http://127.0.0.1:7653", names=("edge.local:80",)))
+        place_of(PageConfig(address="http://127.0.0.1:7653", names=("edge.local:80",)))
 
 
 def test_a_token_is_made_once_kept_private_and_renewed(tmp_path: Path) -> None:
@@ -108,4 +125,4 @@ def test_what_prometheus_gets_opens_the_metrics_alone(tmp_path: Path) -> None:
 
 def test_the_link_carries_the_token_where_no_server_sees_it(tmp_path: Path) -> None:
     token = Token(tmp_path)
-    assert link_of(Page(address="http://127.0.0.1:7653"), token) == f"http://127.0.0.1:7653/#{token.read()}"
+    assert link_of(PageConfig(address="http://127.0.0.1:7653"), token) == f"http://127.0.0.1:7653/#{token.read()}"

@@ -39,8 +39,11 @@ class Told:
 
     def samples(self) -> dict[tuple[str, ...], float]:
         """By name and the values of the labels, which come in the order of their names."""
-        return {(s.name, *s.labels.values()): s.value
-                for f in text_string_to_metric_families(self.text()) for s in f.samples}  # fmt: skip
+        return {
+            (s.name, *s.labels.values()): s.value
+            for f in text_string_to_metric_families(self.text())
+            for s in f.samples
+        }
 
 
 @pytest.fixture
@@ -94,10 +97,16 @@ def worker(state: str, restarts: int, **counters: int) -> WorkerHealth:
 def test_processes_drops_masks_and_sensors(told: Told) -> None:
     told.say("health", HealthReport(workers={"fusion": worker("running", 2, gap=3), "hub": worker("failed", 6)}))
     held = PrivacyState("masked", "live", 0, 1, None, None)
-    told.say("privacy", Privacy(mask_epoch=1, modalities={"audio": held, "video": PrivacyState(
-        "masked", "masked", 0, 1, None, None)}))  # fmt: skip
-    told.say("state/video", SensorState(modality="video", gate="live", health="frozen", reason=None, device="x",
-                                        mask_epoch=1, rate_hz=1, dropped=7))  # fmt: skip
+    told.say(
+        "privacy",
+        Privacy(mask_epoch=1, modalities={"audio": held, "video": PrivacyState("masked", "masked", 0, 1, None, None)}),
+    )
+    told.say(
+        "state/video",
+        SensorState(
+            modality="video", gate="live", health="frozen", reason=None, device="x", mask_epoch=1, rate_hz=1, dropped=7
+        ),
+    )
     found = told.samples()
     assert found["edge_mer_process_up", "fusion"] == 1
     assert found["edge_mer_process_up", "hub"] == 0

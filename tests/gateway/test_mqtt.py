@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
-from edge_mer.gateway.mqtt.node import Mqtt, broker_of, plaintext_password
+from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
 from edge_mer.privacy.keys.identity import new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from tests.devices import free_port
@@ -81,7 +81,7 @@ class Home:
         given = {"address": f"mqtt://127.0.0.1:{port}", "steady_s": 0, **section}
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "mqtt": given})
         self._bus = ZmqBus(stage.world.directory)
-        self.mqtt = Mqtt(config, self._bus)
+        self.mqtt = MqttOutlet(config, self._bus)
         self.base = self.mqtt.names.base
         self.ha = HomeAssistant(port, user)
 
@@ -295,14 +295,37 @@ def test_name_and_password(stage: Stage, place: Path) -> None:
 def test_with_tls_only_a_broker_of_the_named_authority_is_believed(stage: Stage, place: Path) -> None:
     for name in ("ours", "other"):
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-             "-keyout", str(place / f"{name}.key"), "-out", str(place / f"{name}.pem")],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=127.0.0.1",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                str(place / f"{name}.key"),
+                "-out",
+                str(place / f"{name}.pem"),
+            ],
+            check=True,
+            capture_output=True,
+        )
         (place / f"{name}.key").chmod(0o644)
-    broker = Broker(place, "allow_anonymous true", f"certfile {place / 'ours.pem'}", f"keyfile {place / 'ours.key'}",
-                    f"listener {(plain := free_port())} 127.0.0.1")  # fmt: skip
+    broker = Broker(
+        place,
+        "allow_anonymous true",
+        f"certfile {place / 'ours.pem'}",
+        f"keyfile {place / 'ours.key'}",
+        f"listener {(plain := free_port())} 127.0.0.1",
+    )
     address = f"mqtts://127.0.0.1:{broker.port}"
     try:
         home = Home(stage, plain, address=address, ca=str(place / "ours.pem"))
@@ -334,9 +357,15 @@ def test_addresses_that_are_none(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("address", "username", "warned"),
-    [("mqtt://broker.local", "hub", True), ("mqtt://192.168.1.9", "hub", True), ("mqtt://192.168.1.9", None, False),
-     ("mqtts://broker.local", "hub", False), ("mqtt://127.0.0.1", "hub", False), ("mqtt://localhost", "hub", False)],
-)  # fmt: skip
+    [
+        ("mqtt://broker.local", "hub", True),
+        ("mqtt://192.168.1.9", "hub", True),
+        ("mqtt://192.168.1.9", None, False),
+        ("mqtts://broker.local", "hub", False),
+        ("mqtt://127.0.0.1", "hub", False),
+        ("mqtt://localhost", "hub", False),
+    ],
+)
 def test_a_password_that_others_could_read_is_warned_of(address: str, username: str | None, warned: bool) -> None:
     section = Config.model_validate({"mqtt": {"address": address, "username": username}}).mqtt
     assert bool(plaintext_password(section)) == warned

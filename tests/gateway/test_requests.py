@@ -169,11 +169,22 @@ def test_a_flood_is_refused_but_masks_are_taken(stage: Stage, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "frames",
-    [[b""], [b"{"], [b"[]"], [b"\xff"], [b'{"id": "1", "request": "erase"}'], [b'{"request": "mask"}'],
-     [b'{"id": "1", "request": "mask", "modalities": ["smell"]}'], [b'{"id": "1", "request": "status", "more": 1}'],
-     [b'{"id": "1", "request": "mask", "for_s": -1}'], [b"[" * 9_000], [b"a", b"b", b"c"], [b"x" * 20_000]],
+    [
+        [b""],
+        [b"{"],
+        [b"[]"],
+        [b"\xff"],
+        [b'{"id": "1", "request": "erase"}'],
+        [b'{"request": "mask"}'],
+        [b'{"id": "1", "request": "mask", "modalities": ["smell"]}'],
+        [b'{"id": "1", "request": "status", "more": 1}'],
+        [b'{"id": "1", "request": "mask", "for_s": -1}'],
+        [b"[" * 9_000],
+        [b"a", b"b", b"c"],
+        [b"x" * 20_000],
+    ],
     ids=lambda f: repr(f[0][:30]),
-)  # fmt: skip
+)
 def test_malformed_requests_do_nothing_and_hurt_nobody(stage: Stage, frames: list[bytes]) -> None:
     client = stage.allow()
     bad, good = stage.asker(client), stage.asker(client)

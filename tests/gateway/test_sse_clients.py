@@ -64,8 +64,9 @@ def test_one_that_never_reads_costs_a_bounded_queue_and_nobody_else_anything(cal
     reads = caller.look()
     big = estimate(model="x" * 20_000)
     everybody = caller.page.viewers._all
-    got = caller.events(reads, lambda _: any(v.lost for v in everybody),
-                        lambda: caller.stage.say("emotion", big), seconds=60)  # fmt: skip
+    got = caller.events(
+        reads, lambda _: any(v.lost for v in everybody), lambda: caller.stage.say("emotion", big), seconds=60
+    )
     stuck = next(v for v in everybody if v.lost)
     assert len(stuck._queue) <= viewers.QUEUED
     seqs = [m["seq"] for t, m in got if t == "emotion"]

@@ -11,7 +11,7 @@ import pytest
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.messages import Body, Explain, Message, Privacy
-from edge_mer.gateway.stale_after_mask import CONFIRMED_US, BeforeMask
+from edge_mer.gateway.stale_after_mask import CONFIRMED_US, StaleAfterMask
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Stage
 
@@ -28,7 +28,7 @@ def made(clock: FakeClock) -> Callable[[int], Message[object]]:
 
 
 def test_an_older_epoch_is_from_before_the_mask(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
-    before = BeforeMask()
+    before = StaleAfterMask()
     assert not before.has(made(3))
     before.order(4, clock.now_us())
     assert before.has(made(3))
@@ -41,14 +41,14 @@ def test_an_older_epoch_is_from_before_the_mask(clock: FakeClock, made: Callable
 def test_a_new_fusion_that_knows_no_epoch_yet_is_heard_after_a_while(
     clock: FakeClock, made: Callable[[int], Message[object]]
 ) -> None:
-    before = BeforeMask()
+    before = StaleAfterMask()
     before.order(9, clock.now_us())
     clock.advance(CONFIRMED_US)
     assert not before.has(made(1))
 
 
 def test_nothing_else_is_meant(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
-    before = BeforeMask()
+    before = StaleAfterMask()
     before.order(9, clock.now_us())
     message = made(1)
     other = msgspec.structs.replace(message, body=Privacy(mask_epoch=1, modalities={}))
@@ -60,7 +60,7 @@ def why(mask_epoch: int, label: Literal["sad", "happy"]) -> Explain:
 
 
 def test_an_explanation_is_as_old_as_its_estimate(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
-    before = BeforeMask()
+    before = StaleAfterMask()
     before.order(4, clock.now_us())
     assert before.has(msgspec.structs.replace(made(4), body=why(3, "sad")))
     assert not before.has(msgspec.structs.replace(made(4), body=why(4, "sad")))

@@ -14,7 +14,7 @@ from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError, MissingExtra
 from edge_mer.gateway.page import web_server
 from edge_mer.gateway.page.http_auth import HEADERS, Token
-from edge_mer.gateway.page.node import Page
+from edge_mer.gateway.page.node import PageNode
 from tests.gateway.caller import Caller, seen
 from tests.gateway.stage import Stage
 
@@ -86,10 +86,21 @@ def test_who_looked_with_the_old_token_looks_no_more(caller: Caller) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"\xff", b"{}", b'{"modalities": []}', b'{"modalities": ["smell"]}', b"[" * 9000,
-     b'{"modalities": ["audio"], "hard": true}', b'{"modalities": ["audio"], "for_s": -1}', b"x" * 100_000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"{}",
+        b'{"modalities": []}',
+        b'{"modalities": ["smell"]}',
+        b"[" * 9000,
+        b'{"modalities": ["audio"], "hard": true}',
+        b'{"modalities": ["audio"], "for_s": -1}',
+        b"x" * 100_000,
+    ],
     ids=lambda b: repr(b[:30]),
-)  # fmt: skip
+)
 def test_malformed_orders_do_nothing(caller: Caller, body: bytes) -> None:
     status, headers, _ = caller.ask("POST", "/mask", body)
     assert status in (400, 413)
@@ -120,11 +131,29 @@ def test_an_order_gets_through_a_crowd(caller: Caller) -> None:
 
 def test_over_tls_with_the_certificate_that_is_configured(stage: Stage, tmp_path: Path) -> None:
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"),
-         "-out", str(tmp_path / "page.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            str(tmp_path / "key.pem"),
+            "-out",
+            str(tmp_path / "page.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
     caller = Caller(stage, address="https", certificate=str(tmp_path / "page.pem"), key=str(tmp_path / "key.pem"))
     caller.context = ssl.create_default_context(cafile=str(tmp_path / "page.pem"))
     try:
@@ -136,10 +165,11 @@ def test_over_tls_with_the_certificate_that_is_configured(stage: Stage, tmp_path
 
 
 def test_an_address_in_use_is_named(caller: Caller) -> None:
-    config = Config.model_validate({"privacy": {"state": str(caller.stage.state)},
-                                    "page": {"address": f"http://127.0.0.1:{caller.port}"}})  # fmt: skip
+    config = Config.model_validate(
+        {"privacy": {"state": str(caller.stage.state)}, "page": {"address": f"http://127.0.0.1:{caller.port}"}}
+    )
     with pytest.raises(ConfigError, match=r"page\.address"):
-        Page(config, caller.bus)
+        PageNode(config, caller.bus)
 
 
 def test_without_aiohttp_one_clear_line(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

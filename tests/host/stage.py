@@ -9,7 +9,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.control import Heartbeat
 from edge_mer.contract.messages import HealthReport, WorkerHealth
-from edge_mer.host.processes import Row
+from edge_mer.host.processes import ProcessRow
 from edge_mer.host.supervisor import Supervisor
 
 
@@ -18,10 +18,10 @@ def always(config: Config) -> bool:
 
 
 ROWS = (
-    Row("recorder", "stand_in", always, "extra", stop_stage=1),
-    Row("switch", "stand_in", always, "core"),
-    Row("fusion", "stand_in", always, "core"),
-    Row("microphone", "stand_in", always, "sensor", retry_s=10),
+    ProcessRow("recorder", "stand_in", always, "extra", stop_stage=1),
+    ProcessRow("switch", "stand_in", always, "core"),
+    ProcessRow("fusion", "stand_in", always, "core"),
+    ProcessRow("microphone", "stand_in", always, "sensor", retry_s=10),
 )
 
 
@@ -95,8 +95,15 @@ class Stage:
     def beat(self, name: str, **counters: int) -> None:
         process = self.launcher.living.get(name)
         if process is not None and process.code is None:
-            self._beats.send(Heartbeat(name=name, boot=f"boot{process.pid}", pid=process.pid,
-                                       created_us=self.clock.now_us(), counters=counters))  # fmt: skip
+            self._beats.send(
+                Heartbeat(
+                    name=name,
+                    boot=f"boot{process.pid}",
+                    pid=process.pid,
+                    created_us=self.clock.now_us(),
+                    counters=counters,
+                )
+            )
 
     def run(self, seconds: float = 0.0) -> None:
         for _ in range(max(1, round(seconds * 10))):

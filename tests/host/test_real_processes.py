@@ -27,8 +27,9 @@ class Running:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.process = SystemProcess.start("supervisor", "tests.host.tiny_supervisor", directory,
-                                           Config().model_dump_json().encode(), signal.SIGTERM)  # fmt: skip
+        self.process = SystemProcess.start(
+            "supervisor", "tests.host.tiny_supervisor", directory, Config().model_dump_json().encode(), signal.SIGTERM
+        )
         self.bus = ZmqBus(directory)
         self._reader = self.bus.reader("health", "state/audio")
 

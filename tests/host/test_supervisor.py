@@ -50,8 +50,10 @@ def test_the_others_are_not_disturbed(stage: Stage) -> None:
     stage.launcher.living["microphone"].kill()
     stage.run(5)
     assert {name: len(stage.starts(name)) for name in ("recorder", "switch", "fusion")} == {
-        "recorder": 1, "switch": 1, "fusion": 1,
-    }  # fmt: skip
+        "recorder": 1,
+        "switch": 1,
+        "fusion": 1,
+    }
 
 
 def test_a_worker_whose_turns_do_not_end_is_killed_and_started_again(stage: Stage) -> None:

@@ -29,8 +29,16 @@ class Tiny:
             (self._directory / "hang").unlink()
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.pause()
-        state = SensorState(modality="audio", gate="live", health="ok", reason=None, device=str(self._child.pid),
-                            mask_epoch=1, rate_hz=0.0, dropped=0)  # fmt: skip
+        state = SensorState(
+            modality="audio",
+            gate="live",
+            health="ok",
+            reason=None,
+            device=str(self._child.pid),
+            mask_epoch=1,
+            rate_hz=0.0,
+            dropped=0,
+        )
         self._publisher.send(state, origin_us=self._clock.now_us())
         return SECOND // 10
 

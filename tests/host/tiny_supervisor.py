@@ -5,12 +5,12 @@ from __future__ import annotations
 from edge_mer.bus import Bus, ZmqBus
 from edge_mer.config import Config
 from edge_mer.host.launcher import SystemLauncher
-from edge_mer.host.processes import Row, always
+from edge_mer.host.processes import ProcessRow, always
 from edge_mer.host.supervisor import Supervisor
 
 ROWS = (
-    Row("tiny", "tests.host.tiny", always, "core"),
-    Row("lost", "tests.host.no_such_module", always, "extra"),
+    ProcessRow("tiny", "tests.host.tiny", always, "core"),
+    ProcessRow("lost", "tests.host.no_such_module", always, "extra"),
 )
 
 

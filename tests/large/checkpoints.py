@@ -24,9 +24,13 @@ def voice(folder: Path, kind: str) -> Path:
     """``kind``: Wav2Vec2, WavLM or Hubert."""
     torch.manual_seed(0)
     config: Any = getattr(transformers, f"{kind}Config")(
-        **SMALL, conv_dim=(8,) * 7, num_feat_extract_layers=7, num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2, num_codevectors_per_group=4,
-    )  # fmt: skip
+        **SMALL,
+        conv_dim=(8,) * 7,
+        num_feat_extract_layers=7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        num_codevectors_per_group=4,
+    )
     getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder

@@ -21,7 +21,7 @@ from edge_mer.contract.errors import InputError
 from edge_mer.contract.messages import Envelope, Feature, Message, RawAudio, RawText, RawVideo, WordTime
 from edge_mer.perception.encoder import AudioBlock, VideoFrame
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.stream import Draft, FeatureStream
+from edge_mer.perception.stream import FeatureDraft, FeatureStream
 from edge_mer.runtime.onnx import OnnxRuntime
 
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
@@ -29,7 +29,7 @@ EAR, EYE, READER = (load_encoder(m, OnnxRuntime(), MODELS) for m in ("audio", "v
 RATE = 16_000
 
 
-def sent(encoder: Any, body: Any, *payload: NDArray[Any]) -> Draft | None:
+def sent(encoder: Any, body: Any, *payload: NDArray[Any]) -> FeatureDraft | None:
     """The feature of one raw message. Its values are finite; what is not valid never reaches fusion."""
     envelope = Envelope(schema="test", source="test", boot="b", seq=1, origin_us=0, created_us=0)
     _, draft = FeatureStream(encoder).step(
@@ -44,11 +44,11 @@ def sent(encoder: Any, body: Any, *payload: NDArray[Any]) -> Draft | None:
     return draft
 
 
-def heard(samples: NDArray[np.int16], rate: int = RATE) -> Draft | None:
+def heard(samples: NDArray[np.int16], rate: int = RATE) -> FeatureDraft | None:
     return sent(EAR, RawAudio(rate=rate, sample_index=0, overflows=0, mask_epoch=0), samples)
 
 
-def seen(jpeg: NDArray[np.uint8]) -> Draft | None:
+def seen(jpeg: NDArray[np.uint8]) -> FeatureDraft | None:
     return sent(EYE, RawVideo(frame=0, width=8, height=8, mask_epoch=0), jpeg)
 
 
@@ -56,7 +56,7 @@ def jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.imencode(".jpg", image)[1]).ravel()
 
 
-def valid(draft: Draft | None) -> bool:
+def valid(draft: FeatureDraft | None) -> bool:
     return draft is not None and bool(draft.payload[3].any())
 
 
@@ -140,7 +140,7 @@ def test_a_sideways_face_is_no_face_or_a_posterior(recordings: Path, turns: int)
     assert total == (pytest.approx(1, abs=1e-4) if valid(draft) else 0)
 
 
-def read(*words: str) -> Draft | None:
+def read(*words: str) -> FeatureDraft | None:
     timed = tuple(WordTime(w, i, i + 1) for i, w in enumerate(words))
     return sent(READER, RawText(segment=1, words=timed, final=True, parent=None, engine="typed", mask_epoch=0))
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES
-from pipelines.encoders.audio import HEARD, WINDOWS, Clip, clip_of, functionals, logits_of, parts, windows_of
+from pipelines.encoders.audio import HEARD, WINDOWS, TokenClip, clip_of, functionals, logits_of, parts, windows_of
 from pipelines.encoders.nets import AudioNet
 
 torch.set_num_threads(1)
 
 
-def clip(voice: int, pause: int = 4, seed: int = 0) -> Clip:
+def clip(voice: int, pause: int = 4, seed: int = 0) -> TokenClip:
     """``voice`` tokens of noise between pauses."""
     random = np.random.default_rng(seed)
     samples = np.zeros((voice + 2 * pause) * TOKEN_SAMPLES, np.float32)
@@ -43,7 +43,7 @@ def test_a_short_voice_has_fewer_windows_and_says_which() -> None:
 def test_a_clip_is_answered_by_its_voiced_tokens_alone() -> None:
     torch.manual_seed(0)
     net, some = AudioNet().eval(), clip(6)
-    other = Clip(some.frames.copy(), some.voiced, some.label)
+    other = TokenClip(some.frames.copy(), some.voiced, some.label)
     before = CONTEXT_FRAMES - FRAMES_PER_TOKEN
     first = int(np.flatnonzero(~some.voiced)[-1])  # a token after the voice: its own frames are in no voiced window
     other.frames[before + first * FRAMES_PER_TOKEN :][:FRAMES_PER_TOKEN] = 0

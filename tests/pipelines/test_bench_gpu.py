@@ -11,7 +11,7 @@ from edge_mer.contract.errors import GpuError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from pipelines.exporting import export
 from pipelines.study import bench_gpu
-from pipelines.study.bench_gpu import Ceiling, Device, Row, table, windows_of
+from pipelines.study.bench_gpu import BenchRow, Ceiling, GpuInfo, table, windows_of
 
 
 def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,10 +19,13 @@ def test_eager_and_onnx_runtime_agree_at_every_number_of_windows(monkeypatch: py
     torch.set_num_threads(1)
     every = bench_gpu.runtimes
     monkeypatch.setattr(bench_gpu, "runtimes", lambda *a: (r for r in every(*a) if r[0] != "torch.compile"))
-    rows = list(bench_gpu.measure("small", (1, 3), Device("cpu")))
+    rows = list(bench_gpu.measure("small", (1, 3), GpuInfo("cpu")))
     assert [(r.runtime, r.windows) for r in rows] == [
-        ("torch eager", 1), ("onnxruntime", 1), ("torch eager", 3), ("onnxruntime", 3),
-    ]  # fmt: skip
+        ("torch eager", 1),
+        ("onnxruntime", 1),
+        ("torch eager", 3),
+        ("onnxruntime", 3),
+    ]
     for row in rows:
         assert row.off is not None
         assert row.off <= 1e-4
@@ -34,7 +37,7 @@ def test_torch_compile_gives_what_eager_gives_and_is_timed(monkeypatch: pytest.M
     """On the smallest model, for a compiler has to be waited for."""
     monkeypatch.setattr(bench_gpu, "LONG_ENOUGH", 0.01)
     config = MCULoRAConfig(width=8, blocks=1, heads=1, expansion=1, expert_blocks=0)
-    model, device = MCULoRA(config).merged("atv"), Device("cpu")
+    model, device = MCULoRA(config).merged("atv"), GpuInfo("cpu")
     net, inputs = export._FusionGraph(model).eval(), windows_of(model, 2, "cpu")
     with torch.inference_mode():
         ready = dict(bench_gpu.runtimes(net, tmp_path / "fusion.onnx", inputs, device))["torch.compile"]
@@ -50,8 +53,8 @@ def test_a_runtime_that_cannot_be_had_is_a_row_with_the_reason() -> None:
     def ready() -> bench_gpu.Run:
         raise GpuError("no usable NVIDIA GPU")
 
-    row = bench_gpu._row("tensorrt", 8, ready, [], 0.5, Device("cpu"))
-    assert row == Row("tensorrt", 8, None, None, None, 0.5, None, None, "no usable NVIDIA GPU")
+    row = bench_gpu._row("tensorrt", 8, ready, [], 0.5, GpuInfo("cpu"))
+    assert row == BenchRow("tensorrt", 8, None, None, None, 0.5, None, None, "no usable NVIDIA GPU")
     assert "| 8 | tensorrt | no usable NVIDIA GPU |" in table([row])
 
 

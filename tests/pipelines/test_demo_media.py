@@ -18,7 +18,7 @@ from pipelines.demo.face import EXPRESSIONS, Pose, draw
 from pipelines.demo.media import main, speak, transcript
 
 ROOT = Path(__file__).parents[2]
-ASSETS = ROOT / "edge_mer" / "cli" / "assets"
+ASSETS = ROOT / "edge_mer" / "demo" / "assets"
 MEDIA, WORDS = ASSETS / "demo.mkv", ASSETS / "demo.words.json"
 
 espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed (apt)")

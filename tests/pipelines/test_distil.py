@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 def trained(folder: Path, seed: int) -> FaceNet:
     torch.manual_seed(seed)
     net = FaceNet()
-    checkpoint.save(folder / "face.pt", checkpoint.Checkpoint(net.state_dict(), {}, 1))
+    checkpoint.save(folder / "face.pt", checkpoint.TrainingCheckpoint(net.state_dict(), {}, 1))
     return net.eval()
 
 
@@ -53,13 +53,13 @@ def test_the_folder_that_is_folded_is_not_written_to(tmp_path: Path) -> None:
 def test_a_network_that_was_trained_without_a_hint_can_be_folded(tmp_path: Path) -> None:
     net, faces = trained(tmp_path, 0), torch.rand(3, 1, 48, 48)
     weights = {name: value for name, value in net.state_dict().items() if not name.startswith("hint")}
-    checkpoint.save(tmp_path / "face.pt", checkpoint.Checkpoint(weights, {}, 1))
+    checkpoint.save(tmp_path / "face.pt", checkpoint.TrainingCheckpoint(weights, {}, 1))
     assert torch.allclose(fold.network(tmp_path).eval()(faces), net(faces), atol=1e-5)
 
 
 def test_another_network_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"pipelines\.train face"):
         fold.network(tmp_path)
-    checkpoint.save(tmp_path / "face.pt", checkpoint.Checkpoint(AudioNet().state_dict(), {}, 1))
+    checkpoint.save(tmp_path / "face.pt", checkpoint.TrainingCheckpoint(AudioNet().state_dict(), {}, 1))
     with pytest.raises(DataError, match="another network than FaceNet"):
         fold.network(tmp_path)

@@ -9,15 +9,15 @@ import pytest
 
 from edge_mer.contract.domain import COMBINATIONS, modalities_of
 from pipelines.data import feature_sets as sets
-from pipelines.data.feature_specs import LAYOUTS, Layout, layout_of
+from pipelines.data.feature_specs import FEATURE_SPECS, FeatureSpec, layout_of
 from pipelines.fusion import estimates
-from pipelines.fusion.estimates import Estimate
+from pipelines.fusion.estimates import Predictions
 from tests.pipelines.feature_files import write
 
 
 @pytest.mark.parametrize("rate", estimates.RATES)
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_rate_is_met_and_every_row_keeps_something(layout: Layout, rate: float) -> None:
+@pytest.mark.parametrize("layout", FEATURE_SPECS.values(), ids=FEATURE_SPECS)
+def test_the_rate_is_met_and_every_row_keeps_something(layout: FeatureSpec, rate: float) -> None:
     pattern = estimates.random_patterns(layout, rate, 500)
     kept = np.array([len(modalities_of(COMBINATIONS[i])) for i in pattern])
     missing = 1 - kept.sum() / (500 * len(layout.arrays))
@@ -31,8 +31,8 @@ def test_a_perfect_answer_has_perfect_figures(tmp_path: Path) -> None:
     rows = sets.read("mosi", write(tmp_path, "mosi"))
     index = np.arange(len(rows))
 
-    def oracle(pattern: np.ndarray) -> Estimate:
-        return Estimate(np.zeros((len(pattern), 0), np.float32), rows.score)
+    def oracle(pattern: np.ndarray) -> Predictions:
+        return Predictions(np.zeros((len(pattern), 0), np.float32), rows.score)
 
     said = estimates.answers(rows.layout, oracle, len(rows))
     assert set(said.sentiment) == {*COMBINATIONS, *map(str, estimates.RATES)}

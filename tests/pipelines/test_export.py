@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalities_of
 from edge_mer.contract.errors import ModelError
 from edge_mer.demo.config import SESSION
@@ -45,7 +45,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder, model = tmp_path_factory.mktemp("models"), MCULoRA(MCULoRAConfig(**CONFIG)).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    checkpoint.save(folder / "fusion.pt", checkpoint.Checkpoint(model.state_dict(), {"config": CONFIG}))
+    checkpoint.save(folder / "fusion.pt", checkpoint.TrainingCheckpoint(model.state_dict(), {"config": CONFIG}))
     for name in export.FILES.values():
         (folder / name).write_bytes(name.encode())
     export.export_fusion(folder, folder)
@@ -189,7 +189,7 @@ def test_a_graph_that_no_engine_takes_is_refused(tmp_path: Path) -> None:
 
 def test_torch_runs_the_same_program_as_a_plug_in(exported: Exported, tmp_path: Path) -> None:
     model, folder = exported
-    backend = open_backend(Models(backend="torch"))
+    backend = open_backend(ModelsConfig(backend="torch"))
     with pytest.raises(ModelError, match=r"fusion\.av\.pt2: absent; .*python -m pipelines\.export --torch"):
         backend.load(folder / "fusion.av.onnx")
     g = export.merged_graph(model, "av", dict.fromkeys(MODALITIES, ""), {})
@@ -209,7 +209,7 @@ def test_fusion_refuses_other_encoders_than_those_of_its_training(tmp_path: Path
     for name in export.FILES.values():
         (tmp_path / name).write_bytes(b"other")
     facts = {"encoders": {"audio": "1", "video": "2", "text": "3"}}
-    checkpoint.save(tmp_path / "fusion.pt", checkpoint.Checkpoint(MCULoRA().state_dict(), facts))
+    checkpoint.save(tmp_path / "fusion.pt", checkpoint.TrainingCheckpoint(MCULoRA().state_dict(), facts))
     with pytest.raises(ModelError, match="train it again"):
         export.export_fusion(tmp_path, tmp_path)
 
@@ -242,7 +242,7 @@ def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: P
     """Within half precision for text, whose table of sub-words is stored so."""
     net = network(kind)
     facts = {"temperature": 1.5, "metrics": {"x": {"accuracy": 0.5}}, "licence": "mine"}
-    checkpoint.save(tmp_path / f"{kind}.pt", checkpoint.Checkpoint(net.state_dict(), facts))
+    checkpoint.save(tmp_path / f"{kind}.pt", checkpoint.TrainingCheckpoint(net.state_dict(), facts))
     (tmp_path / "text.spm").write_bytes(b"")
     out = tmp_path / "out"
     export.export_encoders(tmp_path, out, names=[kind])

@@ -13,7 +13,7 @@ from pipelines.data import corpora as data
 from pipelines.data import feature_sets as sets
 from pipelines.data import splits
 from pipelines.data.corpora import DataError
-from pipelines.data.feature_specs import LAYOUTS, combinations_of, layout_of
+from pipelines.data.feature_specs import FEATURE_SPECS, combinations_of, layout_of
 from pipelines.data.holdout_guard import TestSplitTouched
 from tests.pipelines.feature_files import arrays, write
 
@@ -32,7 +32,7 @@ def put(values: Any, row: Any, value: Any) -> Any:
     return values
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", FEATURE_SPECS)
 def test_a_missing_set_says_how_to_get_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"^{name}: .*is absent\. Get it: .*README.*--data"):
         sets.read(name, tmp_path)

@@ -45,15 +45,18 @@ def one_hot(i: int, n: int) -> np.ndarray[Any, Any]:
 
 # It says the emotion whose number is the brightness of the crop in tens.
 FACE = Stub(
-    {"face": TensorSpec((1, 1, 48, 48), F32)}, {"posterior": TensorSpec((1, 7), F32)}, {},
+    {"face": TensorSpec((1, 1, 48, 48), F32)},
+    {"posterior": TensorSpec((1, 7), F32)},
+    {},
     lambda x: {"posterior": 0.9 * one_hot(round(float(x["face"].mean()) * 25.5) % 7, 7) + np.float32(0.1 / 7)},
-)  # fmt: skip
+)
 # It says the acted emotion whose number is the loudest frame in steps of 2 nats below -2.
 VOICE = Stub(
     {"mel": TensorSpec((1, 156, 64), F32)},
-    {n: TensorSpec((1, 8), F32) for n in ("token", "logits", "weight")}, {"classes": list(ACTED)},
+    {n: TensorSpec((1, 8), F32) for n in ("token", "logits", "weight")},
+    {"classes": list(ACTED)},
     lambda x: {"logits": 9 * one_hot(int(np.clip((-2 - x["mel"].max()) // 2, 0, 7)), 8), "weight": np.ones((1, 1))},
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -106,8 +109,12 @@ def voices(folder: Path, names: list[str], said: list[int], index: list[int]) ->
     for i, s in enumerate(said):
         level = np.exp((-3 - 2 * s) / 2)
         soundfile.write(folder / f"{i}.wav", level * np.sin(2 * np.pi * 1000 * time), 16_000, subtype="FLOAT")
-    np.savez(folder / "v.npz", audio_path=np.array([f"{i}.wav" for i in range(len(said))]), emotion=np.array(index),
-             emotion_names=np.array(names))  # fmt: skip
+    np.savez(
+        folder / "v.npz",
+        audio_path=np.array([f"{i}.wav" for i in range(len(said))]),
+        emotion=np.array(index),
+        emotion_names=np.array(names),
+    )
     return folder
 
 
@@ -121,8 +128,14 @@ def test_calm_is_a_class_where_data_and_model_have_it_else_neutral(use: Any, tmp
     found = score.score("audio", tmp_path, seven)
     assert found["classes"] == ["neutral", "happy"]
     assert found["accuracy"] == 1.0
-    use(Stub(VOICE.inputs, VOICE.outputs, {"classes": [a for a in ACTED if a != "calm"]},
-             lambda x: {"logits": one_hot(0, 7), "weight": np.ones((1, 1))}))  # fmt: skip
+    use(
+        Stub(
+            VOICE.inputs,
+            VOICE.outputs,
+            {"classes": [a for a in ACTED if a != "calm"]},
+            lambda x: {"logits": one_hot(0, 7), "weight": np.ones((1, 1))},
+        )
+    )
     assert score.score("audio", tmp_path, both)["classes"] == ["neutral", "happy"]
 
 

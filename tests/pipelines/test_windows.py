@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, modalities_of
 from edge_mer.model import MCULoRAConfig
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
-from pipelines.fusion.windows import Batch, Example, Sampler, Track, collate, text_track
+from pipelines.fusion.windows import Batch, Example, Sampler, TokenTrack, collate, text_track
 
 CONFIG = MCULoRAConfig()
 
 
-def track(n: int, dim: int, every_s: float, value: float = 1.0) -> Track:
+def track(n: int, dim: int, every_s: float, value: float = 1.0) -> TokenTrack:
     values = np.full((n, dim), value, np.float32)
     values[:, 0] = np.arange(n)
-    return Track(values, (np.arange(n) + 1) * every_s, np.ones(n, np.bool_))
+    return TokenTrack(values, (np.arange(n) + 1) * every_s, np.ones(n, np.bool_))
 
 
 def clip(emotion: int, mark: float) -> Example:
@@ -53,7 +53,7 @@ def test_nothing_older_than_four_seconds_or_later_than_the_end_comes_in() -> Non
 
 
 def test_invalid_tokens_and_absent_modalities_are_empty() -> None:
-    silent = Track(np.ones((8, 64), np.float32), np.arange(8) / 8, np.zeros(8, np.bool_))
+    silent = TokenTrack(np.ones((8, 64), np.float32), np.arange(8) / 8, np.zeros(8, np.bool_))
     windows = collate([{"audio": (silent, 1.0)}])
     assert all(not w.mask.any() and not w.tokens.any() and not w.age.any() for w in windows.values())
 

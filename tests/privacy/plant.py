@@ -15,12 +15,14 @@ from edge_mer.contract.clock import FakeClock
 from edge_mer.contract.control import AnyControl, encode
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Message, RawAudio, RawText, RawVideo, WordTime
-from edge_mer.privacy.purge_client import LineageChild
-from tests.switch_bench import BOOT_ID, FakeDevice, House
+from edge_mer.privacy.purge_client import PurgeClient
+from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 PAYLOAD: dict[Modality, tuple[np.ndarray[Any, Any], ...]] = {
-    "audio": (np.zeros(4, np.int16),), "video": (np.zeros(4, np.uint8),), "text": (),
-}  # fmt: skip
+    "audio": (np.zeros(4, np.int16),),
+    "video": (np.zeros(4, np.uint8),),
+    "text": (),
+}
 
 
 class Device(FakeDevice):
@@ -50,7 +52,7 @@ class Device(FakeDevice):
 class Gatehouse:
     """The capture process of one modality; ``kill`` and ``start`` are what the supervisor sees of it."""
 
-    def __init__(self, house: House, modality: Modality) -> None:
+    def __init__(self, house: SwitchBench, modality: Modality) -> None:
         self.house, self.modality = house, modality
         self.lives = 0
         self.alive = False
@@ -63,8 +65,15 @@ class Gatehouse:
         others = set(self.house.broker.clients)
         self.bus = self.house.bus(f"{self.modality}-life{self.lives}")
         self.device = Device(self.house.clock, self.modality)
-        self.source = GatedSource(self.house.config, self.bus, f"gate.{self.modality}", self.modality, self.device,
-                                  leave=self._leave, boot_id=BOOT_ID)  # fmt: skip
+        self.source = GatedSource(
+            self.house.config,
+            self.bus,
+            f"gate.{self.modality}",
+            self.modality,
+            self.device,
+            leave=self._leave,
+            boot_id=BOOT_ID,
+        )
         self.worker = CaptureWorker(self.source)
         self.identities = set(self.house.broker.clients) - others
         self.alive = True
@@ -95,9 +104,9 @@ class Gatehouse:
 class Child:
     """A lineage child that keeps what it reads until it is told to forget."""
 
-    def __init__(self, house: House, name: str) -> None:
+    def __init__(self, house: SwitchBench, name: str) -> None:
         self.bus: MemoryBus = house.bus(f"{name}-life")
-        self.lineage = LineageChild(self.bus, name, MODALITIES)
+        self.lineage = PurgeClient(self.bus, name, MODALITIES)
         self.reader = self.bus.reader(*(f"raw/{m}" for m in MODALITIES))
         self.held: list[Message[Any]] = []
         self.asleep = False
@@ -116,7 +125,7 @@ class Plant:
     """``step`` lets time pass under load; everything published is in ``seen``."""
 
     def __init__(self, directory: Path, **more: Any) -> None:
-        self.house = House(directory, text={"source": "typed"}, **more)
+        self.house = SwitchBench(directory, text={"source": "typed"}, **more)
         self.gates: dict[Modality, Gatehouse] = {m: Gatehouse(self.house, m) for m in MODALITIES}
         self.children = [Child(self.house, name) for name in ("perception", "fusion")]
         self.workers: list[Any] = []

@@ -13,18 +13,24 @@ from edge_mer.privacy.consent.consent_file import (
     FILE,
     Consent,
     Deployment,
-    Hub,
-    household,
+    HubConsent,
+    home_consent,
     in_words,
     read_deployment,
     write_deployment,
 )
 from tests.privacy.test_memory import reasons, requested
-from tests.switch_bench import TODAY, House
+from tests.switch_bench import TODAY, SwitchBench
 
-GOOD = Deployment("home", True, Hub(("audio",)), (
-    Consent("audio", 'Anna "A." Müller', TODAY), Consent("video", "Ben", TODAY, datetime.date(2027, 1, 31)),
-))  # fmt: skip
+GOOD = Deployment(
+    "home",
+    True,
+    HubConsent(("audio",)),
+    (
+        Consent("audio", 'Anna "A." Müller', TODAY),
+        Consent("video", "Ben", TODAY, datetime.date(2027, 1, 31)),
+    ),
+)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -54,7 +60,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: Path) -> None:
-    house = House(tmp_path, deployment=None)
+    house = SwitchBench(tmp_path, deployment=None)
     house.ask("unmask", "audio")
     house.turn()
     assert "edge-mer run --consent" in house.answers()[0].text
@@ -62,8 +68,8 @@ def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: P
 
 
 def test_consent_that_is_withdrawn_or_damaged_masks_within_a_second(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    write_deployment(tmp_path / FILE, household("Anna", ("audio", "text"), TODAY))
+    house = SwitchBench(tmp_path)
+    write_deployment(tmp_path / FILE, home_consent("Anna", ("audio", "text"), TODAY))
     house.run(600_000)
     assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
     assert reasons(house)["video"] == "no consent: nobody in this home agreed to video"
@@ -73,7 +79,7 @@ def test_consent_that_is_withdrawn_or_damaged_masks_within_a_second(tmp_path: Pa
 
 
 def test_a_switch_in_a_workplace_opens_nothing(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace('"home"', '"workplace"'))
     house.run(600_000)
     assert requested(house) == dict.fromkeys(MODALITIES, "masked")
@@ -81,7 +87,7 @@ def test_a_switch_in_a_workplace_opens_nothing(tmp_path: Path) -> None:
 
 
 def test_everybody_who_is_named_must_still_agree(tmp_path: Path) -> None:
-    wall = House(tmp_path).clock.wall_us()
+    wall = SwitchBench(tmp_path).clock.wall_us()
     past = datetime.date.fromtimestamp(wall / 1e6) - datetime.timedelta(days=1)
     both = Deployment("home", consent=(Consent("audio", "Anna", TODAY), Consent("audio", "Ben", TODAY, past)))
     assert both.refusal("audio", wall) == f"Ben's consent to audio ended on {past}"

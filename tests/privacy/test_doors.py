@@ -18,10 +18,10 @@ from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.privacy.switch.button import EvdevButton, GpioButton, KeyboardButton, Press, open_button
-from edge_mer.privacy.switch.root_socket import RootDoor, ask_as_root, peer_uid
-from edge_mer.privacy.switch.switch import Doors, Switch
+from edge_mer.privacy.switch.root_socket import RootSocket, ask_as_root, peer_uid
+from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 from tests.privacy.test_memory import requested
-from tests.switch_bench import BOOT_ID, House
+from tests.switch_bench import BOOT_ID, SwitchBench
 
 
 class FakeButton:
@@ -44,25 +44,25 @@ class TestButton:
         return FakeButton()
 
     @pytest.fixture
-    def house(self, tmp_path: Path, button: FakeButton) -> House:
-        return House(tmp_path, button=button)
+    def house(self, tmp_path: Path, button: FakeButton) -> SwitchBench:
+        return SwitchBench(tmp_path, button=button)
 
-    def press(self, house: House, button: FakeButton, press: Press) -> dict[str, str]:
+    def press(self, house: SwitchBench, button: FakeButton, press: Press) -> dict[str, str]:
         button.pressed.append(press)
         house.turn()
         return requested(house)
 
-    def test_a_short_press_masks_everything_and_another_lifts_it(self, house: House, button: FakeButton) -> None:
+    def test_a_short_press_masks_everything_and_another_lifts_it(self, house: SwitchBench, button: FakeButton) -> None:
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "live")
 
-    def test_one_open_sensor_is_enough_for_a_press_to_mask(self, house: House, button: FakeButton) -> None:
+    def test_one_open_sensor_is_enough_for_a_press_to_mask(self, house: SwitchBench, button: FakeButton) -> None:
         house.ask("mask", "video")
         house.turn()
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
 
     def test_a_long_press_masks_hard_which_no_bus_lifts_but_the_button_does(
-        self, house: House, button: FakeButton
+        self, house: SwitchBench, button: FakeButton
     ) -> None:
         assert self.press(house, button, "long") == dict.fromkeys(MODALITIES, "hard")
         house.ask("unmask", "audio")
@@ -72,7 +72,7 @@ class TestButton:
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "live")
 
     def test_no_button_opens_what_nobody_agreed_to(self, tmp_path: Path, button: FakeButton) -> None:
-        house = House(tmp_path, deployment=None, button=button)
+        house = SwitchBench(tmp_path, deployment=None, button=button)
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
 
 
@@ -143,11 +143,11 @@ class TestSources:
 
 
 @contextmanager
-def switch_with_root_door(house: House, door: RootDoor) -> Iterator[Switch]:
+def switch_with_root_door(house: SwitchBench, door: RootSocket) -> Iterator[Switch]:
     """A switch that takes turns in a thread while somebody talks to it."""
     house.kill_switch()
     bus = house.bus()
-    switch = Switch(house.config, bus, BOOT_ID, Doors(root=door))
+    switch = Switch(house.config, bus, BOOT_ID, SwitchInputs(root=door))
     stop = threading.Event()
 
     def turns() -> None:
@@ -170,22 +170,22 @@ class TestRoot:
     def unmask(self, directory: Path) -> Answer:
         return ask_as_root(directory, Command(id="r", action="unmask", modalities=("audio",)))
 
-    def hard(self, house: House) -> None:
+    def hard(self, house: SwitchBench) -> None:
         house.ask("mask", "audio", hard=True)
         house.turn()
 
     def test_root_lifts_a_hard_mask(self, tmp_path: Path) -> None:
-        house = House(tmp_path)
+        house = SwitchBench(tmp_path)
         self.hard(house)
-        with switch_with_root_door(house, RootDoor(tmp_path / RootDoor.NAME, lambda _: 0)) as switch:
+        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)) as switch:
             assert self.unmask(tmp_path).ok
             assert switch.states()["audio"].requested == "live"
-        assert not (tmp_path / RootDoor.NAME).exists()
+        assert not (tmp_path / RootSocket.NAME).exists()
 
     def test_nobody_else_does(self, tmp_path: Path) -> None:
-        house = House(tmp_path)
+        house = SwitchBench(tmp_path)
         self.hard(house)
-        with switch_with_root_door(house, RootDoor(tmp_path / RootDoor.NAME, lambda _: 1000)) as switch:
+        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 1000)) as switch:
             answer = self.unmask(tmp_path)
             assert (answer.ok, answer.text) == (False, "only root may ask here, not user 1000")
             assert switch.states()["audio"].requested == "hard"
@@ -197,10 +197,10 @@ class TestRoot:
 
     @pytest.mark.parametrize("garbage", [b"{}", b"\x00", b'{"kind":"exited","name":"camera","boot":"x"}'])
     def test_garbage_is_dropped_and_the_switch_lives(self, tmp_path: Path, garbage: bytes) -> None:
-        house = House(tmp_path)
-        with switch_with_root_door(house, RootDoor(tmp_path / RootDoor.NAME, lambda _: 0)):
+        house = SwitchBench(tmp_path)
+        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
-                stranger.connect(str(tmp_path / RootDoor.NAME))
+                stranger.connect(str(tmp_path / RootSocket.NAME))
                 stranger.send(garbage)
                 assert stranger.recv(100) == b""
             assert self.unmask(tmp_path).ok

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.control import Command, Grant, decode
 from edge_mer.contract.domain import MODALITIES
-from edge_mer.privacy.consent.consent_file import FILE, Hub, write_deployment
+from edge_mer.privacy.consent.consent_file import FILE, HubConsent, write_deployment
 from edge_mer.privacy.keys.identity import CONSOLE, new_identity, read_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
-from tests.switch_bench import EVERYBODY, House
+from tests.switch_bench import EVERYBODY, SwitchBench
 
 IDS = itertools.count()  # a command whose id came before is not looked at again
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path, live=False)
+def house(tmp_path: Path) -> SwitchBench:
+    return SwitchBench(tmp_path, live=False)
 
 
-def refused(house: House, grant: Grant | None, *modalities: str) -> str:
+def refused(house: SwitchBench, grant: Grant | None, *modalities: str) -> str:
     """What the switch says; asserts that nothing opened."""
     before = house.switch.states()  # type: ignore[union-attr]
     house.person.send(_command(grant, modalities or ("audio",)))
@@ -41,7 +41,7 @@ def _command(grant: Grant | None, modalities: tuple[str, ...]) -> Command:
     return Command(id=f"u{next(IDS)}", action="unmask", modalities=modalities, grant=grant)  # type: ignore[arg-type]
 
 
-def test_everything_starts_masked_and_a_paired_key_unmasks(house: House) -> None:
+def test_everything_starts_masked_and_a_paired_key_unmasks(house: SwitchBench) -> None:
     assert house.switch is not None
     assert {s.requested for s in house.switch.states().values()} == {"masked"}
     house.ask("unmask", "audio")
@@ -51,16 +51,16 @@ def test_everything_starts_masked_and_a_paired_key_unmasks(house: House) -> None
     assert [m for m in MODALITIES if answer.modalities[m].requested == "live"] == ["audio"]
 
 
-def test_no_grant(house: House) -> None:
+def test_no_grant(house: SwitchBench) -> None:
     assert "needs a grant" in refused(house, None)
 
 
-def test_an_unpaired_key(house: House, tmp_path: Path) -> None:
+def test_an_unpaired_key(house: SwitchBench, tmp_path: Path) -> None:
     stranger = new_identity(tmp_path, "stranger")
     assert "is not paired" in refused(house, house.grant("audio", identity=stranger))
 
 
-Change = Callable[[House, Grant], Grant]
+Change = Callable[[SwitchBench, Grant], Grant]
 FORGED: dict[str, Change] = {
     "another modality": lambda h, g: msgspec.structs.replace(g, modalities=("audio", "video")),
     "a higher counter": lambda h, g: msgspec.structs.replace(g, counter=g.counter + 1),
@@ -72,21 +72,21 @@ FORGED: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED.keys())
-def test_a_forged_grant(house: House, change: Change) -> None:
+def test_a_forged_grant(house: SwitchBench, change: Change) -> None:
     grant = change(house, house.grant("audio"))
     assert "is not signed by" in refused(house, grant, *grant.modalities)
 
 
-def test_a_grant_for_another_host(house: House) -> None:
+def test_a_grant_for_another_host(house: SwitchBench) -> None:
     grant = house.console.grant("00" * 32, ("audio",), 10_000, house.clock.wall_us())
     assert "another host" in refused(house, grant)
 
 
-def test_a_grant_for_other_modalities_than_the_command(house: House) -> None:
+def test_a_grant_for_other_modalities_than_the_command(house: SwitchBench) -> None:
     assert "is for audio, not audio, video" in refused(house, house.grant("audio"), "audio", "video")
 
 
-def test_a_grant_works_once_also_over_a_restart_of_the_switch(house: House) -> None:
+def test_a_grant_works_once_also_over_a_restart_of_the_switch(house: SwitchBench) -> None:
     grant = house.grant("audio", ahead=100_000)
     house.ask("unmask", "audio", grant=grant)
     house.turn()
@@ -100,7 +100,7 @@ def test_a_grant_works_once_also_over_a_restart_of_the_switch(house: House) -> N
     assert "used already" in refused(house, grant)
 
 
-def test_an_older_grant_does_not_come_after_a_newer_one(house: House) -> None:
+def test_an_older_grant_does_not_come_after_a_newer_one(house: SwitchBench) -> None:
     older, newer = house.grant("audio", ahead=10), house.grant("audio", ahead=10)
     house.ask("unmask", "audio", grant=newer)
     house.turn()
@@ -110,7 +110,7 @@ def test_an_older_grant_does_not_come_after_a_newer_one(house: House) -> None:
     assert "older than one that was" in refused(house, older)
 
 
-def test_a_grant_that_was_held_back_opens_nothing_after_a_later_mask(house: House) -> None:
+def test_a_grant_that_was_held_back_opens_nothing_after_a_later_mask(house: SwitchBench) -> None:
     captured = house.grant("audio")
     house.ask("mask", "audio")
     house.turn()
@@ -118,7 +118,7 @@ def test_a_grant_that_was_held_back_opens_nothing_after_a_later_mask(house: Hous
     assert "masked again after this grant was signed" in refused(house, captured)
 
 
-def test_a_revoked_key_is_out_at_once_and_what_it_unmasked_is_masked(house: House) -> None:
+def test_a_revoked_key_is_out_at_once_and_what_it_unmasked_is_masked(house: SwitchBench) -> None:
     house.ask("unmask", "audio", "video")
     house.turn()
     house.answers()
@@ -132,11 +132,11 @@ def test_a_revoked_key_is_out_at_once_and_what_it_unmasked_is_masked(house: Hous
     assert states["audio"].reason == "masked: the key of console was revoked"
 
 
-def test_a_hub_unmasks_only_what_the_deployment_file_names(house: House, tmp_path: Path) -> None:
+def test_a_hub_unmasks_only_what_the_deployment_file_names(house: SwitchBench, tmp_path: Path) -> None:
     hub = new_identity(tmp_path, "hub")
     Keyring(tmp_path).add(PairedKey("hub", "hub", hub.signing, None, "2026-11-21"))
     assert "hub.may_unmask" in refused(house, house.grant("audio", identity=hub))
-    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=Hub(("audio",))))
+    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=HubConsent(("audio",))))
     house.run(600_000)
     house.ask("unmask", "audio", grant=house.grant("audio", identity=hub))
     house.turn()
@@ -145,7 +145,7 @@ def test_a_hub_unmasks_only_what_the_deployment_file_names(house: House, tmp_pat
 
 
 def test_a_grant_that_was_refused_opens_nothing_when_the_household_changes_its_mind(
-    house: House, tmp_path: Path
+    house: SwitchBench, tmp_path: Path
 ) -> None:
     """Whoever overheard it may send it again; only the person who signed it may ask again."""
     hub = new_identity(tmp_path, "hub")
@@ -155,7 +155,7 @@ def test_a_grant_that_was_refused_opens_nothing_when_the_household_changes_its_m
     (tmp_path / FILE).write_text('place = "nowhere"')
     house.run(600_000)
     assert "runs in homes only" in refused(house, by_phone)
-    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=Hub(("audio",))))
+    write_deployment(tmp_path / FILE, msgspec.structs.replace(EVERYBODY, hub=HubConsent(("audio",))))
     house.run(600_000)
     assert "used already" in refused(house, by_hub)
     assert "used already" in refused(house, by_phone)
@@ -164,7 +164,7 @@ def test_a_grant_that_was_refused_opens_nothing_when_the_household_changes_its_m
     assert house.answers()[0].ok
 
 
-def test_a_damaged_keyring_unmasks_nobody(house: House) -> None:
+def test_a_damaged_keyring_unmasks_nobody(house: SwitchBench) -> None:
     grant = house.grant("audio")
     house.run(20_000)
     (house.directory / "keys.json").write_text("[{]")
@@ -184,7 +184,7 @@ def test_counters_grow_though_their_file_is_lost_or_the_clock_set_back(tmp_path:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80)
 @given(st.integers(0, 10_000))
-def test_one_flipped_bit_anywhere_in_the_command_opens_nothing_more(house: House, bit: int) -> None:
+def test_one_flipped_bit_anywhere_in_the_command_opens_nothing_more(house: SwitchBench, bit: int) -> None:
     """The modalities that a good grant names may open; nothing else ever does."""
     house.clock.advance(1_000_000)
     grant = house.grant("audio", ahead=3)

@@ -26,9 +26,14 @@ NOW = FakeClock().boottime_us()
 
 def lease(**changes: Any) -> Lease:
     good: dict[str, Any] = {
-        "modality": "audio", "holder": "microphone/life", "boot_id": "boot", "mask_epoch": 5, "counter": 1,
-        "issued_us": NOW, "expires_us": NOW + 2 * SECOND,
-    }  # fmt: skip
+        "modality": "audio",
+        "holder": "microphone/life",
+        "boot_id": "boot",
+        "mask_epoch": 5,
+        "counter": 1,
+        "issued_us": NOW,
+        "expires_us": NOW + 2 * SECOND,
+    }
     return Lease(**{**good, **changes})
 
 

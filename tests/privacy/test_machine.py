@@ -227,9 +227,16 @@ class Faults(RuleBasedStateMachine):
         """1,000 commands at once, most of them to unmask."""
         forged = self.house.grant(modality, identity=self.stranger)
         frames = [
-            encode(Command(id=f"f{n}-{forged.counter}", action="status" if n % 3 else "unmask", modalities=(modality,),
-                           grant=forged)) for n in range(1000)
-        ]  # fmt: skip
+            encode(
+                Command(
+                    id=f"f{n}-{forged.counter}",
+                    action="status" if n % 3 else "unmask",
+                    modalities=(modality,),
+                    grant=forged,
+                )
+            )
+            for n in range(1000)
+        ]
         self.house.broker.servers["switch"].extend([b"flood", frame] for frame in frames)
         self.house.ask("mask", modality)
         self.wishes[modality].timed, self.wishes[modality].masked = None, True

@@ -13,29 +13,29 @@ import pytest
 
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.privacy.switch.state import FILE
-from tests.switch_bench import EVERYBODY, House
+from tests.switch_bench import EVERYBODY, SwitchBench
 
 RESUME = msgspec.structs.replace(EVERYBODY, resume=True)
 
 
-def requested(house: House) -> dict[str, str]:
+def requested(house: SwitchBench) -> dict[str, str]:
     assert house.switch is not None
     return {m: s.requested for m, s in house.switch.states().items()}
 
 
-def reasons(house: House) -> dict[str, str | None]:
+def reasons(house: SwitchBench) -> dict[str, str | None]:
     assert house.switch is not None
     return {m: s.reason for m, s in house.switch.states().items()}
 
 
-def restart(house: House) -> None:
+def restart(house: SwitchBench) -> None:
     house.kill_switch()
     house.start_switch()
     house.turn()
 
 
 def test_a_restarted_switch_starts_masked_and_says_why(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.ask("mask", "video", requester="anna")
     house.turn()
     restart(house)
@@ -45,7 +45,7 @@ def test_a_restarted_switch_starts_masked_and_says_why(tmp_path: Path) -> None:
 
 
 def test_with_resume_what_was_live_is_live_again_and_a_mask_stays(tmp_path: Path) -> None:
-    house = House(tmp_path, RESUME)
+    house = SwitchBench(tmp_path, RESUME)
     house.ask("mask", "video", requester="anna")
     house.turn()
     restart(house)
@@ -53,7 +53,7 @@ def test_with_resume_what_was_live_is_live_again_and_a_mask_stays(tmp_path: Path
 
 
 def test_hard_stays_hard_over_a_restart(tmp_path: Path) -> None:
-    house = House(tmp_path, RESUME)
+    house = SwitchBench(tmp_path, RESUME)
     house.ask("mask", "audio", hard=True)
     house.turn()
     restart(house)
@@ -61,7 +61,7 @@ def test_hard_stays_hard_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_resume_leaves_masks_that_somebody_asked_for(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.ask("mask", "video", requester="anna")
     house.turn()
     restart(house)
@@ -73,7 +73,7 @@ def test_resume_leaves_masks_that_somebody_asked_for(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state directory of a switch that had everything live, with ``resume``."""
-    house = House(tmp_path_factory.mktemp("saved"), RESUME)
+    house = SwitchBench(tmp_path_factory.mktemp("saved"), RESUME)
     restart(house)
     assert requested(house) == dict.fromkeys(MODALITIES, "live")
     house.kill_switch()
@@ -99,12 +99,12 @@ def test_a_state_file_cut_or_flipped_at_every_byte_leaves_everything_masked(
     assert requested(reopened(tmp_path / "copy")) == dict.fromkeys(MODALITIES, "masked"), "a missing file too"
 
 
-def reopened(directory: Path) -> House:
-    return House(directory, deployment=None, live=False)
+def reopened(directory: Path) -> SwitchBench:
+    return SwitchBench(directory, deployment=None, live=False)
 
 
 def test_another_hosts_state_is_not_believed(saved: Path, tmp_path: Path) -> None:
-    house = House(tmp_path, RESUME)
+    house = SwitchBench(tmp_path, RESUME)
     house.kill_switch()
     shutil.copy(saved / FILE, tmp_path / FILE)
     house.start_switch()
@@ -112,7 +112,7 @@ def test_another_hosts_state_is_not_believed(saved: Path, tmp_path: Path) -> Non
 
 
 def test_epochs_never_come_twice_not_even_when_the_state_is_lost(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     assert house.switch is not None
     before = max(house.switch.epochs().values())
     house.kill_switch()
@@ -144,7 +144,7 @@ class FullDisk:
 
 
 def test_a_full_disk_masks_but_never_unmasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    house, disk = House(tmp_path, RESUME), FullDisk(monkeypatch)
+    house, disk = SwitchBench(tmp_path, RESUME), FullDisk(monkeypatch)
     disk.full = True
     house.ask("mask", "audio")
     house.turn()

@@ -18,21 +18,36 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.privacy.keys.signing import is_signed, sign
-from edge_mer.privacy.purge_client import LineageChild
-from edge_mer.privacy.switch.receipts import FILE, Head, ReceiptLog, verify
-from tests.switch_bench import BOOT_ID, FakeDevice, House
+from edge_mer.privacy.purge_client import PurgeClient
+from edge_mer.privacy.switch.receipts import FILE, ChainHead, ReceiptLog, verify
+from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 KEY = Ed25519PrivateKey.generate()
 
 
 def draft(epoch: int = 1) -> Receipt:
-    return Receipt(number=0, modality="video", gate="masked", mask_epoch=epoch, requester="anna", requested_us=1,
-                   closed_us=2, purged_us=3, wall_offset_us=4, boot_id="boot", last_seq=5, purged=("fusion",),
-                   handle_closed=True, checks=("camera: no handle",), previous="", signature="")  # fmt: skip
+    return Receipt(
+        number=0,
+        modality="video",
+        gate="masked",
+        mask_epoch=epoch,
+        requester="anna",
+        requested_us=1,
+        closed_us=2,
+        purged_us=3,
+        wall_offset_us=4,
+        boot_id="boot",
+        last_seq=5,
+        purged=("fusion",),
+        handle_closed=True,
+        checks=("camera: no handle",),
+        previous="",
+        signature="",
+    )
 
 
 def written(directory: Path, count: int = 5) -> Path:
-    log = ReceiptLog(directory, KEY, Head())
+    log = ReceiptLog(directory, KEY, ChainHead())
     for epoch in range(count):
         log.append(draft(epoch))
     return directory / FILE
@@ -41,8 +56,8 @@ def written(directory: Path, count: int = 5) -> Path:
 class Child:
     """A lineage child that forgets when it is told."""
 
-    def __init__(self, house: House) -> None:
-        self._lineage = LineageChild(house.bus("child-life"), "fusion", ("video",))
+    def __init__(self, house: SwitchBench) -> None:
+        self._lineage = PurgeClient(house.bus("child-life"), "fusion", ("video",))
 
     def turn(self) -> None:
         for order in self._lineage.orders():
@@ -50,11 +65,11 @@ class Child:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> SwitchBench:
+    return SwitchBench(tmp_path)
 
 
-def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(house: House) -> None:
+def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(house: SwitchBench) -> None:
     device = FakeDevice(house.clock)
     worker = CaptureWorker(GatedSource(house.config, house.bus("life"), "camera", "video", device, boot_id=BOOT_ID))
     child, reader = Child(house), ReliableReader(house.bus(), "receipt")
@@ -79,7 +94,7 @@ def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(house: House
 
 
 def test_an_answer_waits_for_the_receipt_and_says_loudly_when_the_disk_is_full(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: SwitchBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -97,7 +112,7 @@ def test_an_answer_waits_for_the_receipt_and_says_loudly_when_the_disk_is_full(
     assert [r.modality for r in verify(house.directory / FILE, house.host_public).receipts][-1] == "video"
 
 
-def test_a_mask_that_holds_already_is_answered_with_its_receipt(house: House) -> None:
+def test_a_mask_that_holds_already_is_answered_with_its_receipt(house: SwitchBench) -> None:
     house.ask("mask", "video")
     house.turn()
     house.ask("mask", "video")
@@ -157,7 +172,7 @@ def test_a_line_of_another_branch_is_named_though_the_host_signed_it(tmp_path: P
     ours, other = tmp_path / "ours", tmp_path / "other"
     ours.mkdir(), other.mkdir()
     lines = written(ours).read_bytes().splitlines(keepends=True)
-    log = ReceiptLog(other, KEY, Head())
+    log = ReceiptLog(other, KEY, ChainHead())
     for epoch in range(100, 105):
         log.append(draft(epoch))
     branch = (other / FILE).read_bytes().splitlines(keepends=True)
@@ -208,7 +223,7 @@ def test_a_damaged_chain_is_set_aside_and_the_next_receipt_continues_what_the_sw
     assert (found.first, found.receipts[0].previous) == (3, head.hash)
 
 
-def test_the_switch_goes_on_in_the_same_chain_after_a_kill(house: House) -> None:
+def test_the_switch_goes_on_in_the_same_chain_after_a_kill(house: SwitchBench) -> None:
     for _ in range(3):
         house.ask("mask", "video")
         house.run(100_000)

@@ -17,20 +17,20 @@ import pytest
 import zmq
 
 from edge_mer.bus import ZmqBus
-from edge_mer.client.remote_switch import RemoteClient
+from edge_mer.client import remote_switch
+from edge_mer.client.remote_switch import RemoteSwitch
 from edge_mer.config import Config
 from edge_mer.contract import control
 from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.control import Answer, Closed, Command, Exited, Pair
 from edge_mer.contract.errors import ConfigError, PrivacyError
-from edge_mer.privacy.consent.consent_file import MATTERS
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.identity import Identity, new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import Link, open_pairing, proof, read_link, server_curve
-from edge_mer.privacy.switch import remote
 from edge_mer.privacy.switch.remote import link_to, open_remote
-from edge_mer.privacy.switch.switch import Doors, Switch
+from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 from tests.switch_bench import TODAY
 
 CLOCK = SystemClock()
@@ -41,7 +41,7 @@ class Host:
 
     def __init__(self, place: Path) -> None:
         self.state, self.phones = place / "state", place / "phones"
-        agree(str(self.state), MATTERS, "Anna", TODAY)
+        agree(str(self.state), CONSENT_SCOPES, "Anna", TODAY)
         (place / "run").mkdir(mode=0o700)
         self.phones.mkdir(mode=0o700)
         config = Config.model_validate(
@@ -51,12 +51,12 @@ class Host:
         door = open_remote(config, self.bus)
         assert door is not None
         self.door, self.address = door, door.address
-        self.switch = Switch(config, self.bus, doors=Doors(remote=door))
+        self.switch = Switch(config, self.bus, doors=SwitchInputs(remote=door))
         self.host = self.switch.host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns)
         self._thread.start()
-        self._clients: list[RemoteClient] = []
+        self._clients: list[RemoteSwitch] = []
 
     def _turns(self) -> None:
         while not self._stop.is_set():
@@ -65,12 +65,12 @@ class Host:
     def identity(self, name: str) -> Identity:
         return new_identity(self.phones, name)
 
-    def client(self, identity: Identity, server: str = "") -> RemoteClient:
-        found = RemoteClient(identity, self.address, server or server_curve(self.state)[0].decode())
+    def client(self, identity: Identity, server: str = "") -> RemoteSwitch:
+        found = RemoteSwitch(identity, self.address, server or server_curve(self.state)[0].decode())
         self._clients.append(found)
         return found
 
-    def paired(self, name: str = "phone", role: str = "phone") -> tuple[Identity, RemoteClient]:
+    def paired(self, name: str = "phone", role: str = "phone") -> tuple[Identity, RemoteSwitch]:
         identity = self.identity(name)
         Keyring(self.state).add(PairedKey(name, role, identity.signing, identity.content.curve_public, "today"))  # type: ignore[arg-type]
         return identity, self.client(identity)
@@ -117,7 +117,7 @@ def host() -> Iterator[Host]:
 def unanswered() -> Iterator[None]:
     """What is asked in here gets no answer, and is not waited for as long as one that comes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote, "PATIENCE_MS", 700)
+        patch.setattr(remote_switch, "PATIENCE_MS", 700)
         with pytest.raises(PrivacyError, match="does not answer"):
             yield
 
@@ -126,7 +126,7 @@ def command(action: str, *modalities: str, **fields: object) -> Command:
     return Command(id=secrets.token_hex(8), action=action, modalities=modalities, **fields)  # type: ignore[arg-type]
 
 
-def unmask(host: Host, identity: Identity, client: RemoteClient, *modalities: str) -> Answer:
+def unmask(host: Host, identity: Identity, client: RemoteSwitch, *modalities: str) -> Answer:
     seen = client.command(command("status"), CLOCK).modalities
     epoch = max(s.mask_epoch for s in seen.values())
     grant = identity.grant(host.host, modalities, epoch, CLOCK.wall_us())  # type: ignore[arg-type]
@@ -277,8 +277,12 @@ def test_garbage_is_dropped(host: Host, frames: list[bytes]) -> None:
 
 def test_secret_keys_are_private_files(host: Host) -> None:
     host.identity("phone")
-    secret = [*host.state.glob("*.key"), *host.state.glob("*.curve"), *host.state.glob("identities/*"),
-              *host.phones.glob("identities/*.key")]  # fmt: skip
+    secret = [
+        *host.state.glob("*.key"),
+        *host.state.glob("*.curve"),
+        *host.state.glob("identities/*"),
+        *host.phones.glob("identities/*.key"),
+    ]
     assert len(secret) >= 4
     assert {stat.S_IMODE(p.stat().st_mode) for p in secret} == {0o600}
 

@@ -15,29 +15,29 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Closed, Exited, Lease, LeaseRequest, Purge, Purged, Register
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Privacy
-from edge_mer.privacy.consent.consent_file import household
+from edge_mer.privacy.consent.consent_file import home_consent
 from edge_mer.privacy.switch.switch import RELEASE_US
-from tests.switch_bench import TODAY, House, kinds, received
+from tests.switch_bench import TODAY, SwitchBench, kinds, received
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> SwitchBench:
+    return SwitchBench(tmp_path)
 
 
-def ask_lease(house: House, gate: Client, modality: Modality, name: str = "worker", boot: str = "life") -> None:
+def ask_lease(house: SwitchBench, gate: Client, modality: Modality, name: str = "worker", boot: str = "life") -> None:
     gate.send(LeaseRequest(modality=modality, name=name, boot=boot, last_seq=None))
     house.turn()
 
 
-def new_gate(house: House, modality: Modality, name: str = "worker", boot: str = "life") -> Client:
+def new_gate(house: SwitchBench, modality: Modality, name: str = "worker", boot: str = "life") -> Client:
     gate = house.bus().client("switch")
     ask_lease(house, gate, modality, name, boot)
     assert kinds(received(gate)) == ["Lease"]
     return gate
 
 
-def new_child(house: House, *modalities: Modality, name: str = "child", boot: str = "life") -> Client:
+def new_child(house: SwitchBench, *modalities: Modality, name: str = "child", boot: str = "life") -> Client:
     child = house.bus().client("switch")
     child.send(Register(name=name, boot=boot, modalities=modalities, gate=False))
     house.turn()
@@ -53,7 +53,7 @@ def purged(modality: Modality, epoch: int, name: str = "child") -> Purged:
 
 
 def test_every_consented_modality_gets_leases_and_no_other_does(tmp_path: Path) -> None:
-    house = House(tmp_path, deployment=household("Anna", ("audio",), TODAY))
+    house = SwitchBench(tmp_path, deployment=home_consent("Anna", ("audio",), TODAY))
     gate = house.bus().client("switch")
     for modality, answer in (("audio", "Lease"), ("video", "Refused"), ("text", "Refused")):
         ask_lease(house, gate, modality)  # type: ignore[arg-type]
@@ -66,8 +66,8 @@ def test_every_consented_modality_gets_leases_and_no_other_does(tmp_path: Path) 
 
 
 def test_text_through_a_wyoming_server_needs_its_own_consent(tmp_path: Path) -> None:
-    deployment = household("Anna", ("audio", "video", "text"), TODAY)
-    house = House(tmp_path, deployment, live=False, text={"source": "wyoming", "wyoming": "nas:10300"})
+    deployment = home_consent("Anna", ("audio", "video", "text"), TODAY)
+    house = SwitchBench(tmp_path, deployment, live=False, text={"source": "wyoming", "wyoming": "nas:10300"})
     house.ask("unmask", "text")
     house.turn()
     assert "agreed to wyoming" in house.answers()[0].text
@@ -76,7 +76,7 @@ def test_text_through_a_wyoming_server_needs_its_own_consent(tmp_path: Path) -> 
     assert kinds(received(gate)) == ["Refused"]
 
 
-def test_leases_grow_in_counter_over_a_restart_of_the_switch(house: House) -> None:
+def test_leases_grow_in_counter_over_a_restart_of_the_switch(house: SwitchBench) -> None:
     gate = house.bus().client("switch")
     counters, epochs = [], []
     for _ in range(3):
@@ -95,7 +95,7 @@ def test_leases_grow_in_counter_over_a_restart_of_the_switch(house: House) -> No
     assert len(set(epochs)) == 3
 
 
-def test_a_mask_answers_only_after_closed_and_purged(house: House) -> None:
+def test_a_mask_answers_only_after_closed_and_purged(house: SwitchBench) -> None:
     gate, child = new_gate(house, "video"), new_child(house, "video")
     house.ask("mask", "video")
     house.turn()
@@ -116,7 +116,7 @@ def test_a_mask_answers_only_after_closed_and_purged(house: House) -> None:
     assert answer.modalities["video"].last_seq == 41
 
 
-def test_orders_are_sent_again_until_confirmed_ever_more_slowly(house: House) -> None:
+def test_orders_are_sent_again_until_confirmed_ever_more_slowly(house: SwitchBench) -> None:
     gate, child = new_gate(house, "video"), new_child(house, "video")
     house.ask("mask", "video")
     house.turn()
@@ -130,7 +130,7 @@ def test_orders_are_sent_again_until_confirmed_ever_more_slowly(house: House) ->
     assert received(gate) + received(child) == []
 
 
-def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: House) -> None:
+def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: SwitchBench) -> None:
     gate, _ = new_gate(house, "audio", name="microphone"), new_child(house, "audio", name="recorder")
     house.ask("mask", "audio")
     house.run(SECOND)
@@ -150,7 +150,7 @@ def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: House) -
 
 @pytest.mark.parametrize("wrong", [{"epoch": 2}, {"handle_closed": False}, {"name": "somebody"}])
 def test_only_the_gate_itself_confirms_this_order_with_its_handle_closed(
-    house: House, wrong: dict[str, object]
+    house: SwitchBench, wrong: dict[str, object]
 ) -> None:
     gate = new_gate(house, "video")
     house.ask("mask", "video")
@@ -163,7 +163,7 @@ def test_only_the_gate_itself_confirms_this_order_with_its_handle_closed(
     assert house.answers()[0].ok
 
 
-def test_the_microphones_mask_takes_the_words_made_from_it(house: House) -> None:
+def test_the_microphones_mask_takes_the_words_made_from_it(house: SwitchBench) -> None:
     gate = new_gate(house, "text", name="transcript")
     house.ask("mask", "audio")
     house.turn()
@@ -181,7 +181,7 @@ def test_the_microphones_mask_takes_the_words_made_from_it(house: House) -> None
 
 
 def test_typed_words_stay_when_the_microphone_is_masked(tmp_path: Path) -> None:
-    house = House(tmp_path, text={"source": "typed"})
+    house = SwitchBench(tmp_path, text={"source": "typed"})
     gate = new_gate(house, "text")
     house.ask("mask", "audio")
     house.turn()
@@ -189,7 +189,7 @@ def test_typed_words_stay_when_the_microphone_is_masked(tmp_path: Path) -> None:
     assert house.answers()[0].modalities["text"].effective == "live"
 
 
-def test_lifting_the_microphones_mask_leaves_the_transcripts_own(house: House) -> None:
+def test_lifting_the_microphones_mask_leaves_the_transcripts_own(house: SwitchBench) -> None:
     house.ask("mask", "text")
     house.ask("mask", "audio")
     house.turn()
@@ -199,7 +199,7 @@ def test_lifting_the_microphones_mask_leaves_the_transcripts_own(house: House) -
     assert (states["audio"].requested, states["text"].requested) == ("live", "masked")
 
 
-def test_what_has_no_gate_is_masked_at_once(house: House) -> None:
+def test_what_has_no_gate_is_masked_at_once(house: SwitchBench) -> None:
     house.ask("mask", "audio", "video", "text")
     house.turn()
     (answer,) = house.answers()
@@ -207,7 +207,7 @@ def test_what_has_no_gate_is_masked_at_once(house: House) -> None:
     assert {s.effective for s in answer.modalities.values()} == {"masked"}
 
 
-def test_an_ended_process_counts_as_closed_and_purged(house: House) -> None:
+def test_an_ended_process_counts_as_closed_and_purged(house: SwitchBench) -> None:
     new_gate(house, "text", name="transcript")
     new_child(house, "audio", name="transcript")
     house.ask("mask", "audio")
@@ -221,7 +221,7 @@ def test_an_ended_process_counts_as_closed_and_purged(house: House) -> None:
     assert house.answers()[0].ok
 
 
-def test_a_new_life_of_a_process_settles_the_old_ones_debts(house: House) -> None:
+def test_a_new_life_of_a_process_settles_the_old_ones_debts(house: SwitchBench) -> None:
     new_gate(house, "video")
     new_child(house, "video")
     house.ask("mask", "video")
@@ -234,7 +234,7 @@ def test_a_new_life_of_a_process_settles_the_old_ones_debts(house: House) -> Non
     assert kinds(received(child)) == ["Purge"]
 
 
-def test_a_gate_that_fell_silent_is_never_taken_for_closed(house: House) -> None:
+def test_a_gate_that_fell_silent_is_never_taken_for_closed(house: SwitchBench) -> None:
     new_gate(house, "video")
     house.run(60 * SECOND, step_us=SECOND)
     house.ask("mask", "video")
@@ -242,7 +242,7 @@ def test_a_gate_that_fell_silent_is_never_taken_for_closed(house: House) -> None
     assert not house.answers()[0].ok
 
 
-def test_a_child_that_fell_silent_is_forgotten(house: House) -> None:
+def test_a_child_that_fell_silent_is_forgotten(house: SwitchBench) -> None:
     new_child(house, "video")
     house.run(11 * SECOND, step_us=SECOND)
     house.ask("mask", "video")
@@ -250,7 +250,7 @@ def test_a_child_that_fell_silent_is_forgotten(house: House) -> None:
     assert house.answers()[0].ok
 
 
-def test_a_repeated_command_is_done_once_and_answered_each_time(house: House) -> None:
+def test_a_repeated_command_is_done_once_and_answered_each_time(house: SwitchBench) -> None:
     new_gate(house, "video")
     for _ in range(3):
         house.ask("mask", "video", id_="same")
@@ -264,7 +264,7 @@ def test_a_repeated_command_is_done_once_and_answered_each_time(house: House) ->
     assert first.modalities["video"].mask_epoch == 3
 
 
-def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life_ran_out(house: House) -> None:
+def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life_ran_out(house: SwitchBench) -> None:
     house.kill_switch()
     house.start_switch()
     house.ask("mask", "video")
@@ -274,7 +274,7 @@ def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life
     assert house.answers()[0].ok
 
 
-def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(house: House) -> None:
+def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(house: SwitchBench) -> None:
     new_gate(house, "video")
     house.kill_switch()
     house.start_switch()
@@ -283,7 +283,7 @@ def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(
     assert house.answers()[0].modalities["video"].effective == "live", "nobody has said that it is closed"
 
 
-def test_a_hard_mask_is_not_lifted_over_the_bus(house: House) -> None:
+def test_a_hard_mask_is_not_lifted_over_the_bus(house: SwitchBench) -> None:
     house.ask("mask", "video", hard=True)
     house.ask("mask", "video")
     house.ask("unmask", "video")
@@ -295,7 +295,7 @@ def test_a_hard_mask_is_not_lifted_over_the_bus(house: House) -> None:
 
 
 @pytest.mark.parametrize("action", ["mask", "unmask", "dance"])
-def test_a_command_without_sense_is_answered_with_what_would_make_sense(house: House, action: str) -> None:
+def test_a_command_without_sense_is_answered_with_what_would_make_sense(house: SwitchBench, action: str) -> None:
     house.ask(action)
     house.turn()
     (answer,) = house.answers()
@@ -303,7 +303,7 @@ def test_a_command_without_sense_is_answered_with_what_would_make_sense(house: H
     assert "audio, video, text" in answer.text or "mask, unmask, resume, status" in answer.text
 
 
-def test_privacy_is_published_on_change_and_twice_a_second(house: House) -> None:
+def test_privacy_is_published_on_change_and_twice_a_second(house: SwitchBench) -> None:
     reader = house.bus().reader("privacy")
     house.run(2 * SECOND)
     assert len(reader.drain()) == 4
@@ -315,7 +315,7 @@ def test_privacy_is_published_on_change_and_twice_a_second(house: House) -> None
     assert message.body.modalities["audio"].requested == "live"
 
 
-def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: House) -> None:
+def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: SwitchBench) -> None:
     for n in range(64):
         new_gate(house, "video", name=f"worker{n}")
     late = house.bus().client("switch")
@@ -325,7 +325,7 @@ def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: House) -> No
 
 @given(frame=st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_garbage_on_its_endpoint_is_dropped_and_counted(house: House, frame: bytes) -> None:
+def test_garbage_on_its_endpoint_is_dropped_and_counted(house: SwitchBench, frame: bytes) -> None:
     assert house.switch is not None
     bad = house.switch.counters["bad"]
     house.broker.servers["switch"].append((b"stranger", frame))
@@ -338,7 +338,7 @@ def test_garbage_on_its_endpoint_is_dropped_and_counted(house: House, frame: byt
 
 
 @pytest.mark.parametrize("modality", ["smell", None, 7])
-def test_a_command_for_an_unknown_modality_is_garbage_too(house: House, modality: object) -> None:
+def test_a_command_for_an_unknown_modality_is_garbage_too(house: SwitchBench, modality: object) -> None:
     frame = msgspec.json.encode({"kind": "command", "id": "x", "action": "mask", "modalities": [modality]})
     house.broker.servers["switch"].append((b"stranger", frame))
     house.turn()
@@ -354,7 +354,7 @@ Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", 
 def test_the_epoch_grows_with_every_change_and_never_goes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Modality, bool]]
 ) -> None:
-    house = House(tmp_path_factory.mktemp("state"))
+    house = SwitchBench(tmp_path_factory.mktemp("state"))
     reader = house.bus().reader("privacy")
     for action, modality, restart in steps:
         house.ask(action, modality)

@@ -10,31 +10,31 @@ import pytest
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
-from edge_mer.privacy.consent.consent_file import FILE, household
+from edge_mer.privacy.consent.consent_file import FILE, home_consent
 from edge_mer.privacy.switch.mask_policy import Instant
 from edge_mer.privacy.switch.state import Deadline
 from tests.privacy.test_memory import reasons, requested, restart
-from tests.switch_bench import EVERYBODY, TODAY, House
+from tests.switch_bench import EVERYBODY, TODAY, SwitchBench
 
 HOUR = 3600 * SECOND
 
 
-def pass_time(house: House, us: int) -> None:
+def pass_time(house: SwitchBench, us: int) -> None:
     house.clock.advance(us)
     house.turn()
 
 
 @pytest.fixture
-def guests(tmp_path: Path) -> House:
+def guests(tmp_path: Path) -> SwitchBench:
     """Guest mode: everything masked for three hours."""
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.ask("mask", *MODALITIES, for_s=3 * 3600, requester="anna")
     house.turn()
     assert house.answers()[0].ok
     return house
 
 
-def test_guest_mode_masks_everything_and_ends_by_itself(guests: House) -> None:
+def test_guest_mode_masks_everything_and_ends_by_itself(guests: SwitchBench) -> None:
     assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
     pass_time(guests, 3 * HOUR - SECOND)
     assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
@@ -43,7 +43,7 @@ def test_guest_mode_masks_everything_and_ends_by_itself(guests: House) -> None:
 
 
 def test_what_was_masked_before_the_guests_came_stays_masked(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.ask("mask", "video")
     house.ask("mask", *MODALITIES, for_s=3600)
     house.turn()
@@ -51,13 +51,13 @@ def test_what_was_masked_before_the_guests_came_stays_masked(tmp_path: Path) -> 
     assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
 
 
-def test_a_clock_set_forward_does_not_end_it(guests: House) -> None:
+def test_a_clock_set_forward_does_not_end_it(guests: SwitchBench) -> None:
     guests.clock.epoch_us += 100 * HOUR
     pass_time(guests, SECOND)
     assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
 
 
-def test_a_clock_set_back_masks_until_somebody_unmasks(guests: House) -> None:
+def test_a_clock_set_back_masks_until_somebody_unmasks(guests: SwitchBench) -> None:
     guests.clock.epoch_us -= HOUR
     guests.turn()
     pass_time(guests, 30 * HOUR)
@@ -68,7 +68,7 @@ def test_a_clock_set_back_masks_until_somebody_unmasks(guests: House) -> None:
 
 
 def test_a_clock_set_back_masks_what_is_live_where_consent_has_a_deadline(tmp_path: Path) -> None:
-    house = House(tmp_path, household("Anna", ("audio",), TODAY, TODAY + datetime.timedelta(days=1000)))
+    house = SwitchBench(tmp_path, home_consent("Anna", ("audio",), TODAY, TODAY + datetime.timedelta(days=1000)))
     assert requested(house)["audio"] == "live"
     house.clock.epoch_us -= 10 * SECOND
     house.turn()
@@ -77,7 +77,7 @@ def test_a_clock_set_back_masks_what_is_live_where_consent_has_a_deadline(tmp_pa
 
 
 def test_without_any_deadline_the_wall_clock_does_not_matter(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.clock.epoch_us -= 1000 * HOUR
     house.turn()
     house.clock.epoch_us += 5000 * HOUR
@@ -85,21 +85,21 @@ def test_without_any_deadline_the_wall_clock_does_not_matter(tmp_path: Path) -> 
     assert requested(house) == dict.fromkeys(MODALITIES, "live")
 
 
-def test_time_asleep_counts(guests: House) -> None:
+def test_time_asleep_counts(guests: SwitchBench) -> None:
     guests.clock.suspend(3 * HOUR)
     guests.clock.epoch_us += 3 * HOUR
     guests.turn()
     assert requested(guests) == dict.fromkeys(MODALITIES, "live")
 
 
-def test_a_restart_in_guest_mode_leaves_everything_masked_when_it_ends(guests: House) -> None:
+def test_a_restart_in_guest_mode_leaves_everything_masked_when_it_ends(guests: SwitchBench) -> None:
     restart(guests)
     pass_time(guests, 4 * HOUR)
     assert requested(guests) == dict.fromkeys(MODALITIES, "masked")
 
 
 def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Path) -> None:
-    house = House(tmp_path, msgspec.structs.replace(EVERYBODY, resume=True))
+    house = SwitchBench(tmp_path, msgspec.structs.replace(EVERYBODY, resume=True))
     house.ask("mask", *MODALITIES, for_s=3600)
     house.turn()
     restart(house)
@@ -110,7 +110,7 @@ def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Pat
 
 def test_guest_mode_that_began_while_consent_was_away_ends_as_any_other(tmp_path: Path) -> None:
     """Both hold the grant back, neither takes it away."""
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     agreed = (tmp_path / FILE).read_text()
     (tmp_path / FILE).write_text('place = "nowhere"')
     house.run(SECOND)
@@ -131,7 +131,7 @@ def test_a_deadline_of_an_earlier_boot_goes_by_the_wall_clock_alone() -> None:
 
 def test_with_resume_a_clock_set_back_while_the_switch_was_off_masks(tmp_path: Path) -> None:
     until = TODAY + datetime.timedelta(days=1000)
-    house = House(tmp_path, msgspec.structs.replace(household("Anna", ("audio",), TODAY, until), resume=True))
+    house = SwitchBench(tmp_path, msgspec.structs.replace(home_consent("Anna", ("audio",), TODAY, until), resume=True))
     restart(house)
     assert requested(house)["audio"] == "live"
     house.kill_switch()
@@ -141,7 +141,7 @@ def test_with_resume_a_clock_set_back_while_the_switch_was_off_masks(tmp_path: P
 
 
 def test_a_longer_timed_mask_wins_over_a_shorter_and_an_endless_one_over_both(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     for hours in (1, 5, 2):
         house.ask("mask", "audio", for_s=hours * 3600)
         house.turn()
@@ -154,10 +154,10 @@ def test_a_longer_timed_mask_wins_over_a_shorter_and_an_endless_one_over_both(tm
 
 
 def test_consent_ends_at_the_end_of_its_day(tmp_path: Path) -> None:
-    wall = House(tmp_path, live=False).clock.wall_us()
+    wall = SwitchBench(tmp_path, live=False).clock.wall_us()
     today = datetime.date.fromtimestamp(wall / SECOND)
     (tmp_path / "b").mkdir()
-    house = House(tmp_path / "b", household("Anna", ("audio",), today, today))
+    house = SwitchBench(tmp_path / "b", home_consent("Anna", ("audio",), today, today))
     assert requested(house)["audio"] == "live"
     midnight = datetime.datetime.combine(today + datetime.timedelta(days=1), datetime.time()).timestamp()
     left = round(midnight * SECOND) - wall
@@ -170,7 +170,7 @@ def test_consent_ends_at_the_end_of_its_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [{"for_s": -1}, {"for_s": 10**9}, {"for_s": 60, "hard": True}])
 def test_a_timed_mask_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
-    house = House(tmp_path)
+    house = SwitchBench(tmp_path)
     house.ask("mask", "audio", **wrong)  # type: ignore[arg-type]
     house.turn()
     assert "can end by itself" in house.answers()[0].text

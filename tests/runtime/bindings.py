@@ -27,10 +27,16 @@ WHEELS: Final[Mapping[str, tuple[str, int]]] = {
 _LIBRARIES: Final = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
 # Everything that tensorrt.so wants of them when it is loaded.
 _ENTRY_POINTS: Final = (
-    "createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "createInferRuntime_INTERNAL",
-    "createNvOnnxParserRefitter_INTERNAL", "createNvOnnxParser_INTERNAL", "getBuilderPluginRegistry",
-    "getNvOnnxParserVersion", "getPluginRegistry", "initLibNvInferPlugins",
-)  # fmt: skip
+    "createInferBuilder_INTERNAL",
+    "createInferRefitter_INTERNAL",
+    "createInferRuntime_INTERNAL",
+    "createNvOnnxParserRefitter_INTERNAL",
+    "createNvOnnxParser_INTERNAL",
+    "getBuilderPluginRegistry",
+    "getNvOnnxParserVersion",
+    "getPluginRegistry",
+    "initLibNvInferPlugins",
+)
 
 
 def unpacked(version: str, place: Path) -> Path:
@@ -55,7 +61,13 @@ def ask(place: Path, script: str, given: Any = None) -> Any:
     """Run ``script`` in a process that imports ``tensorrt`` from ``place``; it prints JSON, ``given`` is its input."""
     here = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": f"{place}:{here}", "LD_LIBRARY_PATH": str(place / "tensorrt")}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], input=json.dumps(given), text=True,
-                          capture_output=True, env=environment, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        input=json.dumps(given),
+        text=True,
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from calibration.qdq import LEAST_ROWS, shapes_of
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.domain import COMBINATIONS, modalities_of
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.runtime.backend import Graph, origin
@@ -107,9 +107,9 @@ def test_every_form_of_an_encoder_is_the_same_encoder(forms: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_configured_precision_is_used_and_told(forms: Path, precision: str) -> None:
-    backend = open_backend(Models(directory=str(forms), precision=precision))  # type: ignore[arg-type]
+    backend = open_backend(ModelsConfig(directory=str(forms), precision=precision))  # type: ignore[arg-type]
     model = load_fusion_model(backend, forms)
-    plain = load_fusion_model(open_backend(Models()), forms)
+    plain = load_fusion_model(open_backend(ModelsConfig()), forms)
     assert model.encoders == plain.encoders
     assert model.name != plain.name
     assert notes(backend)[0].endswith(precision)
@@ -117,7 +117,7 @@ def test_the_configured_precision_is_used_and_told(forms: Path, precision: str) 
 
 def test_a_form_that_is_missing_is_fp32_and_told(forms: Path, tmp_path: Path) -> None:
     (tmp_path / "speech.onnx").write_bytes((forms / "speech.onnx").read_bytes())
-    backend = open_backend(Models(precision="int8"))
+    backend = open_backend(ModelsConfig(precision="int8"))
     assert backend.load(tmp_path / "speech.onnx").metadata["precision"] == "fp32"
     assert notes(backend)[0].endswith("int8 (fp32: speech.onnx)")
 
@@ -156,8 +156,10 @@ print(out.hexdigest())
 
 def test_another_process_gives_the_same_bytes(forms: Path) -> None:
     paths = [str(forms / p / f"{n}.onnx") for p in ("", "fp16", "int8") for n in ("fusion.atv", "audio", "text")]
-    runs = [subprocess.run([sys.executable, "-c", AGAIN, *paths], capture_output=True, text=True, check=True)
-            for _ in range(2)]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, "-c", AGAIN, *paths], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
     assert runs[0].stdout == runs[1].stdout
     assert len(runs[0].stdout.strip()) == 64
 

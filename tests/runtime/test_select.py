@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.config import Models
+from edge_mer.config import ModelsConfig
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.select import SHIPPED, models_directory, open_backend
 
 
 def test_an_unknown_backend_names_the_known_ones() -> None:
     with pytest.raises(ModelError, match="known: auto, tensorrt"):
-        open_backend(Models.model_construct(backend="abacus"))
+        open_backend(ModelsConfig.model_construct(backend="abacus"))
 
 
 def test_a_missing_model_directory_is_an_error(tmp_path: Path) -> None:
@@ -24,6 +24,6 @@ def test_a_missing_model_directory_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.onnx")), ids=lambda p: p.name)
 def test_shipped_weights_are_refused_where_only_commercial_ones_may_run(path: Path) -> None:
-    assert open_backend(Models()).load(path).metadata["licence"]
+    assert open_backend(ModelsConfig()).load(path).metadata["licence"]
     with pytest.raises(ModelError, match="allow_noncommercial is false"):
-        open_backend(Models(allow_noncommercial=False)).load(path)
+        open_backend(ModelsConfig(allow_noncommercial=False)).load(path)

@@ -48,9 +48,19 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_code_touches_what_a_build_and_a_run_need() -> None:
     names = touched.tensorrt_names()
-    assert {"Builder", "OnnxParser", "Runtime", "NetworkDefinitionCreationFlag.STRONGLY_TYPED", "BuilderFlag.TF32",
-            "IBuilderConfig.clear_flag", "ICudaEngine.get_tensor_name", "IExecutionContext.execute_async_v3",
-            "ILogger.log", "IProgressMonitor.step_complete", "ParserError.desc"} <= names  # fmt: skip
+    assert {
+        "Builder",
+        "OnnxParser",
+        "Runtime",
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "BuilderFlag.TF32",
+        "IBuilderConfig.clear_flag",
+        "ICudaEngine.get_tensor_name",
+        "IExecutionContext.execute_async_v3",
+        "ILogger.log",
+        "IProgressMonitor.step_complete",
+        "ParserError.desc",
+    } <= names
     assert not [n for n in names if any(word in n.lower() for word in ("fp16", "int8", "calib", "precision"))]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipelines.exporting.onnx_file import Draft, ranges_of, write
+from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 
 METADATA: Mapping[str, Any] = {"kind": "test", "name": "tiny", "licence": "MIT"}
 
@@ -26,7 +26,7 @@ def tiny(path: Path, factor: float = 2.0, opset: int = 18, shape: tuple[int, ...
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     ranges = ranges_of(["x"])
-    write(path.parent, [Draft(path.name, model, METADATA, ranges, expected(model, ranges))])
+    write(path.parent, [GraphDraft(path.name, model, METADATA, ranges, expected(model, ranges))])
     return path
 
 

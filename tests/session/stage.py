@@ -19,7 +19,7 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Feature, Message, SensorState
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.node import FusionNode
-from edge_mer.fusion.window import Window
+from edge_mer.fusion.window import TokenWindow
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
@@ -40,7 +40,7 @@ class FakeModel:
     dims: Mapping[Modality, int] = dict.fromkeys(MODALITIES, DIM)
     encoders: Mapping[Modality, str] = {m: f"fake {m}" for m in MODALITIES}
 
-    def predict(self, combination: Combination, windows: Mapping[Modality, Window]) -> Prediction:
+    def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
         total = sum(float(windows[m].values.sum()) for m in modalities_of(combination))
         raw = np.exp(np.sin(total * np.arange(1, len(EMOTIONS) + 1)))
         return Prediction(tuple(float(p) for p in raw / raw.sum()), float(np.tanh(total)), None)
@@ -89,8 +89,9 @@ class Home:
         self.fusion_bus.close()
         self.node = self.start_fusion(f"fusion{self.steps}")
 
-    def publish_feature(self, modality: Modality, tokens: int | None = None, epoch: int | None = None,
-                        ago_us: int = 0) -> Message[Any]:  # fmt: skip
+    def publish_feature(
+        self, modality: Modality, tokens: int | None = None, epoch: int | None = None, ago_us: int = 0
+    ) -> Message[Any]:
         """``ago_us``: about something that happened so long ago, as a late transcript is."""
         now, count = self.clock.now_us() - ago_us, int(self.rng.integers(1, 4)) if tokens is None else tokens
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
@@ -120,8 +121,9 @@ class Home:
         """A sensor that is absent: everything else happens as if it were there."""
         return Publisher(f"feature/{modality}", "nobody", "", self.clock, lambda frames: None, lambda: None)
 
-    def publish_state(self, modality: Modality, gate: Gate = "live", health: Health = "ok",
-                      epoch: int | None = None) -> Message[Any]:  # fmt: skip
+    def publish_state(
+        self, modality: Modality, gate: Gate = "live", health: Health = "ok", epoch: int | None = None
+    ) -> Message[Any]:
         body = SensorState(
             modality=modality,
             gate=gate,

@@ -16,7 +16,7 @@ from edge_mer.bus import MemoryBus
 from edge_mer.capture.playback.media_probe import probe
 from edge_mer.capture.playback.media_readers import BLOCK, RATE, PictureReader, SoundReader
 from edge_mer.capture.playback.recorded import read_transcript
-from edge_mer.config import Config, Models
+from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Body, RawAudio, RawText, RawVideo
@@ -70,8 +70,14 @@ def _pictures() -> Iterator[Media]:
 def _words() -> Iterator[Media]:
     for number, words in enumerate(read_transcript(str(WORDS)).segments):
         for count in range(1, len(words) + 1):
-            body = RawText(segment=number, words=words[:count], final=count == len(words), parent=None,
-                           engine="recorded", mask_epoch=1)  # fmt: skip
+            body = RawText(
+                segment=number,
+                words=words[:count],
+                final=count == len(words),
+                parent=None,
+                engine="recorded",
+                mask_epoch=1,
+            )
             if words[count - 1].end_us < LENGTH_US:
                 yield words[count - 1].end_us, "text", body, None
 
@@ -80,7 +86,7 @@ class Studio(Home):
     """``run`` lets the clip play on; raw media is recorded with it."""
 
     def __init__(self, path: Path, **record: Any) -> None:
-        backend = open_backend(Models())
+        backend = open_backend(ModelsConfig())
         self.runtime = {"backend": backend.name, **backend.describe()}
         super().__init__(path, model=load_fusion_model(backend, models_directory(None)), raw=True, **record)
         self.features.clear()

@@ -12,7 +12,7 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import FakeClock
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import digest, result_bytes
-from edge_mer.session.bus_replay import Feed, Follower, follower
+from edge_mer.session.bus_replay import BusFeed, Follower, follower
 from edge_mer.session.player import Speed
 from edge_mer.session.reader import Session
 from edge_mer.session.verifier import verify
@@ -35,7 +35,7 @@ class Machine:
     def __init__(self, path: Path, speed: Speed, load: float, seed: int) -> None:
         self.session, self.clock, broker = Session(path), FakeClock(), MemoryBroker()
         self.bus = MemoryBus(broker, self.clock, "feed")
-        self.feed = Feed(self.session, self.bus, speed)
+        self.feed = BusFeed(self.session, self.bus, speed)
         self.follower: Follower = follower(MemoryBus(broker, self.clock, "follower"), self.session, FAKE)
         self.results = MemoryBus(broker, self.clock, "person").reader("emotion")
         self.load, self.rng = load, np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def test_an_input_that_never_comes_is_named(recorded: list[Path], tmp_path: Path
 
 def test_the_feed_waits_for_somebody_who_follows(recorded: list[Path]) -> None:
     bus = MemoryBus(MemoryBroker(), FakeClock())
-    feed = Feed(Session(recorded[0]), bus, "max")
+    feed = BusFeed(Session(recorded[0]), bus, "max")
     for _ in range(50):
         assert feed.turn() > 0
     assert not feed.done

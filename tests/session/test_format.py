@@ -23,10 +23,11 @@ from tests.session.stage import frames_of
 
 BODIES = {
     "raw/video": RawVideo(frame=1, width=2, height=3, mask_epoch=4),
-    "state/text": SensorState(modality="text", gate="live", health="ok", reason='a "word"\n', device="ü", mask_epoch=1,
-                              rate_hz=0.5, dropped=0),
+    "state/text": SensorState(
+        modality="text", gate="live", health="ok", reason='a "word"\n', device="ü", mask_epoch=1, rate_hz=0.5, dropped=0
+    ),
     "clock": ClockReport(boot_id="b", offset_us=-5, uncertainty_us=1),
-}  # fmt: skip
+}
 
 
 def sent(topic: str, payload: list[Any]) -> Message[Any]:
@@ -84,9 +85,20 @@ def test_the_schema_in_the_file_names_every_field_of_the_header(row: Any) -> Non
 
 
 def test_metadata_records_come_back_and_damage_is_named() -> None:
-    trailer = format.Trailer(closed_us=1, entries=2, results=3, digest="d", journal="j", unverifiable="why",
-                             models={"a": "b"}, config="c", runtime="r", threads={}, messages={"clock": 1},
-                             counters={})  # fmt: skip
+    trailer = format.Trailer(
+        closed_us=1,
+        entries=2,
+        results=3,
+        digest="d",
+        journal="j",
+        unverifiable="why",
+        models={"a": "b"},
+        config="c",
+        runtime="r",
+        threads={},
+        messages={"clock": 1},
+        counters={},
+    )
     metadata = format.to_metadata(trailer)
     assert format.from_metadata(format.Trailer, metadata) == trailer
     with pytest.raises(SessionError, match=r"trailer record.*entries"):

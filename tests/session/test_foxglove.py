@@ -84,8 +84,10 @@ def test_the_checker_itself_refuses_what_foxglove_refuses() -> None:
 
 
 def sent(topic: str, payload: list[Any], header_extra: bytes = b"") -> Message[Any]:
-    bodies = {"raw/audio": RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1),
-              "raw/video": RawVideo(frame=1, width=2, height=3, mask_epoch=4)}  # fmt: skip
+    bodies = {
+        "raw/audio": RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1),
+        "raw/video": RawVideo(frame=1, width=2, height=3, mask_epoch=4),
+    }
     return MemoryBus(MemoryBroker(), FakeClock()).publisher(topic, "test").send(bodies[topic], payload, origin_us=7)
 
 

@@ -17,7 +17,7 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import FakeClock
 from edge_mer.session import mcap_scan as blocks
-from edge_mer.session.mcap_scan import Channel, Entry
+from edge_mer.session.mcap_scan import StoredChannel, StoredMessage
 from edge_mer.session.player import Player
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import opening
@@ -30,7 +30,7 @@ JUNK = (b"", b"\x00" * 40, b"\xff" * 40, b"[" * 5_000, b'{"a":' * 5_000, b"null"
 NUMBERS = (b"-1", b"99999999999999999999", b"1e400", b"NaN", b"9223372036854775807", b"-9223372036854775808", b"null")
 
 
-def valid(folder: Path) -> list[Entry]:
+def valid(folder: Path) -> list[StoredMessage]:
     """Entries of every kind: features, states, estimates, sound, pictures, words."""
     studio = Studio(folder / "raw.mcap")
     studio.run(1)
@@ -38,7 +38,7 @@ def valid(folder: Path) -> list[Entry]:
     return [e for p in (record_run(folder / "a.mcap", steps=30), studio.path) for e in Session(p).entries()]
 
 
-def malformed(entry: Entry, rng: np.random.Generator) -> Entry:
+def malformed(entry: StoredMessage, rng: np.random.Generator) -> StoredMessage:
     """One of the ways in which a record can be wrong; a few stay whole."""
     data, way = bytearray(entry.data), int(rng.integers(9))
     at = int(rng.integers(len(data))) if data else 0
@@ -62,14 +62,14 @@ def malformed(entry: Entry, rng: np.random.Generator) -> Entry:
     elif way == 5:
         data = data[:at]
     elif way == 6:
-        return entry._replace(channel=Channel(entry.channel.topic, ("json", "edge_mer.frames")[at % 2]))
+        return entry._replace(channel=StoredChannel(entry.channel.topic, ("json", "edge_mer.frames")[at % 2]))
     elif way == 7:
         time = int(rng.integers(0, 2**63))
         return entry._replace(log_ns=time, publish_ns=time, sequence=int(rng.integers(2**32)))
     return entry._replace(data=bytes(data))
 
 
-def file_of(entries: Iterator[Entry], path: Path) -> Path:
+def file_of(entries: Iterator[StoredMessage], path: Path) -> Path:
     writer = SessionWriter(path, opening(Config(), MemoryBus(MemoryBroker(), FakeClock())))
     for entry in entries:
         writer.copy(entry)

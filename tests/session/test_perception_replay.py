@@ -99,8 +99,12 @@ def test_another_encoder_is_named(filmed: Path, parts: Parts) -> None:
     class Other:
         def __init__(self, inner: Any) -> None:
             self.inner = inner
-            self.spec = type(inner.spec)(**{**{f: getattr(inner.spec, f) for f in ("name", "modality", "rate_hz",
-                                            "dim", "latency_us")}, "model": "another"})  # fmt: skip
+            self.spec = type(inner.spec)(
+                **{
+                    **{f: getattr(inner.spec, f) for f in ("name", "modality", "rate_hz", "dim", "latency_us")},
+                    "model": "another",
+                }
+            )
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)

@@ -15,7 +15,7 @@ import pytest
 from edge_mer.bench.busy import busy
 from edge_mer.bench.soak_replay import recorded
 from edge_mer.bus import ZmqBus
-from edge_mer.config import Config, Models
+from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ModelError
 from edge_mer.fusion.model import FusionModel, load_fusion_model
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.end_to_end
 
 @pytest.fixture(scope="module")
 def model() -> FusionModel:
-    settings = Models()
+    settings = ModelsConfig()
     try:
         return load_fusion_model(open_backend(settings), models_directory(settings.directory))
     except ModelError as error:

@@ -13,7 +13,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
-from edge_mer.privacy.consent.consent_file import Matter
+from edge_mer.privacy.consent.consent_file import ConsentScope
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.completeness import Ledger, Sequences
 from edge_mer.session.reader import Session
@@ -67,9 +67,11 @@ def test_the_opening_says_what_ran_and_the_trailer_what_was_recorded(home: Home)
 def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     config = Config.model_validate(
-        {"record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0},
-         "video": {"device": "rtsp://me:s3cret@camera/stream?user=me&pwd=s3cret"}}
-    )  # fmt: skip
+        {
+            "record": {"path": str(tmp_path / "b.mcap"), "min_free_mb": 0},
+            "video": {"device": "rtsp://me:s3cret@camera/stream?user=me&pwd=s3cret"},
+        }
+    )
     build(config, home.bus("other")).close()
     opening = Session(tmp_path / "b.mcap").opening
     assert opening is not None
@@ -81,7 +83,7 @@ def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
     ("raw", "consent", "kept"), [(False, ("audio",), 0), (True, ("audio",), 1), (True, ("video",), 0)]
 )
 def test_raw_media_needs_the_setting_and_the_consent(
-    tmp_path: Path, raw: bool, consent: tuple[Matter, ...], kept: int
+    tmp_path: Path, raw: bool, consent: tuple[ConsentScope, ...], kept: int
 ) -> None:
     home = Home(tmp_path / "a.mcap")
     agree(str(tmp_path / "state"), consent, "Anna", TODAY)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.config import Record
+from edge_mer.config import RecordConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
@@ -25,7 +25,7 @@ def old(days: int, size: int = 10**9) -> Old:
 )
 def test_what_is_too_old_or_too_much_goes_the_oldest_first(days: float, gigabytes: float, gone: list[int]) -> None:
     found = [old(9), old(6), old(3)]
-    chosen = expired(found, 0, Record(keep_days=days, keep_gb=gigabytes), written=10**9)
+    chosen = expired(found, 0, RecordConfig(keep_days=days, keep_gb=gigabytes), written=10**9)
     assert [o.path.stem for o in chosen] == [str(g) for g in gone]
 
 

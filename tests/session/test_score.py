@@ -14,7 +14,7 @@ from edge_mer.contract.errors import MissingExtra, SessionError
 from edge_mer.session import evaluation_metrics as metrics
 from edge_mer.session import score
 from edge_mer.session.reader import Session
-from edge_mer.session.score import Label, Pair
+from edge_mer.session.score import Label, LabelledEstimate
 from tests.session.stage import read_all, record_run
 
 
@@ -80,10 +80,10 @@ class TestPairs:
 
 class TestTable:
     PAIRS = (
-        Pair("at", "happy", "happy", 1.0, 0.5),
-        Pair("at", "sad", "happy", -1.0, -0.5),
-        Pair("at", "sad", None, None, 0.1),
-        Pair("v", None, "sad", 2.0, None),
+        LabelledEstimate("at", "happy", "happy", 1.0, 0.5),
+        LabelledEstimate("at", "sad", "happy", -1.0, -0.5),
+        LabelledEstimate("at", "sad", None, None, 0.1),
+        LabelledEstimate("v", None, "sad", 2.0, None),
     )
 
     def test_figures_are_those_of_the_metrics(self) -> None:
@@ -91,8 +91,9 @@ class TestTable:
         assert (at.combination, v.combination, everything.combination) == ("at", "v", "all")
         assert (at.labelled, at.coverage) == (3, 2 / 3)
         matrix = metrics.confusion(
-            *([EMOTIONS.index(x) for x in side] for side in (("happy", "sad"), ("happy", "happy"))), 7  # type: ignore[arg-type]
-        )  # fmt: skip
+            *([EMOTIONS.index(x) for x in side] for side in (("happy", "sad"), ("happy", "happy"))),
+            7,  # type: ignore[arg-type]
+        )
         assert (at.accuracy, at.uar) == (0.5, metrics.uar(matrix))
         assert (at.macro_f1, at.weighted_f1) == (metrics.macro_f1(matrix), metrics.weighted_f1(matrix))
         assert (at.sentiments, at.mae, at.accuracy_2) == (2, 0.5, 1.0)

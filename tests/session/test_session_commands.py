@@ -34,8 +34,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
     """With keys where the commands look for them."""
-    home = Home(tmp_path / "sealed.mcap", seed=3, encrypt=True,
-                keys=str(Path(os.environ["XDG_STATE_HOME"]) / "edge_mer" / "session_keys"))  # fmt: skip
+    home = Home(
+        tmp_path / "sealed.mcap",
+        seed=3,
+        encrypt=True,
+        keys=str(Path(os.environ["XDG_STATE_HOME"]) / "edge_mer" / "session_keys"),
+    )
     for _ in range(40):
         home.step()
     return home.finish()

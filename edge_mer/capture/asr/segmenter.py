@@ -20,10 +20,10 @@ Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SegmenterSettings:
     """Speech begins after ``speech_chunks`` with probability ``start`` or more, and ends after ``silence_chunks``
     below ``stop``. ``before_chunks`` are handed over from before it began; ``longest_chunks`` cut a segment in two.
-    """  # fmt: skip
+    """
 
     start: float = 0.5
     stop: float = 0.35
@@ -41,7 +41,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class SegmentAudio:
     """int16 [512] of the segment that is open."""
 
     samples: Samples
@@ -54,11 +54,11 @@ class End:
     cut: bool
 
 
-Event = Begin | Piece | End
+Event = Begin | SegmentAudio | End
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class State:
+class SegmenterState:
     """``length`` counts the chunks of the open segment, 0 outside; ``run`` the voiced (outside) or silent (inside)."""
 
     detector: Any
@@ -71,13 +71,13 @@ class State:
 class Segmenter:
     """``step(state, origin_us, samples)`` takes any number of samples; the caller starts anew after a hole."""
 
-    def __init__(self, detector: SpeechDetector, settings: Settings | None = None) -> None:
-        self._detector, self._settings = detector, settings or Settings()
+    def __init__(self, detector: SpeechDetector, settings: SegmenterSettings | None = None) -> None:
+        self._detector, self._settings = detector, settings or SegmenterSettings()
 
-    def initial(self) -> State:
-        return State(self._detector.initial(), np.empty(0, np.int16))
+    def initial(self) -> SegmenterState:
+        return SegmenterState(self._detector.initial(), np.empty(0, np.int16))
 
-    def step(self, state: State, origin_us: int, samples: Samples) -> tuple[State, tuple[Event, ...]]:
+    def step(self, state: SegmenterState, origin_us: int, samples: Samples) -> tuple[SegmenterState, tuple[Event, ...]]:
         """``origin_us``: time of the first of ``samples`` int16 [n], which follow what came before."""
         begin_us = origin_us - len(state.rest) * SECOND // RATE
         joined = np.concatenate([state.rest, samples])
@@ -91,23 +91,29 @@ class Segmenter:
             events += found
         return replace(state, rest=joined[whole * CHUNK :]), tuple(events)
 
-    def _chunk(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+    def _chunk(
+        self, state: SegmenterState, origin_us: int, chunk: Samples, speech: float
+    ) -> tuple[SegmenterState, list[Event]]:
         return (self._inside if state.length else self._outside)(state, origin_us, chunk, speech)
 
-    def _outside(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+    def _outside(
+        self, state: SegmenterState, origin_us: int, chunk: Samples, speech: float
+    ) -> tuple[SegmenterState, list[Event]]:
         s = self._settings
         run = state.run + 1 if speech >= s.start else 0
         recent = (*state.recent, (origin_us, chunk))[-(s.before_chunks + s.speech_chunks) :]
         if run < s.speech_chunks:
             return replace(state, run=run, recent=recent), []
-        events: list[Event] = [Begin(recent[0][0]), *(Piece(samples) for _, samples in recent)]
+        events: list[Event] = [Begin(recent[0][0]), *(SegmentAudio(samples) for _, samples in recent)]
         return replace(state, run=0, recent=(), length=len(recent)), events
 
-    def _inside(self, state: State, origin_us: int, chunk: Samples, speech: float) -> tuple[State, list[Event]]:
+    def _inside(
+        self, state: SegmenterState, origin_us: int, chunk: Samples, speech: float
+    ) -> tuple[SegmenterState, list[Event]]:
         s = self._settings
         run = state.run + 1 if speech < s.stop else 0
         full = state.length >= s.longest_chunks
-        piece: list[Event] = [Piece(chunk)]
+        piece: list[Event] = [SegmentAudio(chunk)]
         if run >= s.silence_chunks:
             return replace(state, run=0, length=0), [*([] if full else piece), End(cut=False)]
         if full:

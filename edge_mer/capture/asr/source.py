@@ -12,7 +12,7 @@ from typing import Protocol
 
 from edge_mer.bus import Bus, Reader
 from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
-from edge_mer.capture.asr.segmenter import RATE, Begin, End, Event, Piece, Segmenter, State
+from edge_mer.capture.asr.segmenter import RATE, Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
@@ -24,7 +24,7 @@ QUIET_US = 2 * SECOND
 RETRY_US = 5 * SECOND
 
 
-class Child(Protocol):
+class RecogniserProcess(Protocol):
     """What AsrProcess is; tests put a fake in its place."""
 
     @property
@@ -53,15 +53,15 @@ class AsrTranscript:
 
     interval_us: int | None = None
 
-    def __init__(self, bus: Bus, engine: str, start: Callable[[], Child], segmenter: Segmenter) -> None:
+    def __init__(self, bus: Bus, engine: str, start: Callable[[], RecogniserProcess], segmenter: Segmenter) -> None:
         self.name = engine
         self.counters: Counter[str] = Counter()
         self._bus, self._start, self._segmenter = bus, start, segmenter
         self._reader: Reader | None = None
         self._audio_epoch = 0
-        self._child: Child | None = None
-        self._dying: list[Child] = []
-        self._state: State = segmenter.initial()
+        self._child: RecogniserProcess | None = None
+        self._dying: list[RecogniserProcess] = []
+        self._state: SegmenterState = segmenter.initial()
         self._expected: tuple[str, int, int] | None = None
         self._outstanding: dict[int, _Outstanding] = {}
         self._segment = 0
@@ -153,7 +153,7 @@ class AsrTranscript:
             self._begin(event.origin_us)
         elif self._open_segment is None:
             return
-        elif isinstance(event, Piece):
+        elif isinstance(event, SegmentAudio):
             self._send(PIECE, event.samples.tobytes())
         else:
             self._send(END)
@@ -198,8 +198,14 @@ class AsrTranscript:
         if not (hypothesis.words or segment.said):
             return None
         segment.said = True
-        body = RawText(segment=hypothesis.segment, words=_shifted(hypothesis.words, segment.origin_us),
-                       final=hypothesis.final, parent=PARENT, engine=self.name, mask_epoch=0)  # fmt: skip
+        body = RawText(
+            segment=hypothesis.segment,
+            words=_shifted(hypothesis.words, segment.origin_us),
+            final=hypothesis.final,
+            parent=PARENT,
+            engine=self.name,
+            mask_epoch=0,
+        )
         return Captured(segment.origin_us, self._bus.clock.now_us(), body)
 
     # -- the child ---------------------------------------------------------------------------------------------

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
-from edge_mer.capture.playback.media_probe import Clip, probe
+from edge_mer.capture.playback.media_probe import MediaFacts, probe
 from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, RATE, PictureReader, SoundReader
 from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
 from edge_mer.capture.playback.timeline import Playback
 from edge_mer.config import Config, plays_with_file
-from edge_mer.config import Video as VideoConfig
+from edge_mer.config import VideoConfig as VideoConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import DeviceError
@@ -44,7 +44,7 @@ class _Track(ABC, Generic[R]):
 
     wake: tuple[int, ...] = ()
 
-    def __init__(self, clip: Clip, playback: Playback, kind: str, present: bool) -> None:
+    def __init__(self, clip: MediaFacts, playback: Playback, kind: str, present: bool) -> None:
         self.name = clip.name
         self.counters: Counter[str] = Counter()
         self._clip, self._playback = clip, playback
@@ -111,7 +111,7 @@ class SoundTrack(_Track[SoundReader]):
 
     interval_us: int | None = BLOCK_US
 
-    def __init__(self, clip: Clip, playback: Playback) -> None:
+    def __init__(self, clip: MediaFacts, playback: Playback) -> None:
         super().__init__(clip, playback, "audio", clip.has_audio)
         self._block = 0  # the next one, counted from t0 over all laps
 
@@ -165,7 +165,7 @@ class SoundTrack(_Track[SoundReader]):
 class PictureTrack(_Track[PictureReader]):
     """The file's picture as a camera: at most ``fps`` JPEG frames a second, at most ``width`` wide."""
 
-    def __init__(self, clip: Clip, playback: Playback, config: VideoConfig) -> None:
+    def __init__(self, clip: MediaFacts, playback: Playback, config: VideoConfig) -> None:
         super().__init__(clip, playback, "video", clip.has_video)
         self._config = config
         self._frame = 0
@@ -241,8 +241,9 @@ def scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 class FileWorker(CaptureWorker):
     """Turns of the file's sources, each at the time its next block is due."""
 
-    def __init__(self, playback: Playback, tracks: list[SoundTrack | PictureTrack | RecordedTranscript],
-                 *sources: GatedSource) -> None:  # fmt: skip
+    def __init__(
+        self, playback: Playback, tracks: list[SoundTrack | PictureTrack | RecordedTranscript], *sources: GatedSource
+    ) -> None:
         super().__init__(*sources)
         self.playback, self._tracks = playback, tracks
 
@@ -273,7 +274,7 @@ def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], Gated
     return FileWorker(playback, [device for _, device in devices], *sources)
 
 
-def _period_us(clip: Clip) -> int:
+def _period_us(clip: MediaFacts) -> int:
     """Whole audio blocks, so that sound goes on without a seam."""
     blocks = -(-clip.duration_us // BLOCK_US)
     if blocks <= 0:

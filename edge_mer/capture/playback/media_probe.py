@@ -14,7 +14,7 @@ from edge_mer.contract.errors import DeviceError
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class MediaFacts:
     """``start_us`` is the file's own first timestamp; every position elsewhere counts from it.
 
     ``frame_us``: time between pictures on average, 0 when the file does not say.
@@ -32,13 +32,13 @@ class Clip:
         return Path(self.path).name
 
 
-def probe(path: str | None) -> Clip:
+def probe(path: str | None) -> MediaFacts:
     """Look into a file. Raises DeviceError naming the file when it is missing, damaged or holds neither track."""
     if path is None:
         raise DeviceError("file.path is not set: name the audio or video file that plays as microphone and camera")
     with open_clip(path) as container:
         sound, pictures = audio_stream(container), video_stream(container)
-        clip = Clip(
+        clip = MediaFacts(
             path=path,
             start_us=container.start_time or 0,
             duration_us=_duration_us(container),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_mer.capture.device import Release
 from edge_mer.capture.open_handles import listed
-from edge_mer.capture.playback.media_probe import Clip, audio_stream, open_clip, seconds_us, video_stream
+from edge_mer.capture.playback.media_probe import MediaFacts, audio_stream, open_clip, seconds_us, video_stream
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 
@@ -36,7 +36,7 @@ FindStream = Callable[[InputContainer], "av.AudioStream | av.VideoStream | None"
 class _Packets:
     """Packets of the first stream of a kind, from the last seek point before ``at_us`` on."""
 
-    def __init__(self, clip: Clip, find: FindStream, at_us: int, counters: Counter[str]) -> None:
+    def __init__(self, clip: MediaFacts, find: FindStream, at_us: int, counters: Counter[str]) -> None:
         self._clip, self._find, self._counters = clip, find, counters
         self._open()
         if at_us > 0:
@@ -109,7 +109,7 @@ def _handles_of(path: str) -> set[int]:
 class SoundReader:
     """16 kHz mono int16 from sample ``start`` of the clip on; holes in the recording are silence."""
 
-    def __init__(self, clip: Clip, start: int, counters: Counter[str]) -> None:
+    def __init__(self, clip: MediaFacts, start: int, counters: Counter[str]) -> None:
         self._clip, self._at = clip, start
         self._packets = _Packets(clip, audio_stream, start * SECOND // RATE, counters)
         self._resampler = AudioResampler("s16", "mono", RATE)
@@ -175,7 +175,7 @@ class SoundReader:
 class PictureReader:
     """Decoded pictures with their position (us), from ``start_us`` on, at most one for each 1/``fps`` s."""
 
-    def __init__(self, clip: Clip, start_us: int, fps: float, counters: Counter[str]) -> None:
+    def __init__(self, clip: MediaFacts, start_us: int, fps: float, counters: Counter[str]) -> None:
         self._start_us, self._fps = start_us, fps
         self._packets = _Packets(clip, video_stream, start_us, counters)
         self._slot = -1

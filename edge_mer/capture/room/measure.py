@@ -145,12 +145,16 @@ def offset_us(hearing: Hearing, seeing: Seeing) -> int:
         if moves[best] > 3 * max(float(np.median(moves)), 0.2):
             found.append(int(times[best]) - at)
     if len(found) < CLAPS:
-        raise CalibrationFailed(f"offset: {len(sounds)} claps heard, {len(found)} of them seen; expected at least "
-                                f"{CLAPS}, with both hands in the picture")  # fmt: skip
+        raise CalibrationFailed(
+            f"offset: {len(sounds)} claps heard, {len(found)} of them seen; expected at least "
+            f"{CLAPS}, with both hands in the picture"
+        )
     middle = int(np.median(found))
     if (spread := int(np.median(np.abs(np.array(found) - middle)))) > AGREE_US:
-        raise CalibrationFailed(f"offset: {len(found)} claps disagree by {spread / 1000:.0f} ms, at most "
-                                f"{AGREE_US // 1000} ms allowed; clap again, further apart")  # fmt: skip
+        raise CalibrationFailed(
+            f"offset: {len(found)} claps disagree by {spread / 1000:.0f} ms, at most "
+            f"{AGREE_US // 1000} ms allowed; clap again, further apart"
+        )
     return middle
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Final
 
-from edge_mer.config import BRIGHT, DARK, SMALL_FACE, VOICE_OVER_NOISE_DB, Sensors
+from edge_mer.config import BRIGHT, DARK, SMALL_FACE, VOICE_OVER_NOISE_DB, SensorsConfig
 
 # Digital silence, as the level of a sample of 0 is written.
 SILENCE_DB: Final = -100.0
@@ -13,7 +13,7 @@ SILENCE_DB: Final = -100.0
 STALE_DAYS: Final = 180
 
 
-def advice(sensors: Sensors, today: datetime.date) -> list[str]:
+def advice(sensors: SensorsConfig, today: datetime.date) -> list[str]:
     """What a person could mend, in words; empty when all is well."""
     if sensors.date is None:
         return ["never calibrated: nothing is assumed about this room; run: edge-mer calibrate"]

@@ -8,7 +8,7 @@ from edge_mer.contract.domain import Emotion
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DebounceSettings:
     """``hold_us``: how long a new emotion must last; ``forget_us``: after how long without any none is shown."""
 
     hold_us: int
@@ -26,7 +26,9 @@ class Steady:
     heard_us: int = 0
 
 
-def step(state: Steady, label: Emotion | None, confidence: float | None, at_us: int, settings: Settings) -> Steady:
+def step(
+    state: Steady, label: Emotion | None, confidence: float | None, at_us: int, settings: DebounceSettings
+) -> Steady:
     """Fold one estimate. An abstention, or too little confidence, counts as no emotion."""
     heard = label if confidence is not None and confidence >= settings.min_confidence else None
     if heard is None:
@@ -38,7 +40,7 @@ def step(state: Steady, label: Emotion | None, confidence: float | None, at_us: 
     return passed(Steady(shown, heard, since, confirmed), at_us, settings)
 
 
-def passed(state: Steady, at_us: int, settings: Settings) -> Steady:
+def passed(state: Steady, at_us: int, settings: DebounceSettings) -> Steady:
     """Let time pass: what has not been heard for ``forget_us`` is shown no more."""
     if state.shown is not None and at_us - state.heard_us >= settings.forget_us:
         return replace(state, shown=None)

@@ -67,50 +67,101 @@ class Names:
 def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
     """The payload that makes one device of this host."""
     entities: dict[str, dict[str, Any]] = {
-        "emotion": _of_estimate(names, "emotion", "Expressed emotion", device_class="enum", options=list(EMOTIONS),
-                                icon="mdi:emoticon-outline"),
-        "confidence": _of_estimate(names, "confidence", "Confidence", unit_of_measurement="%",
-                                   state_class="measurement"),
+        "emotion": _of_estimate(
+            names,
+            "emotion",
+            "Expressed emotion",
+            device_class="enum",
+            options=list(EMOTIONS),
+            icon="mdi:emoticon-outline",
+        ),
+        "confidence": _of_estimate(
+            names, "confidence", "Confidence", unit_of_measurement="%", state_class="measurement"
+        ),
         "sentiment": _of_estimate(names, "sentiment", "Sentiment", state_class="measurement"),
-        "latency": _of_estimate(names, "latency_ms", "Latency", device_class="duration", unit_of_measurement="ms",
-                                state_class="measurement", entity_category="diagnostic"),
-        "notice": {"platform": "sensor", "name": "Last answer", "state_topic": names.notice,
-                   "entity_category": "diagnostic"},
-        "guests": {"platform": "button", "name": f"Guests: mask everything for {guest_hours:g} h",
-                   "command_topic": names.guests, "payload_press": PRESS, "icon": "mdi:account-group"},
-    }  # fmt: skip
+        "latency": _of_estimate(
+            names,
+            "latency_ms",
+            "Latency",
+            device_class="duration",
+            unit_of_measurement="ms",
+            state_class="measurement",
+            entity_category="diagnostic",
+        ),
+        "notice": {
+            "platform": "sensor",
+            "name": "Last answer",
+            "state_topic": names.notice,
+            "entity_category": "diagnostic",
+        },
+        "guests": {
+            "platform": "button",
+            "name": f"Guests: mask everything for {guest_hours:g} h",
+            "command_topic": names.guests,
+            "payload_press": PRESS,
+            "icon": "mdi:account-group",
+        },
+    }
     for m in MODALITIES:
         entities[f"{m}_present"] = {
-            "platform": "binary_sensor", "name": f"{SENSES[m]} used", "state_topic": names.estimate,
-            "value_template": f"{{{{ value_json.present.{m} }}}}", "payload_on": ON, "payload_off": OFF,
+            "platform": "binary_sensor",
+            "name": f"{SENSES[m]} used",
+            "state_topic": names.estimate,
+            "value_template": f"{{{{ value_json.present.{m} }}}}",
+            "payload_on": ON,
+            "payload_off": OFF,
             "expire_after": EXPIRE_S,
-        }  # fmt: skip
+        }
         entities[f"{m}_switch"] = {
-            "platform": "switch", "name": SENSES[m], "command_topic": names.command(m), "state_topic": names.state(m),
-            "payload_on": ON, "payload_off": OFF, "state_on": ON, "state_off": OFF, "optimistic": False,
-            "qos": 1, "retain": False,
-        }  # fmt: skip
+            "platform": "switch",
+            "name": SENSES[m],
+            "command_topic": names.command(m),
+            "state_topic": names.state(m),
+            "payload_on": ON,
+            "payload_off": OFF,
+            "state_on": ON,
+            "state_off": OFF,
+            "optimistic": False,
+            "qos": 1,
+            "retain": False,
+        }
     return {
-        "device": {"identifiers": [f"edge_mer_{names.node}"], "name": "edge_mer", "manufacturer": "edge_mer",
-                   "model": "Expressed emotion", "sw_version": edge_mer.__version__},
+        "device": {
+            "identifiers": [f"edge_mer_{names.node}"],
+            "name": "edge_mer",
+            "manufacturer": "edge_mer",
+            "model": "Expressed emotion",
+            "sw_version": edge_mer.__version__,
+        },
         "origin": {"name": "edge_mer", "sw_version": edge_mer.__version__},
         "availability_topic": names.availability,
         "payload_available": ONLINE,
         "payload_not_available": OFFLINE,
         "components": {key: {"unique_id": f"edge_mer_{names.node}_{key}", **e} for key, e in entities.items()},
-    }  # fmt: skip
+    }
 
 
 def _of_estimate(names: Names, field: str, name: str, **more: Any) -> dict[str, Any]:
-    return {"platform": "sensor", "name": name, "state_topic": names.estimate,
-            "value_template": f"{{{{ value_json.{field} }}}}", "expire_after": EXPIRE_S, **more}  # fmt: skip
+    return {
+        "platform": "sensor",
+        "name": name,
+        "state_topic": names.estimate,
+        "value_template": f"{{{{ value_json.{field} }}}}",
+        "expire_after": EXPIRE_S,
+        **more,
+    }
 
 
 def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str, Any]:
     """What the sensors show. Null becomes ``None`` in a template, which Home Assistant shows as unknown."""
     if estimate is None:
-        return {"emotion": None, "confidence": None, "sentiment": None, "latency_ms": None,
-                "present": dict.fromkeys(MODALITIES, OFF)}  # fmt: skip
+        return {
+            "emotion": None,
+            "confidence": None,
+            "sentiment": None,
+            "latency_ms": None,
+            "present": dict.fromkeys(MODALITIES, OFF),
+        }
     sure = estimate.confidence if shown is not None and shown == estimate.label else None
     present = {m: estimate.presence.get(m) for m in MODALITIES}
     return {

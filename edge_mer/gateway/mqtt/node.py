@@ -18,16 +18,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edge_mer.bus import Bus
-from edge_mer.config import Config
-from edge_mer.config import Mqtt as Section
+from edge_mer.config import Config, MqttConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ConfigError, PrivacyError, missing_extra
 from edge_mer.contract.messages import Estimate, Message, Privacy
 from edge_mer.gateway.curve_listener import is_loopback
-from edge_mer.gateway.lower_priority import stand_back
-from edge_mer.gateway.mqtt.debounce import Settings, Steady, passed, step
+from edge_mer.gateway.lower_priority import lower_priority
+from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
 from edge_mer.gateway.mqtt.discovery import (
     EXPIRE_S,
     OFF,
@@ -40,11 +39,11 @@ from edge_mer.gateway.mqtt.discovery import (
     estimate_state,
     switch_states,
 )
-from edge_mer.gateway.stale_after_mask import BeforeMask
+from edge_mer.gateway.stale_after_mask import StaleAfterMask
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.identity import read_identity
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
@@ -63,7 +62,7 @@ NEEDS_KEY = "needs paired key: edge-mer keys new mqtt --hub, and hub.may_unmask 
 CONNECTED = ""
 
 
-class Mqtt:
+class MqttOutlet:
     """Folds estimates and privacy into the states of Home Assistant's entities; takes its orders to the switch."""
 
     def __init__(self, config: Config, bus: Bus) -> None:
@@ -76,15 +75,16 @@ class Mqtt:
             raise PrivacyError("the switch has never run here, so this host has no key yet; it is tried again")
         self._host = host.public_bytes_raw().hex()
         self.names = Names(self._host[:8], section.discovery)
-        self._settings = Settings(round(section.steady_s * SECOND), section.min_confidence,
-                                  round(section.forget_s * SECOND))  # fmt: skip
+        self._settings = DebounceSettings(
+            round(section.steady_s * SECOND), section.min_confidence, round(section.forget_s * SECOND)
+        )
         self._reader = bus.reader("emotion", "privacy")
-        self._lineage = LineageChild(bus, NAME, MODALITIES)
+        self._lineage = PurgeClient(bus, NAME, MODALITIES)
         self._switch = bus.client("switch")
         self._steady = Steady()
         self._estimate: Message[Estimate] | None = None
         self._privacy: Message[Privacy] | None = None
-        self._before_mask = BeforeMask()
+        self._before_mask = StaleAfterMask()
         self._said: dict[str, bytes] = {}
         self._asked: dict[str, str] = {}
         self._refresh_due = 0
@@ -138,7 +138,7 @@ class Mqtt:
 
     # -- the broker ----------------------------------------------------------------------------------------------
 
-    def _connect(self, section: Section) -> Client:
+    def _connect(self, section: MqttConfig) -> Client:
         try:
             from paho.mqtt import client as paho
             from paho.mqtt.enums import CallbackAPIVersion
@@ -265,8 +265,9 @@ class Mqtt:
             del self._asked[next(iter(self._asked))]
         self._asked[id_] = f"{action} {', '.join(modalities)}"
         self._said.pop(self.names.notice, None)
-        self._switch.send(Command(id=id_, action=action, modalities=modalities, requester="Home Assistant",
-                                  grant=grant, for_s=for_s))  # fmt: skip
+        self._switch.send(
+            Command(id=id_, action=action, modalities=modalities, requester="Home Assistant", grant=grant, for_s=for_s)
+        )
 
 
 def broker_of(address: str) -> tuple[bool, str, int]:
@@ -277,13 +278,15 @@ def broker_of(address: str) -> tuple[bool, str, int]:
     except ValueError as error:
         raise ConfigError(f"mqtt.address = {address!r}: {error}") from error
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/") or parts.username:
-        raise ConfigError(f"mqtt.address = {address!r}: use mqtt://HOST:1883 or mqtts://HOST:8883; a name and a "
-                          "password go into mqtt.username and mqtt.password_file")  # fmt: skip
+        raise ConfigError(
+            f"mqtt.address = {address!r}: use mqtt://HOST:1883 or mqtts://HOST:8883; a name and a "
+            "password go into mqtt.username and mqtt.password_file"
+        )
     secure = parts.scheme == "mqtts"
     return secure, parts.hostname, port or (8883 if secure else 1883)
 
 
-def plaintext_password(section: Section) -> tuple[str, ...]:
+def plaintext_password(section: MqttConfig) -> tuple[str, ...]:
     """A warning where the password crosses the network for everybody to read."""
     secure, host, _ = broker_of(section.address or "")
     if secure or section.username is None or is_loopback(host) or host == "localhost":
@@ -300,6 +303,6 @@ def _password(path: str | None) -> str | None:
         raise ConfigError(f"mqtt.password_file = {path!r}: {error}") from error
 
 
-def build(config: Config, bus: Bus) -> Mqtt:
-    stand_back()
-    return Mqtt(config, bus)
+def build(config: Config, bus: Bus) -> MqttOutlet:
+    lower_priority()
+    return MqttOutlet(config, bus)

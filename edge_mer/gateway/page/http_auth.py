@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_mer.config import Config, Page
+from edge_mer.config import Config, PageConfig
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.gateway.curve_listener import is_loopback
 from edge_mer.host.files import create_once, state_directory, write_atomic
@@ -31,8 +31,8 @@ NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
 # Everything comes from this host, nothing is inline, nobody frames it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-                               "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-                               "require-trusted-types-for 'script'; trusted-types 'none'",
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -40,11 +40,11 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
     "Server": "edge_mer",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PageAddress:
     """Where the page is served. ``hosts``: the Host headers that are ours."""
 
     scheme: str
@@ -58,7 +58,7 @@ class Place:
         return f"{self.scheme}://{host}:{self.port}/"
 
 
-def place_of(page: Page) -> Place:
+def place_of(page: PageConfig) -> PageAddress:
     """Raises ConfigError for an address that is none, and for plaintext that others could read."""
     wrong = f"page.address = {page.address!r}"
     try:
@@ -70,8 +70,9 @@ def place_of(page: Page) -> Place:
     if host is None or parts.scheme not in USUAL_PORT or parts.path not in ("", "/") or parts.username or parts.query:
         raise ConfigError(f"{wrong}: use http://127.0.0.1:7653, or https://ADDRESS:7653 for others in the house")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigError(f"{wrong}: others could read along; use https with page.certificate and page.key, or "
-                          "http://127.0.0.1:PORT")  # fmt: skip
+        raise ConfigError(
+            f"{wrong}: others could read along; use https with page.certificate and page.key, or http://127.0.0.1:PORT"
+        )
     if parts.scheme == "https" and not (page.certificate and page.key):
         raise ConfigError(f"{wrong}: https needs page.certificate and page.key (PEM files)")
     shown = f"[{host}]" if ":" in host else host
@@ -80,15 +81,15 @@ def place_of(page: Page) -> Place:
         raise ConfigError(f"page.names: {bad[0]!r} is no host name; a port is not part of it")
     usual = names if port == USUAL_PORT[parts.scheme] else set[str]()
     hosts = {f"{name}:{port}" for name in names} | usual
-    return Place(parts.scheme, host, port, frozenset(h.lower() for h in hosts))
+    return PageAddress(parts.scheme, host, port, frozenset(h.lower() for h in hosts))
 
 
-def misnamed(headers: Mapping[str, str], place: Place) -> str | None:
+def misnamed(headers: Mapping[str, str], place: PageAddress) -> str | None:
     """Why a request comes through a name that is not ours; None when it does not."""
     return None if headers.get("Host", "").lower() in place.hosts else "this name is not one of page.names"
 
 
-def foreign(headers: Mapping[str, str], place: Place) -> str | None:
+def foreign(headers: Mapping[str, str], place: PageAddress) -> str | None:
     """Why a request comes from a page that is not ours; None when it does not."""
     origin = headers.get("Origin")
     if origin is not None and origin.lower() not in {f"{place.scheme}://{h}" for h in place.hosts}:
@@ -136,7 +137,7 @@ def fresh() -> bytes:
     return secrets.token_urlsafe(TOKEN_BYTES).encode()
 
 
-def link_of(page: Page, token: Token) -> str:
+def link_of(page: PageConfig, token: Token) -> str:
     """The token stands behind the #, which browsers never send."""
     return f"{place_of(page).url}#{token.read()}"
 

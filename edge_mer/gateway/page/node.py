@@ -22,8 +22,8 @@ from edge_mer.contract.control import Answer, Command, Pair
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.contract.messages import Message
-from edge_mer.gateway.lazy_topic import OnRequest
-from edge_mer.gateway.lower_priority import stand_back
+from edge_mer.gateway.lazy_topic import LazyTopic
+from edge_mer.gateway.lower_priority import lower_priority
 from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.page import web_server
 from edge_mer.gateway.page.http_auth import Token
@@ -32,13 +32,13 @@ from edge_mer.gateway.page.turn_loop import TurnLoop
 from edge_mer.gateway.page.web_server import Order, WebServer
 from edge_mer.gateway.public.node import PUBLIC, REMEMBERED
 from edge_mer.gateway.requests.server import UNMASK_BURST, UNMASK_HZ
-from edge_mer.gateway.stale_after_mask import BeforeMask
+from edge_mer.gateway.stale_after_mask import StaleAfterMask
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import Pairing
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 
 NAME = "page"
 TURN_US = SECOND // 4
@@ -49,7 +49,7 @@ GREETING = "hello"
 TOPICS = tuple(t for t, s in PUBLIC.items() if s.policy == "latest" and not s.on_request and t != "heartbeat")
 
 
-class Page:
+class PageNode:
     """Hands messages to viewers, and their orders to the switch."""
 
     def __init__(self, config: Config, bus: Bus) -> None:
@@ -62,10 +62,10 @@ class Page:
         self._metrics = Metrics()
         self._reader = bus.reader(*TOPICS)
         self._receipts = ReliableReader(bus, "receipt")
-        self._why = OnRequest(bus, "explain")
-        self._lineage = LineageChild(bus, NAME, MODALITIES)
+        self._why = LazyTopic(bus, "explain")
+        self._lineage = PurgeClient(bus, NAME, MODALITIES)
         self._switch = bus.client("switch")
-        self._before_mask = BeforeMask()
+        self._before_mask = StaleAfterMask()
         self._last: dict[str, Message[Any]] = {}
         self._shown: deque[Message[Any]] = deque(maxlen=SHOWN_RECEIPTS)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
@@ -98,8 +98,12 @@ class Page:
 
     @property
     def counters(self) -> Counter[str]:
-        return self._reader.counters + self._receipts.counters + self.viewers.counters + Counter(
-            requests_refused=self.server.refused)  # fmt: skip
+        return (
+            self._reader.counters
+            + self._receipts.counters
+            + self.viewers.counters
+            + Counter(requests_refused=self.server.refused)
+        )
 
     def close(self) -> None:
         self._lineage.leave()
@@ -131,8 +135,16 @@ class Page:
         if action == "unmask" and not self._unmasks.take(1, self._bus.clock.now_us()):
             return _failed(id_, f"at most {UNMASK_HZ} grants a second; masks are always taken")
         self._asked[id_] = asyncio.get_running_loop().create_future()
-        self._switch.send(Command(id=id_, action=action, modalities=order.modalities, requester=REQUESTER,
-                                  grant=order.grant, for_s=order.for_s))  # fmt: skip
+        self._switch.send(
+            Command(
+                id=id_,
+                action=action,
+                modalities=order.modalities,
+                requester=REQUESTER,
+                grant=order.grant,
+                for_s=order.for_s,
+            )
+        )
         try:
             return await asyncio.wait_for(self._asked[id_], PATIENCE_US / SECOND)
         except asyncio.TimeoutError:
@@ -140,7 +152,7 @@ class Page:
         finally:
             del self._asked[id_]
 
-    def pair(self, pairing: web_server.Pairing) -> Answer:
+    def pair(self, pairing: web_server.PairingRequest) -> Answer:
         """Let a browser's key sign grants from now on, if it knows the one-time code."""
         host = public_key(self._directory)
         assert host is not None
@@ -160,6 +172,6 @@ def _failed(id_: str, text: str) -> Answer:
     return Answer(id=id_, ok=False, text=text, modalities={})
 
 
-def build(config: Config, bus: Bus) -> Page:
-    stand_back()
-    return Page(config, bus)
+def build(config: Config, bus: Bus) -> PageNode:
+    lower_priority()
+    return PageNode(config, bus)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from edge_mer.config import Page
+from edge_mer.config import PageConfig
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, missing_extra
-from edge_mer.gateway.page.http_auth import HEADERS, METRICS, Place, Token, foreign, misnamed, place_of
+from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, place_of
 from edge_mer.gateway.page.sse_clients import Viewers, event
 from edge_mer.privacy.switch.commands import LONGEST_S
 
@@ -43,7 +43,7 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
     grant: Grant | None = None
 
 
-class Pairing(Struct, frozen=True, forbid_unknown_fields=True):
+class PairingRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``/pair``. ``signing``: Ed25519 public key, hex. ``proof``: see edge_mer.privacy.keys.pairing."""
 
     signing: str
@@ -56,7 +56,7 @@ class _Closed(asyncio.Protocol):
         transport.abort()
 
 
-class House(Protocol):
+class PageBackend(Protocol):
     """What the page may see and ask of the house."""
 
     viewers: Viewers
@@ -67,7 +67,7 @@ class House(Protocol):
 
     async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer: ...
 
-    def pair(self, pairing: Pairing) -> Answer: ...
+    def pair(self, pairing: PairingRequest) -> Answer: ...
 
     def metrics(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
@@ -77,27 +77,36 @@ class House(Protocol):
 class WebServer:
     """``refused``: requests with a wrong name, of another page, without the token, or with a bad body."""
 
-    def __init__(self, house: House, page: Page, token: Token) -> None:
+    def __init__(self, house: PageBackend, page: PageConfig, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
         try:
             from aiohttp import web
         except ImportError:
             raise missing_extra("aiohttp", "hub") from None
         self._web, self._house, self._token = web, house, token
-        self.place: Place = place_of(page)
+        self.place: PageAddress = place_of(page)
         self._context = _context(page) if self.place.scheme == "https" else None
         self.refused = 0
-        self._files = {f.name: f.read_bytes() for f in files("edge_mer.hub").joinpath("web").iterdir()
-                       if f.name.endswith(tuple(TYPES))}  # fmt: skip
+        self._files = {
+            f.name: f.read_bytes()
+            for f in files("edge_mer.hub").joinpath("web").iterdir()
+            if f.name.endswith(tuple(TYPES))
+        }
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
-        app.add_routes([
-            web.get("/", self._file), web.get("/web/{name}", self._file), 
-            web.get("/events", self._events, allow_head=False),
-            web.get(METRICS, self._metrics), web.post("/mask", self._order), web.post("/unmask", self._order),
-            web.post("/pair", self._pair),
-        ])  # fmt: skip
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S,
-                                     handle_signals=False)  # fmt: skip
+        app.add_routes(
+            [
+                web.get("/", self._file),
+                web.get("/web/{name}", self._file),
+                web.get("/events", self._events, allow_head=False),
+                web.get(METRICS, self._metrics),
+                web.post("/mask", self._order),
+                web.post("/unmask", self._order),
+                web.post("/pair", self._pair),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S, handle_signals=False
+        )
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -187,7 +196,7 @@ class WebServer:
         return self._answer(await self._house.ask("mask" if request.path == "/mask" else "unmask", order))
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(self._house.pair(await self._body(request, Pairing)))
+        return self._answer(self._house.pair(await self._body(request, PairingRequest)))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         body, kind = self._house.metrics()
@@ -209,7 +218,7 @@ class WebServer:
         return self._web.Response(status=status, text=text)
 
 
-def _context(page: Page) -> ssl.SSLContext:
+def _context(page: PageConfig) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(page.certificate or "", page.key)

@@ -20,12 +20,12 @@ from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import Estimate, HubHeartbeat, Message
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.curve_listener import Door
-from edge_mer.gateway.lazy_topic import OnRequest
-from edge_mer.gateway.lower_priority import stand_back
-from edge_mer.gateway.requests.server import Desk
-from edge_mer.gateway.stale_after_mask import BeforeMask
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.gateway.curve_listener import CurveListener
+from edge_mer.gateway.lazy_topic import LazyTopic
+from edge_mer.gateway.lower_priority import lower_priority
+from edge_mer.gateway.requests.server import RequestServer
+from edge_mer.gateway.stale_after_mask import StaleAfterMask
+from edge_mer.privacy.purge_client import PurgeClient
 
 NAME = "hub"
 BEAT_US = SECOND
@@ -43,10 +43,10 @@ REMEMBERED = frozenset(t for t, s in PUBLIC.items() if s.policy == "latest" and 
 QUEUED = round(10 * sum(s.rate_hz for s in PUBLIC.values()))
 
 
-class Plane:
+class PublicPublisher:
     """One XPUB socket. ``last`` holds the newest message of each topic that is remembered."""
 
-    def __init__(self, bus: ZmqBus, door: Door, address: str) -> None:
+    def __init__(self, bus: ZmqBus, door: CurveListener, address: str) -> None:
         """Raises ConfigError when the address cannot be bound."""
         self.counters: Counter[str] = Counter()
         self.last: dict[str, Message[Any]] = {}
@@ -138,17 +138,17 @@ class Plane:
             self.counters["unsent"] += 1
 
 
-class Hub:
+class PublicNode:
     """Reads the public topics on the bus, and hands each message to whoever subscribed over TCP."""
 
     def __init__(self, config: Config, bus: ZmqBus) -> None:
         """Raises ConfigError for addresses that cannot be bound, and for plaintext that others could reach."""
         self._clock = bus.clock
-        self._door = Door(bus, config)
-        self.plane = Plane(bus, self._door, config.hub.publish) if config.hub.publish else None
+        self._door = CurveListener(bus, config)
+        self.plane = PublicPublisher(bus, self._door, config.hub.publish) if config.hub.publish else None
         self._last: dict[str, Message[Any]] = self.plane.last if self.plane else {}
-        self.desk = Desk(bus, self._door, config.hub.requests, self._last) if config.hub.requests else None
-        self._on_request = {t: OnRequest(bus, t) for t, s in PUBLIC.items() if s.on_request}
+        self.desk = RequestServer(bus, self._door, config.hub.requests, self._last) if config.hub.requests else None
+        self._on_request = {t: LazyTopic(bus, t) for t, s in PUBLIC.items() if s.on_request}
         latest = [t for t, s in PUBLIC.items() if s.policy == "latest" and not s.on_request and t != "heartbeat"]
         reliable = [t for t, s in PUBLIC.items() if s.policy == "reliable"]
         self._readers: list[Reader | ReliableReader] = [
@@ -157,8 +157,8 @@ class Hub:
         ]
         self._heartbeat = bus.publisher("heartbeat", NAME)
         self._beat_due = 0
-        self._lineage = LineageChild(bus, NAME, MODALITIES)
-        self._before_mask = BeforeMask()
+        self._lineage = PurgeClient(bus, NAME, MODALITIES)
+        self._before_mask = StaleAfterMask()
 
     def turn(self) -> int:
         """Admit, forward, answer, and say once a second that the hub is alive. Returns the longest wait (us)."""
@@ -214,8 +214,8 @@ class Hub:
             self._last[message.topic] = message
 
 
-def build(config: Config, bus: Bus) -> Hub:
+def build(config: Config, bus: Bus) -> PublicNode:
     """Raises ConfigError when a configured address cannot be used."""
     assert isinstance(bus, ZmqBus)
-    stand_back()
-    return Hub(config, bus)
+    lower_priority()
+    return PublicNode(config, bus)

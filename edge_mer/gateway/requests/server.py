@@ -25,7 +25,7 @@ from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Estimate, Message
 from edge_mer.contract.schema import topic_schema
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.curve_listener import Door
+from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.formats import to_emotionml, to_iso30150
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
@@ -70,7 +70,7 @@ class Reply(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingCommand:
     """A command that the switch has yet to answer; ``route`` is the way back."""
 
     route: list[bytes]
@@ -78,18 +78,18 @@ class Asked:
     deadline_us: int
 
 
-class Desk:
+class RequestServer:
     """One ROUTER socket. ``last``: the newest public messages, which ``status`` answers from."""
 
-    def __init__(self, bus: ZmqBus, door: Door, address: str, last: Mapping[str, Message[Any]]) -> None:
+    def __init__(self, bus: ZmqBus, door: CurveListener, address: str, last: Mapping[str, Message[Any]]) -> None:
         """Raises ConfigError when the address cannot be bound."""
         self.counters: Counter[str] = Counter()
         self._bus, self._door, self._last = bus, door, last
         self._socket = bus.socket(zmq.ROUTER)
         self.address = door.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
         self._switch = bus.client("switch")
-        self._waiting: OrderedDict[str, Asked] = OrderedDict()
-        self._curious: deque[tuple[Asked, str]] = deque()
+        self._waiting: OrderedDict[str, PendingCommand] = OrderedDict()
+        self._curious: deque[tuple[PendingCommand, str]] = deque()
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
 
@@ -103,8 +103,9 @@ class Desk:
                 self._reply(asked.route, Reply(asked.id, answer.ok, answer.text, _proof(answer)))
         while self._waiting and next(iter(self._waiting.values())).deadline_us <= now_us:
             _, asked = self._waiting.popitem(last=False)
-            self._reply(asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it",
-                                           {}))  # fmt: skip
+            self._reply(
+                asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it", {})
+            )
         while self._curious and self._curious[0][0].deadline_us <= now_us:
             asked, _ = self._curious.popleft()
             self._reply(asked.route, Reply(asked.id, False, "no estimate came", {}))
@@ -150,7 +151,7 @@ class Desk:
         elif kind in ("mask", "unmask"):
             self._command(route, name, request, now_us)
         elif kind in ("emotionml", "iso30150"):
-            self._await_estimate(Asked(route, request.id, now_us + PATIENCE_US), kind)
+            self._await_estimate(PendingCommand(route, request.id, now_us + PATIENCE_US), kind)
         elif kind == "describe":
             self._reply(route, Reply(request.id, True, "", self._description()))
         elif kind == "schema":
@@ -158,7 +159,7 @@ class Desk:
         else:
             self._reply(route, self._status(request, now_us))
 
-    def _await_estimate(self, asked: Asked, form: str) -> None:
+    def _await_estimate(self, asked: PendingCommand, form: str) -> None:
         if len(self._curious) >= MOST_WAITING:
             self._reply(asked.route, Reply(asked.id, False, "too many wait for the next estimate", {}))
         else:
@@ -170,9 +171,18 @@ class Desk:
             self._reply(oldest.route, Reply(oldest.id, False, "sent, but too many requests wait for the switch", {}))
         # An id of our own: two clients may count alike, and the switch takes equal ids for the same command.
         id_ = secrets.token_hex(8)
-        self._waiting[id_] = Asked(route, request.id, now_us + PATIENCE_US)
-        self._switch.send(Command(id=id_, action=request.request, modalities=request.modalities, requester=name,
-                                  grant=request.grant, hard=request.hard, for_s=request.for_s))  # fmt: skip
+        self._waiting[id_] = PendingCommand(route, request.id, now_us + PATIENCE_US)
+        self._switch.send(
+            Command(
+                id=id_,
+                action=request.request,
+                modalities=request.modalities,
+                requester=name,
+                grant=request.grant,
+                hard=request.hard,
+                for_s=request.for_s,
+            )
+        )
 
     def _description(self) -> dict[str, Any]:
         """What there is: topics, and the host's key that a grant names."""
@@ -183,9 +193,11 @@ class Desk:
             "host": host.public_bytes_raw().hex() if host is not None else None,
             "modalities": list(MODALITIES),
             "requests": list(msgspec.json.schema(Request)["$defs"]["Request"]["properties"]["request"]["enum"]),
-            "topics": {s.topic: {"schema": s.schema, "rate_hz": s.rate_hz, "max_bytes": s.max_bytes,
-                                 "biometric": s.biometric} for s in rows},
-        }  # fmt: skip
+            "topics": {
+                s.topic: {"schema": s.schema, "rate_hz": s.rate_hz, "max_bytes": s.max_bytes, "biometric": s.biometric}
+                for s in rows
+            },
+        }
 
     def _status(self, request: Request, now_us: int) -> Reply:
         """The last value of every state topic; not ok when the switch has fallen silent."""

@@ -18,8 +18,8 @@ from edge_mer.host.files import state_path, write_atomic
 
 FILE = "deployment.toml"
 # What one can agree to: the three modalities, and that the words' sound is sent to a Wyoming server.
-Matter = Literal["audio", "video", "text", "wyoming"]
-MATTERS: tuple[Matter, ...] = get_args(Matter)
+ConsentScope = Literal["audio", "video", "text", "wyoming"]
+CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
 HOW = "run edge-mer run in a terminal, or edge-mer run --consent audio,video,text"
 PROHIBITED = ("workplace", "education")
 LAW = (
@@ -32,7 +32,7 @@ LAW = (
 class Consent(Struct, frozen=True, forbid_unknown_fields=True):
     """One person's consent to one matter. It ends at the end of the day ``until`` (local time), if that is set."""
 
-    matter: Matter
+    matter: ConsentScope
     who: str
     given: datetime.date
     until: datetime.date | None = None
@@ -45,7 +45,7 @@ class Consent(Struct, frozen=True, forbid_unknown_fields=True):
         return round(midnight.timestamp() * SECOND)
 
 
-class Hub(Struct, frozen=True, forbid_unknown_fields=True):
+class HubConsent(Struct, frozen=True, forbid_unknown_fields=True):
     """What a paired hub may unmask; masking needs no leave."""
 
     may_unmask: tuple[Modality, ...] = ()
@@ -56,10 +56,10 @@ class Deployment(Struct, frozen=True, forbid_unknown_fields=True):
 
     place: str
     resume: bool = False
-    hub: Hub = field(default_factory=Hub)
+    hub: HubConsent = field(default_factory=HubConsent)
     consent: tuple[Consent, ...] = ()
 
-    def refusal(self, matter: Matter, wall_us: int) -> str | None:
+    def refusal(self, matter: ConsentScope, wall_us: int) -> str | None:
         """Why there is no consent now; None when there is. Everybody who is named must still agree."""
         rows = [c for c in self.consent if c.matter == matter]
         if not rows:
@@ -122,7 +122,7 @@ def in_toml(deployment: Deployment) -> str:
 def in_words(deployment: Deployment, wall_us: int) -> list[str]:
     """One line per matter, for people."""
     lines = []
-    for matter in MATTERS:
+    for matter in CONSENT_SCOPES:
         what = "sound sent to the Wyoming server" if matter == "wyoming" else matter
         rows = [c for c in deployment.consent if c.matter == matter]
         said = "; ".join(f"{c.who} agreed on {c.given}{f', until {c.until}' if c.until else ''}" for c in rows)
@@ -132,17 +132,18 @@ def in_words(deployment: Deployment, wall_us: int) -> list[str]:
     return lines
 
 
-def agreed(config: Config, wall_us: int) -> frozenset[Matter]:
+def agreed(config: Config, wall_us: int) -> frozenset[ConsentScope]:
     """What there is consent to now; nothing when the deployment file is missing or damaged."""
     try:
         deployment = read_deployment(deployment_path(config))
     except PrivacyError:
         return frozenset()
-    return frozenset(m for m in MATTERS if deployment.refusal(m, wall_us) is None)
+    return frozenset(m for m in CONSENT_SCOPES if deployment.refusal(m, wall_us) is None)
 
 
-def household(who: str | None, matters: tuple[Matter, ...], today: datetime.date,
-              until: datetime.date | None = None) -> Deployment:  # fmt: skip
+def home_consent(
+    who: str | None, matters: tuple[ConsentScope, ...], today: datetime.date, until: datetime.date | None = None
+) -> Deployment:
     """A home where one person agreed to ``matters``; ``who`` None is the user of this account."""
     name = who or os.environ.get("USER") or f"user {os.getuid()}"
     return Deployment("home", consent=tuple(Consent(m, name, today, until) for m in matters))

@@ -51,5 +51,7 @@ def check_grant(
 def check_leave(paired: PairedKey, modalities: tuple[Modality, ...], deployment: Deployment) -> None:
     """Raises GrantError when the household does not let this key unmask all of these."""
     if barred := [m for m in modalities if m not in paired.may_unmask(deployment)]:
-        raise GrantError(f"{paired.name} ({paired.role}) may not unmask {', '.join(barred)}: see hub.may_unmask in the "
-                         "deployment file")  # fmt: skip
+        raise GrantError(
+            f"{paired.name} ({paired.role}) may not unmask {', '.join(barred)}: see hub.may_unmask in the "
+            "deployment file"
+        )

@@ -53,8 +53,13 @@ class Identity:
 
     def grant(self, host: str, modalities: tuple[Modality, ...], mask_epoch: int, wall_us: int) -> Grant:
         """Leave to unmask. ``host``: the host's public key, hex; ``mask_epoch``: the newest that the signer saw."""
-        grant = Grant(key=self.signing, host=host, counter=self.next_counter(wall_us), mask_epoch=mask_epoch,
-                      modalities=modalities)  # fmt: skip
+        grant = Grant(
+            key=self.signing,
+            host=host,
+            counter=self.next_counter(wall_us),
+            mask_epoch=mask_epoch,
+            modalities=modalities,
+        )
         return sign(self._key, grant)
 
     def next_counter(self, wall_us: int) -> int:

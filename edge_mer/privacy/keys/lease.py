@@ -42,8 +42,7 @@ def in_force(lease: Lease, clock: Clock) -> bool:
 class LeaseVerifier:
     """Checks leases for one modality of one process. What it accepted, and nothing older, counts from then on."""
 
-    def __init__(self, key: Ed25519PublicKey, modality: Modality, holder: str, boot_id: str,
-                 clock: Clock) -> None:  # fmt: skip
+    def __init__(self, key: Ed25519PublicKey, modality: Modality, holder: str, boot_id: str, clock: Clock) -> None:
         self._key, self._modality, self._holder = key, modality, holder
         self._boot_id, self._clock = boot_id, clock
         self._counter = -1

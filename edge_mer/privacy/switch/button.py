@@ -26,7 +26,7 @@ MOST_RECORDS = 64
 KEYS: dict[int, Press] = {ord(" "): "short", ord("h"): "long", ord("H"): "long"}
 
 
-class Button(Protocol):
+class PrivacyButton(Protocol):
     @property
     def wake(self) -> tuple[int, ...]:
         """Readable when there may be a press."""
@@ -165,7 +165,7 @@ class KeyboardButton:
             self._file.close()
 
 
-def open_button(source: str | None) -> Button | None:
+def open_button(source: str | None) -> PrivacyButton | None:
     """None when none is configured. Raises ConfigError naming what is wrong with it."""
     if source is None:
         return None

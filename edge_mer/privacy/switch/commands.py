@@ -14,8 +14,8 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.grant import Circumstances, check_grant, check_leave
 from edge_mer.privacy.keys.keyring import Keyring
-from edge_mer.privacy.switch.mask_policy import Demand
-from edge_mer.privacy.switch.requester import Caller, Reply
+from edge_mer.privacy.switch.mask_policy import MaskPolicy
+from edge_mer.privacy.switch.requester import Reply, Requester
 from edge_mer.privacy.switch.state import Holding
 
 ANSWER_US = SECOND
@@ -47,7 +47,7 @@ class Authority(Protocol):
     used: dict[str, int]
     host: str
     now_us: int
-    demand: Demand
+    demand: MaskPolicy
     keyring: Keyring
 
     @property
@@ -75,7 +75,7 @@ class Commands:
         self._answers: dict[Ticket, Answer] = {}
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
 
-    def receive(self, reply: Reply, caller: Caller, command: Command) -> None:
+    def receive(self, reply: Reply, caller: Requester, command: Command) -> None:
         ticket = (caller.key, command.id)
         if ticket in self._answers:
             reply(self._answers[ticket])
@@ -102,7 +102,7 @@ class Commands:
     def due_us(self) -> list[int]:
         return [w.deadline_us for w in self._waiting.values()]
 
-    def _refusal(self, caller: Caller, command: Command) -> str:
+    def _refusal(self, caller: Requester, command: Command) -> str:
         """Why a command is not even looked at; empty when it is."""
         if caller.door == "remote":
             last = self._switch.used.get(caller.key, -1)
@@ -119,7 +119,7 @@ class Commands:
             return f"only a mask that is not hard can end by itself, after 1 s to {LONGEST_S // 86400} days"
         return ""
 
-    def _mask(self, ticket: Ticket, reply: Reply, caller: Caller, command: Command) -> None:
+    def _mask(self, ticket: Ticket, reply: Reply, caller: Requester, command: Command) -> None:
         gate: Gate = "hard" if command.hard else "masked"
         self._switch.mask(command.modalities, gate, caller.called(command.requester), command.for_s)
         concerned = frozenset(x for m in command.modalities for x in self._switch.demand.reached_by(m))
@@ -129,7 +129,7 @@ class Commands:
         deadline = max(self._switch.now_us + ANSWER_US, self._switch.former_until_us)
         self._waiting[ticket] = Waiting(reply, concerned, deadline)
 
-    def _unmask(self, ticket: Ticket, reply: Reply, caller: Caller, command: Command) -> None:
+    def _unmask(self, ticket: Ticket, reply: Reply, caller: Requester, command: Command) -> None:
         try:
             holding = self._holding(caller, command)
         except PrivacyError as error:
@@ -141,7 +141,7 @@ class Commands:
         refusal = self._switch.unmask(modalities, holding, lifts_hard=caller.door == "root")
         self._answer(ticket, reply, not refusal, refusal)
 
-    def _holding(self, caller: Caller, command: Command) -> Holding:
+    def _holding(self, caller: Requester, command: Command) -> Holding:
         """Whose leave this is. Raises PrivacyError when it is nobody's."""
         if caller.door == "root":
             return Holding(caller.name, "")

@@ -40,7 +40,7 @@ class Instant:
         return elapsed and self.wall_us >= deadline.wall_us
 
 
-class Demand:
+class MaskPolicy:
     """Masks stay apart by the modality they were asked for: lifting the microphone's leaves the transcript's own.
 
     ``deployment`` None: the file is missing or damaged, ``no_consent`` says what to do, and everything is masked.

@@ -13,7 +13,7 @@ RESEND_US, SLOWEST_RESEND_US = SECOND // 20, SECOND
 
 
 @dataclass
-class Channel:
+class ModalityGate:
     """What is asked of one modality since its last change, and who has yet to confirm it."""
 
     requested: Gate
@@ -87,10 +87,20 @@ class Channel:
     def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str) -> Receipt:
         """The receipt of what was confirmed; number, chain and signature are the log's."""
         return Receipt(
-            number=0, modality=modality, gate=self.requested, mask_epoch=self.epoch, requester=self.requester,
-            requested_us=self.requested_us, closed_us=self.closed_us or now_us,
-            purged_us=self.purged_us or self.closed_us or now_us, wall_offset_us=wall_us - now_us, boot_id=boot_id,
-            last_seq=self.last_seq, purged=tuple(sorted(self.purged)), handle_closed=not self.unclosed,
+            number=0,
+            modality=modality,
+            gate=self.requested,
+            mask_epoch=self.epoch,
+            requester=self.requester,
+            requested_us=self.requested_us,
+            closed_us=self.closed_us or now_us,
+            purged_us=self.purged_us or self.closed_us or now_us,
+            wall_offset_us=wall_us - now_us,
+            boot_id=boot_id,
+            last_seq=self.last_seq,
+            purged=tuple(sorted(self.purged)),
+            handle_closed=not self.unclosed,
             checks=tuple(f"{name}: {how}" for name, how in sorted(self.checks.items())) or ("no process holds it",),
-            previous="", signature="",
-        )  # fmt: skip
+            previous="",
+            signature="",
+        )

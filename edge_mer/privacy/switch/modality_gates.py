@@ -13,36 +13,37 @@ from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.messages import PrivacyState
 from edge_mer.privacy.keys.lease import holder_name
 from edge_mer.privacy.keys.signing import sign
-from edge_mer.privacy.switch.modality_gate import Channel
-from edge_mer.privacy.switch.registrations import Member, Members
+from edge_mer.privacy.switch.modality_gate import ModalityGate
+from edge_mer.privacy.switch.registrations import Member, Registrations
 
 # Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
 FORMER = "a gate from before the switch restarted"
 
 
-class Channels:
+class ModalityGates:
     """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open."""
 
-    def __init__(self, server: Server, clock: Clock, key: Ed25519PrivateKey, boot_id: str, lease_us: int,
-                 former_until_us: int) -> None:  # fmt: skip
+    def __init__(
+        self, server: Server, clock: Clock, key: Ed25519PrivateKey, boot_id: str, lease_us: int, former_until_us: int
+    ) -> None:
         self.former_until_us = former_until_us
         self.counters: Counter[str] = Counter()
         self._server, self._clock, self._key = server, clock, key
         self._boot_id, self._lease_us = boot_id, lease_us
         self._lease_counter = 0
-        self._members = Members()
-        self._of = {m: Channel("masked", 0, 0, None, "", 0) for m in MODALITIES}
+        self._members = Registrations()
+        self._of = {m: ModalityGate("masked", 0, 0, None, "", 0) for m in MODALITIES}
         for channel in self._of.values():  # leases that this life did not sign, but that may be in force
             channel.leased_until_us = clock.boottime_us() + max(0, former_until_us - clock.now_us())
 
-    def __getitem__(self, modality: Modality) -> Channel:
+    def __getitem__(self, modality: Modality) -> ModalityGate:
         return self._of[modality]
 
     def states(self) -> dict[Modality, PrivacyState]:
         now = self._clock.boottime_us()
         return {m: channel.state(now) for m, channel in self._of.items()}
 
-    def change(self, modality: Modality, channel: Channel) -> None:
+    def change(self, modality: Modality, channel: ModalityGate) -> None:
         """A new mask epoch of one modality. A mask is ordered at once; nothing opens before ``open``."""
         channel.leased_until_us = self._of[modality].leased_until_us
         self._of[modality] = channel
@@ -89,8 +90,11 @@ class Channels:
 
     @property
     def due_us(self) -> list[int]:
-        return [min(c.resend_due, self.former_until_us if FORMER in c.unclosed else c.resend_due)
-                for c in self._of.values() if c.pending]  # fmt: skip
+        return [
+            min(c.resend_due, self.former_until_us if FORMER in c.unclosed else c.resend_due)
+            for c in self._of.values()
+            if c.pending
+        ]
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]:
         return [text for m in MODALITIES if m in modalities for text in self._of[m].complaint(m)]
@@ -153,14 +157,28 @@ class Channels:
             channel.leased_until_us = lease.expires_us
             self._server.send(peer, lease)
         else:
-            self._server.send(peer, Refused(modality=modality, gate=channel.requested, mask_epoch=channel.epoch,
-                                            reason=channel.reason or "masked"))  # fmt: skip
+            self._server.send(
+                peer,
+                Refused(
+                    modality=modality,
+                    gate=channel.requested,
+                    mask_epoch=channel.epoch,
+                    reason=channel.reason or "masked",
+                ),
+            )
 
-    def _lease(self, modality: Modality, channel: Channel, holder: str) -> Lease:
+    def _lease(self, modality: Modality, channel: ModalityGate, holder: str) -> Lease:
         now = self._clock.boottime_us()
         self._lease_counter = max(self._lease_counter + 1, now)  # grows over restarts too, within one boot
-        lease = Lease(modality=modality, holder=holder, boot_id=self._boot_id, counter=self._lease_counter,
-                      mask_epoch=channel.epoch, issued_us=now, expires_us=now + self._lease_us)  # fmt: skip
+        lease = Lease(
+            modality=modality,
+            holder=holder,
+            boot_id=self._boot_id,
+            counter=self._lease_counter,
+            mask_epoch=channel.epoch,
+            issued_us=now,
+            expires_us=now + self._lease_us,
+        )
         return sign(self._key, lease)
 
     def _order(self, modality: Modality) -> None:
@@ -177,5 +195,6 @@ class Channels:
     def _send_close(self, peer: bytes, modality: Modality) -> None:
         channel = self._of[modality]
         gate: Gate = channel.requested
-        self._server.send(peer, Close(modality=modality, gate=gate, mask_epoch=channel.epoch,
-                                      reason=channel.reason or "masked"))  # fmt: skip
+        self._server.send(
+            peer, Close(modality=modality, gate=gate, mask_epoch=channel.epoch, reason=channel.reason or "masked")
+        )

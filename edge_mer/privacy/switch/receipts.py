@@ -18,7 +18,7 @@ FILE = "receipts.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """How many receipts there are, and the hash of the last line ("" before the first)."""
 
     count: int = 0
@@ -37,14 +37,14 @@ class Verified:
         return self.receipts[0].number if self.receipts else 0
 
     @property
-    def head(self) -> Head:
-        return Head(self.receipts[-1].number + 1, self.hashes[-1]) if self.receipts else Head()
+    def head(self) -> ChainHead:
+        return ChainHead(self.receipts[-1].number + 1, self.hashes[-1]) if self.receipts else ChainHead()
 
-    def continues(self, known: Head) -> bool:
+    def continues(self, known: ChainHead) -> bool:
         """Whether the chain went through ``known``: what was written later does not matter."""
         if not self.receipts or known.count <= self.first:
             first = self.receipts[0].previous if self.receipts else ""
-            return known == Head(self.first, first)
+            return known == ChainHead(self.first, first)
         place = known.count - self.first - 1
         return place < len(self.hashes) and self.hashes[place] == known.hash
 
@@ -52,7 +52,7 @@ class Verified:
 class ReceiptLog:
     """Appends to the chain. What is on the disk and does not continue the known head is set aside, never mended."""
 
-    def __init__(self, directory: Path, key: Ed25519PrivateKey, head: Head) -> None:
+    def __init__(self, directory: Path, key: Ed25519PrivateKey, head: ChainHead) -> None:
         self.path = directory / FILE
         self.note: str | None = None
         self._key = key
@@ -74,10 +74,10 @@ class ReceiptLog:
                 raise
         finally:
             os.close(fd)
-        self.head = Head(self.head.count + 1, line_hash(line))
+        self.head = ChainHead(self.head.count + 1, line_hash(line))
         return signed
 
-    def _find_head(self, known: Head) -> Head:
+    def _find_head(self, known: ChainHead) -> ChainHead:
         """The end of the file. It may be ahead of ``known``, for a receipt is written before the state."""
         if not self.path.exists():
             if known.count:
@@ -109,7 +109,7 @@ def line_hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def verify(path: Path, key: Ed25519PublicKey, head: Head | None = None) -> Verified:
+def verify(path: Path, key: Ed25519PublicKey, head: ChainHead | None = None) -> Verified:
     """Check every line of a file of receipts: form, order, chain, signature; with ``head``, that none is missing.
 
     Raises PrivacyError naming the first bad line and what is wrong with it.

@@ -22,7 +22,7 @@ class Member:
     heard_us: int
 
 
-class Members:
+class Registrations:
     def __init__(self) -> None:
         self.gates: dict[tuple[str, Modality], Member] = {}
         self.children: dict[str, Member] = {}

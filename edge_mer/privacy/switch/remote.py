@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_mer.bus import ZmqBus
-from edge_mer.bus.curve_server import SecureServer
+from edge_mer.bus.curve_server import CurveServer
 from edge_mer.config import Config
 from edge_mer.contract.clock import host_boot_id
 from edge_mer.contract.control import Answer, Command, Pair
@@ -18,16 +18,16 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import Link, Pairing, server_curve
-from edge_mer.privacy.switch.requester import Caller, Reply
+from edge_mer.privacy.switch.requester import Reply, Requester
 
 # So that a flood from outside never holds up what happens inside.
 MOST_MESSAGES = 50
 
 
-class RemoteDoor:
+class RemoteControl:
     """Yields commands of paired keys; completes pairings itself. ``counters``: what was ``refused`` or ``bad``."""
 
-    def __init__(self, server: SecureServer, keyring: Keyring, pairing: Pairing) -> None:
+    def __init__(self, server: CurveServer, keyring: Keyring, pairing: Pairing) -> None:
         self._server, self._keyring, self._pairing = server, keyring, pairing
         self.close = server.close
 
@@ -43,7 +43,7 @@ class RemoteDoor:
     def counters(self) -> Counter[str]:
         return Counter({f"remote.{name}": n for name, n in self._server.counters.items()})
 
-    def receive(self) -> Iterator[tuple[Reply, Caller, Command]]:
+    def receive(self) -> Iterator[tuple[Reply, Requester, Command]]:
         for _ in range(MOST_MESSAGES):
             received = self._server.receive()
             if received is None:
@@ -53,7 +53,7 @@ class RemoteDoor:
             if isinstance(message, Pair):
                 self._pair(peer, curve, message)
             elif isinstance(message, Command) and key is not None:
-                yield self._reply_to(peer), Caller("remote", curve, key.name), message
+                yield self._reply_to(peer), Requester("remote", curve, key.name), message
             else:
                 self._server.counters["unexpected"] += 1
 
@@ -69,7 +69,7 @@ class RemoteDoor:
         self._server.send(peer, answer)
 
 
-def open_remote(config: Config, bus: ZmqBus) -> RemoteDoor | None:
+def open_remote(config: Config, bus: ZmqBus) -> RemoteControl | None:
     """None when no address is configured. Raises ConfigError when it cannot be bound."""
     if config.remote.listen is None:
         return None
@@ -80,7 +80,7 @@ def open_remote(config: Config, bus: ZmqBus) -> RemoteDoor | None:
     def admit(curve: str) -> bool:
         return keyring.sender(curve) is not None or pairing.current() is not None
 
-    return RemoteDoor(bus.secure_server(config.remote.listen, keys, admit), keyring, pairing)
+    return RemoteControl(bus.secure_server(config.remote.listen, keys, admit), keyring, pairing)
 
 
 def link_to(directory: Path, address: str, host: str, code: str) -> Link:

@@ -11,15 +11,15 @@ from edge_mer.contract.control import Answer
 LONGEST_NAME = 80
 
 # host: the host's own sockets, which only its user can enter; remote: TCP with CURVE; root: uid 0 by SO_PEERCRED.
-Door = Literal["host", "remote", "root"]
+Origin = Literal["host", "remote", "root"]
 Reply = Callable[[Answer], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Requester:
     """``key`` is the CURVE public key of a remote caller, ``name`` what it was paired as."""
 
-    door: Door
+    door: Origin
     key: str = ""
     name: str = ""
 
@@ -29,4 +29,4 @@ class Caller:
         return name or "somebody"
 
 
-HOST, ROOT = Caller("host"), Caller("root", name="root on this host")
+HOST, ROOT = Requester("host"), Requester("root", name="root on this host")

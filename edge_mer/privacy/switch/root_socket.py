@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_mer.contract import control
 from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.errors import BadMessage, PrivacyError
-from edge_mer.privacy.switch.requester import ROOT, Caller, Reply
+from edge_mer.privacy.switch.requester import ROOT, Reply, Requester
 
 _CREDENTIALS = struct.Struct("iII")
 MOST_OPEN = 8
@@ -24,7 +24,7 @@ def peer_uid(connection: socket.socket) -> int:
     return int(_CREDENTIALS.unpack(data)[1])
 
 
-class RootDoor:
+class RootSocket:
     NAME = "root"
 
     def __init__(self, path: Path, uid_of: Callable[[socket.socket], int] = peer_uid) -> None:
@@ -40,7 +40,7 @@ class RootDoor:
     def wake(self) -> tuple[int, ...]:
         return (self._listener.fileno(), *(c.fileno() for c in self._open))
 
-    def receive(self) -> Iterator[tuple[Reply, Caller, Command]]:
+    def receive(self) -> Iterator[tuple[Reply, Requester, Command]]:
         with suppress(BlockingIOError):
             while len(self._open) < MOST_OPEN:
                 connection, _ = self._listener.accept()
@@ -79,7 +79,7 @@ def ask_as_root(directory: Path, command: Command) -> Answer:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(PATIENCE_S)
         try:
-            connection.connect(str(directory / RootDoor.NAME))
+            connection.connect(str(directory / RootSocket.NAME))
             connection.send(control.encode(command))
             answer = _decoded(connection.recv(control.MAX_BYTES))
         except OSError as error:

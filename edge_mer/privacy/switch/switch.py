@@ -25,15 +25,15 @@ from edge_mer.privacy.consent.consent_file import FILE, read_deployment
 from edge_mer.privacy.keys.host_key import host_key, public_key
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.signing import public_hex
-from edge_mer.privacy.switch.button import Button, Press, open_button
+from edge_mer.privacy.switch.button import Press, PrivacyButton, open_button
 from edge_mer.privacy.switch.commands import Commands
-from edge_mer.privacy.switch.mask_policy import STEP_US, Demand, Instant
-from edge_mer.privacy.switch.modality_gate import Channel
-from edge_mer.privacy.switch.modality_gates import Channels
-from edge_mer.privacy.switch.receipts import Head, ReceiptLog
-from edge_mer.privacy.switch.remote import RemoteDoor, open_remote
+from edge_mer.privacy.switch.mask_policy import STEP_US, Instant, MaskPolicy
+from edge_mer.privacy.switch.modality_gate import ModalityGate
+from edge_mer.privacy.switch.modality_gates import ModalityGates
+from edge_mer.privacy.switch.receipts import ChainHead, ReceiptLog
+from edge_mer.privacy.switch.remote import RemoteControl, open_remote
 from edge_mer.privacy.switch.requester import HOST
-from edge_mer.privacy.switch.root_socket import RootDoor
+from edge_mer.privacy.switch.root_socket import RootSocket
 from edge_mer.privacy.switch.state import Asked, Holding, Mask, StateFile, SwitchState
 
 NAME = "switch"
@@ -49,12 +49,12 @@ log = logging.getLogger(NAME)
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class SwitchInputs:
     """The ways in beside the host's own bus, and the ``link`` to the state directory that is removed at the end."""
 
-    remote: RemoteDoor | None = None
-    root: RootDoor | None = None
-    button: Button | None = None
+    remote: RemoteControl | None = None
+    root: RootSocket | None = None
+    button: PrivacyButton | None = None
     link: Path | None = None
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Switch:
     ``used``: the highest counter that each key has used up. ``host``: this host's public key, hex.
     """
 
-    def __init__(self, config: Config, bus: Bus, boot_id: str | None = None, doors: Doors | None = None) -> None:
+    def __init__(self, config: Config, bus: Bus, boot_id: str | None = None, doors: SwitchInputs | None = None) -> None:
         directory = state_directory(config.privacy.state)
         restarted = public_key(directory) is not None
         key = host_key(directory)
@@ -82,16 +82,16 @@ class Switch:
         self._file = StateFile(directory, key)
         state, never = self._remembered(restarted)
         self._epoch, self.used = state.epoch, dict(state.used)
-        self.demand = Demand(config, state.asked, never)
-        self._log = ReceiptLog(directory, key, Head(state.receipts, state.head))
+        self.demand = MaskPolicy(config, state.asked, never)
+        self._log = ReceiptLog(directory, key, ChainHead(state.receipts, state.head))
         if self._log.note:
             log.error("%s", self._log.note)
         self._server = bus.server(NAME)
         lease_us = round(config.privacy.lease_s * SECOND)
         former_until = self.now_us + lease_us + RELEASE_US if restarted else self.now_us
-        self._channels = Channels(self._server, self._clock, key, self._boot_id, lease_us, former_until)
+        self._channels = ModalityGates(self._server, self._clock, key, self._boot_id, lease_us, former_until)
         self._commands = Commands(self)
-        self._doors = doors or Doors()
+        self._doors = doors or SwitchInputs()
         self._publisher = bus.publisher("privacy", NAME)
         self._receipts = ReliablePublisher(bus, "receipt", NAME)
         self._publish_due = 0
@@ -242,7 +242,7 @@ class Switch:
         self._epoch += 1
         for m in changed:
             gate, reason = wanted[m]
-            self._channels.change(m, Channel(gate, self._epoch, self.now_us, reason, requester, requested_us))
+            self._channels.change(m, ModalityGate(gate, self._epoch, self.now_us, reason, requester, requested_us))
         fault = self._save()
         opening = [m for m in changed if wanted[m][0] == "live"]
         if fault is None:
@@ -272,8 +272,14 @@ class Switch:
 
     def _save(self) -> str | None:
         """Why the state could not be saved, None when it was."""
-        state = SwitchState(self._epoch + RESERVED, self._clock.wall_us(), self.demand.asked, self.used,
-                            self._log.head.count, self._log.head.hash)  # fmt: skip
+        state = SwitchState(
+            self._epoch + RESERVED,
+            self._clock.wall_us(),
+            self.demand.asked,
+            self.used,
+            self._log.head.count,
+            self._log.head.hash,
+        )
         try:
             self._file.save(state)
         except OSError as error:
@@ -319,7 +325,7 @@ def build(config: Config, bus: Bus) -> Switch:
     """Raises ConfigError when the configured button or address cannot be used."""
     assert isinstance(bus, ZmqBus)
     link = show_state_directory(bus.directory, state_directory(config.privacy.state))
-    doors = Doors(
-        open_remote(config, bus), RootDoor(bus.directory / RootDoor.NAME), open_button(config.button.source), link
+    doors = SwitchInputs(
+        open_remote(config, bus), RootSocket(bus.directory / RootSocket.NAME), open_button(config.button.source), link
     )
     return Switch(config, bus, doors=doors)

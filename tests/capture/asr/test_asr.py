@@ -15,9 +15,9 @@ from edge_mer.capture.gated_source import GatedSource
 from edge_mer.capture.transcript import AsrWorker
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import RawAudio, WordTime
-from edge_mer.privacy.purge_client import LineageChild
+from edge_mer.privacy.purge_client import PurgeClient
 from tests.capture.asr.test_segmenter import Loudness
-from tests.switch_bench import BOOT_ID, House
+from tests.switch_bench import BOOT_ID, SwitchBench
 
 WORD = WordTime("hello", 100_000, 300_000)
 SPEECH, SILENCE = np.full(512, 30_000, np.int16), np.zeros(512, np.int16)
@@ -52,13 +52,13 @@ class Listener:
     """A transcript worker with a fake child, and a microphone that the test speaks into."""
 
     def __init__(self, directory: Path) -> None:
-        self.house = House(directory, text={"source": "asr"})
+        self.house = SwitchBench(directory, text={"source": "asr"})
         self.children: list[FakeChild] = []
         self.left: list[int] = []
         bus = self.house.bus("transcript-boot")
         self.device = AsrTranscript(bus, "fake", self._start, Segmenter(Loudness()))
         source = GatedSource(self.house.config, bus, "transcript", "text", self.device, self.left.append, BOOT_ID)
-        self.worker = AsrWorker(self.device, source, LineageChild(bus, "transcript", ("audio",)))
+        self.worker = AsrWorker(self.device, source, PurgeClient(bus, "transcript", ("audio",)))
         self.microphone = self.house.bus("microphone-boot").publisher("raw/audio", "microphone")
         self.reader = self.house.bus().reader("raw/text", "state/text")
         self.index, self.epoch = 0, 1

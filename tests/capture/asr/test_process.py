@@ -138,11 +138,23 @@ def tiny_whisper(directory: Path) -> str:
     (directory / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = transformers.WhisperTokenizer(str(directory / "vocab.json"), str(directory / "merges.txt"))
     config = transformers.WhisperConfig(
-        vocab_size=62, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=80,
-        decoder_start_token_id=1, bos_token_id=1, eos_token_id=None, pad_token_id=0, suppress_tokens=None,
-        begin_suppress_tokens=None, max_target_positions=256,
-    )  # fmt: skip
+        vocab_size=62,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        num_mel_bins=80,
+        decoder_start_token_id=1,
+        bos_token_id=1,
+        eos_token_id=None,
+        pad_token_id=0,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        max_target_positions=256,
+    )
     model = transformers.WhisperForConditionalGeneration(config)
     model.generation_config.eos_token_id = None
     model.save_pretrained(directory)
@@ -231,10 +243,18 @@ class TestWyoming:
         assert "no Wyoming server answers" in (wait_for(child, final)[-1].error or "")
         assert child.alive, "the next segment may succeed"
 
-    @pytest.mark.parametrize("answer", [
-        b"", b"not json\n", b"[]\n", b'{"type": 5}\n', b'{"type": "x", "data_length": -1}\n', b"{" * 100,
-        b'{"type": "error", "data": {"text": "no model"}}\n',
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"",
+            b"not json\n",
+            b"[]\n",
+            b'{"type": 5}\n',
+            b'{"type": "x", "data_length": -1}\n',
+            b"{" * 100,
+            b'{"type": "error", "data": {"text": "no model"}}\n',
+        ],
+    )
     def test_an_answer_that_is_no_transcript_is_an_error_not_a_crash(self, answer):
         near, far = socket.socketpair()
         client = asr_wyoming.Wyoming("there", 1)

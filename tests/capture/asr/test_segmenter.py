@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_mer.capture.asr.segmenter import CHUNK, Begin, End, Event, Piece, Segmenter, Settings
+from edge_mer.capture.asr.segmenter import CHUNK, Begin, End, Event, SegmentAudio, Segmenter, SegmenterSettings
 from edge_mer.perception.speech import PackagedVad
 
 DEMO = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets" / "demo.mkv"
@@ -34,7 +34,7 @@ def sound(*parts: tuple[float, int]) -> np.ndarray:
     return np.concatenate([np.full(count * CHUNK, round(p * 32_767), np.int16) for p, count in parts])
 
 
-def fold(samples: np.ndarray, cuts: list[int] | None = None, settings: Settings | None = None) -> list[Event]:
+def fold(samples: np.ndarray, cuts: list[int] | None = None, settings: SegmenterSettings | None = None) -> list[Event]:
     segmenter = Segmenter(Loudness(), settings)
     state: Any = segmenter.initial()
     events: list[Event] = []
@@ -53,7 +53,7 @@ def shape(events: list[Event]) -> list[tuple[str, int]]:
         if isinstance(event, Begin):
             told.append(("begin", round(event.origin_us / CHUNK_US)))
             pieces = 0
-        elif isinstance(event, Piece):
+        elif isinstance(event, SegmentAudio):
             pieces += 1
         elif isinstance(event, End):
             told.append(("cut" if event.cut else "end", pieces))
@@ -78,10 +78,20 @@ def test_between_the_two_thresholds_nothing_changes():
 
 
 def test_a_long_segment_is_cut_and_goes_on_without_losing_any_speech():
-    events = fold(sound((0.9, 25), (0, 20)), settings=Settings(longest_chunks=10))
-    assert shape(events) == [("begin", 0), ("cut", 10), ("begin", 10), ("cut", 10), ("begin", 20), ("cut", 10),
-                             ("begin", 30), ("end", 10)]  # fmt: skip
-    assert sum(isinstance(e, Piece) for e in events) == 40, "25 of speech, 16 of silence, of which the last is left out"
+    events = fold(sound((0.9, 25), (0, 20)), settings=SegmenterSettings(longest_chunks=10))
+    assert shape(events) == [
+        ("begin", 0),
+        ("cut", 10),
+        ("begin", 10),
+        ("cut", 10),
+        ("begin", 20),
+        ("cut", 10),
+        ("begin", 30),
+        ("end", 10),
+    ]
+    assert sum(isinstance(e, SegmentAudio) for e in events) == 40, (
+        "25 of speech, 16 of silence, of which the last is left out"
+    )
 
 
 @given(
@@ -96,7 +106,7 @@ def test_any_way_of_handing_over_gives_the_same_segments(parts, tail, cuts):
     for a, b in zip(once, pieces, strict=True):
         if isinstance(a, Begin) and isinstance(b, Begin):
             assert abs(a.origin_us - b.origin_us) <= 1, "rounding of the blocks' own times"
-        if isinstance(a, Piece) and isinstance(b, Piece):
+        if isinstance(a, SegmentAudio) and isinstance(b, SegmentAudio):
             assert np.array_equal(a.samples, b.samples)
 
 
@@ -104,7 +114,7 @@ def test_any_way_of_handing_over_gives_the_same_segments(parts, tail, cuts):
 @example([(1.0, 24), (0.0, 16)])
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 30)), min_size=1, max_size=8))
 def test_events_are_well_nested_and_segments_never_too_long(parts):
-    settings = Settings(longest_chunks=40)
+    settings = SegmenterSettings(longest_chunks=40)
     inside, pieces = False, 0
     for event in fold(sound(*parts), settings=settings):
         if isinstance(event, Begin):
@@ -112,7 +122,7 @@ def test_events_are_well_nested_and_segments_never_too_long(parts):
             inside, pieces = True, 0
         else:
             assert inside
-            pieces += isinstance(event, Piece)
+            pieces += isinstance(event, SegmentAudio)
             inside = not isinstance(event, End)
         assert pieces <= settings.longest_chunks
 

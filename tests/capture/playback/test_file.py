@@ -14,13 +14,13 @@ import pytest
 
 from edge_mer.capture.gated_source import GatedSource
 from edge_mer.capture.playback.file import BLOCK_US, FileWorker, assemble, build, upright
-from edge_mer.capture.playback.media_probe import Clip, probe
+from edge_mer.capture.playback.media_probe import MediaFacts, probe
 from edge_mer.capture.playback.media_readers import SoundReader
 from edge_mer.capture.playback.timeline import LEAD_US
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from tests.capture.media import make_clip, number
-from tests.switch_bench import BOOT_ID, House
+from tests.switch_bench import BOOT_ID, SwitchBench
 
 CLIPS = Path(__file__).parents[4] / "shared" / "data" / "av_clips"
 DEMO = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets"
@@ -30,15 +30,21 @@ class Player:
     """A house in which one file plays, and everything it published."""
 
     def __init__(self, directory: Path, path: Path, **sections: Any) -> None:
-        self.house = House(directory, **{
-            "audio": {"source": "file"}, "video": {"source": "file"}, **sections,
-            "file": {"path": str(path), **sections.get("file", {})},
-        })  # fmt: skip
+        self.house = SwitchBench(
+            directory,
+            **{
+                "audio": {"source": "file"},
+                "video": {"source": "file"},
+                **sections,
+                "file": {"path": str(path), **sections.get("file", {})},
+            },
+        )
         bus = self.house.bus("file-boot")
         self.worker: FileWorker = assemble(
-            self.house.config, bus,
+            self.house.config,
+            bus,
             lambda modality, device: GatedSource(self.house.config, bus, "file", modality, device, boot_id=BOOT_ID),
-        )  # fmt: skip
+        )
         topics = [f"{kind}/{m}" for kind in ("raw", "state") for m in ("audio", "video", "text")]
         self.reader = self.house.bus().reader(*topics)
         self.seen: list[Any] = []
@@ -61,7 +67,7 @@ class Player:
         return self.worker.counters.get(f"{modality}.decoded", 0)
 
 
-def sound_from(clip: Clip, sample: int) -> np.ndarray:
+def sound_from(clip: MediaFacts, sample: int) -> np.ndarray:
     reader, blocks = SoundReader(clip, sample, Counter()), []
     while not reader.ended:
         reader.step()
@@ -227,11 +233,14 @@ def test_a_file_that_is_cut_short_plays_as_far_as_it_goes(state, clip):
     assert of(messages, "state/video")[-1].body.health == "absent"
 
 
-@pytest.mark.parametrize(("name", "content", "complaint"), [
-    ("gone.mp4", None, "no such file"),
-    ("noise.mp4", b"\x00\x01 not a clip" * 50, "damaged or no media file"),
-    ("empty.mkv", b"", "damaged or no media file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("gone.mp4", None, "no such file"),
+        ("noise.mp4", b"\x00\x01 not a clip" * 50, "damaged or no media file"),
+        ("empty.mkv", b"", "damaged or no media file"),
+    ],
+)
 def test_a_file_that_cannot_play_is_named(state, tmp_path, name, content, complaint):
     path = tmp_path / name
     if content is not None:
@@ -241,7 +250,7 @@ def test_a_file_that_cannot_play_is_named(state, tmp_path, name, content, compla
 
 
 def test_without_a_path_the_config_key_is_named(state, tmp_path):
-    house = House(state, audio={"source": "file"})
+    house = SwitchBench(state, audio={"source": "file"})
     with pytest.raises(DeviceError, match=r"file\.path"):
         build(house.config, house.bus())
 

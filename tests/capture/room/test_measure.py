@@ -17,7 +17,7 @@ from edge_mer.capture.room.measure import CalibrationFailed, Hearing, Seeing, cl
 from edge_mer.capture.room.quality import advice
 from edge_mer.cli.calibrate import toml, updated, write
 from edge_mer.cli.main import app
-from edge_mer.config import Config, Fusion, Sensors, load
+from edge_mer.config import Config, FusionConfig, SensorsConfig, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ConfigError
 from edge_mer.fusion.settings import settings_from
@@ -115,7 +115,7 @@ def test_light_and_face_are_medians_and_a_missing_face_is_said() -> None:
 
 
 def test_what_was_not_measured_keeps_its_value_and_nothing_found_writes_nothing() -> None:
-    old = Sensors(date="2026-01-01", noise_floor_db=-50, offset_s=0.1)
+    old = SensorsConfig(date="2026-01-01", noise_floor_db=-50, offset_s=0.1)
     found, _ = measured(Hearing(), seen())
     new = updated(old, found, "2026-11-21")
     assert new is not None
@@ -129,17 +129,17 @@ def test_the_section_is_replaced_and_the_rest_of_the_file_stays(tmp_path: Path) 
     path.write_text(
         '# mine\n[video]\nfps = 10\n\n[sensors]\ndate = "2020-01-01"\nface_size = 0.1\n\n[text]\nsource = "off"\n'
     )
-    write(path, Sensors(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04))
+    write(path, SensorsConfig(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04))
     loaded, origin = load(path)
     assert (loaded.video.fps, loaded.text.source) == (10, "off")
-    assert loaded.sensors == Sensors(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04)
+    assert loaded.sensors == SensorsConfig(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04)
     assert origin["sensors.noise_floor_db"] == str(path)
     assert path.read_text().startswith("# mine\n[video]")
     assert path.read_text().count("[sensors]") == 1
     fresh = tmp_path / "new" / "edge_mer.toml"
     write(fresh, loaded.sensors)
     assert load(fresh)[0].sensors == loaded.sensors
-    assert toml(Sensors()) == "[sensors]\noffset_s = 0.0\n"
+    assert toml(SensorsConfig()) == "[sensors]\noffset_s = 0.0\n"
 
 
 def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -149,15 +149,15 @@ def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_fusion_without_a_calibration_assumes_nothing() -> None:
-    plain = settings_from(Fusion(), Sensors())
+    plain = settings_from(FusionConfig(), SensorsConfig())
     assert (plain.delay_us, plain.demand) == ({}, {})
-    assert plain == settings_from(Fusion())
+    assert plain == settings_from(FusionConfig())
 
 
 def test_a_weak_voice_must_be_there_for_twice_as_long() -> None:
-    weak = settings_from(Fusion(), Sensors(noise_floor_db=-30, voice_db=-25))
+    weak = settings_from(FusionConfig(), SensorsConfig(noise_floor_db=-30, voice_db=-25))
     assert weak.demand == {"audio": 2.0}
-    strict, plain = Scene(weak), Scene(settings_from(Fusion()))
+    strict, plain = Scene(weak), Scene(settings_from(FusionConfig()))
     took = {}
     for name, scene in (("strict", strict), ("plain", plain)):
         for hop in range(12):
@@ -169,11 +169,11 @@ def test_a_weak_voice_must_be_there_for_twice_as_long() -> None:
 
 def test_a_late_picture_is_read_with_the_sound_that_it_belongs_to() -> None:
     """The same face, stamped 400 ms late by its camera: with the calibration the estimate is the same."""
-    plain, late = Scene(), Scene(settings_from(Fusion(), Sensors(offset_s=0.4)))
+    plain, late = Scene(), Scene(settings_from(FusionConfig(), SensorsConfig(offset_s=0.4)))
     late.settings = late.fusion.settings
-    shifted = settings_from(Fusion(), Sensors(offset_s=0.4))
+    shifted = settings_from(FusionConfig(), SensorsConfig(offset_s=0.4))
     assert shifted.delay_us == {"video": 400_000}
-    assert settings_from(Fusion(), Sensors(offset_s=-0.4)).delay_us == {"audio": 400_000}
+    assert settings_from(FusionConfig(), SensorsConfig(offset_s=-0.4)).delay_us == {"audio": 400_000}
     ends = [plain.now_us + 100_000 * i for i in range(1, 4)]
     honest = tokens("video", ends)
     plain.give(honest)
@@ -187,7 +187,10 @@ def test_a_late_picture_is_read_with_the_sound_that_it_belongs_to() -> None:
 
 def test_the_report_says_where_each_value_came_from_and_what_it_does(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    write(path, Sensors(date="2026-01-01", noise_floor_db=-30, voice_db=-25, face_size=0.1, exposure=20, offset_s=0.2))
+    write(
+        path,
+        SensorsConfig(date="2026-01-01", noise_floor_db=-30, voice_db=-25, face_size=0.1, exposure=20, offset_s=0.2),
+    )
     config, origin = load(path)
     text = sensor_report.report(config, origin, TODAY)
     assert f"sensors.exposure         20.0           {path}" in text
@@ -197,9 +200,10 @@ def test_the_report_says_where_each_value_came_from_and_what_it_does(tmp_path: P
         assert words in text
     assert "never calibrated" in sensor_report.report(Config(), load()[1], TODAY)
     assert (
-        advice(Sensors(date="2026-11-20", noise_floor_db=-60, voice_db=-20, exposure=120, face_size=0.4), TODAY) == []
+        advice(SensorsConfig(date="2026-11-20", noise_floor_db=-60, voice_db=-20, exposure=120, face_size=0.4), TODAY)
+        == []
     )
-    assert "digital silence" in advice(Sensors(date="2026-11-20", noise_floor_db=-100), TODAY)[0]
+    assert "digital silence" in advice(SensorsConfig(date="2026-11-20", noise_floor_db=-100), TODAY)[0]
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.2])
@@ -211,7 +215,7 @@ def test_a_given_file_tells_the_offset_of_its_picture(offset: float, tmp_path: P
         if any(0 <= i / 15 - (c + offset) < 1 / 15 for c in CLAPS_S):
             picture[60:180, 80:240] = 220
         images.append(picture)
-    demo_media.write(tmp_path / "claps.mkv", demo_media.Session(room(6.0), ()), images)
+    demo_media.write(tmp_path / "claps.mkv", demo_media.DemoSession(room(6.0), ()), images)
     config = tmp_path / "edge_mer.toml"
     config.touch()
     media = ("--media", str(tmp_path / "claps.mkv"), "--config", str(config))
