@@ -1,1 +1,1 @@
-"""The command line: one file per command, and the live terminal view that ``run`` and ``demo`` share."""
+"""The command line: commands, their options and the checks of ``doctor``. Nothing else imports it."""
