@@ -268,7 +268,7 @@ def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], Gated
         devices.append(("audio", SoundTrack(clip, playback)))
     if config.video.source == "file":
         devices.append(("video", PictureTrack(clip, playback, config.video)))
-    if plays_with_file(config):
+    if plays_with_file(config, "text"):
         devices.append(("text", RecordedTranscript(read_transcript(config.text.path), playback)))
     sources = [gated(modality, device) for modality, device in devices]
     return FileWorker(playback, [device for _, device in devices], *sources)
