@@ -9,29 +9,19 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 from edge_mer.contract.modality_row import ModalityRow
-from edge_mer.contract.recognisers import ASR, ENGINES, OWN_SOURCES, RecogniserRow, recogniser_of
+from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
 
 PREFIX = "EDGE_MER__"
 # What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.
 VOICE_OVER_NOISE_DB: Final = 10.0
 DARK, BRIGHT, SMALL_FACE = 40.0, 215.0, 1 / 6
-
-
-_SOURCES = (ASR, "typed", "recorded", *OWN_SOURCES, "off")
-
-if TYPE_CHECKING:
-    TextSource = Literal["asr", "typed", "recorded", "wyoming", "off"]
-    Engine = Literal["pocketsphinx", "whisper"]
-else:
-    TextSource = Literal[_SOURCES]
-    Engine = Literal[ENGINES]
 
 
 class Section(BaseModel):

@@ -136,6 +136,8 @@ COMBINATIONS: Final[tuple[Combination, ...]] = get_args(Combination)[:-1]
 ALL: Final[Combination] = COMBINATIONS[0]
 TABLE: Final[dict[Modality, ModalityRow]] = dict(zip(MODALITIES, ROWS, strict=True))
 LETTER: Final[dict[Modality, str]] = {m: row.letter for m, row in TABLE.items()}
+# What all encoders and fusion load, in FP32.
+MODEL_FILES: Final = (*(name for row in ROWS for name in row.models), *(f"fusion.{c}.onnx" for c in COMBINATIONS))
 
 if not len(TABLE) == len(set(LETTER.values())) == len("".join(LETTER.values())) == len(ROWS):
     raise AssertionError(f"every modality needs a name and one letter that no other has: {LETTER}")

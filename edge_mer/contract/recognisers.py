@@ -1,7 +1,8 @@
 """THE table of speech recognisers: one row each. Configuration, consent, masks, erasing and doctor follow from it.
 
 It lies here and not beside the recognisers because configuration and the privacy switch, which know nothing of capture,
-ask it too. Beside its row a recogniser needs its module and, where it needs a package, an extra in pyproject.toml.
+ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module
+and, where it needs a package, an extra in pyproject.toml.
 
 ``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows).
 """
@@ -9,7 +10,7 @@ ask it too. Beside its row a recogniser needs its module and, where it needs a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.extra_rows import extra_rows
@@ -27,7 +28,7 @@ class RecogniserRow:
     out. ``server``: the argument is the address (host:port) of such a server.
 
     ``languages``: ISO 639-1 codes that it transcribes here. ``from_microphone``: its words are made from raw/audio, so
-    that a mask of the microphone masks them too. ``leaves_host``: sound is sent elsewhere, which needs the consent
+    that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent elsewhere, which needs the consent
     ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` names it in a status.
     ``package`` is what must be importable, ``extra`` what to install for it.
     """
@@ -41,7 +42,7 @@ class RecogniserRow:
     languages: tuple[str, ...] = ("en",)
     from_microphone: bool = True
     leaves_host: bool = False
-    scope: str | None = None
+    scope: Scope | None = None
     question: str = ""
     consent: str = ""
     package: str | None = None
@@ -93,13 +94,29 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
 )
 
 RECOGNISERS: Final[dict[str, RecogniserRow]] = {row.name: row for row in ROWS}
-ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
-OWN_SOURCES: Final = tuple(row.source for row in ROWS if row.source != ASR)
 # Consent scopes beside those of the modalities.
 SCOPES: Final[dict[str, RecogniserRow]] = {row.scope: row for row in ROWS if row.scope is not None}
+_SOURCES: Final = (ASR, "typed", "recorded", *(row.source for row in ROWS if row.source != ASR), "off")
+_ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
+
+# Values of text.source and text.engine, and the scopes.
+if TYPE_CHECKING:
+    TextSource = Literal["asr", "typed", "recorded", "wyoming", "off"]
+    Engine = Literal["pocketsphinx", "whisper"]
+    Scope = Literal["wyoming"]
+else:
+    TextSource = Literal[_SOURCES]
+    Engine = Literal[_ENGINES]
+    Scope = Literal[tuple(SCOPES)]
 
 
 def recogniser_of(source: str, engine: str) -> RecogniserRow | None:
     """The recogniser that ``text.source`` and ``text.engine`` mean; None where nothing recognises speech."""
     wanted = engine if source == ASR else source
     return next((row for row in ROWS if row.source == source and wanted in (row.name, row.source)), None)
+
+
+def is_from_microphone(source: str, engine: str) -> bool:
+    """Whether words of this choice are made from raw/audio; an engine that is not known any more counts as one."""
+    row = recogniser_of(source, engine)
+    return source == ASR if row is None else row.from_microphone
