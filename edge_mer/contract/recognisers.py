@@ -28,8 +28,9 @@ class RecogniserRow:
     out. ``server``: the argument is the address (host:port) of such a server.
 
     ``languages``: ISO 639-1 codes that it transcribes here. ``from_microphone``: its words are made from raw/audio, so
-    that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent elsewhere, which needs the consent
-    ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` names it in a status.
+    that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent
+    elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` names
+    it in a status.
     ``package`` is what must be importable, ``extra`` what to install for it.
     """
 
