@@ -29,8 +29,8 @@ class RecogniserRow:
 
     ``languages``: ISO 639-1 codes that it transcribes here. ``from_microphone``: its words are made from raw/audio, so
     that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent
-    elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` names
-    it in a status.
+    elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` is
+    what a status calls it.
     ``package`` is what must be importable, ``extra`` what to install for it.
     """
 

@@ -75,7 +75,7 @@ def main(state: str) -> dict[str, Any]:
     from edge_mer.contract.clock import SystemClock
     from edge_mer.contract.errors import ConfigError
     from edge_mer.contract.recognisers import is_from_microphone
-    from edge_mer.privacy.consent.consent_file import in_words, read_deployment
+    from edge_mer.privacy.consent.consent_file import deployment_path, in_words, read_deployment
     from edge_mer.privacy.consent_setup import agree
     from edge_mer.privacy.switch.mask_policy import MaskPolicy
 
@@ -89,10 +89,10 @@ def main(state: str) -> dict[str, Any]:
         refused = str(error)
     agree(state, ("audio", "text"), "Anna", datetime.date(2026, 11, 21))
     policy = MaskPolicy(away, {}, "never")
-    policy.deployment = read_deployment(agreed := _file(state))
+    policy.deployment = read_deployment(deployment_path(away))
     without = policy.refusal(("text",), 0, False)
     agree(state, ("audio", "text", "cloud"), "Anna", datetime.date(2026, 11, 21))  # type: ignore[arg-type]
-    policy.deployment = read_deployment(agreed)
+    policy.deployment = read_deployment(deployment_path(away))
     return {
         "words": words_of(choose(here)),
         "refused": refused,
@@ -104,14 +104,6 @@ def main(state: str) -> dict[str, Any]:
         "status": in_words(policy.deployment, SystemClock().wall_us())[-1],
         "erased_with_audio": is_from_microphone("cloud", "pocketsphinx"),
     }
-
-
-def _file(state: str) -> Any:
-    from pathlib import Path
-
-    from edge_mer.privacy.consent.consent_file import FILE
-
-    return Path(state) / FILE
 
 
 if __name__ == "__main__":
