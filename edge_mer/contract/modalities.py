@@ -5,7 +5,8 @@ modality needs its raw message (edge_mer.contract.raw), its capture process, its
 that were trained with it, and colours on the page; in edge_mer.config a section only for more keys than a device.
 
 ``EDGE_MER_MODALITIES`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows). That must be set before
-the interpreter starts: message types are made from this table when they are first imported.
+the interpreter starts: message types are made from this table when they are first imported. Give it a state directory
+of its own: nobody else can read a receipt of such a modality.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ _TEXT = ModalityRow(
     feature_rate_hz=10,
     feature_bytes=1 * MB,
     made_from=("audio",),
+    stands_alone=True,
     source="asr",
     process="transcript",
     capture="edge_mer.capture.transcript",
@@ -112,6 +114,9 @@ _TEXT = ModalityRow(
 
 
 ROWS: Final[tuple[ModalityRow, ...]] = (_AUDIO, _VIDEO, _TEXT, *extra_rows("EDGE_MER_MODALITIES"))
+_LETTERS: Final = [row.letter for row in ROWS]
+if not len({row.name for row in ROWS}) == len(set(_LETTERS)) == len("".join(_LETTERS)) == len(ROWS):
+    raise AssertionError(f"every modality needs a name and one letter that no other has: {_LETTERS}")
 
 
 def _combinations(letters: list[str]) -> tuple[str, ...]:
@@ -120,7 +125,7 @@ def _combinations(letters: list[str]) -> tuple[str, ...]:
     return tuple("".join(some) for size in sizes for some in combinations(sorted(letters), size))
 
 
-_NAMED: Final = (*_combinations([row.letter for row in ROWS]), "none")
+_NAMED: Final = (*_combinations(_LETTERS), "none")
 
 if TYPE_CHECKING:
     Modality = Literal["audio", "video", "text"]
@@ -138,6 +143,3 @@ TABLE: Final[dict[Modality, ModalityRow]] = dict(zip(MODALITIES, ROWS, strict=Tr
 LETTER: Final[dict[Modality, str]] = {m: row.letter for m, row in TABLE.items()}
 # What all encoders and fusion load, in FP32.
 MODEL_FILES: Final = (*(name for row in ROWS for name in row.models), *(f"fusion.{c}.onnx" for c in COMBINATIONS))
-
-if not len(TABLE) == len(set(LETTER.values())) == len("".join(LETTER.values())) == len(ROWS):
-    raise AssertionError(f"every modality needs a name and one letter that no other has: {LETTER}")

@@ -29,8 +29,9 @@ class ModalityRow:
 
     ``letter`` names it in combinations. ``raw``: the body of its raw messages; ``raw_rate_hz`` and ``feature_rate_hz``
     are the most that normal work sends, ``raw_bytes`` and ``feature_bytes`` bound one message.
-    ``made_from``: modalities whose raw data this one's may be made from; its raw body then names it in ``parent``, and
-    their masks mask it too.
+    ``made_from``: modalities whose raw data this one's is made from; their masks mask it too. ``stands_alone``: it may
+    also come from elsewhere (typed words); its raw body says in ``parent`` which it is, and the configuration whether
+    those masks reach it.
 
     ``source`` is the value of ``[name] source`` that means its own sensor, and the default; ``process`` and ``capture``
     are name and module of the process that owns it, which offers ``build(config, bus)``. ``adapter``: the module that
@@ -60,6 +61,7 @@ class ModalityRow:
     channel: str
     words: Words
     made_from: tuple[str, ...] = ()
+    stands_alone: bool = False
     models: tuple[str, ...] = ()
     segments: bool = False
     posterior: bool = False

@@ -1,8 +1,8 @@
 """THE table of speech recognisers: one row each. Configuration, consent, masks, erasing and doctor follow from it.
 
 It lies here and not beside the recognisers because configuration and the privacy switch, which know nothing of capture,
-ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module
-and, where it needs a package, an extra in pyproject.toml.
+ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module and, where it needs a
+package, an extra in pyproject.toml.
 
 ``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows).
 """
@@ -31,6 +31,7 @@ class RecogniserRow:
     that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent
     elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` is
     what a status calls it.
+
     ``package`` is what must be importable, ``extra`` what to install for it.
     """
 

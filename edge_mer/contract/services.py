@@ -124,5 +124,6 @@ def derived_from(topic: str) -> frozenset[str]:
 
 def masked_with(modality: Modality, transcribed: bool) -> frozenset[Modality]:
     """The modalities that a mask of ``modality`` closes: words made from the microphone go with it, typed ones stay."""
-    below = derived_from(f"raw/{modality}") if transcribed else frozenset()
-    return frozenset({modality} | {x for x in MODALITIES if f"raw/{x}" in below})
+    below = derived_from(f"raw/{modality}")
+    made = {x for x in MODALITIES if f"raw/{x}" in below and (transcribed or not TABLE[x].stands_alone)}
+    return frozenset({modality} | made)

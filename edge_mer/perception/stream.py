@@ -53,7 +53,7 @@ class FeatureStream:
         self._block: Callable[[Message[Any]], Any] = import_module(row.adapter).block
         # An encoder that uses few of its blocks says which, so that the others need not even be decoded.
         self._wants: Callable[[Any, int], bool] | None = getattr(encoder, "wants", None)
-        self._segments, self._is_derivable = row.segments, bool(row.made_from)
+        self._segments, self._stands_alone = row.segments, row.stands_alone
 
     def initial(self) -> StreamState:
         return StreamState(self.encoder.initial())
@@ -89,7 +89,7 @@ class FeatureStream:
             cut=state.is_new or tokens.cut,
             final=getattr(body, "final", True),
             watermark_us=end,
-            biometric=not self._is_derivable or body.parent is not None,
+            biometric=not self._stands_alone or body.parent is not None,
             mask_epoch=body.mask_epoch,
             reason=getattr(state.encoder, "reason", None) or None,
             raw_skipped=state.skipped,

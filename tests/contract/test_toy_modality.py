@@ -93,6 +93,27 @@ def test_erasing_it_leaves_the_rest(place: Path, seen: Any) -> None:
             path.write_bytes(content)
 
 
+def test_what_is_always_made_from_another_modality_is_masked_with_it() -> None:
+    ask = "from edge_mer.contract.services import masked_with; print(*sorted(masked_with('video', transcribed=False)))"
+    environment = {**ENVIRONMENT, "EDGE_MER_MODALITIES": "tests.contract.pulse.from_picture"}
+    done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pulse", "video"]
+
+
+@pytest.mark.parametrize("twin", [{"name": "pulse"}, {"letter": "p"}, {"letter": "pp"}])
+def test_a_name_or_letter_that_is_taken_or_too_long_is_refused(twin: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "twins.py").write_text(
+        "from dataclasses import replace\n"
+        "from tests.contract.pulse.rows import ROWS as ONE\n"
+        f"ROWS = (*ONE, replace(ONE[0], **{ {'name': 'other', 'letter': 'o', **twin} }))\n"
+    )
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{tmp_path}", "EDGE_MER_MODALITIES": "twins"}
+    command = [sys.executable, "-c", "import edge_mer.contract.domain"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "one letter that no other has" in done.stderr
+
+
 def test_other_processes_still_know_three_modalities() -> None:
     assert MODALITIES == ("audio", "video", "text")
     assert COMBINATIONS == ("atv", "at", "av", "tv", "a", "t", "v")
