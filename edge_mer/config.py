@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
+from edge_mer.contract.modality_row import ModalityRow
+from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
 
 PREFIX = "EDGE_MER__"
 # What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.
@@ -23,6 +26,34 @@ DARK, BRIGHT, SMALL_FACE = 40.0, 215.0, 1 / 6
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def per_modality(field: Callable[[ModalityRow], Any]) -> Callable[[type[S]], type[S]]:
+    """Adds one key for each modality that the class does not have yet; ``field``: its (type, default)."""
+
+    def complete(section: type[S]) -> type[S]:
+        missing = {name: field(row) for name, row in TABLE.items() if name not in section.model_fields}
+        return create_model(
+            section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **missing
+        )
+
+    return complete
+
+
+def sensor_section(row: ModalityRow) -> tuple[type[Section], Section]:
+    """Of a modality without keys of its own."""
+    choice: Any = Literal.__getitem__((row.source, "off"))
+    made = create_model(
+        f"{row.name.title()}Config",
+        __base__=Section,
+        __module__=__name__,
+        source=(choice, row.source),
+        device=(int | str | None, Field(None, description=f"device of the {row.words.sensor.lower()}")),
+    )
+    return made, made()
 
 
 class RunConfig(Section):
@@ -44,11 +75,16 @@ class VideoConfig(Section):
 
 
 class TextConfig(Section):
-    source: Literal["asr", "typed", "recorded", "wyoming", "off"] = "asr"
-    engine: Literal["pocketsphinx", "whisper"] = "pocketsphinx"
+    source: TextSource = "asr"
+    engine: Engine = "pocketsphinx"
     model: str | None = Field(None, description="Whisper: local path or hub id")
     path: str | None = Field(None, description="recorded transcript with word times (JSON)")
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
+
+    @property
+    def recogniser(self) -> RecogniserRow | None:
+        """None where nothing recognises speech: words are typed, recorded or off."""
+        return recogniser_of(self.source, self.engine)
 
 
 class FileConfig(Section):
@@ -56,12 +92,10 @@ class FileConfig(Section):
     loop: bool = False
 
 
+@per_modality(lambda row: (str | None, Field(None, description=row.words.large_encoder)))
 class PerceptionConfig(Section):
     placement: Literal["separate", "together"] = "separate"
     yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
-    audio: str | None = Field(None, description="large encoder (Wav2Vec2, WavLM): folder, or hub id that was pulled")
-    video: str | None = Field(None, description="large encoder (ViT expression classifier): folder or pulled hub id")
-    text: str | None = Field(None, description="large encoder (RoBERTa, DeBERTa): folder or pulled hub id")
 
 
 class ModelsConfig(Section):
@@ -88,8 +122,8 @@ class FusionConfig(Section):
     min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
     baseline: bool = Field(False, description="use the neutral that `edge-mer baseline learn` wrote on this host")
     hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
-    max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
-        {"audio": 1.0, "video": 1.0, "text": 2.0},
+    max_age_s: dict[Modality, float] = Field(
+        {m: row.max_age_s for m, row in TABLE.items()},
         description="age of the newest token after which a modality is absent",
     )
 
@@ -166,12 +200,9 @@ class ButtonConfig(Section):
     )
 
 
+@per_modality(lambda row: (str | None, Field(None, description=row.words.indicator)))
 class IndicatorConfig(Section):
     """``led:NAME`` of /sys/class/leds, or ``command:PROGRAM``, which is called with the modality and on or off."""
-
-    audio: str | None = Field(None, description="on while the microphone is open: led:NAME or command:PROGRAM")
-    video: str | None = Field(None, description="on while the camera is open")
-    text: str | None = Field(None, description="on while words are taken down")
 
 
 class RecordConfig(Section):
@@ -192,6 +223,7 @@ class ReplayConfig(Section):
     topics: tuple[str, ...] = Field((), description="play only these topics; default: all that were recorded")
 
 
+@per_modality(sensor_section)
 class Config(Section):
     run: RunConfig = RunConfig()
     audio: AudioConfig = AudioConfig()
@@ -301,6 +333,13 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def plays_with_file(config: Config) -> bool:
-    """Whether the process ``file`` plays the transcript: it must share the t0 of the sound or picture it belongs to."""
-    return config.text.source == "recorded" and "file" in (config.audio.source, config.video.source)
+def is_off(config: Config, modality: Modality) -> bool:
+    return bool(getattr(config, modality).source == "off")
+
+
+def plays_with_file(config: Config, modality: Modality) -> bool:
+    """Whether the process ``file`` plays this modality. A recorded transcript plays there with the sound or picture it
+    belongs to, for it must share their t0."""
+    source = getattr(config, modality).source
+    others = [getattr(config, m).source for m in MODALITIES if m != modality]
+    return source == "file" or (source == "recorded" and "file" in others)

@@ -29,7 +29,7 @@ def measure(models: ModelsConfig | None = None) -> list[Figure]:
     random = np.random.default_rng(0)
     windows = {m: full_window(model, m, random) for m in MODALITIES}
     presence = {m: Presence("present", None, w.tokens) for m, w in windows.items()}
-    pending = Pending(0, windows, presence, 0, True, 0, None)
+    pending = Pending(0, windows, presence, {}, 0, None)
     pending = estimate(pending, settings_from(Config().fusion), model)
     took = []
     for _ in range(WARM + TIMES):

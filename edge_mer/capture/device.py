@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Health
-from edge_mer.contract.messages import RawAudio, RawText, RawVideo
+from edge_mer.contract.messages import Body
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """One block as it left the device. The body's ``mask_epoch`` is filled in when it is published.
+    """One block as it left the device, with the raw body of its modality; ``mask_epoch`` is filled in when published.
 
     ``origin_us``: when the physical event began; ``arrived_us``: when the capture thread had the block.
     ``repeats``: how many blocks right before it were identical (0 where identical blocks are normal).
@@ -22,7 +22,7 @@ class Captured:
 
     origin_us: int
     arrived_us: int
-    body: RawAudio | RawVideo | RawText
+    body: Body
     payload: tuple[NDArray[Any], ...] = ()
     repeats: int = 0
 

@@ -18,9 +18,10 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.errors import DeviceError, MissingExtra
 from edge_mer.contract.messages import RawAudio
+from edge_mer.contract.raw import SAMPLE_RATE
 
-RATE, BLOCK = 16_000, 512
-BLOCK_US = BLOCK * SECOND // RATE
+BLOCK = 512
+BLOCK_US = BLOCK * SECOND // SAMPLE_RATE
 QUEUE = 32
 CHECK_S = 0.1
 # A stream that ran and then gave nothing for this long is lost; one that never ran is opened again.
@@ -80,7 +81,7 @@ class Microphone(ThreadedDevice):
     def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> Any:
         self._name = str(portaudio.query_devices(self._device, "input")["name"])
         return portaudio.RawInputStream(
-            samplerate=RATE,
+            samplerate=SAMPLE_RATE,
             blocksize=BLOCK,
             device=self._device,
             channels=1,
@@ -100,7 +101,7 @@ class _Recording:
 
     def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: DeviceThread) -> None:
         self._opening, self._clock = opening, microphone.clock
-        self._time = SampleClock(RATE)
+        self._time = SampleClock(SAMPLE_RATE)
         self._index = self._overflows = 0
         self._last_us: int | None = None
         self._ended = threading.Event()
@@ -138,8 +139,8 @@ class _Recording:
             self._opening.counters["overflow"] += 1
         latency = time.currentTime - time.inputBufferAdcTime
         sensible = time.inputBufferAdcTime > 0 and 0 <= latency < LATENCY_LIMIT_S
-        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // RATE)
-        body = RawAudio(rate=RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
+        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // SAMPLE_RATE)
+        body = RawAudio(rate=SAMPLE_RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
         origin = self._time.stamp(self._index, adc_us)
         self._index += frames
         self._opening.say(None)

@@ -84,7 +84,7 @@ def build(config: Config, bus: Bus) -> Worker:
 
 def assemble(config: Config, bus: Bus, gated: Gated, directory: Path | None = None) -> Worker:
     """``gated`` puts a device behind the gate of text; ``directory`` is the runtime directory."""
-    if plays_with_file(config):
+    if plays_with_file(config, "text"):
         return Idle()
     if config.text.source == "recorded":
         transcript = read_transcript(config.text.path)

@@ -17,12 +17,11 @@ from edge_mer.config import SensorsConfig, default_path, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import Message, RawAudio
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.host.interrupt import interruptible
-from edge_mer.perception.detect import FaceDetector
-from edge_mer.perception.load import detector
+from edge_mer.perception.detect import FaceDetector, detector
 
 SECTION = re.compile(r"^\[sensors\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
-RATE = 16_000
 ASK = "be quiet for a moment, then speak as you usually do, then clap three times, a second apart, hands in the picture"
 
 
@@ -150,12 +149,12 @@ def _play(measuring: Measuring, path: Path) -> None:
     try:
         if clip.has_audio:
             with open_clip(str(path)) as container:
-                resampler, began = av.AudioResampler("s16", "mono", RATE), None
+                resampler, began = av.AudioResampler("s16", "mono", SAMPLE_RATE), None
                 for frame in container.decode(audio_stream(container)):
                     began = round((frame.time or 0.0) * SECOND) if began is None else began
                     for part in resampler.resample(frame):
-                        at = began + measuring.hearing.samples * SECOND // RATE
-                        measuring.sound(part.to_ndarray()[0], at, RATE)
+                        at = began + measuring.hearing.samples * SECOND // SAMPLE_RATE
+                        measuring.sound(part.to_ndarray()[0], at, SAMPLE_RATE)
         if clip.has_video:
             with open_clip(str(path)) as container:
                 for picture in container.decode(video_stream(container)):

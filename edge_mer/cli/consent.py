@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+from collections.abc import Iterator
 
 import msgspec
 import typer
 
-from edge_mer.config import Config
+from edge_mer.config import Config, is_off
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.modalities import MODALITIES, TABLE
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.consent.consent_file import (
     CONSENT_SCOPES,
@@ -23,13 +25,6 @@ from edge_mer.privacy.consent.consent_file import (
     write_deployment,
 )
 from edge_mer.privacy.consent_setup import agree, pair_console
-
-QUESTIONS: dict[ConsentScope, str] = {
-    "audio": "May the microphone be opened? Sound is used on this machine and not kept.",
-    "video": "May the camera be opened? Pictures are used on this machine and not kept.",
-    "text": "May what is said or typed be used as words?",
-    "wyoming": "May the microphone's sound be SENT to the Wyoming server {server}?",
-}
 
 
 def matters(text: str) -> tuple[ConsentScope, ...]:
@@ -79,17 +74,17 @@ def _asked(config: Config) -> tuple[str, tuple[ConsentScope, ...]]:
     if not typer.confirm("Is this a private home (no workplace, no school)?"):
         check_place("workplace")
     who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
-    agreed = tuple(
-        m
-        for m in CONSENT_SCOPES
-        if _concerns(config, m) and typer.confirm(QUESTIONS[m].format(server=config.text.wyoming or ""))
-    )
+    agreed = tuple(scope for scope, question in _questions(config) if typer.confirm(question))
     if not agreed:
         raise PrivacyError("you agreed to nothing, so there is nothing to run")
     return who, agreed
 
 
-def _concerns(config: Config, matter: ConsentScope) -> bool:
-    if matter == "wyoming":
-        return config.text.source == "wyoming"
-    return bool(getattr(config, matter).source != "off")
+def _questions(config: Config) -> Iterator[tuple[ConsentScope, str]]:
+    """What this configuration needs consent to."""
+    for modality in MODALITIES:
+        if not is_off(config, modality):
+            yield modality, TABLE[modality].words.question
+    row = config.text.recogniser
+    if row is not None and row.scope is not None:
+        yield row.scope, row.question.format(server=getattr(config.text, row.argument or "", None) or "")

@@ -14,8 +14,9 @@ from edge_mer.bus import runtime_directory
 from edge_mer.capture.device_list import PORTAUDIO, cameras, microphones
 from edge_mer.client.instance import owner
 from edge_mer.config import Config
-from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import DeviceError, EdgeMerError
+from edge_mer.contract.modalities import MODEL_FILES
+from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.host.files import state_directory
 from edge_mer.host.launcher import last_error
@@ -35,18 +36,9 @@ PACKAGES = (
     "mcap",
     "psutil",
 )
-MODELS = (
-    "speech.onnx",
-    "audio.onnx",
-    "face.onnx",
-    "text.onnx",
-    "text.spm",
-    *(f"fusion.{c}.onnx" for c in COMBINATIONS),
-)
 REINSTALL = "pip install --force-reinstall edge-mer"
 EXTRAS = {
-    "asr-lite": "pocketsphinx",
-    "asr": "transformers",
+    **{row.extra: row.package for row in RECOGNISERS.values() if row.extra and row.package},
     "train": "torch",
     "hub": "aiohttp",
     "tensorrt": "tensorrt",
@@ -95,7 +87,7 @@ def models(config: Config) -> Iterator[Finding]:
     except EdgeMerError as error:
         yield Finding(False, str(error), REINSTALL, demo=True)
         return
-    for name in MODELS:
+    for name in MODEL_FILES:
         path = directory / name
         if not path.is_file():
             mend = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
@@ -163,7 +155,7 @@ def extras(config: Config) -> Iterator[Finding]:
             there = find_spec(module) is not None
         except ModuleNotFoundError:
             there = False
-        needed = config.text.source == "asr" and (extra == ("asr" if config.text.engine == "whisper" else "asr-lite"))
+        needed = config.text.recogniser is not None and config.text.recogniser.extra == extra
         if there or needed:
             yield Finding(
                 there,

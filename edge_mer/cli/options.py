@@ -17,7 +17,7 @@ Setting = Annotated[
 Directory = Annotated[
     Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
 ]
-Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text; or all")]
+Modalities = Annotated[list[str], typer.Argument(metavar="M...", help=f"some of: {', '.join(MODALITIES)}; or all")]
 At = Annotated[
     str | None, typer.Option("--at", metavar="NAME", help="a switch elsewhere, by the name of the keys paired with it")
 ]

@@ -16,6 +16,7 @@ from edge_mer.client.show import Watcher, choose
 from edge_mer.config import load
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agreed_sources
 from edge_mer.runtime.engine_builds import prepare
 
@@ -25,7 +26,7 @@ def run(
     setting: Setting = None,
     json: Json = False,
     consent: Annotated[
-        str | None, typer.Option("--consent", help="agree to some of audio,video,text,wyoming without being asked")
+        str | None, typer.Option("--consent", help=f"agree to some of {','.join(CONSENT_SCOPES)} without being asked")
     ] = None,
 ) -> None:
     """Run on this machine's microphone and camera (or as the config says) until Ctrl-C.

@@ -9,14 +9,21 @@ import typer
 
 from edge_mer.cli.options import ConfigFile, modalities
 from edge_mer.config import load
+from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import SessionError
+from edge_mer.contract.recognisers import is_from_microphone
 from edge_mer.session.keys import erased_with, key_store
 from edge_mer.session.reader import Session
+
+KNOWN = f"{', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}"
 
 
 def erase(
     file: Annotated[Path, typer.Argument(help="session file; a copy will do, all have the same key")],
-    modality: Annotated[list[str], typer.Option("--modality", help="audio, video or text; may be given again")],
+    modality: Annotated[
+        list[str],
+        typer.Option("--modality", help=f"{KNOWN}; may be given again"),
+    ],
     config: ConfigFile = None,
 ) -> None:
     """Destroy keys. Words that were made from the microphone go with it. It cannot be undone."""
@@ -49,5 +56,6 @@ def erase(
 
 def transcribed(session: Session) -> bool:
     """Whether its words were made from the microphone, by what was configured or by what the words themselves say."""
-    configured = session.opening is not None and session.opening.config.get("text", {}).get("source")
-    return configured in ("asr", "wyoming") or any(m.body.biometric for m in session.messages("feature/text"))
+    text = session.opening.config.get("text", {}) if session.opening is not None else {}
+    made = is_from_microphone(text.get("source", ""), text.get("engine", ""))
+    return made or any(m.body.biometric for m in session.messages("feature/text"))

@@ -9,7 +9,7 @@ from typing import Any
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
 
-TOPICS = ("emotion", "state/audio", "state/video", "state/text", "privacy", "health")
+TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
 WORDS = {
     "none": "nothing",
     "restarting": "is restarting",

@@ -14,17 +14,19 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Body, Feature, Message, SensorState
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.novelty import LEAST
 from edge_mer.fusion.window import TokenWindow
 
-MODALITIES: Final[tuple[Modality, ...]] = ("audio", "video")
+# Tokens of about 10 s, of each modality that has a neutral.
+FEWEST: Final[Mapping[Modality, int]] = {
+    m: row.neutral_tokens for m, row in TABLE.items() if row.neutral_tokens is not None
+}
+MODALITIES: Final[tuple[Modality, ...]] = tuple(FEWEST)
 # How far a person's neutral is moved to that of the training data. Of 0, 1/4, 1/2, 3/4 and 1 half had the best
 # likelihood for faces, nearly that of 3/4 for voice and both; chosen on the actors of python -m calibration.baseline.
 SHARE: Final = 0.5
-# 10 s of voice, 10 s of face.
-FEWEST: Final[Mapping[Modality, int]] = {"audio": 80, "video": 50}
 
 
 class Neutral(Struct, frozen=True):
@@ -53,7 +55,7 @@ class Learning:
 def described(modality: Modality, values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Tokens [n, d] on the scale on which they are averaged and moved."""
     tokens = np.asarray(values, np.float64)
-    return np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+    return np.log(np.maximum(tokens, 0) + LEAST) if TABLE[modality].posterior else tokens
 
 
 def learn(state: Mapping[Modality, Learning], message: Message[Body]) -> dict[Modality, Learning]:
@@ -103,14 +105,14 @@ def shifts(
         if m not in neutral or own.model != encoders[m] or len(own.level) != len(neutral[m]):
             continue
         way = SHARE * (np.array(neutral[m]) - own.level)
-        out[m] = tuple((np.exp(way) if m == "video" else way).tolist())
+        out[m] = tuple((np.exp(way) if TABLE[m].posterior else way).tolist())
     return out
 
 
 def moved(modality: Modality, values: NDArray[np.float32], shift: tuple[float, ...]) -> NDArray[np.float32]:
     """Tokens [n, d] as if this person's neutral lay nearer to everybody's."""
     tokens = np.asarray(values, np.float64)
-    if modality == "video":
+    if TABLE[modality].posterior:
         shares = (tokens + LEAST) * shift
         return np.asarray(shares / shares.sum(-1, keepdims=True), np.float32)
     return np.asarray(tokens + shift, np.float32)

@@ -62,7 +62,7 @@ class _Sealed(Struct, frozen=True):
 
 
 def weights_of(graphs: Mapping[Combination, Graph]) -> str:
-    """Names the weights, whatever precision they run in: a digest of the FP32 files of all seven graphs."""
+    """Names the weights, whatever precision they run in: a digest of the FP32 files of all graphs."""
     return digest("|".join(origin(graphs[c]) for c in COMBINATIONS).encode())
 
 

@@ -1,4 +1,4 @@
-"""From windows to an estimate: model, smoothing, revision by late text, finality. Pure."""
+"""From windows to an estimate: model, smoothing, revision by late words, finality. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_mer.contract.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality, combination_of
 from edge_mer.contract.messages import Estimate, Latency, Presence
 from edge_mer.fusion.abstention import abstention, without_estimate
 from edge_mer.fusion.confidence import prediction_set
@@ -51,14 +51,14 @@ class Smoothed:
 class Pending:
     """One tick's estimate until its horizon passes, with everything that a revision needs.
 
-    ``previous`` is what it was smoothed with: None after anything was cut.
+    ``previous`` is what it was smoothed with: None after anything was cut. ``revisable``: the modalities that late
+    segments may still change, each with its cut (us) as in ``ModalityTrack``.
     """
 
     tick_us: int
     windows: Mapping[Modality, TokenWindow]
     presence: Mapping[Modality, Presence]
-    text_cut_us: int
-    text_open: bool
+    revisable: Mapping[Modality, int]
     mask_epoch: int
     previous: Smoothed | None
     prediction: Prediction | None = None
@@ -89,21 +89,20 @@ def estimate(pending: Pending, settings: FusionSettings, model: FusionModel) -> 
 
 
 def revised(
-    pending: tuple[Pending, ...], text: ModalityTrack, settings: FusionSettings, model: FusionModel
+    pending: tuple[Pending, ...], modality: Modality, track: ModalityTrack, settings: FusionSettings, model: FusionModel
 ) -> tuple[tuple[Pending, ...], list[Output]]:
-    """Let late words into the estimates that may still change; smoothing carries a change on to the later ones."""
+    """Let late segments into the estimates that may still change; smoothing carries a change on to the later ones."""
     done: list[Pending] = []
     outputs: list[Output] = []
     for entry in pending:
-        window = _text_window(entry, text, settings, model)
+        window = _late_window(entry, modality, track, settings, model)
         chained = replace(entry, previous=done[-1].smoothed) if done and entry.previous else entry
         after = entry
-        if not same(window, entry.windows.get("text")):
-            windows: dict[Modality, TokenWindow] = {m: w for m, w in entry.windows.items() if m != "text"}
-            presence = Presence("present", None, window.tokens) if window else _gone(entry)
-            if window is not None:
-                windows["text"] = window
-            after = replace(chained, windows=windows, presence={**entry.presence, "text": presence})
+        if not same(window, entry.windows.get(modality)):
+            known: dict[Modality, TokenWindow | None] = {**entry.windows, modality: window}
+            windows = {m: w for m in MODALITIES if (w := known.get(m)) is not None}
+            presence = Presence("present", None, window.tokens) if window else _gone(entry, modality)
+            after = replace(chained, windows=windows, presence={**entry.presence, modality: presence})
             after = estimate(after, settings, model)
         elif done and done[-1].revision > pending[len(done) - 1].revision:
             after = _smooth(chained, settings, model)
@@ -132,21 +131,22 @@ def _mark_final(pending: Pending) -> Pending:
     return replace(pending, estimate=msgspec.structs.replace(pending.estimate, final=True))
 
 
-def _gone(entry: Pending) -> Presence:
-    was = entry.presence["text"]
-    return Presence("absent", NOTHING["text"], 0) if was.state == "present" else was
+def _gone(entry: Pending, modality: Modality) -> Presence:
+    was = entry.presence[modality]
+    return Presence("absent", NOTHING[modality], 0) if was.state == "present" else was
 
 
-def _text_window(
-    entry: Pending, text: ModalityTrack, settings: FusionSettings, model: FusionModel
+def _late_window(
+    entry: Pending, modality: Modality, track: ModalityTrack, settings: FusionSettings, model: FusionModel
 ) -> TokenWindow | None:
     """The words that the tick would have seen, had they been there in time."""
-    if not entry.text_open or _is_final(entry):
-        return entry.windows.get("text")
+    cut_us = entry.revisable.get(modality)
+    if cut_us is None or _is_final(entry):
+        return entry.windows.get(modality)
     window = select(
-        text.pieces, entry.tick_us, settings.window_us, entry.text_cut_us, model.capacity["text"], model.dims["text"]
+        track.pieces, entry.tick_us, settings.window_us, cut_us, model.capacity[modality], model.dims[modality]
     )
-    is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us["text"]
+    is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us[modality]
     return window if is_recent else None
 
 

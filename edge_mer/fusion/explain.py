@@ -1,6 +1,6 @@
 """What each present modality adds to an estimate: exact Shapley contributions over the merged graphs of the subsets.
 
-Eight subsets of three modalities are few enough to ask each one, so nothing is sampled and nothing is imputed: the
+The eight subsets of three modalities are few enough to ask each one, so nothing is sampled and nothing is imputed: the
 graph of a subset has never had the other inputs. The empty subset is worth a fixed prior.
 """
 
@@ -30,7 +30,7 @@ def subsets_of(present: Subset) -> list[Subset]:
 
 
 def contributions(worth: Mapping[Subset, float], present: Subset) -> dict[Modality, float]:
-    """Shapley values (1953) of all three modalities; exactly 0 for one that is not ``present``.
+    """Shapley values (1953) of all modalities; exactly 0 for one that is not ``present``.
 
     ``worth`` of every subset of ``present``, the empty one (the prior) included; KeyError for one that is lacking. They
     sum to ``worth[present] - worth[empty]``.

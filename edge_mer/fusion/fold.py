@@ -22,6 +22,7 @@ from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
 from edge_mer.fusion.settings import FusionSettings
 from edge_mer.fusion.window import (
+    SEGMENTED,
     ModalityTrack,
     TokenPiece,
     TokenWindow,
@@ -62,14 +63,15 @@ Event = Arrived | ModalityPurged | Tick
 
 @dataclass(frozen=True, slots=True)
 class FusionState:
-    """``pending`` are provisional estimates that late text may still revise; ``continues`` says whether the next
-    estimate may be smoothed with the last of them."""
+    """``pending`` are provisional estimates that late words may still revise; ``continues`` says whether the next
+    estimate may be smoothed with the last of them. ``changed``: segmented modalities of which something came since the
+    last tick."""
 
     tick_us: int
     tracks: Mapping[Modality, ModalityTrack]
     pending: tuple[Pending, ...] = ()
     continues: bool = False
-    text_changed: bool = False
+    changed: frozenset[Modality] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Fusion:
         ends = [track.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])]
         track = replace(track, pieces=pieces, context=body.context, watermark_us=max(ends))
         state = _with(state, modality, track)
-        state = replace(state, text_changed=state.text_changed or modality == "text")
+        if replaces_context(modality):
+            state = replace(state, changed=state.changed | {modality})
         return state, Outcome(drops=Counter({f"{modality}.flood": flooded} if flooded else {}))
 
     def _fault(self, state: FusionState, body: Feature, piece: TokenPiece | None) -> str | None:
@@ -139,7 +142,7 @@ class Fusion:
         end = max([body.watermark_us, *map(int, piece.end_us[-1:])])
         if end > state.tick_us + self.settings.hop_us + 2 * self.settings.window_us:
             return "future"
-        if modality == "text":
+        if replaces_context(modality):
             is_late = end < state.tick_us - self.settings.window_us - self.settings.horizon_us
         else:
             is_late = end < track.watermark_us - self.settings.lateness_us
@@ -154,15 +157,16 @@ class Fusion:
         presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
         used = {m: windows[m] for m in MODALITIES if presence[m].state == "present"}
         pending, outputs = state.pending, list[Output]()
-        if state.text_changed:
-            pending, outputs = revised(pending, state.tracks["text"], settings, self.model)
+        for m in SEGMENTED:
+            if m in state.changed:
+                pending, revisions = revised(pending, m, state.tracks[m], settings, self.model)
+                outputs += revisions
         newest = estimate(
             Pending(
                 tick_us=tick_us,
                 windows=used,
                 presence=presence,
-                text_cut_us=state.tracks["text"].cut_us,
-                text_open=state.tracks["text"].blocked is None,
+                revisable={m: state.tracks[m].cut_us for m in SEGMENTED if state.tracks[m].blocked is None},
                 mask_epoch=max(t.mask_epoch for t in state.tracks.values()),
                 previous=pending[-1].smoothed if pending and state.continues else None,
             ),

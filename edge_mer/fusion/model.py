@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
 from edge_mer.contract.errors import ModelError
 from edge_mer.contract.messages import digest
+from edge_mer.contract.modalities import ALL
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.novelty import Novelty, doubts
@@ -70,7 +71,7 @@ class GraphFusionModel:
         self._fits: Mapping[Combination, Fit] = calibration.fits if calibration else {}
         self._novelty: Mapping[Modality, Novelty] = calibration.novelty if calibration else {}
         self.neutral: Mapping[Modality, tuple[float, ...]] = calibration.neutral if calibration else {}
-        meta = graphs["atv"].metadata
+        meta = graphs[ALL].metadata
         self.capacity: Mapping[Modality, int] = meta["tokens"]
         self.dims: Mapping[Modality, int] = meta["dims"]
         self.encoders: Mapping[Modality, str] = meta["encoders"]
@@ -80,7 +81,7 @@ class GraphFusionModel:
         if calibration is not None:
             parts.append(digest(msgspec.json.encode(calibration, order="sorted")))
         identity = digest("|".join(parts).encode())[:16]
-        self.name = f"{str(meta['name']).removesuffix('-atv')}@{identity}"
+        self.name = f"{str(meta['name']).removesuffix(f'-{ALL}')}@{identity}"
 
     def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
         graph = self._graphs[combination]
@@ -113,14 +114,14 @@ def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[
         if meta[field] != expected:
             raise ModelError(
                 f"fusion.{combination}.onnx: {field} {meta[field]}, expected {expected} as in "
-                "fusion.atv.onnx; export all seven together: python -m pipelines.export"
+                f"fusion.{ALL}.onnx; export all {len(COMBINATIONS)} together: python -m pipelines.export"
             )
     if tuple(meta["labels"]) != EMOTIONS:
         raise ModelError(f"fusion.{combination}.onnx: labels {meta['labels']}, expected {list(EMOTIONS)}")
 
 
 def load_fusion_model(backend: Backend, directory: Path) -> GraphFusionModel:
-    """Open ``fusion.<combination>.onnx`` of all seven combinations, and their calibration where there is one.
+    """Open ``fusion.<combination>.onnx`` of every combination, and their calibration where there is one.
 
     Raises ModelError naming the bad file.
     """

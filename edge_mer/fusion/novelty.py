@@ -15,8 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ModelError
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.window import TokenWindow
 
 Floats = NDArray[np.float64]
@@ -74,7 +74,8 @@ def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.f
     log posterior; a photograph does not vary. Words: how many sub-words each of them takes; words of a language that
     the vocabulary does not know take many. ``age`` [n] in seconds tells which sub-words are of one word.
     """
-    if modality == "text":
+    row = TABLE[modality]
+    if row.segments:
         if not len(values):
             return None
         words = 1 + int(np.count_nonzero(np.diff(age)))
@@ -82,7 +83,7 @@ def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.f
     if len(values) < 2:
         return None
     tokens = np.asarray(values, np.float64)
-    level = np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+    level = np.log(np.maximum(tokens, 0) + LEAST) if row.posterior else tokens
     spread, change = float(tokens.std(0).mean()), float(np.abs(np.diff(tokens, axis=0)).mean())
     return np.array([*level.mean(0), np.log(spread + LEAST), np.log(change + LEAST)])
 

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Presence
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.settings import FusionSettings
-from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason
+from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason, replaces_context
 
 # Why a modality that has some tokens does not take part yet.
 WARMING, FEW = "warming up", "too few tokens"
-NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
-STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
+NOTHING: Final[Mapping[Modality, str]] = {m: row.words.nothing for m, row in TABLE.items()}
+STALE: Final[Mapping[Modality, str]] = {m: row.words.stale for m, row in TABLE.items()}
 
 
 def needed(modality: Modality, capacity: int, settings: FusionSettings) -> int:
-    """Valid tokens that make a modality present: a share of the window, or any recent word."""
+    """Valid tokens that make a modality present: a share of the window, or any recent one of a segment."""
     share = min(1.0, settings.min_tokens * settings.demand.get(modality, 1.0))
-    return 1 if modality == "text" else math.ceil(share * capacity)
+    return 1 if replaces_context(modality) else math.ceil(share * capacity)
 
 
 def decide(

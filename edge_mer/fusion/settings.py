@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from edge_mer import config
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.modalities import TABLE, Modality
 
 # A weak voice or face has to show twice as many tokens before it takes part.
 WEAK: Final = 2.0
@@ -63,8 +63,4 @@ def delays(offset_s: float) -> dict[Modality, int]:
 
 def demands(sensors: config.SensorsConfig) -> dict[Modality, float]:
     """A voice that hardly rises above the noise, and a face that is small or badly lit, must be there for longer."""
-    weak: dict[Modality, bool] = {
-        "audio": sensors.is_weak_voice,
-        "video": sensors.is_weak_picture,
-    }
-    return {m: WEAK for m, found in weak.items() if found}
+    return {m: WEAK for m, row in TABLE.items() if row.weak is not None and getattr(sensors, row.weak)}

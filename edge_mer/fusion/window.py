@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.modalities import TABLE, Modality
+
+# Modalities that are sent in segments: what comes late revises estimates.
+SEGMENTED: Final[tuple[Modality, ...]] = tuple(m for m, row in TABLE.items() if row.segments)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +47,7 @@ class TokenWindow:
 
 
 def insert(pieces: tuple[TokenPiece, ...], piece: TokenPiece, replaces: bool) -> tuple[TokenPiece, ...]:
-    """Add a piece in order of time; with ``replaces`` it takes the place of its context (a text segment)."""
+    """Add a piece in order of time; with ``replaces`` it takes the place of its context (a segment)."""
     kept = tuple(p for p in pieces if not (replaces and p.context == piece.context))
     if not len(piece.values):
         return kept
@@ -141,5 +145,5 @@ def drop(track: ModalityTrack, tick_us: int) -> ModalityTrack:
 
 
 def replaces_context(modality: Modality) -> bool:
-    """A text segment is sent again as a whole while it grows; the others only append."""
-    return modality == "text"
+    """A segment is sent again as a whole while it grows; other modalities only append."""
+    return TABLE[modality].segments

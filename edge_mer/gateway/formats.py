@@ -13,15 +13,14 @@ from typing import Any
 from xml.etree import ElementTree as ET  # written here; what comes from others is only read by from_emotionml
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, Modality, modalities_of
+from edge_mer.contract.domain import EMOTIONS, modalities_of
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Estimate
+from edge_mer.contract.modalities import TABLE
 
 NAMESPACE = "http://www.w3.org/2009/10/emotionml"
 OURS = "urn:edge_mer:emotion:1"
 CATEGORIES, DIMENSIONS = "edge_mer-categories", "edge_mer-dimensions"
-# Names of channels in EmotionML 1.0, section 2.4.2.
-EXPRESSED_THROUGH: dict[Modality, str] = {"audio": "voice", "video": "face", "text": "text"}
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
@@ -76,7 +75,7 @@ def to_emotionml(estimate: Estimate, wall_us: int) -> str:
 
 
 def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
-    through = [EXPRESSED_THROUGH[m] for m in modalities_of(estimate.combination)]
+    through = [TABLE[m].channel for m in modalities_of(estimate.combination)]
     attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate is about the window that ends at its origin
     if through:
         attributes["expressed-through"] = " ".join(through)
@@ -133,7 +132,7 @@ def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
     return {
         "timestamp": wall_us // MILLISECOND,
         "modalities": [
-            {"modality": m, "channel": EXPRESSED_THROUGH[m], "state": p.state, "reason": p.reason}
+            {"modality": m, "channel": TABLE[m].channel, "state": p.state, "reason": p.reason}
             for m, p in estimate.presence.items()
         ],
         "category": {

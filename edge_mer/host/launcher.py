@@ -48,8 +48,8 @@ class Process(Protocol):
 
 
 class Launcher(Protocol):
-    def start(self, name: str, module: str) -> Process:
-        """Raises OSError when the host cannot start it."""
+    def start(self, name: str, entry: str) -> Process:
+        """``entry`` as ``ProcessRow.entry``. Raises OSError when the host cannot start it."""
         ...
 
     def last_error(self, name: str) -> str | None:
@@ -72,8 +72,8 @@ class SystemLauncher:
         self._directory, self._config = directory, config.model_dump_json().encode()
         self._logs = log_directory(directory)
 
-    def start(self, name: str, module: str) -> SystemProcess:
-        return SystemProcess.start(name, module, self._directory, self._config, signal.SIGKILL)
+    def start(self, name: str, entry: str) -> SystemProcess:
+        return SystemProcess.start(name, entry, self._directory, self._config, signal.SIGKILL)
 
     def last_error(self, name: str) -> str | None:
         return last_error(self._logs / f"{name}.jsonl")
@@ -96,7 +96,7 @@ class SystemProcess:
         self._usage: psutil.Process | None = None
 
     @classmethod
-    def start(cls, name: str, module: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
+    def start(cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
         """``death``: the signal that it gets when the process that starts it dies without a word."""
         parent = os.getpid()
 
@@ -113,7 +113,7 @@ class SystemProcess:
             os.write(stdin, config)
             os.lseek(stdin, 0, os.SEEK_SET)
             popen = subprocess.Popen(
-                [sys.executable, "-m", "edge_mer.host.worker", name, module, str(directory)],
+                [sys.executable, "-m", "edge_mer.host.worker", name, entry, str(directory)],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -173,7 +173,7 @@ class Supervisor:
         child.boot, child.heard_us, child.since_us, child.killed_for = None, None, now, None
         child.counters, child.notes = {}, ()
         try:
-            child.process = self._launcher.start(child.row.name, child.row.module)
+            child.process = self._launcher.start(child.row.name, child.row.entry)
         except OSError as error:
             self._bury(child, 0, now, f"cannot be started: {error}")
             return

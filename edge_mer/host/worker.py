@@ -107,17 +107,19 @@ def setup_logging(name: str) -> None:
 
 
 def main() -> None:
-    """``python -m edge_mer.host.worker NAME MODULE DIRECTORY``; the resolved config comes as JSON on standard input.
+    """``python -m edge_mer.host.worker NAME MODULE[:ARGUMENT] DIRECTORY``; the resolved config comes as JSON on
+    standard input.
 
-    The module offers ``build(config, bus) -> Worker``.
+    The module offers ``build(config, bus) -> Worker``; an argument is its third.
     """
-    name, module, directory = sys.argv[1:4]
+    name, entry, directory = sys.argv[1:4]
+    module, *argument = entry.split(":")
     setup_logging(name)
     stop = Stop()
     config = Config.model_validate_json(sys.stdin.buffer.read())
     bus = ZmqBus(Path(directory))
     try:
-        worker: Worker = import_module(module).build(config, bus)
+        worker: Worker = import_module(module).build(config, bus, *argument)
         bus.settle()
         run(name, worker, bus, stop)
     except Exception:

@@ -6,15 +6,16 @@ An encoder is a fold with explicit state, ``step(state, block) -> (state, tokens
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Modality
-
-SAMPLE_RATE = 16_000
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.raw import SAMPLE_RATE as SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,15 @@ def no_tokens(dim: int) -> Tokens:
     return Tokens(np.empty((0, dim), np.float32), none, none, np.empty(0, np.bool_))
 
 
+def one_array(topic: str, payload: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The payload of a raw message that has one array of one dimension. Raises InputError for any other."""
+    if len(payload) != 1 or payload[0].ndim != 1:
+        raise InputError(f"{topic}: expected one payload array of one dimension")
+    return payload[0]
+
+
 State = TypeVar("State")
-Block = TypeVar("Block", AudioBlock, VideoFrame, TextSegment, contravariant=True)
+Block = TypeVar("Block", contravariant=True)
 
 
 class Encoder(Protocol[State, Block]):

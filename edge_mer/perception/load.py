@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edge_mer.contract.domain import Modality
-from edge_mer.perception.audio import AudioEncoder
-from edge_mer.perception.detect import FaceDetector, Haar, YuNet
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.perception.encoder import Encoder
-from edge_mer.perception.face import FaceEncoder
-from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.runtime.backend import Backend
 
 LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
-
-
-def detector(yunet: Path | None) -> FaceDetector:
-    """YuNet where its model is named, else the cascade in the OpenCV wheel."""
-    return YuNet(yunet) if yunet else Haar()
-
-
-def open_audio(backend: Backend, models: Path) -> AudioEncoder:
-    return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
-
-
-_OPENERS: Mapping[Modality, Callable[[Backend, Path, Path | None], Encoder[Any, Any]]] = {
-    "audio": lambda backend, models, yunet: open_audio(backend, models),
-    "video": lambda backend, models, yunet: FaceEncoder(backend.load(models / "face.onnx"), detector(yunet)),
-    "text": lambda backend, models, yunet: TextEncoder(
-        backend.load(models / "text.onnx"), SentencePiece(models / "text.spm")
-    ),
-}
 
 
 def load_encoder(
@@ -46,5 +23,6 @@ def load_encoder(
     """
     if large:
         opened: Encoder[Any, Any] = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
-        return opened
-    return _OPENERS[modality](backend, models_dir, yunet)
+    else:
+        opened = import_module(TABLE[modality].adapter).open_encoder(backend, models_dir, yunet)
+    return opened

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from edge_mer.bus import Bus
-from edge_mer.config import Config
+from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage, InputError
@@ -26,7 +26,7 @@ IDLE_US = SECOND // 4
 
 def wanted(config: Config) -> tuple[Modality, ...]:
     """The modalities whose source is not off."""
-    return tuple(m for m in MODALITIES if getattr(config, m).source != "off")
+    return tuple(m for m in MODALITIES if not is_off(config, m))
 
 
 class PerceptionNode:
@@ -79,3 +79,7 @@ class PerceptionNode:
                 self._publisher.send(draft.body, draft.payload, origin_us=draft.origin_us)
         except (InputError, BadMessage):
             self._counts["unusable"] += 1
+
+
+def build(config: Config, bus: Bus, modality: Modality) -> PerceptionNode:
+    return PerceptionNode.open(modality, config, bus)

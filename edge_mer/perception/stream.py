@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.contract.errors import InputError
-from edge_mer.contract.messages import Feature, Message, RawAudio, RawText, RawVideo, SeqRange
-from edge_mer.perception.encoder import (
-    SAMPLE_RATE,
-    AudioBlock,
-    Encoder,
-    TextSegment,
-    Tokens,
-    VideoFrame,
-    Word,
-)
+from edge_mer.contract.messages import Feature, Message, SeqRange
+from edge_mer.contract.modalities import TABLE
+from edge_mer.perception.encoder import Encoder, Tokens
 
 MOST_GAPS = 100  # a source that does nothing but skip must not fill the memory
 
@@ -55,7 +47,13 @@ class FeatureStream:
     """Folds the raw messages of one modality. Another life of the source or another mask epoch begins anew."""
 
     def __init__(self, encoder: Encoder[Any, Any]) -> None:
+        """The blocks that ``encoder`` takes are made by the adapter of its modality."""
+        row = TABLE[encoder.spec.modality]
         self.encoder = encoder
+        self._block: Callable[[Message[Any]], Any] = import_module(row.adapter).block
+        # An encoder that uses few of its blocks says which, so that the others need not even be decoded.
+        self._wants: Callable[[Any, int], bool] | None = getattr(encoder, "wants", None)
+        self._segments, self._stands_alone = row.segments, row.stands_alone
 
     def initial(self) -> StreamState:
         return StreamState(self.encoder.initial())
@@ -67,29 +65,14 @@ class FeatureStream:
             seq = envelope.seq
             state = StreamState(self.encoder.initial(), envelope.boot, body.mask_epoch, first=seq, due=seq)
         state = _follow(state, envelope.seq)
-        block = self._block(state, message)
-        if block is None:
+        if self._wants is not None and not self._wants(state.encoder, envelope.origin_us):
             return state, None
-        inner, tokens = self.encoder.step(state.encoder, block)
+        inner, tokens = self.encoder.step(state.encoder, self._block(message))
         state = replace(state, encoder=inner)
-        if not len(tokens) and not isinstance(body, RawText):
+        if not len(tokens) and not self._segments:
             return state, None
         draft = self._draft(state, message, tokens)
         return replace(state, first=envelope.seq + 1, is_new=False, skipped=()), draft
-
-    def _block(self, state: StreamState, message: Message[Any]) -> AudioBlock | VideoFrame | TextSegment | None:
-        body, origin_us = message.body, message.envelope.origin_us
-        if isinstance(body, RawAudio):
-            if body.rate != SAMPLE_RATE:
-                raise InputError(f"raw/audio: {body.rate} Hz, expected {SAMPLE_RATE} Hz")
-            return AudioBlock(_one(message).astype(np.float32) / np.float32(32768), origin_us)
-        if isinstance(body, RawVideo):
-            wants = getattr(self.encoder, "wants", None)
-            if wants is not None and not wants(state.encoder, origin_us):
-                return None
-            return VideoFrame(_decoded(_one(message)), origin_us)
-        words = tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in body.words)
-        return TextSegment(body.segment, words, body.final)
 
     def _draft(self, state: StreamState, message: Message[Any], tokens: Tokens) -> FeatureDraft:
         envelope, body, spec = message.envelope, message.body, self.encoder.spec
@@ -106,7 +89,7 @@ class FeatureStream:
             cut=state.is_new or tokens.cut,
             final=getattr(body, "final", True),
             watermark_us=end,
-            biometric=not isinstance(body, RawText) or body.parent is not None,
+            biometric=not self._stands_alone or body.parent is not None,
             mask_epoch=body.mask_epoch,
             reason=getattr(state.encoder, "reason", None) or None,
             raw_skipped=state.skipped,
@@ -124,20 +107,3 @@ def _follow(state: StreamState, seq: int) -> StreamState:
         return replace(state, due=seq + 1)
     gap = SeqRange(state.due, seq - 1)
     return replace(state, due=seq + 1, skipped=(*state.skipped, gap)[-MOST_GAPS:])
-
-
-def _decoded(jpeg: NDArray[Any]) -> NDArray[np.uint8]:
-    """Raises InputError for what is no picture, an empty one and one of absurd size included."""
-    try:
-        image = cv2.imdecode(jpeg.astype(np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise InputError("raw/video: the frame is not a JPEG picture")
-    return np.asarray(image, np.uint8)
-
-
-def _one(message: Message[Any]) -> NDArray[Any]:
-    if len(message.payload) != 1 or message.payload[0].ndim != 1:
-        raise InputError(f"{message.topic}: expected one payload array of one dimension")
-    return message.payload[0]

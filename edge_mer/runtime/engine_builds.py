@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.runtime.engines import CachedEngine, EngineCache, engines_directory
 from edge_mer.runtime.select import RuntimeSettings, in_precision, models_directory, tensorrt, wants_engines
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
@@ -45,8 +45,7 @@ def model_files(settings: RuntimeSettings) -> list[Path]:
     """What the workers load, each in the configured precision."""
 
     directory = models_directory(settings.directory)
-    names = ("speech.onnx", "audio.onnx", "face.onnx", "text.onnx", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
-    return [in_precision(directory / name, settings.precision) for name in names]
+    return [in_precision(directory / n, settings.precision) for n in MODEL_FILES if n.endswith(".onnx")]
 
 
 def engine_lines(entries: Iterable[CachedEngine]) -> list[str]:

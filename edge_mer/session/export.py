@@ -19,6 +19,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError, missing_extra
 from edge_mer.contract.messages import Estimate, Message, RawAudio, RawVideo
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.session.player import again
 from edge_mer.session.reader import Session
 from edge_mer.session.replay_components import Parts
@@ -136,7 +137,7 @@ def to_video(session: Session, out: Path) -> int:
         tracks = [((m.envelope.origin_us, 0, m) for m in (first, *pictures))]
         audio = None
         if has(session, "raw/audio"):
-            audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=16_000)
+            audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=SAMPLE_RATE)
             audio.layout = "mono"
             tracks.append((m.envelope.origin_us, 1, m) for m in in_time(session, "raw/audio"))
         count, latest = 0, -1
@@ -144,7 +145,8 @@ def to_video(session: Session, out: Path) -> int:
             at = max(0, (origin_us - begin_us) // 1000)
             if track == 1 and audio is not None and origin_us >= begin_us:
                 frame = av.AudioFrame.from_ndarray(message.payload[0].reshape(1, -1), format="s16", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = message.body.rate, at * 16, Fraction(1, 16_000)
+                frame.sample_rate, frame.pts = message.body.rate, at * SAMPLE_RATE // 1000
+                frame.time_base = Fraction(1, SAMPLE_RATE)
                 container.mux(audio.encode(frame))
             elif track == 0 and at > latest:
                 picture: RawVideo = message.body

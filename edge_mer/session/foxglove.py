@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Message
+from edge_mer.contract.modalities import TABLE
 
 _TIME: Final = {
     "type": "object",
@@ -43,8 +44,8 @@ _FIELDS: Final[Mapping[str, dict[str, Any]]] = {
         "edge_mer": _HEADER,
     },
 }
-SCHEMA_OF: Final[Mapping[str, str]] = {"raw/audio": "foxglove.RawAudio", "raw/video": "foxglove.CompressedImage"}
-_DTYPE: Final[Mapping[str, str]] = {"raw/audio": "int16", "raw/video": "uint8"}
+SCHEMA_OF: Final[Mapping[str, str]] = {f"raw/{m}": row.foxglove for m, row in TABLE.items() if row.foxglove}
+_DTYPE: Final[Mapping[str, str]] = {f"raw/{m}": row.dtype for m, row in TABLE.items() if row.dtype}
 
 
 class _Time(Struct):
@@ -95,7 +96,7 @@ def pack(message: Message[Any], wall_offset_us: int) -> bytes:
     wall_us = max(0, message.envelope.origin_us + wall_offset_us)
     time = _Time(wall_us // 1_000_000, wall_us % 1_000_000 * 1000)
     data, header = message.payload[0].tobytes(), Raw(message.header)
-    if message.topic == "raw/audio":
+    if SCHEMA_OF[message.topic] == "foxglove.RawAudio":
         return msgspec.json.encode(_Audio(time, data, "pcm-s16", message.body.rate, 1, header))
     return msgspec.json.encode(_Image(time, "camera", data, "jpeg", header))
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.capture.microphone import BLOCK, BLOCK_US, RATE
+from edge_mer.capture.microphone import BLOCK, BLOCK_US
 from edge_mer.capture.sample_clock import SampleClock
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.raw import SAMPLE_RATE
 from tests.capture.process import Capture, capture_process
 from tests.devices import PulseAudio, pulseaudio
 
@@ -33,7 +34,7 @@ def capture(sound: PulseAudio, tmp_path: Path) -> Iterator[Capture]:
 
 def settled(capture: Capture) -> int:
     """The number of blocks once the sound server has found its own latency."""
-    capture.until(lambda: capture.raw[-1].body.sample_index > 2 * RATE)
+    capture.until(lambda: capture.raw[-1].body.sample_index > 2 * SAMPLE_RATE)
     return len(capture.raw)
 
 
@@ -42,7 +43,7 @@ def heard(capture: Capture, since: int) -> NDArray[np.float64]:
 
 
 def chirp(seconds: float) -> NDArray[np.int16]:
-    time = np.arange(round(seconds * RATE)) / RATE
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (12_000 * np.sin(2 * np.pi * (200 + 900 * time) * time)).astype(np.int16)
 
 
@@ -61,11 +62,11 @@ def test_what_is_played_is_what_is_published(sound: PulseAudio, capture: Capture
     since = settled(capture)
     began = capture.clock.now_us()
     player = sound.play(played)
-    capture.until_frames(round(3 * RATE / BLOCK))
+    capture.until_frames(round(3 * SAMPLE_RATE / BLOCK))
     player.wait()
     correlation, place = best_match(heard(capture, since), played.astype(np.float64))
     assert correlation > 0.95
-    start = capture.raw[since].envelope.origin_us + place * SECOND // RATE
+    start = capture.raw[since].envelope.origin_us + place * SECOND // SAMPLE_RATE
     assert 0 <= start - began < SECOND
 
 
@@ -124,7 +125,7 @@ def test_without_any_microphone_it_is_absent_and_says_so(tmp_path: Path) -> None
 
 @given(st.lists(st.integers(0, 150_000), min_size=2, max_size=200), st.integers(-100, 100))
 def test_block_times_never_go_back_and_stay_near_the_converter(jitter: list[int], drift_ppm: int) -> None:
-    clock = SampleClock(RATE)
+    clock = SampleClock(SAMPLE_RATE)
     last = -1
     for n, late in enumerate(jitter):
         true = 10 * SECOND + n * BLOCK_US * (1_000_000 + drift_ppm) // 1_000_000
@@ -135,7 +136,7 @@ def test_block_times_never_go_back_and_stay_near_the_converter(jitter: list[int]
 
 
 def test_slow_drift_of_a_devices_clock_is_followed_for_hours() -> None:
-    clock = SampleClock(RATE)
+    clock = SampleClock(SAMPLE_RATE)
     for n in range(0, 4 * 3600 * 31, 1):
         true = n * BLOCK_US * 1_000_200 // 1_000_000
         stamp = clock.stamp(n * BLOCK, true)
@@ -144,7 +145,7 @@ def test_slow_drift_of_a_devices_clock_is_followed_for_hours() -> None:
 
 
 def test_lost_samples_move_the_time_forward_at_once() -> None:
-    clock = SampleClock(RATE)
+    clock = SampleClock(SAMPLE_RATE)
     clock.stamp(0, SECOND)
     assert clock.stamp(BLOCK, 3 * SECOND) == 3 * SECOND
     assert clock.jumps == 1

@@ -116,7 +116,7 @@ class TestRecorded:
     def test_the_file_process_plays_what_belongs_to_its_clip(self, state, recorded):
         text = {"source": "recorded", "path": str(recorded)}
         words = Words(state, text=text, video={"source": "file"})
-        assert plays_with_file(words.house.config)
+        assert plays_with_file(words.house.config, "text")
         assert isinstance(words.worker, Idle)
         assert words.play(2) == []
 
@@ -228,4 +228,4 @@ def test_words_without_times_share_the_time(text, edges):
 
 
 def test_config_default_plays_nothing_with_the_file():
-    assert not plays_with_file(Config())
+    assert not plays_with_file(Config(), "text")

@@ -174,4 +174,4 @@ def _flat(doubt: float) -> np.ndarray:
 
 def _heard(model: GraphFusionModel) -> Any:
     full = {m: replace(w, mask=np.ones_like(w.mask)) for m, w in windows("a").items()}
-    return estimate(Pending(0, full, HERE, 0, True, 0, None), SETTINGS, model).estimate
+    return estimate(Pending(0, full, HERE, {}, 0, None), SETTINGS, model).estimate

@@ -89,7 +89,7 @@ def windows(c: Combination) -> dict[Modality, TokenWindow]:
 
 def published(model: Any, c: Combination) -> Any:
     presence = {m: Presence("present" if m in modalities_of(c) else "absent", None, 0) for m in MODALITIES}
-    return estimate(Pending(0, windows(c), presence, 0, True, 0, None), SETTINGS, model).estimate
+    return estimate(Pending(0, windows(c), presence, {}, 0, None), SETTINGS, model).estimate
 
 
 @pytest.mark.parametrize("c", COMBINATIONS)

@@ -33,7 +33,7 @@ def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage])
     row = next(r for r in rows_for(config) if r.name == "hub")
     subscriber = stage.subscriber(stage.allow(), "privacy")
     stage.leave_hub()
-    process = SystemLauncher(stage.world.directory, config).start(row.name, row.module)
+    process = SystemLauncher(stage.world.directory, config).start(row.name, row.entry)
     try:
         subscriber.socket.connect(address)
         stage.until(subscriber.topics, 20)

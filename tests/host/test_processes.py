@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from edge_mer.config import Config
-from edge_mer.host.processes import TABLE, rows_for
+from edge_mer.host.processes import PROCESSES, rows_for
 
 
 def names(**sections: dict[str, object]) -> set[str]:
@@ -38,9 +38,9 @@ def test_perception_together_lives_in_the_fusion_process() -> None:
 
 def test_a_recorder_runs_only_when_asked_and_stops_last() -> None:
     assert "recorder" in names(record={"path": "x.mcap"})
-    assert max(TABLE, key=lambda row: row.stop_stage).name == "recorder"
+    assert max(PROCESSES, key=lambda row: row.stop_stage).name == "recorder"
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", PROCESSES, ids=lambda row: row.name)
 def test_every_module_exists(row) -> None:  # type: ignore[no-untyped-def]
     assert find_spec(row.module) is not None

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import MemoryBus
 from edge_mer.capture.playback.media_probe import probe
-from edge_mer.capture.playback.media_readers import BLOCK, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.media_readers import BLOCK, PictureReader, SoundReader
 from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Body, RawAudio, RawText, RawVideo
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.fusion.node import FusionNode
@@ -28,7 +29,7 @@ from edge_mer.runtime.select import models_directory, open_backend
 from tests.session.stage import Home
 
 FPS, WIDTH, HEIGHT, QUALITY = 10, 320, 240, 40
-TICK_US = BLOCK * SECOND // RATE
+TICK_US = BLOCK * SECOND // SAMPLE_RATE
 LENGTH_US = 12 * SECOND
 
 Media = tuple[int, Modality, Body, NDArray[Any] | None]
@@ -47,7 +48,7 @@ def _sound() -> Iterator[Media]:
         if block is None:
             reader.step()
             continue
-        body = RawAudio(rate=RATE, sample_index=index * BLOCK, overflows=0, mask_epoch=1)
+        body = RawAudio(rate=SAMPLE_RATE, sample_index=index * BLOCK, overflows=0, mask_epoch=1)
         yield index * TICK_US, "audio", body, block
         index += 1
     reader.close()

@@ -1,4 +1,4 @@
-"""The interface of speech recognisers, and the table of those there are. They run in a child process (asr_child)."""
+"""The interface of speech recognisers, and the choice of one. They run in a child process (child.py)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import WordTime
+from edge_mer.contract.recognisers import RECOGNISERS, RecogniserRow
 from edge_mer.privacy.consent.consent_file import agreed
 
 
@@ -32,42 +33,30 @@ class Recogniser(Protocol):
 
 
 class Choice(Struct, frozen=True):
-    """Which recogniser, and its model (Whisper: path or hub id) or address (Wyoming: host:port)."""
+    """Which recogniser, by its name in RECOGNISERS, and what its ``load`` gets: a model, or an address."""
 
     engine: str
     argument: str | None = None
 
 
-# Loaded by name, so that nobody imports the packages of another.
-_MODULES = {
-    "pocketsphinx": "edge_mer.capture.asr.pocketsphinx",
-    "whisper": "edge_mer.capture.asr.whisper",
-    "wyoming": "edge_mer.capture.asr.wyoming",
-}
-
-
 def choose(config: Config) -> Choice:
     """Raises ConfigError when the choice lacks its model, its address or the householder's consent."""
-    if config.text.source == "wyoming":
-        return Choice("wyoming", _consented_address(config))
-    if config.text.engine == "whisper" and not config.text.model:
-        raise ConfigError("text.model is not set: name a Whisper model, as a local path or a hub id")
-    return Choice(config.text.engine, config.text.model)
+    row = config.text.recogniser
+    if row is None or not row.from_microphone:
+        raise ConfigError(f"text.source is {config.text.source}: nothing there recognises what the microphone hears")
+    _check_consent(row, config)
+    return Choice(row.name, row.checked(getattr(config.text, row.argument) if row.argument else None))
 
 
-def _consented_address(config: Config) -> str:
-    if "wyoming" not in agreed(config, SystemClock().wall_us()):
+def _check_consent(row: RecogniserRow, config: Config) -> None:
+    if row.scope is not None and row.scope not in agreed(config, SystemClock().wall_us()):
         raise ConfigError(
-            "text.source is wyoming, which sends the microphone's sound to another server: that needs consent of its "
-            'own: edge-mer run --consent wyoming; or set text.source to "asr"'
+            f"text.source is {row.source}, which sends the microphone's sound to another server: that needs consent of "
+            f'its own: edge-mer run --consent {row.scope}; or set text.source to "asr"'
         )
-    host, _, port = (config.text.wyoming or "").rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"text.wyoming must be host:port of a Wyoming server, got {config.text.wyoming!r}")
-    return f"{host}:{port}"
 
 
 def load(choice: Choice) -> Recogniser:
-    """Raises MissingExtra or ModelError."""
-    make: Callable[[str | None], Recogniser] = import_module(_MODULES[choice.engine]).load
+    """Raises MissingExtra or ModelError. Imported by name, so that nobody needs the packages of another."""
+    make: Callable[[str | None], Recogniser] = import_module(RECOGNISERS[choice.engine].module).load
     return make(choice.argument)

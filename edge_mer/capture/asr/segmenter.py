@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.perception.speech import SpeechDetector
 
-RATE, CHUNK = 16_000, 512
+CHUNK = 512
 
 Samples = NDArray[np.int16]
 
@@ -79,7 +80,7 @@ class Segmenter:
 
     def step(self, state: SegmenterState, origin_us: int, samples: Samples) -> tuple[SegmenterState, tuple[Event, ...]]:
         """``origin_us``: time of the first of ``samples`` int16 [n], which follow what came before."""
-        begin_us = origin_us - len(state.rest) * SECOND // RATE
+        begin_us = origin_us - len(state.rest) * SECOND // SAMPLE_RATE
         joined = np.concatenate([state.rest, samples])
         whole = len(joined) // CHUNK
         events: list[Event] = []
@@ -87,7 +88,7 @@ class Segmenter:
             chunk = joined[index * CHUNK : (index + 1) * CHUNK]
             detector, speech = self._detector.step(state.detector, chunk.astype(np.float32) / np.float32(32_768))
             state = replace(state, detector=detector)
-            state, found = self._chunk(state, begin_us + index * CHUNK * SECOND // RATE, chunk, speech)
+            state, found = self._chunk(state, begin_us + index * CHUNK * SECOND // SAMPLE_RATE, chunk, speech)
             events += found
         return replace(state, rest=joined[whole * CHUNK :]), tuple(events)
 

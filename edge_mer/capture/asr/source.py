@@ -12,10 +12,11 @@ from typing import Protocol
 
 from edge_mer.bus import Bus, Reader
 from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
-from edge_mer.capture.asr.segmenter import RATE, Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
+from edge_mer.capture.asr.segmenter import Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
+from edge_mer.contract.raw import SAMPLE_RATE
 
 PARENT = "raw/audio"
 # One is decoded, one waits.
@@ -127,7 +128,7 @@ class AsrTranscript:
 
     def _hear(self, message: Message[RawAudio]) -> None:
         body, samples = message.body, message.payload[0] if message.payload else None
-        if samples is None or samples.ndim != 1 or samples.dtype.name != "int16" or body.rate != RATE:
+        if samples is None or samples.ndim != 1 or samples.dtype.name != "int16" or body.rate != SAMPLE_RATE:
             self.counters["bad"] += 1
             return
         self._heard_us = self._bus.clock.now_us()

@@ -14,8 +14,10 @@ from edge_mer.capture.asr.spread_words import spread
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.contract.recognisers import RECOGNISERS
 
-RATE, WIDTH, CHANNELS = 16_000, 2, 1
+WIDTH, CHANNELS = 2, 1
 CONNECT_S, ANSWER_S = 3.0, 30.0
 MOST_BYTES = 1_000_000
 
@@ -35,7 +37,7 @@ class Wyoming:
             raise DeviceError(f"no Wyoming server answers at {self._host}:{self._port}: {error}") from error
         self._socket.settimeout(ANSWER_S)
         self._bytes = 0
-        self._send("transcribe", {"language": "en"})
+        self._send("transcribe", {"language": RECOGNISERS["wyoming"].languages[0]})
         self._send("audio-start", _FORMAT)
 
     def feed(self, pcm: bytes) -> None:
@@ -54,7 +56,7 @@ class Wyoming:
             raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
         finally:
             self._socket.close()
-        return spread(text, 0, self._bytes * SECOND // (RATE * WIDTH))
+        return spread(text, 0, self._bytes * SECOND // (SAMPLE_RATE * WIDTH))
 
     def _transcript(self) -> str:
         assert self._socket is not None
@@ -74,7 +76,7 @@ class Wyoming:
             raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
 
 
-_FORMAT = {"rate": RATE, "width": WIDTH, "channels": CHANNELS}
+_FORMAT = {"rate": SAMPLE_RATE, "width": WIDTH, "channels": CHANNELS}
 
 
 def event(kind: str, data: dict[str, Any], payload: bytes = b"") -> bytes:

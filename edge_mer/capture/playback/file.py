@@ -21,7 +21,7 @@ from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
 from edge_mer.capture.playback.media_probe import MediaFacts, probe
-from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, PictureReader, SoundReader
 from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
 from edge_mer.capture.playback.timeline import Playback
 from edge_mer.config import Config, plays_with_file
@@ -30,8 +30,9 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import RawAudio, RawVideo
+from edge_mer.contract.raw import SAMPLE_RATE
 
-BLOCK_US = BLOCK * SECOND // RATE
+BLOCK_US = BLOCK * SECOND // SAMPLE_RATE
 END_OF_FILE = "end of file"
 # Packets read in one turn: bounds the time until a mask is noticed, also while it seeks in a large picture.
 PACKETS = 16
@@ -124,7 +125,7 @@ class SoundTrack(_Track[SoundReader]):
             samples = self._next()
             if samples is None:
                 break
-            body = RawAudio(rate=RATE, sample_index=self._block * BLOCK, overflows=0, mask_epoch=0)
+            body = RawAudio(rate=SAMPLE_RATE, sample_index=self._block * BLOCK, overflows=0, mask_epoch=0)
             blocks.append(Captured(t0 + self._block * BLOCK_US, now, body, (samples,)))
             self._block += 1
         return blocks
@@ -268,7 +269,7 @@ def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], Gated
         devices.append(("audio", SoundTrack(clip, playback)))
     if config.video.source == "file":
         devices.append(("video", PictureTrack(clip, playback, config.video)))
-    if plays_with_file(config):
+    if plays_with_file(config, "text"):
         devices.append(("text", RecordedTranscript(read_transcript(config.text.path), playback)))
     sources = [gated(modality, device) for modality, device in devices]
     return FileWorker(playback, [device for _, device in devices], *sources)

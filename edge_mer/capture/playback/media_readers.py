@@ -21,12 +21,13 @@ from edge_mer.capture.open_handles import listed
 from edge_mer.capture.playback.media_probe import MediaFacts, audio_stream, open_clip, seconds_us, video_stream
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.raw import SAMPLE_RATE
 
-RATE, BLOCK = 16_000, 512
+BLOCK = 512
 # A packet that ends this long before the wanted sample is not worth decoding.
 PREROLL_US = SECOND // 5
 # Timestamps may wander by rounding; beyond this it is a hole in the recording.
-HOLE = RATE // 20
+HOLE = SAMPLE_RATE // 20
 
 HANDLES = "handle of the file"
 
@@ -111,8 +112,8 @@ class SoundReader:
 
     def __init__(self, clip: MediaFacts, start: int, counters: Counter[str]) -> None:
         self._clip, self._at = clip, start
-        self._packets = _Packets(clip, audio_stream, start * SECOND // RATE, counters)
-        self._resampler = AudioResampler("s16", "mono", RATE)
+        self._packets = _Packets(clip, audio_stream, start * SECOND // SAMPLE_RATE, counters)
+        self._resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
         self._buffer = np.empty(0, np.int16)
         self._given = 0  # samples since ``start`` that came out of the resampler or were filled in
         self._begun = False
@@ -145,12 +146,12 @@ class SoundReader:
         if packet.pts is None or not packet.duration:
             return False
         end = seconds_us(packet.pts + packet.duration, packet.time_base) - self._clip.start_us
-        return end < self._at * SECOND // RATE - PREROLL_US
+        return end < self._at * SECOND // SAMPLE_RATE - PREROLL_US
 
     def _place(self, frame: av.AudioFrame) -> None:
         position = self._packets.position_us(frame)
         if position is not None:
-            lead = position * RATE // SECOND - (self._at + self._given)
+            lead = position * SAMPLE_RATE // SECOND - (self._at + self._given)
             if not self._begun:
                 self._given = min(0, lead)  # negative: the frame begins before the wanted sample
             if lead > (0 if not self._begun else HOLE):

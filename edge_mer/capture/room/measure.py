@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_mer.capture.room.quality import SILENCE_DB
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.raw import SAMPLE_RATE
 
 # Levels are of pieces of this length; a clap's edge is found to within one of the short ones.
 PIECE, EDGE = 800, 80
@@ -54,7 +55,7 @@ class Seeing:
     last: NDArray[np.uint8] | None = None
 
 
-def hear(state: Hearing, samples: NDArray[np.int16], origin_us: int, rate: int = 16_000) -> Hearing:
+def hear(state: Hearing, samples: NDArray[np.int16], origin_us: int, rate: int = SAMPLE_RATE) -> Hearing:
     """Fold one block of PCM in."""
     joined = np.concatenate([state.rest, samples])
     began = origin_us - len(state.rest) * SECOND // rate

@@ -13,10 +13,10 @@ from typing import Any
 import edge_mer
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Emotion, Modality
 from edge_mer.contract.messages import Estimate, PrivacyState
+from edge_mer.contract.modalities import TABLE
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
 ONLINE, OFFLINE = "online", "offline"
-SENSES: dict[Modality, str] = {"audio": "Microphone", "video": "Camera", "text": "Words"}
 # Home Assistant calls an estimate unavailable when none came for so long.
 EXPIRE_S = 30
 
@@ -105,7 +105,7 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
     for m in MODALITIES:
         entities[f"{m}_present"] = {
             "platform": "binary_sensor",
-            "name": f"{SENSES[m]} used",
+            "name": f"{TABLE[m].words.sensor} used",
             "state_topic": names.estimate,
             "value_template": f"{{{{ value_json.present.{m} }}}}",
             "payload_on": ON,
@@ -114,7 +114,7 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
         }
         entities[f"{m}_switch"] = {
             "platform": "switch",
-            "name": SENSES[m],
+            "name": TABLE[m].words.sensor,
             "command_topic": names.command(m),
             "state_topic": names.state(m),
             "payload_on": ON,

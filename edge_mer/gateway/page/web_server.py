@@ -16,6 +16,7 @@ from edge_mer.config import PageConfig
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, missing_extra
+from edge_mer.gateway.page import modalities_js
 from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, place_of
 from edge_mer.gateway.page.sse_clients import Viewers, event
 from edge_mer.privacy.switch.commands import LONGEST_S
@@ -91,7 +92,7 @@ class WebServer:
             f.name: f.read_bytes()
             for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
             if f.name.endswith(tuple(TYPES))
-        }
+        } | {modalities_js.NAME: modalities_js.modalities_js()}
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes(
             [

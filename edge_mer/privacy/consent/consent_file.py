@@ -5,22 +5,27 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.recognisers import SCOPES, Scope
 from edge_mer.host.files import state_path, write_atomic
 
 FILE = "deployment.toml"
-# What one can agree to: the three modalities, and that the words' sound is sent to a Wyoming server.
-ConsentScope = Literal["audio", "video", "text", "wyoming"]
+# What one can agree to: each modality, and that sound is sent to a recogniser elsewhere.
+_SCOPES = (*MODALITIES, *SCOPES)
+if TYPE_CHECKING:
+    ConsentScope = Modality | Scope
+else:
+    ConsentScope = Literal[_SCOPES]
 CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
-HOW = "run edge-mer run in a terminal, or edge-mer run --consent audio,video,text"
+HOW = f"run edge-mer run in a terminal, or edge-mer run --consent {','.join(MODALITIES)}"
 PROHIBITED = ("workplace", "education")
 LAW = (
     "inferring emotions at work or in education is prohibited in the European Union: Regulation (EU) 2024/1689 "
@@ -123,7 +128,7 @@ def in_words(deployment: Deployment, wall_us: int) -> list[str]:
     """One line per matter, for people."""
     lines = []
     for matter in CONSENT_SCOPES:
-        what = "sound sent to the Wyoming server" if matter == "wyoming" else matter
+        what = SCOPES[matter].consent if matter in SCOPES else matter
         rows = [c for c in deployment.consent if c.matter == matter]
         said = "; ".join(f"{c.who} agreed on {c.given}{f', until {c.until}' if c.until else ''}" for c in rows)
         refusal = deployment.refusal(matter, wall_us)

@@ -48,9 +48,8 @@ class MaskPolicy:
 
     def __init__(self, config: Config, asked: Mapping[Modality, Asked], never: str) -> None:
         """``never``: why a modality is masked that nobody has unmasked yet."""
-        source = config.text.source
-        self._sent_away = source == "wyoming"
-        self._transcribed = source in ("asr", "wyoming")
+        self._recogniser = config.text.recogniser
+        self._transcribed = self._recogniser is not None and self._recogniser.from_microphone
         self.asked: dict[Modality, Asked] = {m: asked.get(m, Asked()) for m in MODALITIES}
         self.deployment: Deployment | None = None
         self.no_consent = "no deployment file"
@@ -129,8 +128,8 @@ class MaskPolicy:
         if self.deployment is None:
             return self.no_consent
         why = self.deployment.refusal(modality, wall_us)
-        if why is None and modality == "text" and self._sent_away:
-            why = self.deployment.refusal("wyoming", wall_us)
+        if why is None and modality == "text" and self._recogniser is not None and self._recogniser.scope is not None:
+            why = self.deployment.refusal(self._recogniser.scope, wall_us)
         return f"no consent: {why}" if why else None
 
 

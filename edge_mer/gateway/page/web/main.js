@@ -6,6 +6,7 @@ import { listen, token } from "./server.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
 import { Why } from "./why.js";
+import { MODALITIES } from "./words.js";
 
 const LATE_MS = 3500;
 const house = { hello: null, privacy: null, heard: 0, sensors: {}, estimate: null, receipts: new Map(), connected: false };
@@ -33,7 +34,7 @@ const show = {
     tiles.show();
   },
 };
-for (const modality of ["audio", "video", "text"]) {
+for (const modality of MODALITIES) {
   show[`state/${modality}`] = (message) => {
     house.sensors[modality] = { ...message, heard: performance.now() };
     tiles.show();

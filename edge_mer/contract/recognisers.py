@@ -1,0 +1,124 @@
+"""THE table of speech recognisers: one row each. Configuration, consent, masks, erasing and doctor follow from it.
+
+It lies here and not beside the recognisers because configuration and the privacy switch, which know nothing of capture,
+ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module and, where it needs a
+package, an extra in pyproject.toml.
+
+``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.extra_rows import extra_rows
+
+# The text.source of recognisers that text.engine chooses among.
+ASR: Final = "asr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecogniserRow:
+    """One recogniser. ``module`` offers ``load(argument)``; it is imported in the decoding process alone.
+
+    ``source``: the value of ``text.source`` that means it: "asr", where ``text.engine`` names it, or one of its own.
+    ``argument``: the key of ``[text]`` that ``load`` gets; ``wants`` says what that must be, None where it may be left
+    out. ``server``: the argument is the address (host:port) of such a server.
+
+    ``languages``: ISO 639-1 codes that it transcribes here. ``from_microphone``: its words are made from raw/audio, so
+    that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent
+    elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` is
+    what a status calls it.
+
+    ``package`` is what must be importable, ``extra`` what to install for it.
+    """
+
+    name: str
+    module: str
+    source: str = ASR
+    argument: str | None = None
+    wants: str | None = None
+    server: str | None = None
+    languages: tuple[str, ...] = ("en",)
+    from_microphone: bool = True
+    leaves_host: bool = False
+    scope: Scope | None = None
+    question: str = ""
+    consent: str = ""
+    package: str | None = None
+    extra: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.leaves_host != (self.scope is not None):
+            raise AssertionError(f"{self.name}: sound that leaves the host needs a consent scope; else it has none")
+
+    def checked(self, argument: str | None) -> str | None:
+        """``argument`` as ``load`` takes it. Raises ConfigError saying which key must be set to what."""
+        if self.server is not None:
+            host, _, port = (argument or "").rpartition(":")
+            if not host or not port.isdigit():
+                raise ConfigError(f"text.{self.argument} must be host:port of a {self.server} server, got {argument!r}")
+        elif self.wants is not None and not argument:
+            raise ConfigError(f"text.{self.argument} is not set: name {self.wants}")
+        return argument
+
+
+ROWS: Final[tuple[RecogniserRow, ...]] = (
+    RecogniserRow(
+        name="pocketsphinx",
+        module="edge_mer.capture.asr.pocketsphinx",
+        argument="model",
+        package="pocketsphinx",
+        extra="asr-lite",
+    ),
+    RecogniserRow(
+        name="whisper",
+        module="edge_mer.capture.asr.whisper",
+        argument="model",
+        wants="a Whisper model, as a local path or a hub id",
+        package="transformers",
+        extra="asr",
+    ),
+    RecogniserRow(
+        name="wyoming",
+        module="edge_mer.capture.asr.wyoming",
+        source="wyoming",
+        argument="wyoming",
+        server="Wyoming",
+        leaves_host=True,
+        scope="wyoming",
+        question="May the microphone's sound be SENT to the Wyoming server {server}?",
+        consent="sound sent to the Wyoming server",
+    ),
+    *extra_rows("EDGE_MER_RECOGNISERS"),
+)
+
+RECOGNISERS: Final[dict[str, RecogniserRow]] = {row.name: row for row in ROWS}
+# Consent scopes beside those of the modalities.
+SCOPES: Final[dict[str, RecogniserRow]] = {row.scope: row for row in ROWS if row.scope is not None}
+_SOURCES: Final = (ASR, "typed", "recorded", *(row.source for row in ROWS if row.source != ASR), "off")
+_ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
+
+# Values of text.source and text.engine, and the scopes.
+if TYPE_CHECKING:
+    TextSource = Literal["asr", "typed", "recorded", "wyoming", "off"]
+    Engine = Literal["pocketsphinx", "whisper"]
+    Scope = Literal["wyoming"]
+else:
+    TextSource = Literal[_SOURCES]
+    Engine = Literal[_ENGINES]
+    Scope = Literal[tuple(SCOPES)]
+
+
+def recogniser_of(source: str, engine: str) -> RecogniserRow | None:
+    """The recogniser that ``text.source`` and ``text.engine`` mean; None where nothing recognises speech."""
+    wanted = engine if source == ASR else source
+    return next((row for row in ROWS if row.source == source and wanted in (row.name, row.source)), None)
+
+
+def is_from_microphone(source: str, engine: str) -> bool:
+    """Whether words of this choice are made from raw/audio; an engine that is not known any more counts as one."""
+    row = recogniser_of(source, engine)
+    return source == ASR if row is None else row.from_microphone
