@@ -24,8 +24,8 @@ import zmq
 from edge_mer.bench.live import unmask
 from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
+from edge_mer.client import SwitchClient
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
@@ -202,6 +202,7 @@ def masks(mosquitto: str) -> list[Figure]:
         client.connect("127.0.0.1", port)
         stack.callback(client.disconnect)
         client.subscribe([(names.state(m), 1) for m in MODALITIES])
+        switch = SwitchClient.on_bus(bus)
         took: list[float] = []
         for n in range(MASKS):
             modality = MODALITIES[n % 3]
@@ -210,7 +211,7 @@ def masks(mosquitto: str) -> list[Figure]:
             client.publish(names.command(modality), OFF, qos=1)
             _until_said(client, said, names.state(modality), OFF)
             took.append(1000 * (time.monotonic() - began))
-            LocalSwitch(bus).ask("unmask", (modality,))
+            switch.unmask(modality)
     return spread("MQTT mask command to confirmed state", took, "ms", MASK_MS)
 
 

@@ -22,7 +22,7 @@ from edge_mer.contract.domain import Combination, Emotion, Gate, Health, Modalit
 DELIVERY = Meta(extra={"part": "delivery"})
 
 
-class Body(Struct, kw_only=True, frozen=True):
+class Body(Struct, kw_only=True, frozen=True, weakref=True):
     """Fields of one message without its envelope."""
 
 

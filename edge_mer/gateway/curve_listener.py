@@ -8,10 +8,10 @@ from pathlib import Path
 
 import zmq
 
-from edge_mer.bus import ZmqBus
 from edge_mer.bus.curve_server import Gatekeeper, listen, require_curve
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
+from edge_mer.gateway.outlet import OutletBus
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.keyring import Keyring
@@ -27,7 +27,7 @@ ANYBODY = "a program on this host"
 class CurveListener:
     """Opens listeners. ``refused`` counts peers whose key nobody allowed, or who come too often."""
 
-    def __init__(self, bus: ZmqBus, config: Config) -> None:
+    def __init__(self, bus: OutletBus, config: Config) -> None:
         """Raises ConfigError for plaintext on an address that others can reach."""
         self._bus, self._plaintext = bus, config.hub.plaintext
         self.directory: Path = state_directory(config.privacy.state)
@@ -52,7 +52,7 @@ class CurveListener:
         return listen(socket, address, setting, max_bytes, queued, BACKLOG)
 
     def turn(self) -> bool:
-        """Answer who knocks. True when a key that came in was revoked since: whoever is inside must come in again."""
+        """Process pending authentications. True when a connected key was revoked since: all clients must connect again."""
         if self._plaintext:
             return False
         self._gatekeeper.turn()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_mer.client.local_switch import LocalSwitch
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.main import app
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import load
 from tests.capture.room.test_measure import room
 from tests.end_to_end.room import furnished, started

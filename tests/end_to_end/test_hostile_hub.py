@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+from edge_mer.client.local_switch import LocalSwitch
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.messages import Estimate, HealthReport
 from edge_mer.demo.config import demo_config

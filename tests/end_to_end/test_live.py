@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edge_mer.client.local_switch import LocalSwitch
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message, SensorState
 from tests.devices import MjpegCamera, PulseAudio

@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
+from edge_mer.client.remote_switch import RemoteSwitch
 
 from edge_mer.bus import ZmqBus
 from edge_mer.client import remote_switch
-from edge_mer.client.remote_switch import RemoteSwitch
 from edge_mer.config import Config
 from edge_mer.contract import control
 from edge_mer.contract.clock import SystemClock
