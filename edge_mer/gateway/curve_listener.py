@@ -52,7 +52,7 @@ class CurveListener:
         return listen(socket, address, setting, max_bytes, queued, BACKLOG)
 
     def turn(self) -> bool:
-        """Process pending authentications. True when a connected key was revoked since: all clients must connect again."""
+        """Answer authentications. True when a connected key was revoked since: all clients must connect again."""
         if self._plaintext:
             return False
         self._gatekeeper.turn()

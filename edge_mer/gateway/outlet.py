@@ -1,6 +1,6 @@
 """Outlets: whatever hands messages to the outside. An outlet cannot publish what a mask has overtaken.
 
-A subclass of ``Outlet`` names the public topics that it wants, and says how it publishes one message and how it forgets.
+A subclass of ``Outlet`` names the public topics it wants, and says how it publishes one message and how it forgets.
 ``OutletWorker`` does the rest: it alone reads the bus, it leaves out what was made before a mask, it empties what it
 lent, and it acknowledges a purge only once ``forget`` has returned. An outlet that raises in ``forget`` or does not
 return acknowledges nothing: its process ends, or is ended, and that is what the receipt says.
@@ -97,6 +97,7 @@ class Outlet(ABC):
 
     def __init__(self, config: Config, bus: OutletBus) -> None:
         """Raises EdgeMerError for a configuration that it cannot work with; the process then ends."""
+        return
 
     @abstractmethod
     def publish(self, message: PublicMessage) -> None:
@@ -112,11 +113,11 @@ class Outlet(ABC):
 
     def before(self, now_us: int) -> None:
         """At the beginning of each turn, before purges and messages."""
-        return None
+        return
 
     def after(self, now_us: int) -> None:
         """At the end of each turn. The next comes within ``turn_us``."""
-        return None
+        return
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -135,7 +136,7 @@ class Outlet(ABC):
 
     def close(self) -> None:
         """The clean end of its process."""
-        return None
+        return
 
 
 class OutletWorker:

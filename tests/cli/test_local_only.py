@@ -9,8 +9,8 @@ from pathlib import Path
 
 LOAD = (
     "from edge_mer.runtime.select import models_directory, open_backend;"
-    "from edge_mer.config import Models;"
-    "open_backend(Models()).load(models_directory(None) / 'audio.onnx')"
+    "from edge_mer.config import ModelsConfig;"
+    "open_backend(ModelsConfig()).load(models_directory(None) / 'audio.onnx')"
 )
 
 

@@ -182,9 +182,9 @@ def test_plaintext_that_others_could_reach_is_refused(staged: Callable[..., Stag
 
 
 def test_an_address_in_use_is_named(stage: Stage, staged: Callable[..., Stage]) -> None:
-    assert stage.hub.plane is not None
+    assert stage.outlet.publisher is not None
     with pytest.raises(ConfigError, match=r"hub\.publish"):
-        staged(publish=stage.hub.plane.address)
+        staged(publish=stage.outlet.publisher.address)
 
 
 def test_one_that_never_reads_loses_its_own_messages_only(stage: Stage) -> None:
