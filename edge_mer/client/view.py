@@ -45,8 +45,8 @@ def _tile(modality: Modality, snapshot: Snapshot) -> Panel:
     presence = estimate.presence.get(modality) if estimate else None
     if presence is not None:
         used = presence.state == "present"
-        told = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
-        why = "" if told else f": {presence.reason or presence.state}"
+        shown = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
+        why = "" if shown else f": {presence.reason or presence.state}"
         words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
         lines.append(_line((words, "bold" if used else "dim")))
     while len(lines) < 4:

@@ -24,7 +24,7 @@ class Step:
     ``back``: wait also until the killed process runs again.
     """
 
-    say: str
+    title: str
     until: Combination
     mask: tuple[Modality, ...] = ()
     unmask: tuple[Modality, ...] = ()
@@ -97,7 +97,7 @@ class Director:
             if now - self._reached_us >= self.stay_us:
                 self._next(now)
         elif now - self._acted_us > step.patience_s * SECOND:
-            self.failed.append(f"{step.say}: {step.until} was not seen within {step.patience_s:.0f} s")
+            self.failed.append(f"{step.title}: {step.until} was not seen within {step.patience_s:.0f} s")
             self._next(now)
 
     def _is_awaited(self, message: Message[Estimate]) -> bool:
@@ -117,7 +117,7 @@ class Director:
         if self.done:
             return
         step = self.script[self._number]
-        self.snapshot.note(now, f"step {self._number + 1} of {len(self.script)}: {step.say}; awaiting {step.until}")
+        self.snapshot.note(now, f"step {self._number + 1} of {len(self.script)}: {step.title}; awaiting {step.until}")
         self._ask(step)
         if step.kill is not None:
             self._kill(step.kill)

@@ -133,7 +133,7 @@ def test_nothing_from_before_a_mask_leaves_a_careless_outlet_after_the_receipt(s
 def test_the_receipt_names_the_outlet(scene: Scene) -> None:
     assert scene.mask("video").ok
     assert scene.bench.switch is not None
-    receipt = scene.bench.switch._channels["video"].receipt
+    receipt = scene.bench.switch._gates["video"].receipt
     assert receipt is not None
     assert "careless" in receipt.purged
 

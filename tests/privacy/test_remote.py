@@ -51,7 +51,7 @@ class Host:
         door = open_remote(config, self.bus)
         assert door is not None
         self.door, self.address = door, door.address
-        self.switch = Switch(config, self.bus, doors=SwitchInputs(remote=door))
+        self.switch = Switch(config, self.bus, inputs=SwitchInputs(remote=door))
         self.host = self.switch.host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns)
