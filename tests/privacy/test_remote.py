@@ -48,10 +48,10 @@ class Host:
             {"privacy": {"state": str(self.state)}, "remote": {"listen": "tcp://127.0.0.1:*"}}
         )
         self.bus = ZmqBus(place / "run")
-        door = open_remote(config, self.bus)
-        assert door is not None
-        self.door, self.address = door, door.address
-        self.switch = Switch(config, self.bus, inputs=SwitchInputs(remote=door))
+        remote = open_remote(config, self.bus)
+        assert remote is not None
+        self.remote, self.address = remote, remote.address
+        self.switch = Switch(config, self.bus, inputs=SwitchInputs(remote=remote))
         self.host = self.switch.host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns)
@@ -91,9 +91,9 @@ class Host:
         return {m: s.requested for m, s in self.switch.states().items()}
 
     def wait_for(self, counter: str, seconds: float = 5) -> None:
-        """Until the door has counted something there."""
+        """Until the switch's TCP side has counted something there."""
         until = time.monotonic() + seconds
-        while not self.door.counters[counter]:
+        while not self.remote.counters[counter]:
             assert time.monotonic() < until, f"{counter} stays 0 for {seconds} s"
             self._stop.wait(0.01)
 
@@ -239,7 +239,7 @@ def test_only_commands_come_through(host: Host) -> None:
     ):
         connection(client).send(control.encode(message))
     assert client.status().ok
-    assert host.door.counters["remote.unexpected"] == 2
+    assert host.remote.counters["remote.unexpected"] == 2
 
 
 def test_a_revoked_key_is_out_though_its_connection_stands(host: Host) -> None:
@@ -276,7 +276,7 @@ def test_garbage_is_dropped(host: Host, frames: list[bytes]) -> None:
     _, client = host.paired()
     connection(client).send_multipart(frames)
     assert client.status().ok
-    assert host.door.counters["remote.bad"] == 1
+    assert host.remote.counters["remote.bad"] == 1
 
 
 def test_secret_keys_are_private_files(host: Host) -> None:
