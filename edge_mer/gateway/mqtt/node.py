@@ -83,7 +83,7 @@ class MqttOutlet(Outlet):
         self._privacy: PublicMessage | None = None
         self._sent: dict[str, bytes] = {}
         self._refresh_due = 0
-        self.counters: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         # Between paho's thread and this one: events in order, and a descriptor that wakes the loop.
         self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_ORDERS)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -115,6 +115,10 @@ class MqttOutlet(Outlet):
     @property
     def wake(self) -> tuple[int, ...]:
         return (self._wake,)
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._counts
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -155,7 +159,7 @@ class MqttOutlet(Outlet):
 
     def _connected(self, client: Client, user: object, flags: object, reason: ReasonCode, properties: object) -> None:
         if reason.is_failure:
-            self.counters["refused"] += 1
+            self._counts["refused"] += 1
         else:
             self._queue(CONNECTED, b"")
 
@@ -165,7 +169,7 @@ class MqttOutlet(Outlet):
             self._queue(message.topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
 
     def _queue(self, topic: str, payload: bytes) -> None:
-        self.counters["dropped"] += len(self._events) == MOST_ORDERS
+        self._counts["dropped"] += len(self._events) == MOST_ORDERS
         self._events.append((topic, payload))
         os.eventfd_write(self._wake, 1)
 
@@ -182,7 +186,7 @@ class MqttOutlet(Outlet):
         elif topic == names.guests and payload == PRESS.encode():
             self._ask("mask", MODALITIES, round(self._section.guest_hours * 3600))
         else:
-            self.counters["bad_order"] += 1
+            self._counts["bad_order"] += 1
 
     def _announce(self) -> None:
         """Home Assistant or the broker has just come: say who we are, and everything that holds."""
@@ -223,7 +227,7 @@ class MqttOutlet(Outlet):
         if sent.rc == 0:
             self._sent[topic] = payload
         else:
-            self.counters["unsent"] += 1
+            self._counts["unsent"] += 1
 
     # -- the switch ----------------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class Viewer:
         self._filled.set()
 
     def forget(self) -> None:
-        """What waits in the queue is empty by now; a viewer that does not read is cut off with what was sent to it."""
+        """Drop what a mask has overtaken; a viewer that does not read is cut off with what was already sent to it."""
+        self._queue = deque((m for m in self._queue if not m.overtaken), QUEUED)
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
 
@@ -48,9 +49,9 @@ class Viewer:
         await self._filled.wait()
 
     def take(self) -> bytes:
-        """All that waits and was not overtaken by a mask, as one piece; a comment when that is nothing."""
+        """All that waits, as one piece; a comment when that is nothing."""
         self._filled.clear()
-        piece = b"".join(event(m.topic, m.json) for m in self._queue if not m.overtaken)
+        piece = b"".join(event(m.topic, m.json) for m in self._queue)
         self._queue.clear()
         return piece or STILL_HERE
 
