@@ -24,8 +24,8 @@ import zmq
 from edge_mer.bench.live import unmask
 from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
+from edge_mer.client import SwitchClient
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
@@ -196,29 +196,30 @@ def masks(mosquitto: str) -> list[Figure]:
         key = public_key(state)
         assert key is not None
         names = Names(key.public_bytes_raw().hex()[:8], "homeassistant")
-        said: dict[str, str] = {}
+        states: dict[str, str] = {}
         client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.on_message = lambda c, u, message: said.update({message.topic: message.payload.decode()})
+        client.on_message = lambda c, u, message: states.update({message.topic: message.payload.decode()})
         client.connect("127.0.0.1", port)
         stack.callback(client.disconnect)
         client.subscribe([(names.state(m), 1) for m in MODALITIES])
+        switch = SwitchClient.on_bus(bus)
         took: list[float] = []
         for n in range(MASKS):
             modality = MODALITIES[n % 3]
-            _until_said(client, said, names.state(modality), ON)
+            _until_state(client, states, names.state(modality), ON)
             began = time.monotonic()
             client.publish(names.command(modality), OFF, qos=1)
-            _until_said(client, said, names.state(modality), OFF)
+            _until_state(client, states, names.state(modality), OFF)
             took.append(1000 * (time.monotonic() - began))
-            LocalSwitch(bus).ask("unmask", (modality,))
+            switch.unmask(modality)
     return spread("MQTT mask command to confirmed state", took, "ms", MASK_MS)
 
 
-def _until_said(client: Any, said: dict[str, str], topic: str, value: str) -> None:
+def _until_state(client: Any, states: dict[str, str], topic: str, value: str) -> None:
     deadline = time.monotonic() + PATIENCE_US / SECOND
-    while said.get(topic) != value:
+    while states.get(topic) != value:
         if time.monotonic() > deadline:
-            raise EdgeMerError(f"{topic} did not become {value}; it is {said.get(topic)}")
+            raise EdgeMerError(f"{topic} did not become {value}; it is {states.get(topic)}")
         client.loop(0.005)
 
 

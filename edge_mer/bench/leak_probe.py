@@ -17,7 +17,7 @@ from pathlib import Path
 import zmq
 
 from edge_mer.bus import ReliableReader, ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
@@ -136,14 +136,14 @@ class Toggler:
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._console = LocalSwitch(self.bus)
+        self._switch = SwitchClient.on_bus(self.bus, requester="toggles")
         self._receipts = ReliableReader(self.bus, "receipt")
         self._open: dict[Modality, tuple[int, int, int, int]] = {}
         self._known: dict[int, Receipt] = {}
 
     def unmask(self, modality: Modality) -> None:
         now = self.bus.clock.now_us()
-        answer = self._console.ask("unmask", (modality,), requester="toggles")
+        answer = self._switch.unmask(modality)
         if not answer.ok:
             raise EdgeMerError(f"{modality} cannot be unmasked: {answer.text}")
         if (mask := self._open.pop(modality, None)) is not None:
@@ -159,7 +159,7 @@ class Toggler:
 
     def mask(self, modality: Modality) -> None:
         asked = self.bus.clock.now_us()
-        answer = self._console.ask("mask", (modality,), requester="toggles")
+        answer = self._switch.mask(modality)
         answered = self.bus.clock.now_us()
         if not answer.ok:
             self.refused.append(answer.text)

@@ -18,7 +18,6 @@ from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
@@ -98,14 +97,10 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
 
 def unmask(bus: ZmqBus) -> None:
     """Let the sensors of a fresh instance open, as soon as its switch speaks."""
-
-    opening, reader, picture = AutoUnmask(bus, MODALITIES, action="unmask"), bus.reader(*TOPICS), Snapshot(0)
+    opening = AutoUnmask(bus, MODALITIES, resume=False)
     while not opening.done:
         bus.wait(SECOND // 10)
-        for message in reader.drain():
-            picture.fold(message)
-        opening.turn(picture)
-    reader.close()
+        opening.turn()
     if opening.refusal:
         raise EdgeMerError(opening.refusal)
 

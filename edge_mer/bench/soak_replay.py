@@ -14,8 +14,8 @@ import typer
 from edge_mer.bench.busy import busy
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
+from edge_mer.client import SwitchClient
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError
@@ -60,13 +60,13 @@ def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
         config = demo_config(Path(place), None, path, {"record": record})
         instance, bus = Instance(config, runtime), ZmqBus(runtime)
         try:
-            reader = bus.reader("emotion")
+            reader, switch = bus.reader("emotion"), SwitchClient.on_bus(bus)
             unmask(bus)
             _until(bus, instance, WARM_UP_S, lambda: any(m.body.combination == "atv" for m in reader.drain()))
             _until(bus, instance, seconds * 0.5)
-            LocalSwitch(bus).ask("mask", ("audio",))
+            switch.mask("audio")
             _until(bus, instance, seconds * 0.2)
-            LocalSwitch(bus).ask("unmask", ("audio",))
+            switch.unmask("audio")
             _until(bus, instance, seconds * 0.3)
         finally:
             instance.stop()

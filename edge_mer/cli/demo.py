@@ -10,9 +10,9 @@ import typer
 
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.options import Json, Setting, overrides
+from edge_mer.client import PendingCommands
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.client.show import Watcher, choose, save_svg
 from edge_mer.contract.errors import InputError, SessionError
 from edge_mer.demo.config import demo_config
@@ -52,14 +52,15 @@ def demo(
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = AutoUnmask(bus, agreed_sources(settings), action="unmask")
-        director = None if media else Director(bus, watcher.picture, LocalSwitch(bus), stay_us=0 if json else STAY_US)
-        play(watcher, instance.check, stop, opening, director)
+        unmask = AutoUnmask(bus, agreed_sources(settings), resume=False)
+        switch = PendingCommands.local(bus, "the demo")
+        director = None if media else Director(bus.clock, watcher.snapshot, switch, stay_us=0 if json else STAY_US)
+        play(watcher, instance.check, stop, unmask, director)
         if picture is not None:
-            save_svg(picture, watcher.picture, bus.clock.now_us(), "demo of the bundled session")
+            save_svg(picture, watcher.snapshot, bus.clock.now_us(), "demo of the bundled session")
     for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)
     if record is not None:
         typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
-    if watcher.picture.estimate is None or (director is not None and director.missing and not stop.asked):
+    if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.asked):
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile
-from edge_mer.client.remote_switch import RemoteSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.config import load
 from edge_mer.contract.clock import SystemClock, host_boot_id
 from edge_mer.contract.errors import PrivacyError
@@ -131,11 +131,7 @@ def _join(name: str, link: str, directory: Path) -> None:
 
     found = read_link(link)
     identity = read_identity(directory, name) or new_identity(directory, name)
-    client = RemoteSwitch(identity, found.address, found.curve)
-    try:
-        answer = client.pair(found, name)
-    finally:
-        client.close()
+    answer = SwitchClient.pair(identity, found, name)
     if not answer.ok:
         raise PrivacyError(answer.text)
     identity.joined(found.host, found.curve, found.address)

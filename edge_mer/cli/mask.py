@@ -8,7 +8,7 @@ import typer
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
-from edge_mer.client.switch_commands import ask, tell
+from edge_mer.cli.switch import open_switch, report
 
 
 def mask(
@@ -24,5 +24,6 @@ def mask(
     names = checked(modalities)
     if hard and hours:
         raise typer.BadParameter("a hard mask does not end by itself; leave out --hours or --hard")
-    answer = ask("mask", names, at, directory, config, hard=hard, for_s=round(hours * 3600))
-    tell(answer, "NOT fully masked: ")
+    with open_switch(at, directory, config) as switch:
+        answer = switch.mask(*names, hard=hard, for_s=round(hours * 3600))
+    report(answer, "NOT fully masked: ")

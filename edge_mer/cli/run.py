@@ -50,10 +50,13 @@ def run(
         show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
+        unmask = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
         while not stop.asked:
             watcher.turn()
-            opening.turn(watcher.picture)
+            unmask.turn()
+            if unmask.refusal:
+                watcher.snapshot.note(bus.clock.now_us(), f"not unmasked: {unmask.refusal}")
+                unmask.refusal = ""
             instance.check()

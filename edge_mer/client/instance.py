@@ -68,13 +68,18 @@ def owner(directory: Path) -> str | None:
     return None
 
 
-@contextmanager
-def connected(directory: Path | None, config: Path | None = None) -> Iterator[ZmqBus]:
-    """A bus into the running instance. Raises NotRunning, in plain words, when there is none."""
+def find_instance(directory: Path | None, config: Path | None = None) -> Path:
+    """The runtime directory of the running instance. Raises NotRunning when there is none."""
     place = runtime_directory(str(directory) if directory else load(config)[0].run.directory)
     if owner(place) is None:
         raise NotRunning(f"nothing is running in {place}; start it with: edge-mer run")
-    bus = ZmqBus(place)
+    return place
+
+
+@contextmanager
+def connected(directory: Path | None, config: Path | None = None) -> Iterator[ZmqBus]:
+    """A bus into the running instance. Raises NotRunning when there is none."""
+    bus = ZmqBus(find_instance(directory, config))
     try:
         yield bus
     finally:

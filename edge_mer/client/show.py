@@ -18,9 +18,9 @@ FRAME_US = SECOND // 4
 
 
 class Show(Protocol):
-    def message(self, message: Message[Any], picture: Snapshot) -> None: ...
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None: ...
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None: ...
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -28,12 +28,12 @@ class Show(Protocol):
 class JsonLines:
     """One line per estimate: the header as it was on the wire, nothing else."""
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         if isinstance(message.body, Estimate):
             sys.stdout.write(message.header.decode() + "\n")
             sys.stdout.flush()
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
         return None
 
     def close(self) -> None:
@@ -46,17 +46,17 @@ class PlainLines:
     def __init__(self) -> None:
         self._shown_us = self._noted = 0
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         if isinstance(message.body, Estimate) and message.envelope.origin_us > self._shown_us:
             self._shown_us = message.envelope.origin_us
-            at = (message.envelope.created_us - picture.started_us) / 1e6
+            at = (message.envelope.created_us - snapshot.started_us) / 1e6
             print(f"{at:7.1f} s  {in_words(message.body)}", flush=True)
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
-        fresh = list(picture.events)[-(picture.noted - self._noted) :] if picture.noted > self._noted else []
-        self._noted = picture.noted
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
+        fresh = list(snapshot.events)[-(snapshot.noted - self._noted) :] if snapshot.noted > self._noted else []
+        self._noted = snapshot.noted
         for at, text in fresh:
-            print(f"{(at - picture.started_us) / 1e6:7.1f} s  * {text}", flush=True)
+            print(f"{(at - snapshot.started_us) / 1e6:7.1f} s  * {text}", flush=True)
 
     def close(self) -> None:
         return None
@@ -72,25 +72,25 @@ class Screen:
         self._live = Live(screen=True, auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         return None
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
 
         if now_us >= self._due:
             self._due = now_us + FRAME_US
-            self._live.update(render(picture, now_us, self._title), refresh=True)
+            self._live.update(render(snapshot, now_us, self._title), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
 
 
-def save_svg(path: Path, picture: Snapshot, now_us: int, title: str) -> None:
-    """The live view as a picture, for a README."""
+def save_svg(path: Path, snapshot: Snapshot, now_us: int, title: str) -> None:
+    """The live view as an SVG, for a README."""
     from rich.console import Console
 
     console = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
-    console.print(render(picture, now_us, title))
+    console.print(render(snapshot, now_us, title))
     path.write_text(console.export_svg(title="edge-mer demo"))
 
 
@@ -108,11 +108,11 @@ def in_words(body: Estimate) -> str:
 
 
 class Watcher:
-    """Reads the topics of the picture and shows them; never writes to the bus."""
+    """Reads the topics of the snapshot and shows them; never writes to the bus."""
 
     def __init__(self, bus: Bus, show: Show) -> None:
         self.bus, self.show = bus, show
-        self.picture = Snapshot(bus.clock.now_us())
+        self.snapshot = Snapshot(bus.clock.now_us())
         self.seen: Counter[str] = Counter()
         self._reader = bus.reader(*TOPICS)
 
@@ -121,11 +121,11 @@ class Watcher:
         self.bus.wait(FRAME_US)
         fresh = self._reader.drain()
         for message in fresh:
-            self.picture.fold(message)
+            self.snapshot.fold(message)
             if isinstance(message.body, Estimate) and message.body.final:
                 self.seen[message.body.combination] += 1
-            self.show.message(message, self.picture)
-        self.show.refresh(self.picture, self.bus.clock.now_us())
+            self.show.message(message, self.snapshot)
+        self.show.refresh(self.snapshot, self.bus.clock.now_us())
         return fresh
 
     def summary(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The live terminal view: a pure function from a picture to what rich draws. Fits 80 columns and 24 lines."""
+"""The live terminal view: a pure function from a snapshot to what rich draws. Fits 80 columns and 24 lines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STALE_US = 3_000_000
 LAST_EVENTS = 6
 
 
-def render(picture: Snapshot, now_us: int, title: str) -> RenderableType:
+def render(snapshot: Snapshot, now_us: int, title: str) -> RenderableType:
     """Three sensor tiles, the estimate, the processes, and what happened last."""
     tiles = Table.grid(expand=True)
     for _ in MODALITIES:
         tiles.add_column(ratio=1)
-    tiles.add_row(*(_tile(m, picture) for m in MODALITIES))
+    tiles.add_row(*(_tile(m, snapshot) for m in MODALITIES))
     return Group(
-        _headline(picture, now_us, title), tiles, _estimate(picture, now_us), _processes(picture), *_events(picture)
+        _headline(snapshot, now_us, title), tiles, _estimate(snapshot, now_us), _processes(snapshot), *_events(snapshot)
     )
 
 
@@ -33,20 +33,20 @@ def _line(*parts: tuple[str, str] | str) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
-def _headline(picture: Snapshot, now_us: int, title: str) -> Text:
-    seconds = (now_us - picture.started_us) // 1_000_000
+def _headline(snapshot: Snapshot, now_us: int, title: str) -> Text:
+    seconds = (now_us - snapshot.started_us) // 1_000_000
     return _line((" edge_mer ", "reverse bold"), f" {title}", (f"   {seconds} s   Ctrl-C ends", "dim"))
 
 
-def _tile(modality: Modality, picture: Snapshot) -> Panel:
-    sensor = picture.sensors.get(modality)
+def _tile(modality: Modality, snapshot: Snapshot) -> Panel:
+    sensor = snapshot.sensors.get(modality)
     lines = [_line(("not started", "dim"))] if sensor is None else _sensor_lines(sensor)
-    estimate = picture.estimate.body if picture.estimate else None
+    estimate = snapshot.estimate.body if snapshot.estimate else None
     presence = estimate.presence.get(modality) if estimate else None
     if presence is not None:
         used = presence.state == "present"
-        told = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
-        why = "" if told else f": {presence.reason or presence.state}"
+        shown = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
+        why = "" if shown else f": {presence.reason or presence.state}"
         words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
         lines.append(_line((words, "bold" if used else "dim")))
     while len(lines) < 4:
@@ -72,8 +72,8 @@ def _sensor_lines(sensor: SensorState) -> list[Text]:
     ]
 
 
-def _estimate(picture: Snapshot, now_us: int) -> Panel:
-    message = picture.estimate
+def _estimate(snapshot: Snapshot, now_us: int) -> Panel:
+    message = snapshot.estimate
     if message is None:
         return Panel(
             Text("waiting for the first estimate", style="dim"),
@@ -133,23 +133,23 @@ def _facts(body: Estimate) -> list[Text]:
     return facts[: len(EMOTIONS)]
 
 
-def _processes(picture: Snapshot) -> Text:
-    if picture.health is None:
+def _processes(snapshot: Snapshot) -> Text:
+    if snapshot.health is None:
         return _line((" processes: starting", "dim"))
-    workers = picture.health.workers
+    workers = snapshot.health.workers
     bad = [f"{name} {w.state}" for name, w in workers.items() if w.state not in ("running", "starting")]
     cpu, rss = sum(w.cpu for w in workers.values()), sum(w.rss for w in workers.values())
     running = sum(w.state == "running" for w in workers.values())
-    restarts = counted(picture.restarts, "restart")
+    restarts = counted(snapshot.restarts, "restart")
     return _line(
         f" {running} of {len(workers)} processes run, {restarts}, {cpu:.2f} cores, {rss / 1e6:.0f} MB",
         ("   " + ", ".join(bad) if bad else "", "bold red"),
     )
 
 
-def _events(picture: Snapshot) -> list[Text]:
-    newest = list(picture.events)[-LAST_EVENTS:]
-    lines = [_line((f" {(at - picture.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
+def _events(snapshot: Snapshot) -> list[Text]:
+    newest = list(snapshot.events)[-LAST_EVENTS:]
+    lines = [_line((f" {(at - snapshot.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
     return lines + [Text("")] * (LAST_EVENTS - len(lines))
 
 

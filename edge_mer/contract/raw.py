@@ -10,7 +10,7 @@ from msgspec import Struct
 SAMPLE_RATE: Final = 16_000
 
 
-class Body(Struct, kw_only=True, frozen=True):
+class Body(Struct, kw_only=True, frozen=True, weakref=True):
     """Fields of one message without its envelope."""
 
 

@@ -15,14 +15,14 @@ LINGER_S = 2.5  # after a clip's end: late words may still revise the last estim
 
 
 def play(
-    watcher: Watcher, check: Callable[[], object], stop: Stop, opening: AutoUnmask, director: Director | None
+    watcher: Watcher, check: Callable[[], object], stop: Stop, unmask: AutoUnmask, director: Director | None
 ) -> None:
     """Until the script or the clip has ended, or somebody stops it. ``check`` raises when the instance is gone."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
     while not stop.asked:
         fresh = watcher.turn()
         check()
-        opening.turn(watcher.picture)
+        unmask.turn()
         now = clock.now_us()
         if director is not None:
             director.turn(fresh)
@@ -38,7 +38,7 @@ def play(
 def check_clip(watcher: Watcher) -> None:
     """Raises InputError when the capture process cannot play the clip."""
 
-    health = watcher.picture.health
+    health = watcher.snapshot.health
     worker = health.workers.get("file") if health else None
     if worker is not None and worker.reason and worker.state in ("restarting", "failed") and worker.restarts > 0:
         raise InputError(worker.reason)
@@ -46,5 +46,5 @@ def check_clip(watcher: Watcher) -> None:
 
 def clip_ended(watcher: Watcher) -> bool:
     """Both tracks of the clip say that they are over (or that the clip has none)."""
-    sensors = [watcher.picture.sensors.get(m) for m in ("audio", "video")]
+    sensors = [watcher.snapshot.sensors.get(m) for m in ("audio", "video")]
     return all(s is not None and s.gate == "live" and s.health == "absent" for s in sensors)

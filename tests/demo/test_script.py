@@ -5,23 +5,23 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-import msgspec
-
+from edge_mer.client import PendingCommands
+from edge_mer.client.signer import Signer
 from edge_mer.client.snapshot import Snapshot
-from edge_mer.contract.control import Command, Grant
+from edge_mer.client.transports import BusTransport
+from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import Combination
 from edge_mer.demo.script import SCRIPT, STAY_US, WANTED, Director, Step
 from tests.client.scene import Scene
 
+GRANT = Grant(key="k", host="h", counter=1, mask_epoch=1, modalities=())
 
-class Pen:
+
+class Pen(Signer):
     """A console whose grants are only counted on."""
 
-    def granted(self, command: Command, seen: object) -> Command:
-        return msgspec.structs.replace(command, grant=GRANT)
-
-
-GRANT = Grant(key="k", host="h", counter=1, mask_epoch=1, modalities=())
+    def grant(self, modalities: object, seen: object) -> Grant:
+        return GRANT
 
 
 class Stage(Scene):
@@ -29,27 +29,31 @@ class Stage(Scene):
         super().__init__()
         self.switch = self._source.server("switch")
         self.killed: list[tuple[int, int]] = []
-        self.picture = Snapshot(self.clock.now_us())
-        self.director = Director(self.bus, self.picture, Pen(), script, kill=lambda *args: self.killed.append(args))
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.snapshot = Snapshot(self.clock.now_us())
+        switch = PendingCommands(BusTransport(self.bus), self.clock, "the demo", lambda: Pen(None, "h", self.clock))  # type: ignore[arg-type]
+        self.director = Director(self.clock, self.snapshot, switch, script, kill=lambda *args: self.killed.append(args))
 
     def turn(self, *messages: Any, after_us: int = 100_000) -> None:
         self.clock.advance(after_us)
         for message in messages:
-            self.picture.fold(message)
+            self.snapshot.fold(message)
         self.director.turn(messages)
+        self.answer()
 
     def see(self, combination: Combination) -> None:
         self.clock.advance(100_000)
         self.turn(self.estimate(combination))
         self.turn(after_us=STAY_US)
 
-    def commands(self) -> list[tuple[str, tuple[str, ...]]]:
-        found = []
+    def answer(self) -> None:
+        """As a switch that does all it is asked."""
         while (received := self.switch.receive()) is not None:
-            assert isinstance(received[1], Command)
-            assert (received[1].grant is not None) == (received[1].action == "unmask")
-            found.append((received[1].action, received[1].modalities))
-        return found
+            peer, command = received
+            assert isinstance(command, Command)
+            assert (command.grant is not None) == (command.action == "unmask")
+            self.asked.append((command.action, command.modalities))
+            self.switch.send(peer, Answer(id=command.id, ok=True, text="", modalities={}))
 
 
 def test_the_script_awaits_every_combination_and_none() -> None:
@@ -80,9 +84,9 @@ def test_a_whole_run_sees_everything() -> None:
 def test_a_step_acts_once_what_the_last_one_awaited_was_seen() -> None:
     stage = Stage((Step("start", "atv"), Step("mask", "at", mask=("video",))))
     stage.turn()
-    assert stage.commands() == []
+    assert stage.asked == []
     stage.see("atv")
-    assert stage.commands() == [("mask", ("video",))]
+    assert stage.asked == [("mask", ("video",))]
 
 
 def test_an_estimate_from_before_the_action_does_not_count() -> None:
@@ -106,11 +110,11 @@ def test_a_step_that_never_succeeds_times_out_and_is_named() -> None:
 
 def test_a_killed_process_must_be_back_before_the_step_is_done() -> None:
     stage = Stage((Step("kill", "atv", kill="fusion", back=True),))
-    stage.picture.fold(stage.health(fusion=("running", 7)))
+    stage.snapshot.fold(stage.health(fusion=("running", 7)))
     stage.turn()
     assert stage.killed == [(7, signal.SIGKILL)]
     stage.see("atv")
     assert not stage.director.done
-    stage.picture.fold(stage.health(fusion=("running", 8)))
+    stage.snapshot.fold(stage.health(fusion=("running", 8)))
     stage.see("atv")
     assert stage.director.done

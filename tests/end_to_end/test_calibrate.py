@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.main import app
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.config import load
 from tests.capture.room.test_measure import room
 from tests.end_to_end.room import furnished, started
@@ -65,12 +65,12 @@ def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) ->
     file.write_text('[sensors]\ndate = "2026-01-01"\nnoise_floor_db = -41.5\n')
     bus = ZmqBus(place / "run")
     try:
-        assert LocalSwitch(bus).ask("mask", ("audio",)).ok
+        assert SwitchClient.on_bus(bus).mask("audio").ok
         output, _ = calibrated(place)
         found = load(file)[0].sensors
         assert found.noise_floor_db == -41.5
         assert found.date != "2026-01-01"
         assert "not measured: microphone: 0.0 s of sound" in output
     finally:
-        assert LocalSwitch(bus).ask("unmask", ("audio",)).ok
+        assert SwitchClient.on_bus(bus).unmask("audio").ok
         bus.close()

@@ -17,7 +17,7 @@ import zmq
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.messages import Estimate, HealthReport
 from edge_mer.demo.config import demo_config
@@ -213,6 +213,6 @@ def test_under_siege_no_window_is_missed_and_a_mask_still_holds(place: Path) -> 
             assert (watch.worker(name).state, watch.worker(name).restarts) == ("running", restarts[name]), name
         assert watch.worker("hub").counters["bad_request"] > 100, "the siege arrived"
         assert watch.worker("hub").counters["refused"] >= 1
-        answer = LocalSwitch(bus).ask("mask", ("video",))
+        answer = SwitchClient.on_bus(bus).mask("video")
         assert answer.ok, answer.text
         assert answer.receipts

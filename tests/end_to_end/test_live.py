@@ -12,7 +12,7 @@ import pytest
 
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message, SensorState
 from tests.devices import MjpegCamera, PulseAudio
@@ -98,7 +98,7 @@ def test_a_camera_that_falls_silent_is_noticed_and_comes_back(living: Living) ->
 def test_the_microphones_mask_closes_the_stream_and_takes_the_words_along(living: Living) -> None:
     living.combination("atv", "av")
     assert living.microphone.listeners() == 1
-    answer = LocalSwitch(living.bus).ask("mask", ("audio",))
+    answer = SwitchClient.on_bus(living.bus).mask("audio")
     assert answer.ok, answer.text
     assert {m: s.effective for m, s in answer.modalities.items()} == {
         "audio": "masked",
@@ -107,18 +107,18 @@ def test_the_microphones_mask_closes_the_stream_and_takes_the_words_along(living
     }
     assert living.microphone.listeners() == 0, "the sound server sees the handle closed"
     living.combination("v")
-    assert LocalSwitch(living.bus).ask("unmask", ("audio",)).ok
+    assert SwitchClient.on_bus(living.bus).unmask("audio").ok
     living.combination("av", "atv")
     assert living.microphone.listeners() == 1
 
 
 def test_the_cameras_mask_ends_its_connection(living: Living) -> None:
     living.combination("av", "atv")
-    answer = LocalSwitch(living.bus).ask("mask", ("video",))
+    answer = SwitchClient.on_bus(living.bus).mask("video")
     assert answer.ok, answer.text
     assert connections(living.camera.server_port) == 0
     living.combination("a", "at")
-    assert LocalSwitch(living.bus).ask("unmask", ("video",)).ok
+    assert SwitchClient.on_bus(living.bus).unmask("video").ok
     living.combination("av", "atv")
 
 

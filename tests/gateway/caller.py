@@ -7,12 +7,15 @@ import json
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
+from edge_mer.gateway.metrics import Metrics
+from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.page.http_auth import Token
-from edge_mer.gateway.page.node import PageNode
+from edge_mer.gateway.page.node import PageOutlet
 from tests.devices import free_port
 from tests.gateway.stage import Stage
 
@@ -27,11 +30,16 @@ class Caller:
             section["address"] = f"https://127.0.0.1:{self.port}"
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "page": section})
         self.bus = ZmqBus(stage.world.directory)
-        self.page = PageNode(config, self.bus)
+        self.page = OutletWorker("page", self.bus, partial(self._outlets, config))
         self.token = Token(stage.state).read()
         self.context: ssl.SSLContext | None = None
         self._pool = ThreadPoolExecutor(60)
         self._open: list[http.client.HTTPConnection] = []
+
+    def _outlets(self, config: Config, bus: OutletBus) -> list[Outlet]:
+        metrics = Metrics()
+        self.outlet = PageOutlet(config, bus, metrics)
+        return [metrics, self.outlet]
 
     def until(self, done: Callable[[], Any], seconds: float = 8) -> Any:
         def turn() -> Any:

@@ -16,7 +16,8 @@ from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import Body
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.public.node import PublicNode
+from edge_mer.gateway.outlet import OutletBus, OutletWorker
+from edge_mer.gateway.public.node import PublicOutlet
 from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES, FILE, home_consent, write_deployment
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.identity import Identity, new_identity
@@ -42,7 +43,7 @@ class Stage:
         self._buses = [ZmqBus(place / "run") for _ in range(3)]
         self.switch: Switch | None = Switch(self.config, self._buses[0])
         try:
-            self.hub = PublicNode(self.config, self._buses[1])
+            self.hub = OutletWorker("hub", self._buses[1], self._outlets)
         except ConfigError:
             self._leave()
             raise
@@ -50,6 +51,10 @@ class Stage:
         self.plaintext = self.config.hub.plaintext
         self._context = zmq.Context()
         self._publishers: dict[str, Any] = {}
+
+    def _outlets(self, bus: OutletBus) -> list[PublicOutlet]:
+        self.outlet = PublicOutlet(self.config, bus, self._buses[1].publisher("heartbeat", "hub"))
+        return [self.outlet]
 
     def until(self, done: Callable[[], Any], seconds: float = 5) -> Any:
         """Turns until ``done`` gives something; fails after ``seconds``."""
@@ -84,17 +89,17 @@ class Stage:
         write_deployment(self.state / FILE, msgspec.structs.replace(deployment, hub=hub))
 
     def subscriber(self, identity: Identity | None, *prefixes: str) -> Subscriber:
-        assert self.hub.plane is not None
+        assert self.outlet.publisher is not None
         socket = self._client(zmq.SUB, identity)
         for prefix in prefixes:
             socket.subscribe(prefix.encode())
-        socket.connect(self.hub.plane.address)
+        socket.connect(self.outlet.publisher.address)
         return Subscriber(socket)
 
     def asker(self, identity: Identity | None, kind: int = zmq.DEALER) -> Asker:
-        assert self.hub.desk is not None
+        assert self.outlet.requests is not None
         socket = self._client(kind, identity)
-        socket.connect(self.hub.desk.address)
+        socket.connect(self.outlet.requests.address)
         return Asker(self, socket)
 
     def _client(self, kind: int, identity: Identity | None) -> zmq.Socket[bytes]:

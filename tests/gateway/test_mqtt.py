@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
+from edge_mer.gateway.outlet import OutletBus, OutletWorker
 from edge_mer.privacy.keys.identity import new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from tests.devices import free_port
@@ -81,13 +83,17 @@ class Home:
         given = {"address": f"mqtt://127.0.0.1:{port}", "steady_s": 0, **section}
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "mqtt": given})
         self._bus = ZmqBus(stage.world.directory)
-        self.mqtt = MqttOutlet(config, self._bus)
+        self.worker = OutletWorker("mqtt", self._bus, partial(self._outlets, config))
         self.base = self.mqtt.names.base
         self.ha = HomeAssistant(port, user)
 
+    def _outlets(self, config: Config, bus: OutletBus) -> list[MqttOutlet]:
+        self.mqtt = MqttOutlet(config, bus)
+        return [self.mqtt]
+
     def until(self, done: Callable[[], Any], seconds: float = 8) -> Any:
         def turn() -> Any:
-            self.mqtt.turn()
+            self.worker.turn()
             self.ha.turn()
             return done()
 
@@ -110,7 +116,7 @@ class Home:
 
     def close(self) -> None:
         self.ha.client.disconnect()
-        self.mqtt.close()
+        self.worker.close()
         self._bus.close()
 
 
@@ -219,7 +225,7 @@ def test_other_orders_do_nothing(home: Home, payload: str) -> None:
 def test_the_broker_may_stop_and_come_back(home: Home, broker: Broker) -> None:
     home.sees("availability", "online")
     broker.stop()
-    home.stage.until(lambda: home.mqtt.turn() and home.mqtt.notes)
+    home.stage.until(lambda: home.worker.turn() and home.mqtt.notes)
     assert "not reached" in home.mqtt.notes[0]
     home.ha.got.clear()
     broker.start()
@@ -231,7 +237,7 @@ def test_the_broker_may_stop_and_come_back(home: Home, broker: Broker) -> None:
 def test_a_broker_that_is_frozen_holds_up_no_mask(home: Home, broker: Broker) -> None:
     def proven() -> bool:
         home.stage.say("emotion", estimate(revision=0))
-        home.mqtt.turn()
+        home.worker.turn()
         return bool(answer.socket.poll(0))
 
     home.sees("availability", "online")
@@ -332,7 +338,7 @@ def test_with_tls_only_a_broker_of_the_named_authority_is_believed(stage: Stage,
         home.sees("availability", "online")
         home.close()
         home = Home(stage, plain, address=address, ca=str(place / "other.pem"))
-        stage.never(lambda: home.mqtt.turn() and not home.mqtt.notes, 1)
+        stage.never(lambda: home.worker.turn() and not home.mqtt.notes, 1)
         home.close()
     finally:
         broker.stop()

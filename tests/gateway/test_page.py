@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from edge_mer.client import PendingCommands
 from edge_mer.config import Config
 from edge_mer.contract.clock import SystemClock, host_boot_id
-from edge_mer.gateway.page import node as page_module
 from edge_mer.host.limits import Budget
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.identity import new_identity
@@ -81,7 +81,7 @@ def test_pairing_when_nobody_opened_one(caller: Caller) -> None:
 
 
 def test_a_switch_that_is_gone_is_said(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "PATIENCE_US", 100_000)
+    monkeypatch.setattr(PendingCommands, "patience_us", 100_000)
     assert caller.stage.switch is not None
     caller.stage.switch.close()
     caller.stage.switch = None
@@ -89,7 +89,7 @@ def test_a_switch_that_is_gone_is_said(caller: Caller, monkeypatch: pytest.Monke
 
 
 def test_a_flood_of_grants_is_refused_but_masks_are_taken(caller: Caller) -> None:
-    caller.page._unmasks = Budget(0, 20)
+    caller.outlet._unmasks = Budget(0, 20)
     asked = [caller.start("POST", "/unmask", {"modalities": ["audio"]}) for _ in range(40)]
     caller.until(lambda: all(a.done() for a in asked))
     assert sum(b"grants a second" in a.result()[2] for a in asked) == 20

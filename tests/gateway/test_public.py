@@ -14,7 +14,7 @@ from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import SensorState
 from edge_mer.contract.schema import topic_schema
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway import curve_listener as door
+from edge_mer.gateway import curve_listener
 from edge_mer.gateway.public import node as public
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.keyring import Keyring
@@ -182,9 +182,9 @@ def test_plaintext_that_others_could_reach_is_refused(staged: Callable[..., Stag
 
 
 def test_an_address_in_use_is_named(stage: Stage, staged: Callable[..., Stage]) -> None:
-    assert stage.hub.plane is not None
+    assert stage.outlet.publisher is not None
     with pytest.raises(ConfigError, match=r"hub\.publish"):
-        staged(publish=stage.hub.plane.address)
+        staged(publish=stage.outlet.publisher.address)
 
 
 def test_one_that_never_reads_loses_its_own_messages_only(stage: Stage) -> None:
@@ -210,8 +210,8 @@ def test_two_hundred_clients_hear_the_same(stage: Stage) -> None:
 
 
 def test_one_key_that_comes_again_and_again_is_slowed_down(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "COME_HZ", 0)
-    monkeypatch.setattr(door, "COME_BURST", 3)
+    monkeypatch.setattr(curve_listener, "CONNECT_HZ", 0)
+    monkeypatch.setattr(curve_listener, "CONNECT_BURST", 3)
     client, other = stage.allow(), stage.allow("other")
     crowd = [stage.subscriber(client, "heartbeat") for _ in range(6)]
     stage.until(lambda: stage.hub.counters["refused"])

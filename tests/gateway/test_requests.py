@@ -10,6 +10,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_mer.client import PendingCommands
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.formats import from_emotionml
@@ -25,7 +26,7 @@ PUBLIC = {t for t, s in SERVICES.items() if s.public}
 
 def grant(stage: Stage, asker: Asker, identity: Identity, *modalities: str) -> dict[str, object]:
     host = asker.ask("describe")["result"]["host"]
-    stage.until(lambda: stage.hub.desk and "privacy" in stage.hub.desk._last)
+    stage.until(lambda: stage.outlet.requests and "privacy" in stage.outlet.requests._last)
     epoch = asker.ask("status")["result"]["privacy"]["mask_epoch"]
     made = identity.grant(host, modalities, epoch, stage.world.clock.wall_us())  # type: ignore[arg-type]
     found: dict[str, object] = msgspec.to_builtins(made)
@@ -124,7 +125,7 @@ def test_status_is_what_was_last_said_and_not_ok_once_the_switch_is_silent(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asker = stage.asker(stage.allow())
-    stage.until(lambda: stage.hub.desk and "privacy" in stage.hub.desk._last)
+    stage.until(lambda: stage.outlet.requests and "privacy" in stage.outlet.requests._last)
     said = asker.ask("status")
     assert said["ok"]
     assert set(said["result"]["privacy"]["modalities"]) == {"audio", "video", "text"}
@@ -132,7 +133,7 @@ def test_status_is_what_was_last_said_and_not_ok_once_the_switch_is_silent(
     stage.switch.close()
     stage.switch = None
     monkeypatch.setattr(requests, "STALE_US", 0)
-    monkeypatch.setattr(requests, "PATIENCE_US", 100_000)
+    monkeypatch.setattr(PendingCommands, "patience_us", 100_000)
     silent = asker.ask("status")
     assert not silent["ok"]
     assert "silent" in silent["text"]

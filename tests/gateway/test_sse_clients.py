@@ -63,7 +63,7 @@ def test_one_that_never_reads_costs_a_bounded_queue_and_nobody_else_anything(cal
     caller.look()  # and never reads
     reads = caller.look()
     big = estimate(model="x" * 20_000)
-    everybody = caller.page.viewers._all
+    everybody = caller.outlet.viewers._all
     got = caller.events(
         reads, lambda _: any(v.lost for v in everybody), lambda: caller.stage.say("emotion", big), seconds=60
     )
@@ -75,26 +75,29 @@ def test_one_that_never_reads_costs_a_bounded_queue_and_nobody_else_anything(cal
 
 def test_a_mask_drops_what_waits_for_slow_viewers(caller: Caller) -> None:
     caller.order("/mask", {"modalities": ["audio"]})  # by its end the switch knows this process
-    viewer = caller.page.viewers.join(why=False)
+    viewer = caller.outlet.viewers.join(why=False)
     assert viewer is not None
-    for topic in ("emotion", "privacy", "emotion"):
-        viewer.put(topic, topic.encode())
+
+    def waiting() -> list[str]:
+        return [m.topic for m in viewer._queue]
+
+    caller.until(lambda: caller.stage.say("emotion", estimate()) or {"emotion", "privacy"} <= set(waiting()))
     caller.order("/mask", {"modalities": ["video"]})
-    assert "emotion" not in {t for t, _ in viewer._queue}
-    assert "privacy" in {t for t, _ in viewer._queue}
-    caller.page.viewers.leave(viewer)
+    assert "emotion" not in waiting()
+    assert "privacy" in waiting()
+    caller.outlet.viewers.leave(viewer)
 
 
 def test_a_mask_cuts_off_one_whose_estimates_wait_in_a_buffer(caller: Caller) -> None:
     caller.order("/mask", {"modalities": ["audio"]})
     caller.look()  # and never reads
-    stuck = next(iter(caller.page.viewers._all))
+    stuck = next(iter(caller.outlet.viewers._all))
     assert stuck._transport is not None
     big = estimate(model="x" * 30_000)
     caller.until(lambda: caller.stage.say("emotion", big) or len(stuck._queue) > 50, 60)  # its buffer is full for good
     assert stuck._transport.get_write_buffer_size()
     caller.order("/mask", {"modalities": ["video"]})
-    caller.until(lambda: not caller.page.viewers)
+    caller.until(lambda: not caller.outlet.viewers)
 
 
 def test_more_viewers_than_fit_are_told(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError, MissingExtra
+from edge_mer.gateway.metrics import Metrics
+from edge_mer.gateway.outlet import OutletBus
 from edge_mer.gateway.page import web_server
 from edge_mer.gateway.page.http_auth import HEADERS, Token
-from edge_mer.gateway.page.node import PageNode
+from edge_mer.gateway.page.node import PageOutlet
 from tests.gateway.caller import Caller, seen
 from tests.gateway.stage import Stage
 
@@ -81,7 +83,7 @@ def test_who_looked_with_the_old_token_looks_no_more(caller: Caller) -> None:
     Token(caller.stage.state).renew()
     rest = caller._pool.submit(looking.read)
     caller.until(rest.done)  # the stream ends; reading does not wait for ever
-    assert not caller.page.viewers
+    assert not caller.outlet.viewers
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_an_address_in_use_is_named(caller: Caller) -> None:
         {"privacy": {"state": str(caller.stage.state)}, "page": {"address": f"http://127.0.0.1:{caller.port}"}}
     )
     with pytest.raises(ConfigError, match=r"page\.address"):
-        PageNode(config, caller.bus)
+        PageOutlet(config, OutletBus(caller.bus), Metrics())
 
 
 def test_without_aiohttp_one_clear_line(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_mer.client import SwitchClient
 from edge_mer.config import Config
 from edge_mer.contract.clock import FakeClock
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.privacy.switch.button import EvdevButton, GpioButton, KeyboardButton, Press, open_button
-from edge_mer.privacy.switch.root_socket import RootSocket, ask_as_root, peer_uid
+from edge_mer.privacy.switch.root_socket import RootSocket, peer_uid
 from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 from tests.privacy.test_memory import requested
 from tests.switch_bench import BOOT_ID, SwitchBench
@@ -168,7 +169,8 @@ def switch_with_root_door(house: SwitchBench, door: RootSocket) -> Iterator[Swit
 
 class TestRoot:
     def unmask(self, directory: Path) -> Answer:
-        return ask_as_root(directory, Command(id="r", action="unmask", modalities=("audio",)))
+        with SwitchClient.root(directory) as client:
+            return client.unmask("audio")
 
     def hard(self, house: SwitchBench) -> None:
         house.ask("mask", "audio", hard=True)

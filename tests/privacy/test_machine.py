@@ -275,7 +275,7 @@ class Faults(RuleBasedStateMachine):
         for (
             m,
             asked,
-        ) in self.house.switch.demand.asked.items():  # what a damaged or unsaved file forgot is no mask any more
+        ) in self.house.switch.policy.asked.items():  # what a damaged or unsaved file forgot is no mask any more
             wish = self.wishes[m]
             wish.masked, wish.hard = asked.mask is not None, asked.mask is not None and asked.mask.gate == "hard"
             wish.timed = wish.timed if asked.mask is not None and asked.mask.until else None
@@ -333,7 +333,7 @@ class Faults(RuleBasedStateMachine):
             self._masked(*MODALITIES)
         was, self.agreed = self.agreed, agreed
         if agreed and not was and self.house.switch is not None:  # grants were held back, not withdrawn
-            for m, asked in self.house.switch.demand.asked.items():
+            for m, asked in self.house.switch.policy.asked.items():
                 wish, held = self.wishes[m], asked.holding is not None
                 wish.live = held and asked.mask is None
                 wish.timed = (*wish.timed[:2], held) if wish.timed else None

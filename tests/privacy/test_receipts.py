@@ -57,11 +57,11 @@ class Child:
     """A lineage child that forgets when it is told."""
 
     def __init__(self, house: SwitchBench) -> None:
-        self._lineage = PurgeClient(house.bus("child-life"), "fusion", ("video",))
+        self._purges = PurgeClient(house.bus("child-life"), "fusion", ("video",))
 
     def turn(self) -> None:
-        for order in self._lineage.orders():
-            self._lineage.done(order)
+        for order in self._purges.orders():
+            self._purges.done(order)
 
 
 @pytest.fixture

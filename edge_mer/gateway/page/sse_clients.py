@@ -1,18 +1,19 @@
-"""Who looks at the page: one bounded queue of events each. One that does not read loses its own oldest events."""
+"""Viewers of the page: one bounded queue of messages each. One that does not read loses its own oldest."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
 
-from edge_mer.contract.services import SERVICES
+from edge_mer.gateway.public_message import PublicMessage
 
 # 10 s of everything at the rates of normal work.
 QUEUED = 200
 MOST = 64
+STILL_HERE = b": still here\n\n"
 
 
-def event(topic: str, data: bytes) -> bytes:
+def event(topic: str, data: bytes | bytearray) -> bytes:
     """One server-sent event; ``data`` is JSON in one line."""
     return b"event: " + topic.encode() + b"\ndata: " + data + b"\n\n"
 
@@ -24,19 +25,17 @@ class Viewer:
         self.why = why
         self._transport = transport
         self.lost = 0
-        self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED)
+        self._queue: deque[PublicMessage] = deque(maxlen=QUEUED)
         self._filled = asyncio.Event()
 
-    def put(self, topic: str, framed: bytes) -> None:
+    def put(self, message: PublicMessage) -> None:
         self.lost += len(self._queue) == QUEUED
-        self._queue.append((topic, framed))
+        self._queue.append(message)
         self._filled.set()
 
     def forget(self) -> None:
-        """Drop what is derived from a person and was not yet sent; one that does not read is cut off with it."""
-        kept = [e for e in self._queue if e[0] not in SERVICES or not SERVICES[e[0]].biometric]
-        self._queue.clear()
-        self._queue.extend(kept)
+        """Drop what a mask has overtaken; a viewer that does not read is cut off with what was already sent to it."""
+        self._queue = deque((m for m in self._queue if not m.overtaken), QUEUED)
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
 
@@ -45,13 +44,16 @@ class Viewer:
         if self._transport is not None:
             self._transport.abort()
 
-    async def take(self) -> bytes:
-        """All that waits, as one piece; waits for the first."""
+    async def filled(self) -> None:
+        """Until something waits."""
         await self._filled.wait()
+
+    def take(self) -> bytes:
+        """All that waits, as one piece; a comment when that is nothing."""
         self._filled.clear()
-        piece = b"".join(framed for _, framed in self._queue)
+        piece = b"".join(event(m.topic, m.json) for m in self._queue)
         self._queue.clear()
-        return piece
+        return piece or STILL_HERE
 
 
 class Viewers:
@@ -81,11 +83,10 @@ class Viewers:
         self._all.discard(viewer)
         self.counters["viewer_lost"] += viewer.lost
 
-    def send(self, topic: str, data: bytes) -> None:
-        framed = event(topic, data)
+    def send(self, message: PublicMessage) -> None:
         for viewer in self._all:
-            if (topic == "explain") == viewer.why:
-                viewer.put(topic, framed)
+            if (message.topic == "explain") == viewer.why:
+                viewer.put(message)
 
     def forget(self) -> None:
         for viewer in self._all:

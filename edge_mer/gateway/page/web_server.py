@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
@@ -18,7 +19,8 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, missing_extra
 from edge_mer.gateway.page import modalities_js
 from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, place_of
-from edge_mer.gateway.page.sse_clients import Viewers, event
+from edge_mer.gateway.page.sse_clients import Viewer, Viewers, event
+from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.privacy.switch.commands import LONGEST_S
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ BACKLOG = 128
 MOST_CONNECTIONS = 256
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 INDEX = "index.html"
+HELLO = "hello"
 
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,12 +61,12 @@ class _Closed(asyncio.Protocol):
 
 
 class PageBackend(Protocol):
-    """What the page may see and ask of the house."""
+    """What the page may read and request."""
 
     viewers: Viewers
 
-    def greeting(self) -> list[tuple[str, bytes]]:
-        """Topic and JSON of what a newcomer must know."""
+    def greeting(self) -> tuple[bytes, list[PublicMessage]]:
+        """What a newcomer must know: JSON about this host, and the state as it is."""
         ...
 
     async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer: ...
@@ -78,13 +81,13 @@ class PageBackend(Protocol):
 class WebServer:
     """``refused``: requests with a wrong name, of another page, without the token, or with a bad body."""
 
-    def __init__(self, house: PageBackend, page: PageConfig, token: Token) -> None:
+    def __init__(self, backend: PageBackend, page: PageConfig, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
         try:
             from aiohttp import web
         except ImportError:
             raise missing_extra("aiohttp", "hub") from None
-        self._web, self._house, self._token = web, house, token
+        self._web, self._backend, self._token = web, backend, token
         self.place: PageAddress = place_of(page)
         self._context = _context(page) if self.place.scheme == "https" else None
         self.refused = 0
@@ -137,7 +140,7 @@ class WebServer:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every request by a name of ours. The packaged files are everybody's, and others may link to them; for all
         else: no other page, and the token."""
-        response = self._turned_away(request)
+        response = self._refusal(request)
         if response is None:
             try:
                 response = await handler(request)
@@ -148,7 +151,7 @@ class WebServer:
             response.headers.update(HEADERS)
         return response
 
-    def _turned_away(self, request: web.Request) -> web.StreamResponse | None:
+    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
         if (reason := misnamed(request.headers, self.place)) is not None:
             return self._text(403, reason)
         if request.path == "/" or request.path.startswith("/web/"):
@@ -168,39 +171,40 @@ class WebServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the viewer goes or the token is renewed; ``?why=1``: explanations instead."""
-        viewer = self._house.viewers.join(request.query.get("why") == "1", request.transport)
+        viewer = self._backend.viewers.join(request.query.get("why") == "1", request.transport)
         if viewer is None:
             return self._text(503, "too many look already")
         response = self._web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         try:
-            for topic, data in () if viewer.why else self._house.greeting():
-                viewer.put(topic, event(topic, data))
+            hello, newest = self._backend.greeting()
+            for message in () if viewer.why else newest:
+                viewer.put(message)
             await response.prepare(request)
+            if not viewer.why:
+                await response.write(event(HELLO, hello))
             while True:
-                try:
-                    piece = await asyncio.wait_for(viewer.take(), SILENT_S)
-                except asyncio.TimeoutError:
-                    piece = b": still here\n\n"
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(viewer.filled(), SILENT_S)
                 if not self._token.admits(request.headers, request.path):
                     break
-                await asyncio.wait_for(response.write(piece), UNREAD_S)
+                await asyncio.wait_for(_write(response, viewer), UNREAD_S)
         except (asyncio.TimeoutError, OSError):
             viewer.abort()  # it does not read: what waits for it must not stay
         finally:
-            self._house.viewers.leave(viewer)
+            self._backend.viewers.leave(viewer)
         return response
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
         order = await self._body(request, Order)
         if not order.modalities or not 0 <= order.for_s <= LONGEST_S:
             return self._text(400, f"name some modalities; for_s is 0 to {LONGEST_S}")
-        return self._answer(await self._house.ask("mask" if request.path == "/mask" else "unmask", order))
+        return self._answer(await self._backend.ask("mask" if request.path == "/mask" else "unmask", order))
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(self._house.pair(await self._body(request, PairingRequest)))
+        return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        body, kind = self._house.metrics()
+        body, kind = self._backend.metrics()
         return self._web.Response(body=body, headers={"Content-Type": kind})
 
     async def _body(self, request: web.Request, kind: type[Body]) -> Body:
@@ -212,11 +216,16 @@ class WebServer:
             raise self._web.HTTPBadRequest(reason="this is not the JSON that belongs here") from None
 
     def _answer(self, answer: Answer) -> web.StreamResponse:
-        said = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
-        return self._web.Response(body=msgspec.json.encode(said), content_type="application/json")
+        reply = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
+        return self._web.Response(body=msgspec.json.encode(reply), content_type="application/json")
 
     def _text(self, status: int, text: str) -> web.StreamResponse:
         return self._web.Response(status=status, text=text)
+
+
+async def _write(response: web.StreamResponse, viewer: Viewer) -> None:
+    """What waits is taken and written in one step of the loop: a mask comes before it or after it."""
+    await response.write(viewer.take())
 
 
 def _context(page: PageConfig) -> ssl.SSLContext:

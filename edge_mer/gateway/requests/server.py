@@ -6,8 +6,7 @@ only the form and the rate are looked at. ``unmask`` brings a grant (contract.co
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,16 +16,16 @@ import zmq
 from msgspec import Struct
 
 import edge_mer
-from edge_mer.bus import ZmqBus
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command, Grant
+from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage
-from edge_mer.contract.messages import Estimate, Message
 from edge_mer.contract.schema import topic_schema
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.formats import to_emotionml, to_iso30150
+from edge_mer.gateway.outlet import OutletBus
+from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.switch.commands import LONGEST_S
@@ -70,26 +69,28 @@ class Reply(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class PendingCommand:
-    """A command that the switch has yet to answer; ``route`` is the way back."""
+class AwaitsEstimate:
+    """A request that the next estimate answers; ``route`` is the way back."""
 
     route: list[bytes]
     id: str
+    form: str
     deadline_us: int
 
 
 class RequestServer:
     """One ROUTER socket. ``last``: the newest public messages, which ``status`` answers from."""
 
-    def __init__(self, bus: ZmqBus, door: CurveListener, address: str, last: Mapping[str, Message[Any]]) -> None:
+    def __init__(
+        self, bus: OutletBus, listener: CurveListener, address: str, last: Mapping[str, PublicMessage]
+    ) -> None:
         """Raises ConfigError when the address cannot be bound."""
         self.counters: Counter[str] = Counter()
-        self._bus, self._door, self._last = bus, door, last
+        self._bus, self._listener, self._last = bus, listener, last
         self._socket = bus.socket(zmq.ROUTER)
-        self.address = door.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
-        self._switch = bus.client("switch")
-        self._waiting: OrderedDict[str, PendingCommand] = OrderedDict()
-        self._curious: deque[tuple[PendingCommand, str]] = deque()
+        self.address = listener.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
+        self._switch = bus.switch("a client")
+        self._awaiting: deque[AwaitsEstimate] = deque()
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
 
@@ -98,25 +99,17 @@ class RequestServer:
             if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 break
             self._receive(self._socket.recv_multipart(zmq.NOBLOCK, copy=False), now_us)
-        while (answer := self._switch.receive()) is not None:
-            if isinstance(answer, Answer) and (asked := self._waiting.pop(answer.id, None)) is not None:
-                self._reply(asked.route, Reply(asked.id, answer.ok, answer.text, _proof(answer)))
-        while self._waiting and next(iter(self._waiting.values())).deadline_us <= now_us:
-            _, asked = self._waiting.popitem(last=False)
-            self._reply(
-                asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it", {})
-            )
-        while self._curious and self._curious[0][0].deadline_us <= now_us:
-            asked, _ = self._curious.popleft()
+        while self._awaiting and self._awaiting[0].deadline_us <= now_us:
+            asked = self._awaiting.popleft()
             self._reply(asked.route, Reply(asked.id, False, "no estimate came", {}))
 
-    def estimated(self, message: Message[Estimate]) -> None:
+    def estimated(self, message: PublicMessage) -> None:
         """A window's first estimate: it answers those who wait for one."""
         clock, at = self._bus.clock, message.envelope.origin_us
         wall_us = clock.wall_us() - (clock.now_us() - at)
-        while self._curious:
-            asked, form = self._curious.popleft()
-            as_xml = form == "emotionml"
+        while self._awaiting:
+            asked = self._awaiting.popleft()
+            as_xml = asked.form == "emotionml"
             result = {"document": to_emotionml(message.body, wall_us)} if as_xml else to_iso30150(message.body, wall_us)
             self._reply(asked.route, Reply(asked.id, True, "", result))
 
@@ -124,7 +117,7 @@ class RequestServer:
         self._bus.release(self._socket)
 
     def _receive(self, frames: list[zmq.Frame], now_us: int) -> None:
-        sender = self._door.sender(frames[-1])
+        sender = self._listener.sender(frames[-1])
         route, rest = [frames[0].bytes], frames[1:]
         if len(rest) == 2 and not len(rest[0]):  # a REQ socket puts an empty frame before its message
             route, rest = [*route, b""], rest[1:]
@@ -149,9 +142,9 @@ class RequestServer:
         elif kind == "unmask" and request.grant is not None and not self._unmasks.take(1, now_us):
             self._reply(route, Reply(request.id, False, f"at most {UNMASK_HZ} grants a second, of all clients", {}))
         elif kind in ("mask", "unmask"):
-            self._command(route, name, request, now_us)
+            self._command(route, name, request)
         elif kind in ("emotionml", "iso30150"):
-            self._await_estimate(PendingCommand(route, request.id, now_us + PATIENCE_US), kind)
+            self._await_estimate(AwaitsEstimate(route, request.id, kind, now_us + PATIENCE_US))
         elif kind == "describe":
             self._reply(route, Reply(request.id, True, "", self._description()))
         elif kind == "schema":
@@ -159,35 +152,30 @@ class RequestServer:
         else:
             self._reply(route, self._status(request, now_us))
 
-    def _await_estimate(self, asked: PendingCommand, form: str) -> None:
-        if len(self._curious) >= MOST_WAITING:
+    def _await_estimate(self, asked: AwaitsEstimate) -> None:
+        if len(self._awaiting) >= MOST_WAITING:
             self._reply(asked.route, Reply(asked.id, False, "too many wait for the next estimate", {}))
         else:
-            self._curious.append((asked, form))
+            self._awaiting.append(asked)
 
-    def _command(self, route: list[bytes], name: str, request: Request, now_us: int) -> None:
-        if len(self._waiting) >= MOST_WAITING:
-            _, oldest = self._waiting.popitem(last=False)
-            self._reply(oldest.route, Reply(oldest.id, False, "sent, but too many requests wait for the switch", {}))
-        # An id of our own: two clients may count alike, and the switch takes equal ids for the same command.
-        id_ = secrets.token_hex(8)
-        self._waiting[id_] = PendingCommand(route, request.id, now_us + PATIENCE_US)
-        self._switch.send(
-            Command(
-                id=id_,
-                action=request.request,
-                modalities=request.modalities,
-                requester=name,
-                grant=request.grant,
-                hard=request.hard,
-                for_s=request.for_s,
-            )
+    def _command(self, route: list[bytes], name: str, request: Request) -> None:
+        def reply(answer: Answer) -> None:
+            self._reply(route, Reply(request.id, answer.ok, answer.text, _proof(answer)))
+
+        self._switch.command(
+            request.request,
+            request.modalities,
+            reply,
+            requester=name,
+            grant=request.grant,
+            hard=request.hard,
+            for_s=request.for_s,
         )
 
     def _description(self) -> dict[str, Any]:
         """What there is: topics, and the host's key that a grant names."""
         rows = [s for s in SERVICES.values() if s.public]
-        host = public_key(self._door.directory)
+        host = public_key(self._listener.directory)
         return {
             "version": edge_mer.__version__,
             "host": host.public_bytes_raw().hex() if host is not None else None,
@@ -201,7 +189,7 @@ class RequestServer:
 
     def _status(self, request: Request, now_us: int) -> Reply:
         """The last value of every state topic; not ok when the switch has fallen silent."""
-        last = {topic: msgspec.json.decode(m.header) for topic, m in self._last.items()}
+        last = {topic: msgspec.json.decode(m.json) for topic, m in self._last.items()}
         privacy = self._last.get("privacy")
         silent = privacy is None or now_us - privacy.envelope.created_us > STALE_US
         text = "the switch is silent; without it everything closes within one lease" if silent else ""
@@ -239,4 +227,7 @@ def _schemas(request: Request) -> Reply:
 
 
 def _proof(answer: Answer) -> dict[str, Any]:
+    """Empty when the switch did not answer."""
+    if not answer.modalities:
+        return {}
     return {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}

@@ -78,11 +78,13 @@ class ModalityGate:
 
     def complaint(self, modality: Modality) -> list[str]:
         """Who has not done what, in words for people; empty when the mask took effect and its receipt is written."""
-        said = [f"{modality}: {name} did not confirm that its device is closed" for name in sorted(self.unclosed)]
-        said += [f"{modality}: {name} did not confirm the purge" for name in sorted(self.unpurged)]
-        if not said and self.requested != "live" and self.receipt is None:
-            said = [f"{modality}: closed and purged, but its receipt is not written: {self.unwritten or 'not yet'}"]
-        return said
+        complaints = [f"{modality}: {name} did not confirm that its device is closed" for name in sorted(self.unclosed)]
+        complaints += [f"{modality}: {name} did not confirm the purge" for name in sorted(self.unpurged)]
+        if not complaints and self.requested != "live" and self.receipt is None:
+            complaints = [
+                f"{modality}: closed and purged, but its receipt is not written: {self.unwritten or 'not yet'}"
+            ]
+        return complaints
 
     def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str) -> Receipt:
         """The receipt of what was confirmed; number, chain and signature are the log's."""

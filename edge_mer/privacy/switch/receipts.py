@@ -50,7 +50,7 @@ class Verified:
 
 
 class ReceiptLog:
-    """Appends to the chain. What is on the disk and does not continue the known head is set aside, never mended."""
+    """Appends to the chain. What is on the disk and does not continue the known head is set aside, never repaired."""
 
     def __init__(self, directory: Path, key: Ed25519PrivateKey, head: ChainHead) -> None:
         self.path = directory / FILE

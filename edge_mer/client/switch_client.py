@@ -1,0 +1,190 @@
+"""The privacy switch of an instance, for programs that wait for its answers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from edge_mer.bus import ZmqBus
+from edge_mer.client.instance import find_instance
+from edge_mer.client.pending_commands import FOREVER_US, Done, PendingCommands
+from edge_mer.client.signer import Signer, console_signer
+from edge_mer.client.transports import BusTransport, CurveTransport, RootTransport, Transport
+from edge_mer.config import load
+from edge_mer.contract.clock import SECOND, Clock, SystemClock
+from edge_mer.contract.control import Answer, Command, Pair
+from edge_mer.contract.domain import Modality
+from edge_mer.contract.errors import EdgeMerError, PrivacyError
+from edge_mer.contract.messages import Receipt
+from edge_mer.host.files import shown_state_directory, state_directory
+from edge_mer.privacy.keys.host_key import PUBLIC, read_public
+from edge_mer.privacy.keys.identity import Identity, read_identity
+from edge_mer.privacy.keys.pairing import Link, proof
+from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
+from edge_mer.privacy.switch.receipts import verify
+
+LOCAL_PATIENCE_US, REMOTE_PATIENCE_US = 4 * SECOND, 5 * SECOND
+COMMAND_LINE = "the command line"
+
+
+class NoAnswer(EdgeMerError):
+    """The switch did not answer in time: nothing is known of what was asked."""
+
+
+class SwitchClient:
+    """Masks, unmasks and asks, and waits until it took effect or did not::
+
+        with SwitchClient.local() as switch:
+            answer = switch.mask("audio")
+            print(answer.ok, answer.text, answer.receipts)
+
+    An answer is ``ok`` only when what was asked took effect; ``text`` says what did not. All methods raise NoAnswer
+    when the switch does not answer in time.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        requester: str,
+        silence: str,
+        patience_us: int,
+        signer: Callable[[], Signer] | None = None,
+        runtime: Path | None = None,
+    ) -> None:
+        """Use ``local``, ``on_bus``, ``root``, ``paired`` or ``remote``. ``silence``: what NoAnswer says."""
+        self._transport, self._clock = transport, clock
+        self._commands = PendingCommands(transport, clock, requester, signer)
+        self._commands.patience_us = FOREVER_US  # here patience has one deadline, which raises
+        self._silence, self._patience_us = silence, patience_us
+        self._signs, self._runtime = signer is not None, runtime
+        self._close = transport.close
+
+    @classmethod
+    def local(
+        cls, directory: Path | None = None, config: Path | None = None, requester: str = COMMAND_LINE
+    ) -> SwitchClient:
+        """The instance that runs on this host, in the runtime ``directory`` or that of the configuration file.
+
+        It signs with the console's keys. Raises NotRunning when there is none.
+        """
+        bus = ZmqBus(find_instance(directory, config))
+        client = cls.on_bus(bus, requester)
+        client._close = bus.close
+        return client
+
+    @classmethod
+    def on_bus(cls, bus: ZmqBus, requester: str = COMMAND_LINE) -> SwitchClient:
+        """The instance that ``bus`` reaches. It signs with the console's keys; the bus stays open."""
+        silence = (
+            f"the privacy switch did not answer within {LOCAL_PATIENCE_US // SECOND} s, so NOTHING is known to be "
+            "masked; look at: edge-mer status"
+        )
+        transport = BusTransport(bus)
+        return cls(
+            transport,
+            bus.clock,
+            requester,
+            silence,
+            LOCAL_PATIENCE_US,
+            lambda: console_signer(bus.directory, bus.clock),
+            bus.directory,
+        )
+
+    @classmethod
+    def root(cls, runtime: Path) -> SwitchClient:
+        """As root on this host, who needs no grant and lifts hard masks. Raises PrivacyError without a switch."""
+        silence = "the switch does not answer root; look at: edge-mer status"
+        return cls(RootTransport(runtime), SystemClock(), "root", silence, REMOTE_PATIENCE_US)
+
+    @classmethod
+    def paired(cls, name: str, config: Path | None = None) -> SwitchClient:
+        """A host elsewhere, with the keys ``name`` that are paired with it. Raises PrivacyError when there are none."""
+        identity = read_identity(state_directory(load(config)[0].privacy.state), name)
+        if identity is None or not identity.content.address:
+            raise PrivacyError(
+                f"no keys called {name!r} are paired with a switch elsewhere: edge-mer keys pair {name} LINK"
+            )
+        content = identity.content
+        return cls.remote(identity, Link(content.address, content.host, content.host_curve, ""))
+
+    @classmethod
+    def remote(cls, identity: Identity, link: Link) -> SwitchClient:
+        """A host elsewhere, over TCP with CURVE. ``link`` says where it listens, and by which keys it is known."""
+        clock = SystemClock()
+        silence = f"the switch at {link.address} does not answer: is it running, and are these keys paired with it?"
+        return cls(
+            CurveTransport(identity, link, clock),
+            clock,
+            identity.name,
+            silence,
+            REMOTE_PATIENCE_US,
+            lambda: Signer(identity, link.host, clock),
+        )
+
+    @classmethod
+    def pair(cls, identity: Identity, link: Link, name: str) -> Answer:
+        """Bring public keys to a host whose one-time ``link`` a person has: from then on they may sign grants."""
+        signing, curve = identity.signing, identity.content.curve_public
+        made = proof(link.code, link.curve, name, signing, curve)
+        with cls.remote(identity, link) as client:
+            return client.ask(Pair(id=secrets.token_hex(8), name=name, signing=signing, curve=curve, proof=made))
+
+    def mask(self, *modalities: Modality, hard: bool = False, for_s: int = 0) -> Answer:
+        """Close sensors and purge what was derived from them; the answer names the receipts.
+
+        ``hard``: only the button or root on that host can unmask. ``for_s``: ends by itself after seconds; 0 never.
+        """
+        return self._wait(lambda done: self._commands.command("mask", modalities, done, hard=hard, for_s=for_s))
+
+    def unmask(self, *modalities: Modality) -> Answer:
+        """Let sensors open again, by a grant of this program's keys. Run by root it lifts hard masks too."""
+        if not self._signs:
+            return self._wait(lambda done: self._commands.command("unmask", modalities, done))
+        if self._runtime is not None and os.geteuid() == 0:
+            states = self.status().modalities
+            if any(states[m].requested == "hard" for m in modalities if m in states):
+                with SwitchClient.root(self._runtime) as root:
+                    return root.unmask(*modalities)
+        return self._wait(lambda done: self._commands.unmask(modalities, done))
+
+    def status(self) -> Answer:
+        """What is masked: ``modalities`` of the answer."""
+        return self._wait(lambda done: self._commands.command("status", (), done))
+
+    def receipts(self) -> tuple[Receipt, ...]:
+        """All receipts of this host, oldest first, each checked. Raises PrivacyError when one is not genuine, and for
+        a host elsewhere, whose receipts do not leave it."""
+        state = shown_state_directory(self._runtime) if self._runtime is not None else None
+        if state is None:
+            raise PrivacyError("receipts are read on the host itself, while its switch runs: edge-mer receipts show")
+        path = state / RECEIPTS
+        return verify(path, read_public(state / PUBLIC)).receipts if path.exists() else ()
+
+    def ask(self, message: Command | Pair) -> Answer:
+        """What the others are made of: the answer to one control message."""
+        return self._wait(lambda done: self._commands.ask(message, done))
+
+    def close(self) -> None:
+        self._close()
+
+    def __enter__(self) -> SwitchClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _wait(self, start: Callable[[Done], None]) -> Answer:
+        answers: list[Answer] = []
+        deadline = self._clock.now_us() + self._patience_us
+        start(answers.append)
+        while not answers:
+            if (left := deadline - self._clock.now_us()) <= 0:
+                self._commands.abandon()
+                raise NoAnswer(self._silence)
+            self._transport.wait(min(left, self._transport.resend_us or left))
+            self._commands.turn()
+        return answers[0]

@@ -1,0 +1,122 @@
+"""Three ways to the privacy switch: the host's own bus, root's Unix socket, and CURVE over TCP."""
+
+from __future__ import annotations
+
+import select
+import socket
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import zmq
+
+from edge_mer.bus import Bus
+from edge_mer.contract import control
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.control import Command, Pair
+from edge_mer.contract.errors import BadMessage, PrivacyError
+from edge_mer.privacy.keys.identity import Identity
+from edge_mer.privacy.keys.pairing import Link
+from edge_mer.privacy.switch.root_socket import RootSocket
+
+
+class Transport(Protocol):
+    """Carries commands to a switch, and its answers back. Only ``wait`` waits.
+
+    ``resend_us``: after how long a command without an answer is sent again; None where sending once is enough.
+    """
+
+    @property
+    def resend_us(self) -> int | None: ...
+
+    def send(self, message: Command | Pair) -> None: ...
+
+    def receive(self) -> object | None:
+        """The next message, None when there is none. Raises PrivacyError when the switch has closed the connection."""
+        ...
+
+    def wait(self, timeout_us: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class BusTransport:
+    """The host's own bus. What is sent while the switch restarts is lost, so it is sent again."""
+
+    resend_us: int | None = SECOND // 3
+
+    def __init__(self, bus: Bus) -> None:
+        self._client = bus.client("switch")
+        self.send, self.receive, self.close = self._client.send, self._client.receive, self._client.close
+        self.wait = bus.wait
+
+
+class RootTransport:
+    """The Unix socket whose kernel proves that root asks: the only way to lift a hard mask."""
+
+    resend_us: int | None = None
+
+    def __init__(self, runtime: Path) -> None:
+        """Raises PrivacyError when no switch listens there."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.connect(str(runtime / RootSocket.NAME))
+        except OSError as error:
+            self._socket.close()
+            raise PrivacyError(f"the switch does not answer root: {error.strerror or error}") from error
+        self.close = self._socket.close
+
+    def send(self, message: Command | Pair) -> None:
+        try:
+            self._socket.send(control.encode(message))
+        except OSError as error:
+            raise PrivacyError(f"the switch does not answer root: {error.strerror or error}") from error
+
+    def receive(self) -> object | None:
+        try:
+            data = self._socket.recv(control.MAX_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            raise PrivacyError("the switch closed root's socket without an answer")
+        return control.decode(data)
+
+    def wait(self, timeout_us: int) -> None:
+        select.select([self._socket], [], [], timeout_us / SECOND)
+
+
+class CurveTransport:
+    """TCP with CURVE, as a paired phone or hub comes. A command is numbered, so that a copy of it does nothing."""
+
+    resend_us: int | None = None
+
+    def __init__(self, identity: Identity, link: Link, clock: Clock) -> None:
+        self._identity, self._clock = identity, clock
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.curve_publickey, self._socket.curve_secretkey = identity.curve
+        self._socket.curve_serverkey = link.curve.encode()
+        self._socket.connect(link.address)
+
+    def send(self, message: Command | Pair) -> None:
+        if isinstance(message, Command) and not message.counter:
+            message = msgspec.structs.replace(message, counter=self._identity.next_counter(self._clock.wall_us()))
+        self._socket.send(control.encode(message))
+
+    def receive(self) -> object | None:
+        while self._socket.poll(0):
+            try:
+                return control.decode(self._socket.recv())
+            except BadMessage:
+                continue
+        return None
+
+    def wait(self, timeout_us: int) -> None:
+        self._socket.poll(max(1, timeout_us // 1000))
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()
