@@ -27,7 +27,7 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.windows import Example
 
 COVERAGE: Final = 0.9

@@ -13,7 +13,8 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ravdess, sentences
-from pipelines.exporting.export import FILES, MEASURED
+from pipelines.encoders.shipped import FILES
+from pipelines.exporting.export import MEASURED
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
 from pipelines.fusion.scores import figures as scored

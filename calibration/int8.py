@@ -29,7 +29,8 @@ from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
-from pipelines.exporting.export import FILES, GATHERED, MODELS
+from pipelines.encoders.shipped import FILES, MODELS
+from pipelines.exporting.export import GATHERED
 from pipelines.exporting.onnx_file import GraphDraft, write
 from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
 from pipelines.fusion import tracks

@@ -35,8 +35,8 @@ from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.detect import Haar
 from edge_mer.perception.encoder import VideoFrame
 from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
-from pipelines.encoders.text import bare
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
+from pipelines.encoders.text_input import bare
 from pipelines.fusion import tracks
 from pipelines.fusion.windows import Placed, TokenTrack
 

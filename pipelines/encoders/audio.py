@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +20,13 @@ from torch.nn import functional
 
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.perception import audio, pitch
-from edge_mer.perception.audio import (
-    CONTEXT_FRAMES,
-    FRAMES_PER_TOKEN,
-    MELS,
-    PITCH_HISTORY,
-    TOKEN_SAMPLES,
-    front_end,
-    silence,
-)
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.cache import Arrays, cached
 from pipelines.data.corpora import ACTED, LABEL, LICENCES, Speech, ravdess
 from pipelines.encoders import audio_augment as sound
+from pipelines.encoders import audio_frames
+from pipelines.encoders.audio_frames import TokenClip, clip_of, parts
 from pipelines.encoders.nets import CLASSES, AudioNet
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log
@@ -44,37 +37,8 @@ CLEAN, NOISY = 0.4, 0.3
 # Windows of a clip: the one that ends with the voice, and others that have heard this share of it.
 WINDOWS, HEARD = 5, 0.35
 ROOMS: Final = 6
-# What fusion trains on, in ln power: microphone gain, and a noise floor in each band. How loud somebody speaks tells
-# much (an SVM without it loses 8 points): here it varies by 5 dB either way; what the ear trains on, by 12 (sound).
-GAIN: Final = (-1.2, 1.2)
-NOISE: Final = (-27.0, -19.0)
-# Octaves that the pitch moves by with each band that the spectrum moves by: at most a tenth of an octave either way.
-BAND: Final = 0.05
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenClip:
-    """``frames`` floating [F - 10 + 10 n, 64 + 2] (``front_end``) give n tokens; ``voiced`` bool [n] marks those with
-    sound.
-
-    ``label`` is an index into ACTED.
-    """
-
-    frames: NDArray[np.floating[Any]]
-    voiced: NDArray[np.bool_]
-    label: int
-
-
-def clip_of(samples: NDArray[np.float32], label: int) -> TokenClip:
-    """The frames of one clip exactly as the encoder on the device sees them from its ``initial()`` on."""
-    count = len(samples) // TOKEN_SAMPLES
-    frames = front_end(np.concatenate([np.zeros(PITCH_HISTORY, np.float32), samples[: count * TOKEN_SAMPLES]]))
-    level = frames[:, :MELS].reshape(count, -1).max(1)
-    return TokenClip(
-        np.concatenate([silence(CONTEXT_FRAMES - FRAMES_PER_TOKEN), frames]), level > level.max() - 8, label
-    )
 
 
 def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenClip]]:
@@ -93,7 +57,7 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
             "tokens": np.array([len(c.voiced) for c in every]),
         }
 
-    kept = cached("rooms", make, [s.path for s in speeches], (audio, pitch, sound), count, seed)
+    kept = cached("rooms", make, [s.path for s in speeches], (audio, pitch, sound, audio_frames), count, seed)
     frames, voiced, tokens = kept["frames"], kept["voiced"], kept["tokens"]
     bounds = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
     ends = np.cumsum([0, *tokens])
@@ -102,32 +66,6 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
         for i in range(len(tokens))
     ]
     return [out[i : i + count + 1] for i in range(0, len(out), count + 1)]
-
-
-def augment(frames: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Gain, a noise floor with a tilt, masked bands (SpecAugment, Park et al. 2019) and a shift of pitch: what
-    fusion trains on (``pipelines.fusion.tracks``). Frames [B, n, 66] -> log-mel [B, n, 64] and pitch [B, n, 2]."""
-    (mel, pitches), (n, bands) = parts(frames), (len(frames), MELS)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return (torch.rand(n, 1, 1, generator=random) * (high - low) + low).float()
-
-    shift = torch.randint(-2, 3, (n,), generator=random)
-    columns = (torch.arange(bands) + shift[:, None]).clamp(0, bands - 1)
-    mel = mel.gather(2, columns[:, None].expand_as(mel)) + uniform(*GAIN)
-    pitches = pitches - BAND * shift[:, None, None] * torch.tensor([1.0, 0.0])
-    tilt = torch.linspace(1, -1, bands) * uniform(0, 2)
-    noise = uniform(*NOISE) + tilt + 0.7 * torch.randn(mel.shape, generator=random)
-    mel = torch.logaddexp(mel, noise)
-    start, width = uniform(-8, bands), uniform(2, 9)
-    band = torch.arange(bands)
-    masked = (band >= start) & (band < start + width)
-    return torch.where(masked, mel.mean((1, 2), keepdim=True), mel), pitches
-
-
-def parts(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-mel [..., 64] and pitch [..., 2] of frames [..., 66]."""
-    return frames[..., :MELS], frames[..., MELS:]
 
 
 def windows_of(clip: TokenClip, numbers: np.random.Generator) -> NDArray[np.int64]:

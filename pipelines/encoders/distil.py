@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from pipelines.data.corpora import LICENCES, DataError, fer2013
 from pipelines.encoders import checkpoint
-from pipelines.encoders.face import AVERAGE, BATCH, MIXED, SOFT, Teacher, augment, measured, pictures, targets
+from pipelines.encoders.face import AVERAGE, BATCH, MIXED, SOFT, Teacher, measured, pictures, targets
+from pipelines.encoders.face_augment import augment
 from pipelines.encoders.nets import FaceNet
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log

@@ -22,7 +22,7 @@ from torch.nn import functional
 from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
 from pipelines.data.corpora import DataError, Speech, ravdess
 from pipelines.encoders import checkpoint
-from pipelines.encoders.train_log import Log
+from pipelines.encoders.train_log import Log, warm_cosine
 
 EPOCHS, BATCH, RATE = 12, 256, 3e-3
 FRAMES: Final = 40
@@ -168,9 +168,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     for epoch in range(epochs):
         net.train()
         for step, index in enumerate(torch.split(torch.randperm(len(mel), generator=random), BATCH)):
-            progress = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
+                group["lr"] = RATE * warm_cosine((epoch + step / steps) / epochs, warm=0)
             loss = functional.binary_cross_entropy_with_logits(net(augment(mel[index], random))[:, 0], truth[index])
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -33,7 +33,7 @@ class Refit:
     offset: Tensor
 
 
-def settle(model: MCULoRA, texts: Sequence[Example]) -> Refit:
+def calibrate(model: MCULoRA, texts: Sequence[Example]) -> Refit:
     """Refit the sentiment of ``model`` in place on ``texts`` alone; done again on the same texts it changes nothing."""
     ordinal, score = torch.tensor([t.ordinal for t in texts]), torch.tensor([t.score for t in texts])
     found = refit(polarity_of(model, texts), ordinal, score)

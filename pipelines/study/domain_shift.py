@@ -21,7 +21,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, DataError
 from pipelines.data.labelled import LABELS_FILE, Kind
 from pipelines.data.recordings import pictures_of, sound_of
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.study.score import score
 
 # CREMA-D file names end in the emotion that was acted.

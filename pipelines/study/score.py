@@ -28,7 +28,7 @@ from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.labelled import SYNONYM, Kind, Labelled, read
-from pipelines.encoders.audio import clip_of
+from pipelines.encoders.audio_frames import clip_of
 
 Posterior = NDArray[np.float64]
 FILES: Final[Mapping[Kind, str]] = {"audio": "audio.onnx", "face": "face.onnx", "text": "text.onnx"}

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES
-from pipelines.encoders.audio import HEARD, WINDOWS, TokenClip, clip_of, functionals, logits_of, parts, windows_of
+from pipelines.encoders.audio import HEARD, WINDOWS, functionals, logits_of, windows_of
+from pipelines.encoders.audio_frames import TokenClip, clip_of, parts
 from pipelines.encoders.nets import AudioNet
 
 torch.set_num_threads(1)

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS, PITCH
-from pipelines.encoders.audio import BAND
-from pipelines.encoders.audio import augment as other_room
-from pipelines.encoders.face import HINTED, augment, jitter, loss_of, targets
+from pipelines.encoders.audio_frames import BAND
+from pipelines.encoders.audio_frames import augment as other_room
+from pipelines.encoders.face import HINTED, loss_of, targets
+from pipelines.encoders.face_augment import augment, jitter
 from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
-from pipelines.encoders.text import NO_ORDINAL, batch, misheard, sentiment_loss
+from pipelines.encoders.text import NO_ORDINAL, misheard, sentiment_loss
+from pipelines.encoders.text_input import batch
 from pipelines.encoders.train_log import temperature_of
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from edge_mer.contract.domain import COMBINATIONS, MODALITIES
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.inputs import Window
 from pipelines.data.corpora import NO_ORDINAL
-from pipelines.fusion.sentiment_calibration import Refit, fold_in, polarity_of, refit, settle
+from pipelines.fusion.sentiment_calibration import Refit, calibrate, fold_in, polarity_of, refit
 from pipelines.fusion.windows import Example, text_track
 
 torch.set_num_threads(1)
@@ -74,9 +74,9 @@ def test_what_is_folded_in_is_what_every_combination_says(combination: str) -> N
 
 def test_settled_twice_is_settled_once() -> None:
     net, texts = model(), examples(400)
-    first = settle(net, texts)
+    first = calibrate(net, texts)
     said = polarity_of(net, texts)
-    second = settle(net, texts)
+    second = calibrate(net, texts)
     assert abs(first.offset[2]) > 0.1
     assert abs(second.scale - 1) < 0.02
     assert (polarity_of(net, texts) - said).abs().max() < 0.05

@@ -251,7 +251,7 @@ def test_an_impossible_experiment_is_refused(changes: dict[str, Any]) -> None:
         plan(**changes)
 
 
-@pytest.mark.parametrize("name", ["mosi", "ravdess", "meld"])
+@pytest.mark.parametrize("name", ["mosi", "ravdess", "meld", "starter"])
 def test_the_configurations_that_come_along_can_be_read(name: str) -> None:
     path = Path(command.__file__).parent / "fusion" / "configs" / f"{name}.toml"
     assert experiment.load(path).data == name
