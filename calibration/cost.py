@@ -57,8 +57,8 @@ class Yardstick:
         rows: dict[str, dict[str, float]] = {}
         for c in COMBINATIONS:
             _, some = cases(c, clips, texts)
-            said = evaluate.run(backend.load(models / f"fusion.{c}.onnx"), c, some)
-            rows[c] = _points(scored(c, some, said))
+            predicted = evaluate.run(backend.load(models / f"fusion.{c}.onnx"), c, some)
+            rows[c] = _points(scored(c, some, predicted))
         found = self._once(models, (face,), lambda: evaluate.face(root, models))
         rows[FACE] = _points(next(iter(found.values())))
         return rows

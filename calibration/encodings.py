@@ -53,7 +53,7 @@ class Encodings:
     def __init__(self, models: Path, data: Path, cache: Path) -> None:
         self._models, self._cache = models, cache
         backend = OnnxRuntime()
-        self.ear = load_encoder("audio", backend, models)
+        self.audio = load_encoder("audio", backend, models)
         self.reader = load_encoder("text", backend, models)
         self._face = backend.load(models / FILES["video"])
         self._made_by = made_by(models, data)
@@ -74,15 +74,15 @@ class Encodings:
             )
         return made
 
-    def heard(self, samples: NDArray[np.float32]) -> TokenTrack:
-        _, tokens = self.ear.step(self.ear.initial(), AudioBlock(samples, 0))
+    def audio_track(self, samples: NDArray[np.float32]) -> TokenTrack:
+        _, tokens = self.audio.step(self.audio.initial(), AudioBlock(samples, 0))
         return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
     def read(self, words: Sequence[str]) -> TokenTrack:
-        """Words said one every 0.3 s, the last ending at 0."""
+        """Words spoken one every 0.3 s, the last ending at 0."""
         starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
-        said = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
-        _, tokens = self.reader.step(None, TextSegment(0, said, True))
+        spoken_words = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
+        _, tokens = self.reader.step(None, TextSegment(0, spoken_words, True))
         return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
     def watched(self, film: Sequence[VideoFrame]) -> TokenTrack:

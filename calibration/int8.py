@@ -48,14 +48,14 @@ Recorded = Mapping[str, Sequence[Arrays]]
 def record(root: Path, models: Path) -> Recorded:
     """Real inputs of every model, from train data: by file name."""
     backend, random = OnnxRuntime(), np.random.default_rng(0)
-    ear, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
+    audio, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
     reader = RangeRecorder(backend.load(models / "text.onnx"))
-    clips = tracks.joint(AudioEncoder(ear, speech), _some(ravdess(root, "train"), CLIPS, random))
+    clips = tracks.joint(AudioEncoder(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
     tokenizer = SentencePiece(models / "text.spm")
     texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
     found: dict[str, Sequence[Arrays]] = {
-        "audio.onnx": ear.seen,
+        "audio.onnx": audio.seen,
         "speech.onnx": speech.seen,
         "text.onnx": reader.seen,
         "face.onnx": [{"face": f[None, None].astype(np.float32) / np.float32(255)} for f in faces[:400]],

@@ -81,8 +81,8 @@ def in_rooms(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech], seed: i
 
 def of_texts(tokenizer: Tokenizer, sentences: Sequence[Sentence], capacity: int) -> tuple[Floats, NDArray[np.str_]]:
     """The same of texts: only how their words split matters."""
-    said = [(describe_text(tokenizer, s.text, capacity), s.group) for s in sentences]
-    kept = [(d, g) for d, g in said if d is not None]
+    described = [(describe_text(tokenizer, s.text, capacity), s.group) for s in sentences]
+    kept = [(d, g) for d, g in described if d is not None]
     return np.array([d for d, _ in kept]), np.array([g for _, g in kept])
 
 

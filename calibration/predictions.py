@@ -16,7 +16,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import UNKNOWN, ravdess, sentences
 from pipelines.exporting.export import MEASURED
 from pipelines.fusion.scores import ScoredWindow, cases
-from pipelines.fusion.starter import TokenEncoders
+from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import Example
 from pipelines.study.evaluate import run
 

@@ -107,7 +107,7 @@ FEATURE_SPECS: Final[Mapping[str, FeatureSpec]] = {
 
 
 def layout_of(name: str) -> FeatureSpec:
-    """Raises DataError for a set that nobody described."""
+    """Raises DataError for an unknown set."""
     if name not in FEATURE_SPECS:
         raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(FEATURE_SPECS)}")
     return FEATURE_SPECS[name]

@@ -1,6 +1,6 @@
 """Trains the audio encoder on RAVDESS speech of the train actors: the eight acted emotions, from clips of tokens.
 
-Each clip is heard in itself and in six other rooms and speeds (``encoders.audio_augment``), drawn once and kept in
+Each clip is used as recorded and in six other rooms and speeds (``encoders.audio_augment``), drawn once and kept in
 ``runs/cache``. Of each, the functionals of a few windows are computed once: what is learned is small and trains in a
 minute. Clips are mixed (Zhang et al. 2018); what is kept is the moving average of the weights.
 """
@@ -32,10 +32,10 @@ from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log
 
 EPOCHS, BATCH, RATE, MIXED, AVERAGE = 60, 64, 2e-3, 0.4, 0.99
-# Of the clips, this share is heard as it was recorded; each of its functionals with this noise, in deviations.
+# Of the clips, this share is as it was recorded; each of its functionals with this noise, in deviations.
 CLEAN, NOISY = 0.4, 0.3
-# Windows of a clip: the one that ends with the voice, and others that have heard this share of it.
-WINDOWS, HEARD = 5, 0.35
+# Windows of a clip: the one that ends with the voice, and others that end after this share of it.
+WINDOWS, EARLIEST = 5, 0.35
 ROOMS: Final = 6
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])
@@ -45,10 +45,13 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
     """Each speech as it is and in ``count`` other rooms, halves in precision; kept in ``runs/cache``."""
 
     def make() -> Arrays:
-        random, heard = np.random.default_rng(seed), [s.samples() for s in speeches]
+        random, samples = np.random.default_rng(seed), [speech.samples() for speech in speeches]
         clips = [
-            [clip_of(h, s.acted), *(clip_of(sound.elsewhere(h, heard, random), s.acted) for _ in range(count))]
-            for s, h in zip(speeches, heard, strict=True)
+            [
+                clip_of(s, speech.acted),
+                *(clip_of(sound.elsewhere(s, samples, random), speech.acted) for _ in range(count)),
+            ]
+            for speech, s in zip(speeches, samples, strict=True)
         ]
         every = [c for row in clips for c in row]
         return {
@@ -71,7 +74,7 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
 def windows_of(clip: TokenClip, numbers: np.random.Generator) -> NDArray[np.int64]:
     """The tokens of ``clip`` to learn from, at most WINDOWS: the last voiced one, and some before it."""
     voiced = np.flatnonzero(clip.voiced)
-    before = voiced[int(HEARD * len(voiced)) : -1]
+    before = voiced[int(EARLIEST * len(voiced)) : -1]
     return np.array([voiced[-1], *numbers.permutation(before)[: WINDOWS - 1]], np.int64)
 
 
@@ -90,11 +93,11 @@ def logits_of(net: AudioNet, clips: Sequence[TokenClip]) -> Tensor:
     """Clip logits [n, 8] in evaluation mode."""
     net.eval()
     with torch.no_grad():
-        said = [
+        logits = [
             net.logits(net(*parts(torch.from_numpy(c.frames).float()[None])), torch.from_numpy(c.voiced)[None].float())
             for c in clips
         ]
-    return torch.cat(said)
+    return torch.cat(logits)
 
 
 def figures(logits: Tensor, acted: NDArray[np.int64]) -> dict[str, float]:
@@ -109,7 +112,7 @@ def figures(logits: Tensor, acted: NDArray[np.int64]) -> dict[str, float]:
 
 def loss_of(net: AudioNet, tokens: Tensor, mask: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Of clips as their tokens [B, n, 64]: cross-entropy of the clip, and for a part of each token of ``mask``."""
-    each, _ = net.said(tokens)
+    each, _ = net.token_logits(tokens)
     clip = functional.cross_entropy(net.logits(tokens, mask), labels, weight, label_smoothing=0.1)
     every = functional.cross_entropy(
         each.flatten(0, 1), labels.repeat_interleave(tokens.shape[1]), reduction="none", label_smoothing=0.1
@@ -127,11 +130,11 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
         [clip_of(s.samples(), s.acted) for s in ravdess(root, "dev")],
     )
     net = AudioNet()
-    heard, there = functionals(net, [c for row in clips for c in row])
-    recorded = heard[:: ROOMS + 1][there[:: ROOMS + 1] > 0]
+    summaries, there = functionals(net, [c for row in clips for c in row])
+    recorded = summaries[:: ROOMS + 1][there[:: ROOMS + 1] > 0]
     net.mean.copy_(recorded.mean(0))
     net.std.copy_(recorded.std(0) + 1e-3)
-    heard = net.standard(heard)
+    summaries = net.standard(summaries)
     labels = torch.tensor([row[0].label for row in clips])
     weight = torch.bincount(labels, minlength=len(ACTED)).float().rsqrt()
     weight = weight / weight.mean()
@@ -145,7 +148,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
         for step, index in enumerate(torch.split(torch.randperm(len(clips), generator=random), BATCH)):
             room = numbers.integers(1, ROOMS + 1, len(index)) * (numbers.random(len(index)) >= CLEAN)
             row = index * (ROOMS + 1) + torch.from_numpy(room)
-            summary, mask, label = heard[row], there[row], labels[index]
+            summary, mask, label = summaries[row], there[row], labels[index]
             summary = summary + NOISY * torch.randn(summary.shape, generator=random)
             share, order = float(numbers.beta(MIXED, MIXED)), torch.randperm(len(index), generator=random)
             summary, mask = share * summary + (1 - share) * summary[order], mask * mask[order]

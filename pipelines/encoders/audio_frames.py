@@ -20,8 +20,8 @@ from edge_mer.perception.audio import (
     silence,
 )
 
-# What fusion trains on, in ln power: microphone gain, and a noise floor in each band. How loud somebody speaks tells
-# much (an SVM without it loses 8 points): here it varies by 5 dB either way; what the ear trains on, by 12 (sound).
+# What fusion trains on, in ln power: microphone gain, and a noise floor in each band. The level of a voice is
+# informative (an SVM without it loses 8 points): here it varies by 5 dB either way; for the encoder, by 12 (sound).
 GAIN: Final = (-1.2, 1.2)
 NOISE: Final = (-27.0, -19.0)
 # Octaves that the pitch moves by with each band that the spectrum moves by: at most a tenth of an octave either way.

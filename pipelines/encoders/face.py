@@ -134,19 +134,19 @@ class Pictures:
 
 def pictures(root: Path, seed: int) -> Pictures:
     """FER2013's train part and the faces drawn by ``seed``."""
-    faces, toys = fer2013(root, "train"), drawn(DRAWN, np.random.default_rng(seed))
+    faces, cartoons = fer2013(root, "train"), drawn(DRAWN, np.random.default_rng(seed))
     real = len(faces.labels)
-    images = torch.from_numpy(np.concatenate([faces.images, toys.images]))[:, None].float() / 255
-    labels = torch.from_numpy(np.concatenate([faces.labels, toys.labels]))
+    images = torch.from_numpy(np.concatenate([faces.images, cartoons.images]))[:, None].float() / 255
+    labels = torch.from_numpy(np.concatenate([faces.labels, cartoons.labels]))
     ours = torch.bincount(labels[:real], minlength=CLASSES) / torch.tensor([float(PRIOR[e]) for e in EMOTIONS])
     return Pictures(images, labels, real, (ours / ours.sum()).log())
 
 
 def measured(net: FaceNet, dev: Faces) -> dict[str, Any]:
     """The card's figures on ``dev``, and the temperature that fits it best."""
-    said = logits_of(net, dev.images)
-    found = {"fer2013 public_test": figures(said, dev.labels)}
-    return {"metrics": found, "temperature": temperature_of(said, torch.from_numpy(dev.labels))}
+    logits = logits_of(net, dev.images)
+    found = {"fer2013 public_test": figures(logits, dev.labels)}
+    return {"metrics": found, "temperature": temperature_of(logits, torch.from_numpy(dev.labels))}
 
 
 def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:

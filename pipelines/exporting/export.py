@@ -82,7 +82,7 @@ class _AudioGraph(nn.Module):
 
     def forward(self, mel: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = self.net(mel, pitch)
-        logits, weight = self.net.said(tokens)
+        logits, weight = self.net.token_logits(tokens)
         return tokens[:, 0], logits[:, 0], weight
 
 

@@ -39,7 +39,7 @@ from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.fagm import Fagm
 from pipelines.fusion.launch import Scored, launch
 from pipelines.fusion.objective import distillation, objective, task_loss
-from pipelines.fusion.predictor import predictor, said
+from pipelines.fusion.predictor import predictor, readout_of
 from pipelines.fusion.samples import samples
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.sources import Batch, Epoch, RowSource, Source
@@ -258,7 +258,7 @@ class _Run:
         with torch.no_grad():
             for c in self.experiment.used:
                 shaped = dev.shape(torch.full((len(dev),), COMBINATIONS.index(c), device=self.fabric.device))
-                found.add(said(model, dev, shaped), shaped)
+                found.add(readout_of(model, dev, shaped), shaped)
         # Rounding may take a divergence of nothing just below 0.
         return {c: max(0.0, s) for c, s in found.sigma().items()}
 

@@ -37,9 +37,9 @@ class TokenTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """Tracks that were recorded together, with the targets that somebody annotated (else UNKNOWN, 9, NaN).
+    """Tracks that were recorded together, with the targets that are annotated (else UNKNOWN, 9, NaN).
 
-    ``group``: the actor, comment, dialogue or video; empty where nobody splits by it.
+    ``group``: the actor, comment, dialogue or video; empty where no split needs it.
     """
 
     tracks: Mapping[Modality, TokenTrack]

@@ -30,6 +30,7 @@ from pipelines.fusion.estimates import answers
 from pipelines.fusion.estimates import figures as set_figures
 from pipelines.fusion.predictor import predictor
 from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
+from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import collate
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -53,7 +54,7 @@ def face(root: Path, models: Path) -> Figures:
 def fusion(root: Path, models: Path) -> Mapping[str, Figures]:
     """Every combination on the windows that can be had for it; label-paired ones are named so."""
     backend = OnnxRuntime()
-    encoders = starter.TokenEncoders(models)
+    encoders = TokenEncoders(models)
     clips, texts = encoders.joint(ravdess(root, "dev")), encoders.texts(sentences(root, "dev"))
     results: dict[str, Figures] = {}
     for c in COMBINATIONS:
@@ -104,13 +105,13 @@ def checkpoint(path: Path, data: Path, split: str | None = None, combinations: s
     index = np.flatnonzero(rows.split == split) if split is not None else np.arange(len(rows))
     if not len(index):
         raise DataError(f"{data}: no rows of the split {split!r}; it has {', '.join(np.unique(rows.split))}")
-    said = answers(
+    answered = answers(
         rows.layout,
         predictor(kept.model(), rows, index, kept.scales),
         len(index),
         None if combinations is None else chosen,
     )
-    found = {c: set_figures(rows, index, said.emotion[c], said.sentiment[c]) for c in said.emotion}
+    found = {c: set_figures(rows, index, answered.emotion[c], answered.sentiment[c]) for c in answered.emotion}
     return {
         "file": path.name,
         "data": kept.experiment.data,

@@ -63,7 +63,7 @@ SYSTEMS: Final[dict[str, System]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """What a finished cell said about the rows ``index`` of its set."""
+    """What a finished cell answers about the rows ``index`` of its set."""
 
     data: str
     system: str
@@ -98,11 +98,11 @@ def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float, keep: Pa
     system, began = SYSTEMS[name], time.monotonic()
     parts, index, each = [], [], list[dict[str, Any]]()
     for fold, split in enumerate(splits(rows, seed)):
-        said, scored, trained = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
+        predict, scored, trained = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
         for key, model in trained.items():
             saved.save(keep / f"fold{fold}" / f"{key or 'model'}.safetensors", model)
         each.append(_facts([model.facts for model in trained.values()]))
-        parts.append(answers(rows.layout, said, len(scored)))
+        parts.append(answers(rows.layout, predict, len(scored)))
         index.append(scored)
     columns = parts[0].emotion
     joint = Answers(
@@ -130,12 +130,12 @@ def _fold(
         variants = {t: dataclasses.replace(base, tasks=(t,)) for t in ("emotion", "sentiment")}
     trained = {key: train(e, rows, split, out / str(key), deadline_s) for key, e in variants.items()}
     scored = split.final()
-    said = {key: predictor(model.model(), rows, scored, model.scales) for key, model in trained.items()}
+    predict = {key: predictor(model.model(), rows, scored, model.scales) for key, model in trained.items()}
     if system.each == "combination":
-        return routed(said), scored, trained
+        return routed(predict), scored, trained
     if system.each == "task":
-        return joined(said["emotion"], said["sentiment"]), scored, trained
-    return said[""], scored, trained
+        return joined(predict["emotion"], predict["sentiment"]), scored, trained
+    return predict[""], scored, trained
 
 
 def _facts(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def write(path: Path, cell: Cell) -> None:
 def read(path: Path) -> Cell:
     """The cell that ``write`` wrote."""
     v = json.loads(path.read_text())
-    said = Answers(
+    found = Answers(
         {c: np.array(x, np.int64) for c, x in v["emotion"].items()},
         {c: np.array([np.nan if y is None else y for y in x], np.float32) for c, x in v["sentiment"].items()},
     )
     index = np.array(v["index"], np.int64)
-    return Cell(v["data"], v["system"], v["seed"], v["sha256"], index, said, v["facts"])
+    return Cell(v["data"], v["system"], v["seed"], v["sha256"], index, found, v["facts"])

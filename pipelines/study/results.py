@@ -119,8 +119,8 @@ Scores = Mapping[str, Mapping[str, float]]
 
 
 def _by_column(rows: Rows, cell: Cell) -> Scores:
-    said = cell.answers
-    return {c: figures(rows, cell.index, said.emotion[c], said.sentiment[c]) for c in said.emotion}
+    answers = cell.answers
+    return {c: figures(rows, cell.index, answers.emotion[c], answers.sentiment[c]) for c in answers.emotion}
 
 
 def _names(scored: Sequence[Sequence[Scores]]) -> set[str]:

@@ -50,7 +50,7 @@ MUTANTS: dict[str, Rule] = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_t5_can_fail(name: str) -> None:
+def test_t5_wrong_ratios_are_detected(name: str) -> None:
     assert not follows(MUTANTS[name], [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65])
 
 

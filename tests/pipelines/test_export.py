@@ -98,8 +98,8 @@ def recorded(m: str, length: int, width: int) -> np.ndarray:
     if m == "text":
         encoder = load_encoder("text", backend, MODELS)
         words = ("i", "am", "so", "happy", "to", "see", "you", "again", "today")
-        said = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
-        return encoder.step(None, TextSegment(0, said, True))[1].values[-length:]
+        found = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
+        return encoder.step(None, TextSegment(0, found, True))[1].values[-length:]
     face = backend.load(MODELS / "face.onnx")
     crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
     return np.concatenate([face.run({"face": crop})["posterior"] for crop in crops])[:, :width]
@@ -163,15 +163,15 @@ def test_t1_what_is_masked_or_absent_cannot_change_one_bit(exported: Exported, f
 def test_the_metadata_says_all_that_a_backend_needs(exported: Exported) -> None:
     for path in sorted(exported[1].glob("*.onnx")):
         graph = OnnxRuntime().load(path)
-        said = graph.metadata
-        assert said["labels"] == list(EMOTIONS)
-        assert said["contract"]["version"] == "edge_mer.graph/1"
-        assert said["contract"]["opset"] >= 18
-        assert {s["name"]: tuple(s["shape"]) for s in said["contract"]["inputs"]} == {
+        found = graph.metadata
+        assert found["labels"] == list(EMOTIONS)
+        assert found["contract"]["version"] == "edge_mer.graph/1"
+        assert found["contract"]["opset"] >= 18
+        assert {s["name"]: tuple(s["shape"]) for s in found["contract"]["inputs"]} == {
             n: s.shape for n, s in graph.inputs.items()
         }
-        assert said["precision"] == "fp32"
-        assert len(said["golden"]["cases"]) == 3
+        assert found["precision"] == "fp32"
+        assert len(found["golden"]["cases"]) == 3
         assert all(d.good for d in self_test(graph))
 
 
@@ -233,7 +233,7 @@ def said_by(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.
     """What the graph of each encoder says, from the net that was trained."""
     if kind == "audio":
         tokens = net(x["mel"], x["pitch"])
-        logits, weight = net.said(tokens)
+        logits, weight = net.found(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":
         return {"posterior": torch.softmax(net.both(x["face"]) / 1.5, -1)}
@@ -257,10 +257,10 @@ def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: P
     if kind == "text":
         inputs = {"ids": random.integers(0, 60, (1, 24)), "mask": np.float32(np.arange(24)[None] > 6)}
     with torch.no_grad():
-        said = said_by(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
+        found = said_by(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
     found = graph.run(inputs)
-    assert set(found) == set(said)
-    for name, value in said.items():
+    assert set(found) == set(found)
+    for name, value in found.items():
         assert np.abs(found[name] - value.numpy()).max() <= (2e-3 if kind == "text" else 1e-4), name
     for key in ("input", "labels", "classes", "licence", "metrics", "known_failures", "rate_hz", "dim"):
         assert graph.metadata[key], key

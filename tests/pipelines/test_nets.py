@@ -120,7 +120,7 @@ def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() 
     torch.manual_seed(0)
     net = AudioNet().eval()
     tokens, mask = torch.randn(1, 5, 64), torch.tensor([[0.0, 1, 1, 0, 1]])
-    each, weight = net.said(tokens)
+    each, weight = net.token_logits(tokens)
     kept = mask[0] > 0
     expected = torch.softmax(weight[0, kept], 0) @ each[0, kept]
     assert (net.logits(tokens, mask)[0] - expected).abs().max() < 1e-5
@@ -129,6 +129,6 @@ def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() 
 def test_what_a_recognizer_mishears_is_never_the_padding() -> None:
     torch.manual_seed(0)
     ids, mask = batch([[5] * 20] * 50)
-    heard = misheard(ids, mask, 1000)
-    assert (heard[mask == 0] == 0).all()
-    assert 0.08 < (heard[mask > 0] != 5).float().mean() < 0.25
+    changed = misheard(ids, mask, 1000)
+    assert (changed[mask == 0] == 0).all()
+    assert 0.08 < (changed[mask > 0] != 5).float().mean() < 0.25

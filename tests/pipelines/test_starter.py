@@ -27,12 +27,13 @@ from edge_mer.model.inputs import Window
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED
 from pipelines import train as command
-from pipelines.encoders.shipped import FILES
+from pipelines.encoders.shipped import FILES, hashes
 from pipelines.exporting import export
 from pipelines.fusion import experiment, saved, starter
 from pipelines.fusion.experiment import Experiment, StarterSettings
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.starter import StarterRows
+from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.study import results, table
 from pipelines.study.experiment_cell import Cell
 from pipelines.study.table import Job
@@ -56,6 +57,10 @@ clip_copies = 1
 face_stride = 1
 face_frames = 5
 """
+
+
+# Eight graphs are exported: half a minute, and more on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,7 +208,7 @@ def test_the_command_fusion_trains_calibrates_and_continues(
     first = saved.load(tmp_path / "starter.safetensors")
     assert (first.experiment.seed, first.experiment.epochs, first.scales) == (3, (1, 1, 0), {})
     assert set(first.facts["metrics"]) == set(COMBINATIONS)
-    assert first.facts["encoders"] == starter.hashes(SHIPPED)
+    assert first.facts["encoders"] == hashes(SHIPPED)
     monkeypatch.setattr("sys.argv", [*line, "--epochs", "2", "--settle"])
     command.main()
     assert "--settle goes in the next version" in capsys.readouterr().out
@@ -213,7 +218,7 @@ def test_the_command_fusion_trains_calibrates_and_continues(
 
 def test_augmented_tokens_are_those_of_the_graphs(corpora: Path) -> None:
     """One call per window of one sample, in the order of the batch."""
-    encoders = starter.TokenEncoders(SHIPPED)
+    encoders = TokenEncoders(SHIPPED)
     random = torch.Generator().manual_seed(0)
     mel, pitch = torch.randn(2, 176, 64, generator=random) - 18, torch.rand(2, 176, 2, generator=random)
     graph = OnnxRuntime().load(SHIPPED / FILES["audio"])

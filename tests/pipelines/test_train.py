@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
         (("mosi.toml", "--fold", "runs/0"), "--fold is of face"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_misplaced_option_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:

@@ -98,7 +98,7 @@ def test_a_killed_run_continues_to_the_same_bits(mosi: Rows, tmp_path: Path, epo
     assert all(torch.equal(again.weights[k], v) for k, v in whole.weights.items())
 
 
-def test_a_process_killed_without_a_word_loses_at_most_an_epoch(tmp_path: Path) -> None:
+def test_killed_process_loses_at_most_an_epoch(tmp_path: Path) -> None:
     config = tmp_path / "mosi.toml"
     config.write_text('data = "mosi"\nbatch = 4\nepochs = [9999, 0, 0]\nmodel = { width = 8, blocks = 1, heads = 2 }\n')
     source, kept = write(tmp_path, "mosi"), tmp_path / "mosi.work" / RESUME
@@ -158,7 +158,7 @@ def test_a_run_of_another_configuration_starts_afresh(mosi: Rows, tmp_path: Path
     assert seen == [1]
 
 
-def test_a_run_out_of_time_says_so_and_keeps_its_state(mosi: Rows, tmp_path: Path) -> None:
+def test_run_out_of_time_raises_and_keeps_its_state(mosi: Rows, tmp_path: Path) -> None:
     with pytest.raises(OutOfTime, match="after epoch 1"):
         fit(mosi, tmp_path, deadline_s=time.monotonic() - 1)
     seen: list[int] = []
