@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_mer.contract.domain import COMBINATIONS, Modality, combination_of
+from edge_mer.model import MCULoRA
 from edge_mer.model.inputs import Window, check
 from pipelines.data.feature_sets import Rows
 from pipelines.data.scaling import Scale
@@ -73,7 +74,7 @@ class Source(Protocol):
 
     def batches(self, epoch: Epoch) -> Iterator[Batch]: ...
 
-    def finish(self, model: Any) -> Mapping[str, Any]:
+    def finish(self, model: MCULoRA) -> Mapping[str, Any]:
         """The last step of a training, in place on the chosen weights; facts for the checkpoint."""
         ...
 
@@ -93,7 +94,7 @@ class RowSource:
             own = batch[epoch.rank :: epoch.processes]
             yield self._batch(self._data.take(torch.from_numpy(own if len(own) else batch)).to(epoch.device), epoch)
 
-    def finish(self, model: Any) -> Mapping[str, Any]:
+    def finish(self, model: MCULoRA) -> Mapping[str, Any]:
         return {}
 
     def _batch(self, some: Samples, epoch: Epoch) -> Batch:

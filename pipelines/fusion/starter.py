@@ -2,7 +2,8 @@
 
 Audio and video of RAVDESS clips are joint, FER2013 faces and texts are beside them; a text joins a clip by its label.
 Its rows, one per clip with a text of its label, are what a training validates on and the results table scores; its
-train windows are drawn anew for each batch (``pipelines.fusion.windows``).
+train windows are drawn anew for each batch (``pipelines.fusion.windows``). The audio encoder was trained on the train
+actors, those that the table holds out for choosing included.
 """
 
 from __future__ import annotations
@@ -85,20 +86,24 @@ def read(root: Path, models: Path = MODELS) -> StarterRows:
             tracks.augmented_texts(read_texts[:: settings.text_stride], encoders.tokenizer, encoders.text),
         )
 
-    whole = collate([row.placed for row in windows])
-    arrays = {m: {name: getattr(w, name).numpy() for name in ("tokens", "mask", "age")} for m, w in whole.items()}
-    labels = {name: np.array([getattr(row.truth, name) for row in windows]) for name in ("emotion", "ordinal", "score")}
+    tokens, mask, age = (
+        {m: getattr(window, name).numpy() for m, window in collate([row.placed for row in windows]).items()}
+        for name in ("tokens", "mask", "age")
+    )
+    emotion, score, ordinal = (
+        np.array([getattr(row.truth, name) for row in windows]) for name in ("emotion", "score", "ordinal")
+    )
     every = [clip for split in clips for clip in clips[split]]
     stamp = hashlib.sha256(f"{identity} {sorted(encoders.hashes.items())}".encode())
     return StarterRows(
         layout=layout_of("starter"),
-        vectors={m: _means(a["tokens"], a["mask"]) for m, a in arrays.items()},
-        tokens={m: a["tokens"] for m, a in arrays.items()},
-        mask={m: a["mask"] for m, a in arrays.items()},
-        age={m: a["age"] for m, a in arrays.items()},
-        emotion=labels["emotion"],
-        score=labels["score"].astype(np.float32),
-        ordinal=labels["ordinal"],
+        vectors={m: _means(tokens[m], mask[m]) for m in tokens},
+        tokens=tokens,
+        mask=mask,
+        age=age,
+        emotion=emotion,
+        score=score.astype(np.float32),
+        ordinal=ordinal,
         group=np.array([clip.group.removeprefix("actor ") for clip in every]),
         position=np.arange(len(every)),
         split=np.array([split for split in clips for _ in clips[split]]),

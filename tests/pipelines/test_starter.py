@@ -34,7 +34,7 @@ from pipelines.fusion.experiment import Experiment, StarterSettings
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.starter import StarterRows
 from pipelines.fusion.token_encoders import TokenEncoders
-from pipelines.study import results, table
+from pipelines.study import evaluate, results, table
 from pipelines.study.experiment_cell import Cell
 from pipelines.study.table import Job
 from tests.fusion.scene import RATE, SETTINGS, Scene, tokens
@@ -209,6 +209,8 @@ def test_the_command_fusion_trains_calibrates_and_continues(
     assert (first.experiment.seed, first.experiment.epochs, first.scales) == (3, (1, 1, 0), {})
     assert set(first.facts["metrics"]) == set(COMBINATIONS)
     assert first.facts["encoders"] == hashes(SHIPPED)
+    scored = evaluate.checkpoint(tmp_path / "starter.safetensors", corpora, combinations="av,t")
+    assert (scored["split"], scored["rows"], list(scored["figures"])) == ("dev", 7, ["av", "t"])
     monkeypatch.setattr("sys.argv", [*line, "--epochs", "2", "--settle"])
     command.main()
     assert "--settle goes in the next version" in capsys.readouterr().out
