@@ -29,7 +29,8 @@ from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
-from pipelines.exporting.export import FILES, GATHERED, MODELS
+from pipelines.encoders.shipped import FILES, MODELS
+from pipelines.exporting.export import GATHERED
 from pipelines.exporting.onnx_file import GraphDraft, write
 from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
 from pipelines.fusion import tracks
@@ -47,14 +48,14 @@ Recorded = Mapping[str, Sequence[Arrays]]
 def record(root: Path, models: Path) -> Recorded:
     """Real inputs of every model, from train data: by file name."""
     backend, random = OnnxRuntime(), np.random.default_rng(0)
-    ear, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
+    audio, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
     reader = RangeRecorder(backend.load(models / "text.onnx"))
-    clips = tracks.joint(AudioEncoder(ear, speech), _some(ravdess(root, "train"), CLIPS, random))
+    clips = tracks.joint(AudioEncoder(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
     tokenizer = SentencePiece(models / "text.spm")
     texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
     found: dict[str, Sequence[Arrays]] = {
-        "audio.onnx": ear.seen,
+        "audio.onnx": audio.seen,
         "speech.onnx": speech.seen,
         "text.onnx": reader.seen,
         "face.onnx": [{"face": f[None, None].astype(np.float32) / np.float32(255)} for f in faces[:400]],

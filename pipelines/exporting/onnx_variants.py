@@ -49,7 +49,7 @@ def vocabulary(model: onnx.ModelProto) -> int:
 
 
 def half(directory: Path) -> None:
-    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 at the door."""
+    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs."""
     _write_all(directory / "fp16", (_half(directory / p.name) for p in graph_files(directory)))
 
 

@@ -26,7 +26,7 @@ from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.encoder import VideoFrame
 from edge_mer.perception.face import SHARP, crop_face, sharpness
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.windows import TokenTrack
 from tests.fusion.scene import HashModel, Scene, tokens
 from tests.gateway.estimates import estimate

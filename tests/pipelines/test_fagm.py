@@ -92,7 +92,7 @@ def test_t7_equal_erasure_losses_change_nothing(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_t7_can_fail(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t7_full_dominance_freezes_every_modality(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """gamma = 0 makes 0^0 = 1: everything freezes, which is why it is refused."""
     monkeypatch.setattr(fagm_module, "dominance", lambda base, scores, settings: dict.fromkeys(scores, 1.0))
     assert not identical(optimizer)
