@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import COMMANDS, app
-from edge_mer.config import load
 from edge_mer.contract.services import SERVICES
 
 
@@ -68,52 +67,6 @@ def test_nothing_running_is_one_clear_line(arguments: tuple[str, ...]) -> None:
     assert result.stderr.startswith("edge-mer: nothing is running in ")
     assert "edge-mer run" in result.stderr
     assert "Traceback" not in result.output
-
-
-def test_a_bad_config_value_names_its_place_and_the_nearest_key() -> None:
-    result = invoke("config", "--set", "video.fpss=10")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "did you mean fps?" in result.stderr
-
-
-def test_config_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGE_MER__VIDEO__QUALITY", "70")
-    lines = invoke("config", "--set", "video.fps=10").stdout.splitlines()
-    found = {line.split()[0]: line.split()[-1] for line in lines}
-    assert found["video.quality"] == "environment"
-    assert found["video.fps"] == "line"
-    assert found["video.width"] == "default"
-
-
-def test_a_written_config_loads_as_the_same_config(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "edge_mer.toml"
-    arguments = (
-        "--set",
-        "video.fps=10",
-        "--set",
-        'video.device="rtsp://camera/1"',
-        "--set",
-        'replay.topics=["emotion"]',
-    )
-    assert invoke("config", *arguments, "--write", str(path)).exit_code == 0
-    written, origin = load(path)
-    assert (written.video.fps, written.video.device, written.replay.topics) == (10, "rtsp://camera/1", ("emotion",))
-    assert origin["video.width"] == "default", "what was not chosen stays a comment"
-    assert invoke("config", "--write", str(path)).exit_code == 1, "it is not overwritten"
-
-
-def test_every_default_in_a_written_config_is_valid_toml(tmp_path: Path) -> None:
-    path = tmp_path / "edge_mer.toml"
-    invoke("config", "--write", str(path))
-    text = path.read_text()
-    path.write_text(
-        "\n".join(
-            line.removeprefix("# ") if " = " in line else line
-            for line in text.splitlines()
-            if not line.endswith('= ""')
-        )
-    )
-    assert load(path)[0] == load()[0]
 
 
 def test_schema_of_every_public_topic_is_versioned() -> None:
