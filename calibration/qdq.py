@@ -1,8 +1,8 @@
 """INT8 in a graph as explicit Q/DQ that ONNX Runtime and the TensorRT parser both take.
 
-``onnxruntime.quantization`` writes it: symmetric INT8 on both sides (TensorRT refuses zero points), one scale per output
-channel of the weights, biases in FP32 (TensorRT refuses INT32 biases). Only a convolution's result is rounded too: else
-its kernel stays FP32. Kept higher: softmax, norms, sums, products of few rows (routers, pooling, heads), and
+``onnxruntime.quantization`` writes it: symmetric INT8 on both sides (TensorRT refuses zero points), one scale per
+output channel of the weights, biases in FP32 (TensorRT refuses INT32 biases). Only a convolution's result is rounded
+too: else its kernel stays FP32. Kept higher: softmax, norms, sums, products of few rows (routers, pooling, heads), and
 convolutions that read an input.
 """
 

@@ -71,8 +71,9 @@ def _toml(value: Any) -> str:
 
 def _item(value: Any) -> Item:
     """``value`` on one line: a dict as an inline table."""
-    if not isinstance(value, dict):
-        return tomlkit.item(value)
-    table = tomlkit.inline_table()
-    table.update(value)
-    return table
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table
+    item: Item = tomlkit.item(value)
+    return item

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import typer
 
-from edge_mer.cli.typer_apps import PlainGroup, as_command, command_group
+from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
 from edge_mer.contract.errors import EdgeMerError
 
-
-class CommandRow(NamedTuple):
-    """``module`` holds a function or Typer app of the command's name; ``help`` is the first line of its docstring."""
-
-    module: str
-    help: str
-
-
-# In the order in which people meet them. A module is imported only when its command is called.
+# In the order in which people meet them.
 COMMANDS: Final[Mapping[str, CommandRow]] = {
     "demo": CommandRow("edge_mer.cli.demo", "Play a session through the whole pipeline, with masks and crashes."),
     "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),
@@ -30,7 +21,9 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "receipts": CommandRow("edge_mer.cli.receipts", "Show the signed receipts of masks, or verify them offline."),
     "keys": CommandRow("edge_mer.cli.keys", "Manage keys that may unmask: new, pair, allow, revoke, list."),
     "devices": CommandRow("edge_mer.cli.devices", "List microphones and cameras without opening any."),
-    "calibrate": CommandRow("edge_mer.cli.calibrate", "Measure the microphone, the camera and the offset between them."),
+    "calibrate": CommandRow(
+        "edge_mer.cli.calibrate", "Measure the microphone, the camera and the offset between them."
+    ),
     "baseline": CommandRow("edge_mer.cli.baseline", "Manage the stored neutral voice and face of a person."),
     "doctor": CommandRow("edge_mer.cli.doctor", "Check this installation and name a fix for each fault."),
     "models": CommandRow("edge_mer.cli.models", "List, check or download models."),
@@ -47,18 +40,10 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
 }
 
 
-class LazyCommands(PlainGroup):
-    """Imports a command's module when it is called, and prints an EdgeMerError as one line (exit code 1)."""
+class Commands(LazyGroup):
+    """All commands. An EdgeMerError is printed as one line (exit code 1)."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
-        return [(name, row.help) for name, row in COMMANDS.items()]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        row = COMMANDS.get(cmd_name)
-        return None if row is None else as_command(cmd_name, getattr(import_module(row.module), cmd_name))
+    rows = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -72,11 +57,7 @@ ABOUT = """Estimates expressed emotion from microphone, camera and words, on thi
 
 First steps: edge-mer demo, edge-mer doctor, edge-mer run.
 """
-app = command_group(ABOUT, LazyCommands)
-
-
-@app.callback()
-def edge_mer() -> None: ...
+app = command_group(ABOUT, Commands)
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -23,6 +24,29 @@ class PlainGroup(TyperGroup):
             formatter.write_dl(self.summaries(ctx))
 
 
+class CommandRow(NamedTuple):
+    """``module`` holds a function or Typer app of the command's name; ``help`` is the first line of its docstring."""
+
+    module: str
+    help: str
+
+
+class LazyGroup(PlainGroup):
+    """A group whose commands are rows of a table; a module is imported only when its command is called."""
+
+    rows: ClassVar[Mapping[str, CommandRow]]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.rows)
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        return [(name, row.help) for name, row in self.rows.items()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        row = self.rows.get(cmd_name)
+        return None if row is None else as_command(cmd_name, getattr(import_module(row.module), cmd_name))
+
+
 def first_line(text: str | None) -> str:
     return (text or "").partition("\n")[0]
 
@@ -31,6 +55,7 @@ def command_group(help: str, cls: type[TyperGroup] = PlainGroup) -> typer.Typer:
     """An app with sub-commands; called without one it shows its help."""
     return typer.Typer(
         cls=cls,
+        callback=lambda: None,
         help=help,
         no_args_is_help=True,
         add_completion=False,

@@ -8,6 +8,8 @@ from edge_mer.client.switch_commands import ask, tell
 
 
 def unmask(modalities: Modalities, at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Let sensors open again, by a grant of this console's key. What was said and seen meanwhile was never captured."""
+    """Let sensors open again, by a grant of this console's key.
 
+    Nothing was captured while they were masked.
+    """
     tell(ask("unmask", checked(modalities), at, directory, config), "")

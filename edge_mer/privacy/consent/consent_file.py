@@ -157,4 +157,3 @@ def home_consent(
     """A home where one person agreed to ``matters``; ``who`` None is the user of this account."""
     name = who or os.environ.get("USER") or f"user {os.getuid()}"
     return Deployment("home", consent=tuple(Consent(m, name, today, until) for m in matters))
-

@@ -108,7 +108,7 @@ class KeyboardButton:
 
 
 def open_button(source: str | None) -> PrivacyButton | None:
-    """None when none is configured. Raises ConfigError naming what is wrong with it, MissingExtra without its library."""
+    """None when none is configured. Raises ConfigError that names what is wrong, MissingExtra without its library."""
     if source is None:
         return None
     kind, _, path = source.partition(":")
