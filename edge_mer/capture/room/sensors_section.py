@@ -37,7 +37,7 @@ def write_section(path: Path, section: SensorsConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     try:
-        document = tomlkit.parse(path.read_text() if path.exists() else "")
+        document = tomlkit.parse(path.read_bytes() if path.exists() else "")
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}; correct it and try again") from error
     table, values = document.setdefault(NAME, tomlkit.table()), _values(section)
