@@ -11,22 +11,23 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
 from calibration.qdq import products, quantise
-from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.text import SentencePiece
-from edge_mer.runtime.backend import Arrays
+from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
 from pipelines.encoders.shipped import FILES, MODELS
@@ -45,11 +46,31 @@ T = TypeVar("T")
 Recorded = Mapping[str, Sequence[Arrays]]
 
 
+@dataclass(slots=True, eq=False)
+class InputRecorder:
+    """A graph that keeps every ``stride``-th of its inputs, at most ``most``."""
+
+    graph: Graph
+    stride: int = 1
+    most: int = 400
+    seen: list[Arrays] = field(default_factory=list)
+    count: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.graph, name)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        if self.count % self.stride == 0 and len(self.seen) < self.most:
+            self.seen.append({n: np.array(x) for n, x in inputs.items()})
+        self.count += 1
+        return self.graph.run(inputs)
+
+
 def record(root: Path, models: Path) -> Recorded:
     """Real inputs of every model, from train data: by file name."""
     backend, random = OnnxRuntime(), np.random.default_rng(0)
-    audio, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
-    reader = RangeRecorder(backend.load(models / "text.onnx"))
+    audio, speech = (InputRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
+    reader = InputRecorder(backend.load(models / "text.onnx"))
     clips = tracks.joint(AudioEncoder(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
     tokenizer = SentencePiece(models / "text.spm")
     texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
@@ -85,7 +106,7 @@ def quantised(path: Path, inputs: Sequence[Arrays]) -> GraphDraft:
     """The INT8 form of one FP32 file; its golden vectors are what ONNX Runtime makes of it."""
     draft = reread(path)
     chosen = [p for p in products(draft.model) if p.worthwhile]
-    model = quantise(draft.model, chosen, ranges(draft.model, chosen, inputs))
+    model = quantise(draft.model, chosen, inputs)
     form = derived(draft, model, "int8", path)
     with tempfile.TemporaryDirectory() as place:
         onnx.save(_labelled(model, draft), Path(place) / path.name)

@@ -1,1 +1,1 @@
-"""The command line: commands, their options and the checks of ``doctor``. Nothing else imports it."""
+"""The command line: one module per command, listed in ``main.COMMANDS``. Nothing imports it."""

@@ -1,4 +1,4 @@
-"""The householder's consent: asked in a terminal on the first ``edge-mer run``, or given by ``--consent``."""
+"""Consent: asked in a terminal on the first ``edge-mer run``, or given by ``--consent``."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def matters(text: str) -> tuple[ConsentScope, ...]:
 
 
 def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
-    """Whether somebody who starts edge_mer here and now wants it to sense: then what nobody masked is unmasked.
+    """Whether to unmask at the start what nobody masked: in a terminal, and when this call gave the first consent.
 
-    That is so in a terminal, and when this call gave the first consent. Raises PrivacyError when there is none.
+    Raises PrivacyError when there is no consent.
     """
     path = deployment_path(config)
     today, terminal = datetime.date.today(), sys.stdin.isatty()
     is_new = not path.exists()
     if is_new and given is None and not terminal:
-        raise PrivacyError(f"nobody has agreed to anything here yet; {HOW}")
+        raise PrivacyError(f"no consent has been given on this host yet; {HOW}")
     if is_new:
         who, agreed = (None, given) if given is not None else _asked(config)
         agree(config.privacy.state, agreed, who, today)
-        typer.echo(f"consent is written to {path}; to change it edit that file, or erase it", err=True)
+        typer.echo(f"consent written to {path}; to change it, edit or delete that file", err=True)
         return True
     if given is not None:
         _add(config, given, today)
@@ -69,14 +69,14 @@ def _add(config: Config, given: tuple[ConsentScope, ...], today: datetime.date) 
 
 
 def _asked(config: Config) -> tuple[str, tuple[ConsentScope, ...]]:
-    """Ask in the terminal. Raises PrivacyError for a place where edge_mer does not run, or when all is refused."""
-    typer.echo("edge_mer estimates emotions that are expressed in voice, face and words. Nothing leaves this machine.")
+    """Ask in the terminal. Raises PrivacyError for a workplace or school, or when everything is refused."""
+    typer.echo("edge_mer estimates emotions expressed in voice, face and words. Nothing leaves this machine.")
     if not typer.confirm("Is this a private home (no workplace, no school)?"):
         check_place("workplace")
     who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
     agreed = tuple(scope for scope, question in _questions(config) if typer.confirm(question))
     if not agreed:
-        raise PrivacyError("you agreed to nothing, so there is nothing to run")
+        raise PrivacyError("no consent given, nothing to start; run edge-mer run again to change that")
     return who, agreed
 
 

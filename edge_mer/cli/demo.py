@@ -1,4 +1,4 @@
-"""``edge-mer demo``: the whole application on a bundled session, or on your own clip, with nothing to set up."""
+"""``edge-mer demo``: the whole application on a bundled session, or on your own clip, without any setup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def demo(
     json: Json = False,
     setting: Setting = None,
 ) -> None:
-    """Play a session through capture, perception and fusion, masking and killing things on the way.
+    """Play a session through the whole pipeline, with masks and crashes.
 
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
     """

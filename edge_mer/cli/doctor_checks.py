@@ -1,4 +1,4 @@
-"""What ``edge-mer doctor`` looks at: one function per thing, each saying what is and which command mends it."""
+"""The checks of ``edge-mer doctor``: each finds what is there, and the command that fixes what is not."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ EXTRAS = {
     **{row.extra: row.package for row in RECOGNISERS.values() if row.extra and row.package},
     "train": "torch",
     "hub": "aiohttp",
+    "gpio": "gpiod",
+    "evdev": "evdev",
     "tensorrt": "tensorrt",
     "rtx": "tensorrt_rtx",
 }
@@ -48,11 +50,11 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``mend`` is one command. ``demo`` says whether the demo cannot run without it."""
+    """``fix`` is one command. ``demo``: whether the demo cannot run without it."""
 
     good: bool
     what: str
-    mend: str | None = None
+    fix: str | None = None
     demo: bool = False
 
 
@@ -80,7 +82,6 @@ def packages(config: Config) -> Iterator[Finding]:
 
 
 def models(config: Config) -> Iterator[Finding]:
-
     try:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models.model_copy(update={"allow_noncommercial": True}))
@@ -90,8 +91,8 @@ def models(config: Config) -> Iterator[Finding]:
     for name in MODEL_FILES:
         path = directory / name
         if not path.is_file():
-            mend = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
-            yield Finding(False, f"{name} is missing in {directory}", mend, demo=True)
+            fix = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
+            yield Finding(False, f"{name} is missing in {directory}", fix, demo=True)
             continue
         if path.suffix != ".onnx":
             yield Finding(True, f"{name}, {path.stat().st_size / 1e6:.1f} MB", demo=True)
@@ -107,7 +108,6 @@ def models(config: Config) -> Iterator[Finding]:
 
 
 def session(config: Config) -> Iterator[Finding]:
-
     for path in (SESSION, WORDS):
         if path.is_file():
             yield Finding(True, f"{path.name}, {path.stat().st_size / 1e6:.2f} MB", demo=True)
@@ -116,7 +116,6 @@ def session(config: Config) -> Iterator[Finding]:
 
 
 def directories(config: Config) -> Iterator[Finding]:
-
     try:
         place = runtime_directory(config.run.directory)
         pid = owner(place)
@@ -134,17 +133,18 @@ def directories(config: Config) -> Iterator[Finding]:
 
 
 def sensors(config: Config) -> Iterator[Finding]:
-
     try:
         found = microphones()
         what = ", ".join(d.name for d in found) or "no microphone found"
         yield Finding(bool(found), f"microphone: {what}", None if found else "edge-mer run --set audio.source=off")
     except DeviceError as error:
         yield Finding(False, f"microphone: {error}", PORTAUDIO)
-    eyes = cameras()
-    what = ", ".join(d.name for d in eyes) or "no camera found"
-    yield Finding(bool(eyes), f"camera: {what}", None if eyes else "edge-mer run --set video.source=off")
-    closed = [d.key for d in eyes if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
+    cameras_found = cameras()
+    what = ", ".join(d.name for d in cameras_found) or "no camera found"
+    yield Finding(
+        bool(cameras_found), f"camera: {what}", None if cameras_found else "edge-mer run --set video.source=off"
+    )
+    closed = [d.key for d in cameras_found if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
     if closed:
         yield Finding(False, f"no permission to open /dev/video{closed[0]}", "sudo usermod -aG video $USER")
 
@@ -155,25 +155,31 @@ def extras(config: Config) -> Iterator[Finding]:
             there = find_spec(module) is not None
         except ModuleNotFoundError:
             there = False
-        needed = config.text.recogniser is not None and config.text.recogniser.extra == extra
+        needed = _needing(config, extra)
         if there or needed:
             yield Finding(
                 there,
-                f"extra {extra}" + ("" if there else ", which text.engine needs, is not installed"),
+                f"extra {extra}" + ("" if there else f", which {needed} needs, is not installed"),
                 f"pip install 'edge-mer[{extra}]'",
             )
 
 
-def logs(config: Config) -> Iterator[Finding]:
-    """What the processes of the last run said last; telling, but no fault of this installation."""
+def _needing(config: Config, extra: str) -> str | None:
+    """The configuration key that needs an extra."""
+    if config.text.recogniser is not None and config.text.recogniser.extra == extra:
+        return "text.engine"
+    return "button.source" if (config.button.source or "").startswith(f"{extra}:") else None
 
+
+def logs(config: Config) -> Iterator[Finding]:
+    """The last error of each process of the last run, which is no fault of this installation."""
     try:
         place = runtime_directory(config.run.directory) / "log"
     except EdgeMerError:
         return
     for path in sorted(place.glob("*.jsonl")) if place.is_dir() else ():
-        if (said := last_error(path)) is not None:
-            yield Finding(True, f"{path.stem} last said: {said}")
+        if (error := last_error(path)) is not None:
+            yield Finding(True, f"last error of {path.stem}: {error}")
 
 
 CHECKS: dict[str, Check] = {

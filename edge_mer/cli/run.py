@@ -26,15 +26,15 @@ def run(
     setting: Setting = None,
     json: Json = False,
     consent: Annotated[
-        str | None, typer.Option("--consent", help=f"agree to some of {','.join(CONSENT_SCOPES)} without being asked")
+        str | None,
+        typer.Option("--consent", help=f"consent to one or more of {','.join(CONSENT_SCOPES)} without being asked"),
     ] = None,
 ) -> None:
-    """Run on this machine's microphone and camera (or as the config says) until Ctrl-C.
+    """Run on microphone and camera, or as configured, until Ctrl-C.
 
-    The first time it asks in the terminal who agrees to what. Started without a terminal, it stays masked until
-    somebody unmasks.
+    The first start asks in the terminal for consent. Started without a terminal, everything stays masked until
+    somebody unmasks it.
     """
-
     resolved, _ = load(config, overrides(setting))
     is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
     directory = runtime_directory(resolved.run.directory)

@@ -1,4 +1,4 @@
-"""``edge-mer session info FILE``: what was recorded, when, with what; what is sealed, erased or damaged."""
+"""``edge-mer session info FILE``: what was recorded, when and how; what is sealed, erased or damaged."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from edge_mer.session.reader import Session
 
 def info(
     file: Annotated[Path, typer.Argument(help="session file")],
-    check: Annotated[bool, typer.Option("--check", help="read everything and name all damage")] = False,
+    check: Annotated[bool, typer.Option("--check", help="read everything and list all damage")] = False,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """What a session holds. With --check, exit code 1 when anything in it is damaged."""
+    """Show what a session holds.
 
+    With --check, exit code 1 when anything in it is damaged.
+    """
     keys = key_store(load(config)[0])
     found = Session(file, keys)
     if check:
@@ -66,8 +68,8 @@ def wall(us: int, offset_us: int) -> str:
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
-    """A line per fact that there is, lists and tables on one line each."""
-    told = []
+    """A line per fact that is not empty; lists and tables take one line each."""
+    shown = []
     for name, value in facts.items():
         if value in (None, [], {}):
             continue
@@ -77,5 +79,5 @@ def lines(facts: dict[str, Any]) -> list[str]:
             value = "; ".join(map(str, value))
         elif isinstance(value, bool):
             value = "yes" if value else "no"
-        told.append(f"{name.replace('_', ' '):13}{value}")
-    return told
+        shown.append(f"{name.replace('_', ' '):13}{value}")
+    return shown

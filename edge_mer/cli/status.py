@@ -1,4 +1,4 @@
-"""``edge-mer status``: what is sensed, who masked what, and how every process is."""
+"""``edge-mer status``: what is sensed, who masked what, and the state of every process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ LOOK_US = 3 * SECOND // 2
 
 
 def status(at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Show sensors, masks, consent and processes of the running instance. Exit code 1 when one of them has failed."""
+    """Show sensors, masks, consent and processes of what runs.
 
+    Exit code 1 when a process has failed.
+    """
     if at is not None:
         with SwitchClient.paired(at, config) as switch:
             typer.echo("\n".join(privacy_lines(switch.status().modalities)))

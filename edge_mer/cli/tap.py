@@ -1,4 +1,4 @@
-"""``edge-mer tap TOPIC``: every message of one topic as it passes, header as JSON."""
+"""``edge-mer tap TOPIC``: every message of one topic, its header as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from edge_mer.host.interrupt import interruptible
 
 def tap(
     topic: Annotated[str, typer.Argument(help="for example emotion, state/audio, health")],
-    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="end after so many messages")] = None,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="stop after this many messages")] = None,
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Print the header of every message until Ctrl-C; payload frames are named in its field "payload"."""
+    """Print the header of every message of one topic until Ctrl-C.
 
+    Its field "payload" lists the payload frames.
+    """
     name = known(topic)
     left = count
     with connected(directory, config) as bus, interruptible() as stop:

@@ -8,8 +8,10 @@ from edge_mer.cli.switch import open_switch, report
 
 
 def unmask(modalities: Modalities, at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Let sensors open again, by a grant of this console's key. What was said and seen meanwhile was never captured."""
+    """Let sensors open again, by a grant of this console's key.
 
+    Nothing was captured while they were masked.
+    """
     names = checked(modalities)
     with open_switch(at, directory, config) as switch:
         answer = switch.unmask(*names)

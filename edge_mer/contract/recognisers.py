@@ -89,7 +89,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         server="Wyoming",
         leaves_host=True,
         scope="wyoming",
-        question="May the microphone's sound be SENT to the Wyoming server {server}?",
+        question="May audio be SENT to the Wyoming server {server}?",
         consent="sound sent to the Wyoming server",
     ),
     *extra_rows("EDGE_MER_RECOGNISERS"),

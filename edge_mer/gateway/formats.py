@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from xml.etree import ElementTree as ET  # written here; what comes from others is only read by from_emotionml
+from xml.etree import ElementTree as ET  # only written: documents from elsewhere are not parsed
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, modalities_of
-from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.domain import EMOTIONS, Modality, modalities_of
 from edge_mer.contract.messages import Estimate
 from edge_mer.contract.modalities import TABLE
 
@@ -24,7 +23,6 @@ CATEGORIES, DIMENSIONS = "edge_mer-categories", "edge_mer-dimensions"
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
-MOST_BYTES = 64_000
 # Facts without an EmotionML name; they travel in <info> as attributes of one element of our namespace.
 FACTS = (
     "combination",
@@ -48,10 +46,6 @@ ET.register_namespace("em", OURS)
 def scaled(sentiment: float) -> float:
     """Sentiment in [-3, 3] as the [0, 1] of an EmotionML dimension; 0.5 is neutral."""
     return (sentiment - LOWEST) / (HIGHEST - LOWEST)
-
-
-def unscaled(value: float) -> float:
-    return value * (HIGHEST - LOWEST) + LOWEST
 
 
 def to_emotionml(estimate: Estimate, wall_us: int) -> str:
@@ -88,33 +82,6 @@ def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
         emotion.set("dimension-set", f"#{DIMENSIONS}")
         ET.SubElement(emotion, _tag("dimension"), name=SENTIMENT, value=repr(scaled(estimate.sentiment)))
     return emotion
-
-
-def from_emotionml(document: str) -> dict[str, Any]:
-    """What ``to_emotionml`` wrote: the facts, ``wall_us``, ``probabilities``, ``sentiment`` and ``expressed_through``.
-
-    Raises BadMessage for anything else, a document type declaration included (entities can be made to explode).
-    """
-    if len(document) > MOST_BYTES or "<!" in document:
-        raise BadMessage(f"EmotionML: at most {MOST_BYTES} characters, without a document type or comments")
-    try:
-        root = ET.fromstring(document)
-        facts = root.find(f".//{{{OURS}}}estimate")
-        if root.tag != _tag("emotionml") or facts is None:
-            raise BadMessage("EmotionML: this is not a document of edge_mer: it has no <info> of ours")
-        found: dict[str, Any] = {name: _value(name, facts.get(name)) for name in FACTS}
-        emotion = root.find(_tag("emotion"))
-        categories = [] if emotion is None else emotion.findall(_tag("category"))
-        dimension = None if emotion is None else emotion.find(_tag("dimension"))
-        return {
-            **found,
-            "wall_us": int(facts.attrib["wall_us"]),
-            "probabilities": {c.attrib["name"]: float(c.attrib["confidence"]) for c in categories} or None,
-            "sentiment": None if dimension is None else unscaled(float(dimension.attrib["value"])),
-            "expressed_through": tuple(emotion.get("expressed-through", "").split()) if emotion is not None else (),
-        }
-    except (ET.ParseError, KeyError, ValueError) as error:
-        raise BadMessage(f"EmotionML: {error}") from error
 
 
 def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
@@ -163,13 +130,3 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
     return None if value is None else repr(value)
-
-
-def _value(name: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    if name in ("calibrated", "final", "biometric"):
-        return text == "true"
-    if name in ("revision", "mask_epoch"):
-        return int(text)
-    return float(text) if name == "confidence" else text

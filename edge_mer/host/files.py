@@ -52,9 +52,9 @@ def version_of(path: Path) -> Version | None:
     return info.st_mtime_ns, info.st_ino, info.st_size
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file so that a crash leaves the old content or the new, never a part (mode 0600)."""
-    draft = _draft(path, content)
+def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a crash leaves the old content or the new, never a part."""
+    draft = _draft(path, content, mode)
     draft.replace(path)
 
 
@@ -66,13 +66,14 @@ def create_once(path: Path, content: bytes) -> None:
     draft.unlink()
 
 
-def _draft(path: Path, content: bytes) -> Path:
+def _draft(path: Path, content: bytes, mode: int = 0o600) -> Path:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
     except OSError:
         draft.unlink()

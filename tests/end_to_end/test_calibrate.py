@@ -16,7 +16,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.cli.main import app
 from edge_mer.client import SwitchClient
 from edge_mer.config import load
-from tests.capture.room.test_measure import room
+from tests.capture.room.test_levels import room
 from tests.end_to_end.room import furnished, started
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]

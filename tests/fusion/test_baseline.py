@@ -188,4 +188,4 @@ def test_the_commands_show_and_erase(tmp_path: Path) -> None:
     assert gone.exit_code == 0
     assert "journal" in gone.output, "where it may still be is said"
     assert not (tmp_path / FILE).exists()
-    assert "nothing was learnt" in CliRunner().invoke(app, ["baseline", "show", "--config", str(config)]).output
+    assert "no baseline is stored" in CliRunner().invoke(app, ["baseline", "show", "--config", str(config)]).output

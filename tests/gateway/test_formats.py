@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Estimate
-from edge_mer.gateway.formats import FACTS, from_emotionml, scaled, to_emotionml, to_iso30150
+from edge_mer.gateway.formats import FACTS, scaled, to_emotionml, to_iso30150
+from tests.gateway.emotionml import from_emotionml
 from tests.gateway.estimates import NOTHING, estimate, estimates
 
 WALL_US = 1_763_735_400_123_456
@@ -123,22 +123,6 @@ def test_with_nothing_present_nothing_is_claimed() -> None:
 @pytest.mark.parametrize(("sentiment", "value"), [(-3, 0), (0, 0.5), (3, 1)])
 def test_sentiment_maps_to_the_unit_interval(sentiment: float, value: float) -> None:
     assert scaled(sentiment) == value
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "",
-        "<emotionml/>",
-        "<a" * 9,
-        '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
-        "x" * 70_000,
-        '<emotionml xmlns="http://www.w3.org/2009/10/emotionml" version="1.0"/>',
-    ],
-)
-def test_other_documents_are_refused(document: str) -> None:
-    with pytest.raises(BadMessage, match="EmotionML"):
-        from_emotionml(document)
 
 
 @given(estimates())

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from edge_mer.client import PendingCommands
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.formats import from_emotionml
 from edge_mer.gateway.requests import server as requests
 from edge_mer.gateway.requests.server import Request, _decoded
 from edge_mer.privacy.keys.identity import Identity
 from edge_mer.privacy.keys.keyring import Keyring
+from tests.gateway.emotionml import from_emotionml
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Asker, Stage
 

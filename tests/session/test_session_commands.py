@@ -101,7 +101,7 @@ def test_recover_trim_and_export_write_what_they_say(recorded: Path, tmp_path: P
     (tmp_path / "cut.mcap").write_bytes(recorded.read_bytes()[:20_000])
     result = call("session", "recover", tmp_path / "cut.mcap", tmp_path / "good.mcap")
     assert result.exit_code == 0
-    assert "not whole: byte" in result.output
+    assert "damaged: byte" in result.output
     assert Session(tmp_path / "good.mcap").check() == []
     assert call("session", "trim", recorded, tmp_path / "part.mcap", "--to", 2).exit_code == 0
     assert Session(tmp_path / "part.mcap").finished

@@ -1,4 +1,4 @@
-"""Calibration of the sensors: levels within a decibel, the offset within a frame, and nothing made up."""
+"""Sensor levels of a room: within a decibel, the offset within a frame, and no value without a measurement."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from calibration import sensors as sensor_report
-from edge_mer.capture.room.measure import CalibrationFailed, Hearing, Seeing, claps, hear, measured, offset_us, see
+from edge_mer.capture.room.levels import (
+    AudioLevels,
+    CalibrationFailed,
+    VideoLevels,
+    add_audio,
+    add_frame,
+    claps,
+    measured,
+    offset_us,
+)
 from edge_mer.capture.room.quality import advice
-from edge_mer.cli.calibrate import toml, updated, write
-from edge_mer.cli.main import app
+from edge_mer.capture.room.sensors_section import write_section
 from edge_mer.config import Config, FusionConfig, SensorsConfig, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ConfigError
 from edge_mer.fusion.settings import settings_from
-from pipelines.demo import media as demo_media
 from tests.fusion.scene import Scene, tokens
 
 RATE = 16_000
@@ -32,7 +38,7 @@ CLAPS_S = (2.0, 3.1, 4.3)
 def room(
     seconds: float = 6.0, noise_db: float = -60, voice_db: float = -20, clapping: bool = True
 ) -> NDArray[np.int16]:
-    """Noise, a voice in its second third, and three claps."""
+    """Noise, a voice for 1.4 s, and three claps."""
     random, n = np.random.default_rng(0), int(seconds * RATE)
     out = random.standard_normal(n) * 10 ** (noise_db / 20)
     time = np.arange(n) / RATE
@@ -44,28 +50,32 @@ def room(
     return np.clip(out * 32768, -32768, 32767).astype(np.int16)
 
 
-def heard(samples: NDArray[np.int16], block: int = 512, origin_us: int = 0) -> Hearing:
-    state = Hearing()
+def levels_of(samples: NDArray[np.int16], block: int = 512, origin_us: int = 0) -> AudioLevels:
+    state = AudioLevels()
     for start in range(0, len(samples), block):
-        state = hear(state, samples[start : start + block], origin_us + start * SECOND // RATE)
+        state = add_audio(state, samples[start : start + block], origin_us + start * SECOND // RATE)
     return state
 
 
-def seen(offset_s: float = 0.0, fps: float = 15, seconds: float = 6.0, face: float = 0.4, light: int = 120) -> Seeing:
-    """Hands come together ``offset_s`` after each clap's sound."""
-    state, random = Seeing(), np.random.default_rng(1)
+def video(
+    offset_s: float = 0.0, fps: float = 15, seconds: float = 6.0, face: float = 0.4, light: int = 120
+) -> VideoLevels:
+    """Frames whose claps come ``offset_s`` after those of ``room``."""
+    state, random = VideoLevels(), np.random.default_rng(1)
     for i in range(int(seconds * fps)):
         at = i / fps
         picture = np.full((60, 80), light, np.int16) + random.integers(-2, 3, (60, 80))
         if any(0 <= at - (c + offset_s) < 1 / fps for c in CLAPS_S):
             picture[20:40, 20:60] += 80
-        state = see(state, np.clip(picture, 0, 255).astype(np.uint8), face if i % 5 == 0 else None, round(at * SECOND))
+        state = add_frame(
+            state, np.clip(picture, 0, 255).astype(np.uint8), face if i % 5 == 0 else None, round(at * SECOND)
+        )
     return state
 
 
 @pytest.mark.parametrize(("noise", "voice"), [(-60, -20), (-45, -12), (-35, -30)])
 def test_levels_are_found_within_a_decibel(noise: float, voice: float) -> None:
-    found, _ = measured(heard(room(noise_db=noise, voice_db=voice, clapping=False)), Seeing())
+    found, _ = measured(levels_of(room(noise_db=noise, voice_db=voice, clapping=False)), VideoLevels())
     assert found.noise_floor_db == pytest.approx(noise, abs=1)
     together = 10 * np.log10(10 ** (noise / 10) + 10 ** (voice / 10))
     assert found.voice_db == pytest.approx(together, abs=1)
@@ -74,87 +84,59 @@ def test_levels_are_found_within_a_decibel(noise: float, voice: float) -> None:
 
 @given(st.integers(1, 4000))
 @settings(max_examples=15, deadline=None)
-def test_how_the_sound_is_cut_into_blocks_does_not_matter(block: int) -> None:
-    whole, parts = heard(room(2.5), 40_000), heard(room(2.5), block)
+def test_block_size_does_not_change_the_levels(block: int) -> None:
+    whole, parts = levels_of(room(2.5), 40_000), levels_of(room(2.5), block)
     assert parts.rms_db == whole.rms_db
     assert claps(parts) == pytest.approx(claps(whole), abs=SECOND // RATE + 1)
 
 
 @pytest.mark.parametrize("offset", [-0.2, 0.0, 0.13, 0.4])
 def test_the_offset_of_claps_is_found_within_a_frame(offset: float) -> None:
-    found = offset_us(heard(room()), seen(offset)) / SECOND
+    found = offset_us(levels_of(room()), video(offset)) / SECOND
     assert found == pytest.approx(offset, abs=1.1 / 15)
 
 
-def test_claps_that_nobody_sees_or_hears_give_no_offset() -> None:
-    still = seen(9.0)
+def test_claps_missing_in_audio_or_video_give_no_offset() -> None:
+    without_claps = video(9.0)
     with pytest.raises(CalibrationFailed, match=r"3 claps heard, 0 of them seen; expected at least 2"):
-        offset_us(heard(room()), still)
+        offset_us(levels_of(room()), without_claps)
     with pytest.raises(CalibrationFailed, match=r"0 claps heard"):
-        offset_us(heard(room(clapping=False)), seen())
-    found, lacking = measured(heard(room(clapping=False)), seen())
+        offset_us(levels_of(room(clapping=False)), video())
+    found, lacking = measured(levels_of(room(clapping=False)), video())
     assert found.offset_s is None
     assert any("claps heard" in line for line in lacking)
 
 
 def test_claps_that_disagree_are_refused_with_the_spread() -> None:
     times = tuple(i * SECOND // 10 for i in range(60))
-    odd = Seeing(times, (100.0,) * 60, (), tuple(50.0 * (i in (16, 31, 47)) for i in range(60)))
+    odd = VideoLevels(times, (100.0,) * 60, (), tuple(50.0 * (i in (16, 31, 47)) for i in range(60)))
     with pytest.raises(CalibrationFailed, match=r"3 claps disagree by \d+ ms, at most 80 ms"):
-        offset_us(heard(room()), odd)
+        offset_us(levels_of(room()), odd)
 
 
-def test_light_and_face_are_medians_and_a_missing_face_is_said() -> None:
-    found, _ = measured(Hearing(), seen(face=0.4, light=90))
+def test_exposure_and_face_size_are_medians_and_a_missing_face_is_reported() -> None:
+    found, _ = measured(AudioLevels(), video(face=0.4, light=90))
     assert found.exposure == pytest.approx(90, abs=1)
     assert found.face_size == 0.4
-    found, lacking = measured(Hearing(), seen(face=0.0))
+    found, lacking = measured(AudioLevels(), video(face=0.0))
     assert found.face_size is None
     assert "camera: no face in 18 frames" in lacking
-    assert any(line.startswith("microphone: 0.0 s of sound") for line in lacking)
+    assert any(line.startswith("microphone: 0.0 s of audio") for line in lacking)
 
 
-def test_what_was_not_measured_keeps_its_value_and_nothing_found_writes_nothing() -> None:
-    old = SensorsConfig(date="2026-01-01", noise_floor_db=-50, offset_s=0.1)
-    found, _ = measured(Hearing(), seen())
-    new = updated(old, found, "2026-11-21")
-    assert new is not None
-    assert (new.date, new.noise_floor_db, new.offset_s) == ("2026-11-21", -50, 0.1)
-    assert new.exposure is not None
-    assert updated(old, measured(Hearing(), Seeing())[0], "2026-11-21") is None
-
-
-def test_the_section_is_replaced_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
-    path = tmp_path / "edge_mer.toml"
-    path.write_text(
-        '# mine\n[video]\nfps = 10\n\n[sensors]\ndate = "2020-01-01"\nface_size = 0.1\n\n[text]\nsource = "off"\n'
-    )
-    write(path, SensorsConfig(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04))
-    loaded, origin = load(path)
-    assert (loaded.video.fps, loaded.text.source) == (10, "off")
-    assert loaded.sensors == SensorsConfig(date="2026-11-21", noise_floor_db=-55.5, offset_s=-0.04)
-    assert origin["sensors.noise_floor_db"] == str(path)
-    assert path.read_text().startswith("# mine\n[video]")
-    assert path.read_text().count("[sensors]") == 1
-    fresh = tmp_path / "new" / "edge_mer.toml"
-    write(fresh, loaded.sensors)
-    assert load(fresh)[0].sensors == loaded.sensors
-    assert toml(SensorsConfig()) == "[sensors]\noffset_s = 0.0\n"
-
-
-def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_calibration_date_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('[sensors]\ndate = "yesterday"\n')
     with pytest.raises(ConfigError, match=r"sensors\.date"):
         load(tmp_path / "c.toml")
 
 
-def test_fusion_without_a_calibration_assumes_nothing() -> None:
+def test_without_a_calibration_fusion_uses_its_defaults() -> None:
     plain = settings_from(FusionConfig(), SensorsConfig())
     assert (plain.delay_us, plain.demand) == ({}, {})
     assert plain == settings_from(FusionConfig())
 
 
-def test_a_weak_voice_must_be_there_for_twice_as_long() -> None:
+def test_a_weak_voice_needs_twice_as_many_tokens() -> None:
     weak = settings_from(FusionConfig(), SensorsConfig(noise_floor_db=-30, voice_db=-25))
     assert weak.demand == {"audio": 2.0}
     strict, plain = Scene(weak), Scene(settings_from(FusionConfig()))
@@ -167,7 +149,7 @@ def test_a_weak_voice_must_be_there_for_twice_as_long() -> None:
     assert took["strict"] >= took["plain"] + 2
 
 
-def test_a_late_picture_is_read_with_the_sound_that_it_belongs_to() -> None:
+def test_late_video_is_aligned_with_its_audio() -> None:
     """The same face, stamped 400 ms late by its camera: with the calibration the estimate is the same."""
     plain, late = Scene(), Scene(settings_from(FusionConfig(), SensorsConfig(offset_s=0.4)))
     late.settings = late.fusion.settings
@@ -185,9 +167,9 @@ def test_a_late_picture_is_read_with_the_sound_that_it_belongs_to() -> None:
     assert late.state.tracks["video"].watermark_us == plain.state.tracks["video"].watermark_us
 
 
-def test_the_report_says_where_each_value_came_from_and_what_it_does(tmp_path: Path) -> None:
+def test_the_report_shows_origin_and_effect_of_each_value(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    write(
+    write_section(
         path,
         SensorsConfig(date="2026-01-01", noise_floor_db=-30, voice_db=-25, face_size=0.1, exposure=20, offset_s=0.2),
     )
@@ -204,34 +186,3 @@ def test_the_report_says_where_each_value_came_from_and_what_it_does(tmp_path: P
         == []
     )
     assert "digital silence" in advice(SensorsConfig(date="2026-11-20", noise_floor_db=-100), TODAY)[0]
-
-
-@pytest.mark.parametrize("offset", [0.0, 0.2])
-def test_a_given_file_tells_the_offset_of_its_picture(offset: float, tmp_path: Path) -> None:
-    """FLAC and MPEG-4 in Matroska, through the decoders and the command."""
-    images = []
-    for i in range(90):
-        picture = np.full((240, 320, 3), 100, np.uint8)
-        if any(0 <= i / 15 - (c + offset) < 1 / 15 for c in CLAPS_S):
-            picture[60:180, 80:240] = 220
-        images.append(picture)
-    demo_media.write(tmp_path / "claps.mkv", demo_media.DemoSession(room(6.0), ()), images)
-    config = tmp_path / "edge_mer.toml"
-    config.touch()
-    media = ("--media", str(tmp_path / "claps.mkv"), "--config", str(config))
-    dry = CliRunner().invoke(app, ["calibrate", *media, "--dry-run"])
-    assert dry.exit_code == 0, dry.output
-    assert config.read_text() == ""
-    assert CliRunner().invoke(app, ["calibrate", *media]).exit_code == 0
-    found = load(config)[0].sensors
-    assert found.offset_s == pytest.approx(offset, abs=1.1 / 15)
-    assert found.noise_floor_db == pytest.approx(-60, abs=1)
-    assert found.exposure == pytest.approx(100, abs=3)
-    assert found.face_size is None
-
-
-def test_a_file_with_nothing_in_it_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "x.mkv").write_bytes(b"no film")
-    result = CliRunner().invoke(app, ["calibrate", "--media", str(tmp_path / "x.mkv"), "--config", str(tmp_path / "c")])
-    assert result.exit_code == 1
-    assert not (tmp_path / "c").exists()
