@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from edge_mer.client.terminal import make_output_visible
 from edge_mer.contract.errors import EdgeMerError
 
 # In the order in which people meet them. The function of a command is in the file of its name.
@@ -77,6 +78,7 @@ def edge_mer() -> None:
 
 
 def main() -> None:
+    make_output_visible()
     app(prog_name="edge-mer")
 
 

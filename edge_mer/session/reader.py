@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Session:
         self.path, self._keys = path, keys
         self._data = memoryview(_map(path))
         self._layout = blocks.index(self._data) or blocks.walk(self._data)
+        blocks.note_header(self._layout, self._data)
         self.finished = self._layout.finished
         self._faults = dict.fromkeys(self._layout.faults)
         self.opening = self._metadata(format.OPENING, format.SessionOpening)
@@ -53,6 +55,14 @@ class Session:
     @property
     def faults(self) -> list[str]:
         return list(self._faults)
+
+    @property
+    def foreign(self) -> str | None:
+        """Who wrote a file that is no recording of edge_mer; None for ours, damaged ones too."""
+        layout = self._layout
+        if self.opening is not None or layout.profile == format.PROFILE or not (layout.profile or layout.library):
+            return None
+        return f"{layout.library or 'an unnamed program'} (profile {layout.profile or 'none'})"
 
     @property
     def topics(self) -> frozenset[str]:
@@ -256,3 +266,13 @@ def is_cut(path: Path) -> bool:
     except SessionError:
         return False
     return data[-len(MCAP0_MAGIC) :] != MCAP0_MAGIC or len(data) == len(MCAP0_MAGIC)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a recorder is writing it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
