@@ -16,7 +16,10 @@ from mcap.opcode import Opcode
 from mcap.writer import MCAP0_MAGIC
 
 Buffer = memoryview
-MAX_CHUNK = 64_000_000
+# A recorder ends a chunk at 1 MB; one message more may be as large as a picture.
+MAX_CHUNK = 16_000_000
+# A record of a message has at least 31 bytes.
+MOST_MESSAGES = 40_000
 NOT_COMPUTED = 0  # MCAP: a CRC of zero says that there is none
 DAMAGE = (McapError, struct.error, ValueError, zstandard.ZstdError, MemoryError, OverflowError)
 
@@ -102,7 +105,8 @@ def index(data: Buffer) -> FileLayout | None:
             position = place.end
     except DAMAGE:
         return None
-    return layout if all(c.start < c.end <= start for c in layout.chunks) else None
+    ends = [0, *(c.end for c in layout.chunks)]
+    return layout if all(end < c.start < c.end <= start for end, c in zip(ends, layout.chunks, strict=False)) else None
 
 
 def note_header(layout: FileLayout, data: Buffer) -> None:
@@ -164,7 +168,8 @@ def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMes
     raw = memoryview(_decompress(chunk))
     if len(raw) != chunk.uncompressed_size or not _matches(chunk.uncompressed_crc, raw):
         raise ValueError("its checksum differs")
-    entries, position = [], 0
+    entries: list[StoredMessage] = []
+    position = 0
     while position < len(raw):
         opcode, length = _RECORD.unpack_from(raw, position)
         start, position = position + _RECORD.size, position + _RECORD.size + length
@@ -177,6 +182,8 @@ def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMes
             if channel not in layout.channels:
                 raise ValueError(f"message of unknown channel {channel}")
             content = bytes(raw[start + _MESSAGE.size : position])
+            if len(entries) >= MOST_MESSAGES:
+                raise ValueError(f"it holds more than {MOST_MESSAGES} messages; a recorder ends a chunk at 1 MB")
             entries.append(StoredMessage(layout.channels[channel], sequence, log_ns, publish_ns, content))
     return entries
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import mmap
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,15 @@ from edge_mer.session import mcap_scan as blocks
 from edge_mer.session.completeness import name
 from edge_mer.session.keys import KeyStore
 
-CACHED_CHUNKS = 16
+CACHED_BYTES = 64_000_000
+MOST_FAULTS = 20_000
+ENTRY_BYTES = 300
 
 
 class Session:
     """``faults`` names everything that was found damaged so far; ``check`` looks at the whole file.
 
+    ``counted``: messages of each topic, once ``check`` has looked.
     ``trailer`` is None when the file was cut off, ``opening`` when its start is damaged. Times are microseconds of the
     recording host's monotonic clock.
     """
@@ -47,6 +50,8 @@ class Session:
         self.trailer = self._metadata(format.TRAILER, format.Trailer)
         self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
         self._cache: OrderedDict[int, list[blocks.StoredMessage]] = OrderedDict()
+        self._cached = 0
+        self.counted: Counter[str] = Counter()
         self._index: dict[InputRef, tuple[int, int]] | None = None
         if not self.finished and not glance:
             for number in range(self.chunks):
@@ -55,6 +60,10 @@ class Session:
     @property
     def faults(self) -> list[str]:
         return list(self._faults)
+
+    def _fault(self, text: str) -> None:
+        if len(self._faults) < MOST_FAULTS:
+            self._faults[text] = None
 
     @property
     def foreign(self) -> str | None:
@@ -165,7 +174,7 @@ class Session:
         walked = blocks.walk(self._data)
         self._faults.update(dict.fromkeys([*walked.faults, *blocks.check(walked, self._data)]))
         if walked.chunks != self._layout.chunks:
-            self._faults["the index at the end names other chunks than there are"] = None
+            self._fault("the index at the end names other chunks than there are")
         self._index = self._build_index()
         for _ in self.messages():
             pass
@@ -187,11 +196,12 @@ class Session:
             try:
                 entries = blocks.load(self._layout, self._data, self._layout.chunks[number])
             except blocks.DAMAGE as error:
-                self._faults[f"chunk {number} at byte {self._layout.chunks[number].start}: {error}"] = None
+                self._fault(f"chunk {number} at byte {self._layout.chunks[number].start}: {error}")
                 entries = []
             self._cache[number] = entries
-            if len(self._cache) > CACHED_CHUNKS:
-                self._cache.popitem(last=False)
+            self._cached += _bytes(entries)
+            while self._cached > CACHED_BYTES and len(self._cache) > 1:
+                self._cached -= _bytes(self._cache.popitem(last=False)[1])
         self._cache.move_to_end(number)
         return self._cache[number]
 
@@ -211,12 +221,14 @@ class Session:
         try:
             return self.open(entry)
         except BadMessage as error:
-            self._faults[f"chunk {number}, message {position}: {error}"] = None
+            self._fault(f"chunk {number}, message {position}: {error}")
             return None
 
     def _build_index(self) -> dict[InputRef, tuple[int, int]]:
         index: dict[InputRef, tuple[int, int]] = {}
+        self.counted.clear()
         for number, position, entry in self._entries(None, None):
+            self.counted[entry.channel.topic] += 1
             if self._is_lost(entry.channel):
                 continue
             try:
@@ -225,7 +237,7 @@ class Session:
                 continue  # named when it is decoded
             ref = InputRef(entry.channel.topic, e.source, e.boot, e.seq)
             if ref in index:
-                self._faults[f"chunk {number}, message {position}: {name(ref)} is there twice"] = None
+                self._fault(f"chunk {number}, message {position}: {name(ref)} is there twice")
             index.setdefault(ref, (number, position))
         return index
 
@@ -242,8 +254,13 @@ class Session:
         try:
             return format.from_metadata(kind, found)
         except SessionError as error:
-            self._faults[str(error)] = None
+            self._fault(str(error))
             return None
+
+
+def _bytes(entries: list[blocks.StoredMessage]) -> int:
+    """About what a chunk's messages take in memory."""
+    return sum(len(entry.data) + ENTRY_BYTES for entry in entries)
 
 
 def _map(path: Path) -> mmap.mmap:
