@@ -17,6 +17,7 @@ from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 from edge_mer.contract.modality_row import ModalityRow
 from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
+from edge_mer.contract.places import user_directory
 
 PREFIX = "EDGE_MER__"
 # What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.
@@ -249,7 +250,8 @@ Layer = tuple[str, Mapping[str, Any]]
 
 
 def default_path() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "edge_mer.toml"
+    """Raises ConfigError where no home directory is known."""
+    return user_directory("XDG_CONFIG_HOME", ".config", "--config") / "edge_mer.toml"
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> tuple[Config, dict[str, str]]:
@@ -258,8 +260,8 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest known one) or a bad value.
     """
     layers: list[Layer] = []
-    chosen = path or default_path()
-    if path is not None or chosen.exists():
+    chosen = path or _usual_file()
+    if chosen is not None:
         layers.append((str(chosen), _from_file(chosen)))
     layers.append(("environment", _from_environment()))
     layers.append(("command line", overrides or {}))
@@ -274,6 +276,15 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         return Config.model_validate(merged), origin
     except ValidationError as error:
         raise ConfigError(_explain(error, origin)) from error
+
+
+def _usual_file() -> Path | None:
+    """The user's own config, where there is one."""
+    try:
+        path = default_path()
+    except ConfigError:
+        return None
+    return path if path.exists() else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.contract.clock import Clock, SystemClock
 from edge_mer.contract.errors import ConfigError, EndpointInUse
+from edge_mer.contract.places import unwritable
 from edge_mer.contract.services import SERVICES
 
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
@@ -31,9 +32,12 @@ def runtime_directory(configured: str | None = None) -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     default = Path(base) / "edge_mer" if base else Path(f"/tmp/edge_mer-{os.getuid()}")
     path = Path(configured).absolute() if configured else default
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, "run.directory") from error
     info = path.stat()
-    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+    if path.lstat().st_uid != os.getuid() or info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
         raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
     if len(str(path)) > PATH_LIMIT - 20:
         raise ConfigError(f"{path} is too long for a socket path; set run.directory to at most {PATH_LIMIT - 20} bytes")

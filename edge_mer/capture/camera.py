@@ -7,7 +7,6 @@ import socket
 import stat
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.open_handles import network_connections, open_files
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config, VideoConfig
+from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
 
@@ -35,11 +35,15 @@ Image = NDArray[Any]
 
 
 def public_name(source: int | str) -> str:
-    """A source without user, password and query, fit for a topic that leaves the host."""
-    if isinstance(source, int) or "://" not in source:
+    """What of a source may leave the host: no user, password, path or query (a path may be a stream's key).
+
+    A GStreamer pipeline may hold all of these anywhere, so of it nothing is said.
+    """
+    if isinstance(source, int) or source.startswith("/dev/"):
         return f"camera {source}"
-    url = urlsplit(source)
-    return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+    if "://" in source and (address := public_address(source)) is not None:
+        return address
+    return "camera pipeline" if "!" in source else "camera address"
 
 
 class Camera(ThreadedDevice):

@@ -21,6 +21,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import BadMessage, DeviceError
 from edge_mer.contract.messages import SensorState
+from edge_mer.contract.plain_text import visible
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 
@@ -179,8 +180,8 @@ class GatedSource:
             modality=self.modality,
             gate="live" if held else self.gate.state,
             health=measured.health,
-            reason=reason,
-            device=self.device.name,
+            reason=reason and visible(reason),
+            device=visible(self.device.name),
             mask_epoch=self.gate.mask_epoch,
             rate_hz=0.0,
             dropped=0,

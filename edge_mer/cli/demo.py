@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -47,7 +48,7 @@ def demo(
         ending.callback(instance.stop)
         bus = ZmqBus(runtime)
         ending.callback(bus.close)
-        if (link := page_link(settings)) is not None:
+        if (link := page_link(settings, sys.stderr.isatty())) is not None:
             typer.echo(f"the page: {link}", err=True)
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)

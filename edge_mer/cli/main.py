@@ -8,6 +8,7 @@ from typing import Any, Final
 import typer
 
 from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
+from edge_mer.client.terminal import make_output_visible
 from edge_mer.contract.errors import EdgeMerError
 
 # In the order in which people meet them.
@@ -61,6 +62,7 @@ app = command_group(ABOUT, Commands)
 
 
 def main() -> None:
+    make_output_visible()
     app(prog_name="edge-mer")
 
 

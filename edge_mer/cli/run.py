@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Watcher, choose
 from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
 from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
@@ -44,7 +46,7 @@ def run(
         ending.callback(instance.stop)
         bus = ZmqBus(directory)
         ending.callback(bus.close)
-        link = page_link(resolved)
+        link = page_link(resolved, sys.stderr.isatty())
         if link is not None:
             typer.echo(f"the page: {link}", err=True)
         show = choose("run" if link is None else f"run   {link}", json)
@@ -60,3 +62,6 @@ def run(
                 watcher.snapshot.note(bus.clock.now_us(), f"not unmasked: {unmask.refusal}")
                 unmask.refusal = ""
             instance.check()
+        stopped = watcher.picture.recording_stopped
+    if stopped is not None:
+        raise SessionError(stopped)

@@ -11,8 +11,9 @@ import typer
 
 from edge_mer.cli.options import ConfigFile, Json
 from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
 from edge_mer.session.keys import KeyStore, key_store
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, is_held
 
 
 def info(
@@ -27,11 +28,13 @@ def info(
     """
     keys = key_store(load(config)[0])
     found = Session(file, keys)
+    if found.foreign is not None:
+        raise SessionError(f"{file} is not an edge_mer session: it was written by {found.foreign}")
     if check:
         found.check()
     facts = describe(found, keys)
     typer.echo(msgspec.json.encode(facts).decode() if json else "\n".join(lines(facts)))
-    if check and found.faults:
+    if check and found.faults and not is_held(file):
         raise typer.Exit(1)
 
 
@@ -47,7 +50,7 @@ def describe(session: Session, keys: KeyStore) -> dict[str, Any]:
         "bytes": session.path.stat().st_size,
         "joined": opening.joined if opening is not None else None,
         "origin": trailer.origin if trailer is not None else None,
-        "unverifiable": trailer.unverifiable if trailer is not None else "its recording was not finished",
+        "unverifiable": trailer.unverifiable if trailer is not None else _unfinished(session.path),
         "entries": trailer.entries if trailer is not None else None,
         "results": trailer.results if trailer is not None else None,
         "messages": trailer.messages if trailer is not None else dict.fromkeys(sorted(session.topics)),
@@ -61,6 +64,10 @@ def describe(session: Session, keys: KeyStore) -> dict[str, Any]:
         "key_missing": [m for m, at in erased.items() if at is None],
         "faults": session.faults,
     }
+
+
+def _unfinished(path: Path) -> str:
+    return "it is being recorded now" if is_held(path) else "its recording was not finished"
 
 
 def wall(us: int, offset_us: int) -> str:

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 from edge_mer.bus import Bus
 from edge_mer.client.snapshot import TOPICS, Snapshot
+from edge_mer.client.terminal import raw_stdout
 from edge_mer.client.view import render
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message
+from edge_mer.contract.plain_text import visible
 
 FRAME_US = SECOND // 4
 
@@ -66,10 +68,11 @@ class Screen:
     """The live view in a terminal; leaves the terminal as it was."""
 
     def __init__(self, title: str) -> None:
+        from rich.console import Console
         from rich.live import Live
 
-        self._title, self._due = title, 0
-        self._live = Live(screen=True, auto_refresh=False, vertical_overflow="crop")
+        self._title, self._due = visible(title), 0
+        self._live = Live(console=Console(file=raw_stdout()), screen=True, auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
     def message(self, message: Message[Any], snapshot: Snapshot) -> None:

@@ -6,8 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
+from edge_mer.contract.plain_text import visible_fields
 
 TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
 WORDS = {
@@ -19,11 +22,15 @@ WORDS = {
     "stopped": "has stopped",
 }
 MOST_EVENTS = 50
+RECORDER = "recorder"
 
 
 @dataclass
 class Snapshot:
-    """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began."""
+    """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began.
+
+    ``recording_stopped``: why a recording ended before it should; None while it goes on, or without one.
+    """
 
     started_us: int
     estimate: Message[Estimate] | None = None
@@ -32,6 +39,7 @@ class Snapshot:
     health: HealthReport | None = None
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     noted: int = 0
+    recording_stopped: str | None = None
 
     def note(self, at_us: int, text: str) -> None:
         self.noted += 1
@@ -42,9 +50,11 @@ class Snapshot:
         return sum(w.restarts for w in self.health.workers.values()) if self.health else 0
 
     def fold(self, message: Message[Any]) -> None:
-        body, at = message.body, message.envelope.created_us
+        if not isinstance(message.body, Estimate | SensorState | Privacy | HealthReport):
+            return
+        body, at = visible_fields(message.body), message.envelope.created_us
         if isinstance(body, Estimate):
-            self._estimate(message, at)
+            self._estimate(msgspec.structs.replace(message, body=body), at)
         elif isinstance(body, SensorState):
             self._sensor(body, at)
         elif isinstance(body, Privacy):
@@ -79,6 +89,9 @@ class Snapshot:
     def _health(self, body: HealthReport, at: int) -> None:
         for name, worker in body.workers.items():
             was = self.health.workers.get(name) if self.health else None
+            if name == RECORDER and worker.counters.get("stopped") and not self.recording_stopped:
+                self.recording_stopped = "; ".join(worker.notes) or "recording stopped"
+                self.note(at, self.recording_stopped)
             if was is None or was.state == worker.state or worker.state == "starting":
                 continue
             back = worker.state == "running"

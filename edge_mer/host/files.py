@@ -7,27 +7,39 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.places import unwritable, user_directory
 
 STATE_LINK = "state"
+SETTING = "privacy.state"
 Version = tuple[int, int, int]
 
 
 def state_path(configured: str | None = None) -> Path:
     """Where keys and privacy state are, or would be."""
-    base = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state"))
-    return Path(configured).absolute() if configured else base / "edge_mer"
+    if configured:
+        return Path(configured).absolute()
+    return user_directory("XDG_STATE_HOME", ".local/state", SETTING) / "edge_mer"
 
 
 def state_directory(configured: str | None = None) -> Path:
     """The directory of keys and privacy state: created 0700, refused when somebody else could enter it."""
     path = state_path(configured)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = path.stat()
-    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, SETTING) from error
+    check_owner(path)
     return path
+
+
+def check_owner(path: Path) -> None:
+    """Raises ConfigError for a directory, or a link to one, that is not this user's alone."""
+    info = path.stat()
+    if path.lstat().st_uid != os.getuid() or info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+        raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
 
 
 def show_state_directory(runtime: Path, state: Path) -> Path:
@@ -64,6 +76,12 @@ def create_once(path: Path, content: bytes) -> None:
     with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
+
+
+def create_private(path: Path) -> BinaryIO:
+    """A new file for its user alone (mode 0600, whatever the umask). Raises FileExistsError where there is one."""
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    return os.fdopen(fd, "wb")
 
 
 def _draft(path: Path, content: bytes, mode: int = 0o600) -> Path:

@@ -21,6 +21,7 @@ from edge_mer.host.worker import THREADS
 
 LOG_BYTES = 1_000_000
 TAIL_BYTES = 16_000
+LEAST_ROOM = 4096
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -185,7 +186,13 @@ def last_error(log: Path) -> str | None:
         trace = str(entry.get("error", "")).strip().splitlines()
         text = trace[-1] if trace else str(entry.get("message", line))
         return _without_module(text)[:500]
-    return None
+    return f"the disk of {log.parent} is full; make room, or set run.directory to another place" if full(log) else None
+
+
+def full(path: Path) -> bool:
+    """Whether nothing more can be written where ``path`` is."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < LEAST_ROOM
 
 
 def tail(log: Path) -> list[str]:

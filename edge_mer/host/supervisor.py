@@ -22,6 +22,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock, host_boot_id
 from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
+from edge_mer.contract.plain_text import visible, visible_fields
 from edge_mer.host.launcher import Launcher, Process, SystemLauncher
 from edge_mer.host.processes import ProcessRow, rows_for
 
@@ -131,14 +132,14 @@ class Supervisor:
                 continue
             if beat.pid == child.process.pid:
                 child.heard_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
-                child.notes = beat.notes
+                child.notes = tuple(map(visible, beat.notes))
                 if child.state == "starting":
                     child.state, child.reason = "running", None
         self.counters["bad"] = self._server.bad
 
     def _welcome(self, beat: Heartbeat) -> None:
         if beat.name in self._guests or len(self._guests) < MOST_GUESTS:
-            self._guests[beat.name] = self._clock.now_us(), beat
+            self._guests[visible(beat.name)] = self._clock.now_us(), visible_fields(beat)
 
     def _excuse_own_pause(self, now: int) -> None:
         """A supervisor that was itself held up must not call the others hung for what it did not hear."""
@@ -186,7 +187,7 @@ class Supervisor:
         if child.boot is not None and child.row.name != "switch":
             self._notices[Exited(name=child.row.name, boot=child.boot)] = now + self._limits.told_us
         child.process = None
-        child.reason = reason or child.killed_for or self._explain(child, code)
+        child.reason = visible(reason or child.killed_for or self._explain(child, code))
         child.ends.append(now)
         while child.ends[0] <= now - self._limits.storm_us:
             child.ends.popleft()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Heartbeat
 
+_PR_SET_DUMPABLE = 4
 HEARTBEAT_US = SECOND // 4
 # On 2 cores one thread per process is the fast setting, and the exact one.
 THREADS = {
@@ -106,6 +109,12 @@ def setup_logging(name: str) -> None:
     logging.basicConfig(level=os.environ.get("EDGE_MER_LOG", "WARNING").upper(), handlers=[handler], force=True)
 
 
+def keep_memory_private() -> None:
+    """Neither a core file nor a debugger of this user gets what this process holds (``man 2 prctl``)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+
+
 def main() -> None:
     """``python -m edge_mer.host.worker NAME MODULE[:ARGUMENT] DIRECTORY``; the resolved config comes as JSON on
     standard input.
@@ -114,6 +123,7 @@ def main() -> None:
     """
     name, entry, directory = sys.argv[1:4]
     module, *argument = entry.split(":")
+    keep_memory_private()
     setup_logging(name)
     stop = Stop()
     config = Config.model_validate_json(sys.stdin.buffer.read())

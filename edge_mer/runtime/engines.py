@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_mer.contract.errors import ModelError
+from edge_mer.contract.places import user_directory
 
 SUFFIX: Final = ".engine"
 _MAGIC: Final = b"edge_mer engine 1\n"
@@ -73,7 +74,7 @@ def engines_directory(configured: str | None) -> Path:
     """The configured directory, or the user's cache."""
     if configured is not None:
         return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_mer" / "engines"
+    return user_directory("XDG_CACHE_HOME", ".cache", "models.engines") / "edge_mer" / "engines"
 
 
 class EngineCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import heapq
+import io
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError, missing_extra
 from edge_mer.contract.messages import Estimate, Message, RawAudio, RawVideo
 from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.host.files import create_private
 from edge_mer.session.player import again
 from edge_mer.session.reader import Session
 from edge_mer.session.replay_components import Parts
@@ -61,7 +63,7 @@ def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
 
 def to_csv(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
     count = 0
-    with out.open("x", newline="") as file:
+    with io.TextIOWrapper(create_private(out), "utf-8", newline="") as file:
         writer = None
         for record in rows:
             writer = writer or _header(csv.DictWriter(file, list(record)))
@@ -82,7 +84,7 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
     except ImportError:
         raise missing_extra("pyarrow", "parquet") from None
     table = Table.from_pylist(list(rows))
-    with out.open("xb") as file:
+    with create_private(out) as file:
         parquet.write_table(table, file)
     return int(table.num_rows)
 
@@ -94,7 +96,7 @@ def to_wav(session: Session, out: Path) -> int:
     if not rate:
         raise SessionError(_no_raw(session, "audio"))
     total = 0
-    with out.open("xb") as file, wave.open(file, "wb") as sink:
+    with create_private(out) as file, wave.open(file, "wb") as sink:
         sink.setnchannels(1)
         sink.setsampwidth(2)
         sink.setframerate(rate)
@@ -128,8 +130,10 @@ def to_video(session: Session, out: Path) -> int:
     first = next(pictures, None)
     if first is None:
         raise SessionError(_no_raw(session, "video"))
-    if out.exists():
-        raise SessionError(f"{out} exists and is not overwritten; choose another name")
+    try:
+        create_private(out).close()  # FFmpeg then fills it, and its mode stays
+    except FileExistsError:
+        raise SessionError(f"{out} exists and is not overwritten; choose another name") from None
     begin_us, body = first.envelope.origin_us, first.body
     with av.open(str(out), "w") as container:
         video = container.add_stream("mjpeg", rate=30)

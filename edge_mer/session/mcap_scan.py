@@ -16,7 +16,11 @@ from mcap.opcode import Opcode
 from mcap.writer import MCAP0_MAGIC
 
 Buffer = memoryview
-MAX_CHUNK = 64_000_000
+# A recorder ends a chunk at 1 MB; one message more may be as large as a picture.
+MAX_CHUNK = 16_000_000
+# A record of a message has at least 31 bytes.
+MOST_MESSAGES = 40_000
+NOT_COMPUTED = 0  # MCAP: a CRC of zero says that there is none
 DAMAGE = (McapError, struct.error, ValueError, zstandard.ZstdError, MemoryError, OverflowError)
 
 _RECORD = struct.Struct("<BQ")
@@ -58,6 +62,8 @@ class FileLayout:
     chunks: list[RecordPlace] = field(default_factory=list)
     channels: dict[int, StoredChannel] = field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    profile: str = ""
+    library: str = ""
     faults: list[str] = field(default_factory=list)
     data_end: RecordPlace | None = None
     footer: RecordPlace | None = None
@@ -76,7 +82,10 @@ def index(data: Buffer) -> FileLayout | None:
     if _RECORD.unpack_from(data, footer - _RECORD.size) != (Opcode.FOOTER, _FOOTER.size):
         return None
     start, _, recorded = _FOOTER.unpack_from(data, footer)
-    if not len(MCAP0_MAGIC) < start <= footer or zlib.crc32(data[start : end - _CRC.size]) != recorded:
+    if not len(MCAP0_MAGIC) < start <= footer or recorded not in (
+        NOT_COMPUTED,
+        zlib.crc32(data[start : end - _CRC.size]),
+    ):
         return None
     layout = FileLayout(finished=True, footer=RecordPlace(footer, end))
     position = start
@@ -96,7 +105,21 @@ def index(data: Buffer) -> FileLayout | None:
             position = place.end
     except DAMAGE:
         return None
-    return layout if all(c.start < c.end <= start for c in layout.chunks) else None
+    ends = [0, *(c.end for c in layout.chunks)]
+    return layout if all(end < c.start < c.end <= start for end, c in zip(ends, layout.chunks, strict=False)) else None
+
+
+def note_header(layout: FileLayout, data: Buffer) -> None:
+    """Who wrote the file, by its first record; nothing where that is damaged."""
+    position = len(MCAP0_MAGIC)
+    try:
+        opcode, length = _RECORD.unpack_from(data, position)
+        if opcode == Opcode.HEADER:
+            start = position + _RECORD.size
+            header = records.Header.read(_stream(data, RecordPlace(start, start + length)))
+            layout.profile, layout.library = header.profile, header.library
+    except DAMAGE:
+        return
 
 
 def walk(data: Buffer) -> FileLayout:
@@ -143,9 +166,10 @@ def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMes
     """Unpack one chunk and check it. Raises one of ``DAMAGE``; channels that it declares are noted."""
     chunk = records.Chunk.read(_stream(data, place))
     raw = memoryview(_decompress(chunk))
-    if len(raw) != chunk.uncompressed_size or zlib.crc32(raw) != chunk.uncompressed_crc:
+    if len(raw) != chunk.uncompressed_size or not _matches(chunk.uncompressed_crc, raw):
         raise ValueError("its checksum differs")
-    entries, position = [], 0
+    entries: list[StoredMessage] = []
+    position = 0
     while position < len(raw):
         opcode, length = _RECORD.unpack_from(raw, position)
         start, position = position + _RECORD.size, position + _RECORD.size + length
@@ -158,6 +182,8 @@ def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMes
             if channel not in layout.channels:
                 raise ValueError(f"message of unknown channel {channel}")
             content = bytes(raw[start + _MESSAGE.size : position])
+            if len(entries) >= MOST_MESSAGES:
+                raise ValueError(f"it holds more than {MOST_MESSAGES} messages; a recorder ends a chunk at 1 MB")
             entries.append(StoredMessage(layout.channels[channel], sequence, log_ns, publish_ns, content))
     return entries
 
@@ -179,13 +205,17 @@ def check(layout: FileLayout, data: Buffer) -> list[str]:
         return []
     found = []
     (recorded,) = _CRC.unpack_from(data, layout.data_end.start)
-    if recorded != zlib.crc32(data[: layout.data_end.start - _RECORD.size]):
+    if not _matches(recorded, data[: layout.data_end.start - _RECORD.size]):
         found.append("the checksum of the data section differs")
     summary, _, recorded = _FOOTER.unpack_from(data, layout.footer.start)
     covered = data[summary : layout.footer.end - _CRC.size]
-    if summary != layout.data_end.end or recorded != zlib.crc32(covered):
+    if summary != layout.data_end.end or not _matches(recorded, covered):
         found.append("the checksum of the index at the end differs")
     return found
+
+
+def _matches(recorded: int, content: Buffer) -> bool:
+    return recorded in (NOT_COMPUTED, zlib.crc32(content))
 
 
 def _stream(data: Buffer, place: RecordPlace) -> ReadDataStream:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,15 @@ from edge_mer.session import mcap_scan as blocks
 from edge_mer.session.completeness import name
 from edge_mer.session.keys import KeyStore
 
-CACHED_CHUNKS = 16
+CACHED_BYTES = 64_000_000
+MOST_FAULTS = 20_000
+ENTRY_BYTES = 300
 
 
 class Session:
     """``faults`` names everything that was found damaged so far; ``check`` looks at the whole file.
 
+    ``counted``: messages of each topic, once ``check`` has looked.
     ``trailer`` is None when the file was cut off, ``opening`` when its start is damaged. Times are microseconds of the
     recording host's monotonic clock.
     """
@@ -39,12 +43,15 @@ class Session:
         self.path, self._keys = path, keys
         self._data = memoryview(_map(path))
         self._layout = blocks.index(self._data) or blocks.walk(self._data)
+        blocks.note_header(self._layout, self._data)
         self.finished = self._layout.finished
         self._faults = dict.fromkeys(self._layout.faults)
         self.opening = self._metadata(format.OPENING, format.SessionOpening)
         self.trailer = self._metadata(format.TRAILER, format.Trailer)
         self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
         self._cache: OrderedDict[int, list[blocks.StoredMessage]] = OrderedDict()
+        self._cached = 0
+        self.counted: Counter[str] = Counter()
         self._index: dict[InputRef, tuple[int, int]] | None = None
         if not self.finished and not glance:
             for number in range(self.chunks):
@@ -53,6 +60,18 @@ class Session:
     @property
     def faults(self) -> list[str]:
         return list(self._faults)
+
+    def _fault(self, text: str) -> None:
+        if len(self._faults) < MOST_FAULTS:
+            self._faults[text] = None
+
+    @property
+    def foreign(self) -> str | None:
+        """Who wrote a file that is no recording of edge_mer; None for ours, damaged ones too."""
+        layout = self._layout
+        if self.opening is not None or layout.profile == format.PROFILE or not (layout.profile or layout.library):
+            return None
+        return f"{layout.library or 'an unnamed program'} (profile {layout.profile or 'none'})"
 
     @property
     def topics(self) -> frozenset[str]:
@@ -155,7 +174,7 @@ class Session:
         walked = blocks.walk(self._data)
         self._faults.update(dict.fromkeys([*walked.faults, *blocks.check(walked, self._data)]))
         if walked.chunks != self._layout.chunks:
-            self._faults["the index at the end names other chunks than there are"] = None
+            self._fault("the index at the end names other chunks than there are")
         self._index = self._build_index()
         for _ in self.messages():
             pass
@@ -177,11 +196,12 @@ class Session:
             try:
                 entries = blocks.load(self._layout, self._data, self._layout.chunks[number])
             except blocks.DAMAGE as error:
-                self._faults[f"chunk {number} at byte {self._layout.chunks[number].start}: {error}"] = None
+                self._fault(f"chunk {number} at byte {self._layout.chunks[number].start}: {error}")
                 entries = []
             self._cache[number] = entries
-            if len(self._cache) > CACHED_CHUNKS:
-                self._cache.popitem(last=False)
+            self._cached += _bytes(entries)
+            while self._cached > CACHED_BYTES and len(self._cache) > 1:
+                self._cached -= _bytes(self._cache.popitem(last=False)[1])
         self._cache.move_to_end(number)
         return self._cache[number]
 
@@ -201,12 +221,14 @@ class Session:
         try:
             return self.open(entry)
         except BadMessage as error:
-            self._faults[f"chunk {number}, message {position}: {error}"] = None
+            self._fault(f"chunk {number}, message {position}: {error}")
             return None
 
     def _build_index(self) -> dict[InputRef, tuple[int, int]]:
         index: dict[InputRef, tuple[int, int]] = {}
+        self.counted.clear()
         for number, position, entry in self._entries(None, None):
+            self.counted[entry.channel.topic] += 1
             if self._is_lost(entry.channel):
                 continue
             try:
@@ -215,7 +237,7 @@ class Session:
                 continue  # named when it is decoded
             ref = InputRef(entry.channel.topic, e.source, e.boot, e.seq)
             if ref in index:
-                self._faults[f"chunk {number}, message {position}: {name(ref)} is there twice"] = None
+                self._fault(f"chunk {number}, message {position}: {name(ref)} is there twice")
             index.setdefault(ref, (number, position))
         return index
 
@@ -232,8 +254,13 @@ class Session:
         try:
             return format.from_metadata(kind, found)
         except SessionError as error:
-            self._faults[str(error)] = None
+            self._fault(str(error))
             return None
+
+
+def _bytes(entries: list[blocks.StoredMessage]) -> int:
+    """About what a chunk's messages take in memory."""
+    return sum(len(entry.data) + ENTRY_BYTES for entry in entries)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -256,3 +283,13 @@ def is_cut(path: Path) -> bool:
     except SessionError:
         return False
     return data[-len(MCAP0_MAGIC) :] != MCAP0_MAGIC or len(data) == len(MCAP0_MAGIC)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a recorder is writing it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

@@ -11,7 +11,6 @@ import importlib.metadata
 import logging
 import os
 import platform
-import re
 import secrets
 import shutil
 from collections import Counter
@@ -20,10 +19,9 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.config import Config
+from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError, SessionError
@@ -71,7 +69,8 @@ class Recorder:
         self.trailer: format.Trailer | None = None
         self._account = Account(self._opening)
         raw = [s.modality for s in rows if s.logged == "consent"]
-        self.notes = (f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media",)
+        kept = f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media"
+        self.notes: tuple[str, ...] = (kept,)
         self._lineage = PurgeClient(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
@@ -142,6 +141,7 @@ class Recorder:
     def _stop(self, reason: str) -> None:
         log.error("recording stopped, the application goes on: %s", reason)
         self._own["stopped"] = 1
+        self.notes = (f"recording stopped: {reason}",)
         self._finish(f"recording stopped early: {reason}")
 
     def _finish(self, unverifiable: str | None = None) -> None:
@@ -226,7 +226,7 @@ def opening(config: Config, bus: Bus, joined: bool = False) -> format.SessionOpe
         boot_id=host_boot_id(),
         opened_us=now,
         wall_offset_us=bus.clock.wall_us() - now,
-        config=msgspec.json.decode(_without_passwords(config.model_dump_json())),
+        config=_without_secrets(config.model_dump(mode="json")),
         versions={"python": platform.python_version(), **{p: v for p in PACKAGES if (v := _version(p))}},
         threads={name: os.environ.get(name, "") for name in THREADS},
         host={
@@ -245,6 +245,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _without_passwords(text: str) -> str:
-    """A camera URL may hold one: of ``rtsp://user:secret@host/a?token=b`` is kept ``rtsp://***@host/a?***``."""
-    return re.sub(r"(://[^\s\"?]+)\?[^\s\"]*", r"\1?***", re.sub(r"://[^/@\s\"]+@", "://***@", text))
+def _without_secrets(value: Any) -> Any:
+    """Of whatever may be an address or a camera pipeline only what may be published."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(v) for key, v in value.items()}
+    if isinstance(value, str) and ("://" in value or "!" in value):
+        return public_address(value) or "***"
+    return value

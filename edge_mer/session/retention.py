@@ -5,8 +5,9 @@ Only finished or cut sessions of ours in the folder of the recording are touched
 
 from __future__ import annotations
 
-import fcntl
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, is_held
 
 EVERY_US = 3600 * SECOND
 DAY_US = 86_400 * SECOND
@@ -42,8 +43,21 @@ class Retention:
         if now < self._due_us or not (self._settings.keep_days or self._settings.keep_gb):
             return
         self._due_us = now + EVERY_US
-        for old in expired(recordings(self._current), clock.wall_us(), self._settings, _size(self._current)):
-            delete(old, self._keys)
+        found = recordings(self._current)
+        gone = expired(found, clock.wall_us(), self._settings, _size(self._current))
+        kept = sessions_of(set(self._current.parent.glob("*.mcap")) - {old.path for old in gone})
+        for old in gone:
+            delete(old, self._keys if old.session not in kept else None)
+
+
+def sessions_of(paths: Iterable[Path]) -> frozenset[str]:
+    """The recordings that these files are, or are parts of: a clip that was trimmed from one needs its keys."""
+    found = set()
+    for path in paths:
+        with suppress(EdgeMerError, OSError):
+            if (opening := Session(path, glance=True).opening) is not None:
+                found.add(opening.session)
+    return frozenset(found)
 
 
 def recordings(current: Path) -> list[Old]:
@@ -55,7 +69,7 @@ def recordings(current: Path) -> list[Old]:
         except (EdgeMerError, OSError):
             continue
         opening = session.opening
-        if opening is not None and path != current and path.is_file() and not path.is_symlink() and not _is_held(path):
+        if opening is not None and path != current and path.is_file() and not path.is_symlink() and not is_held(path):
             ended = max(session.span_us[1], opening.opened_us) + opening.wall_offset_us
             found.append(Old(ended, _size(path), path, opening.session))
     return sorted(found)
@@ -73,26 +87,17 @@ def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int
     return gone
 
 
-def delete(old: Old, keys: KeyStore) -> None:
-    """Keys first: after that no copy of it can be read."""
+def delete(old: Old, keys: KeyStore | None) -> None:
+    """Keys first: after that no copy of it can be read. Without ``keys`` another file still needs them."""
     try:
-        for modality in MODALITIES:
-            keys.erase(old.session, modality)
+        if keys is not None:
+            for modality in MODALITIES:
+                keys.erase(old.session, modality)
         old.path.unlink(missing_ok=True)
     except (OSError, EdgeMerError) as error:
         log.error("%s is due for deletion and could not be deleted: %s", old.path, error)
         return
     log.warning("%s was deleted: record.keep_days or record.keep_gb", old.path)
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a recorder is writing it."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
 
 
 def _size(path: Path) -> int:

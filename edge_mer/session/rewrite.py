@@ -42,6 +42,8 @@ def recover(source: Path, target: Path, keys: KeyStore | None = None) -> tuple[f
     Raises SessionError when ``source`` is no session, or ``target`` exists.
     """
     session = Session(source, keys)
+    if session.foreign is not None:
+        raise SessionError(f"{source} is not an edge_mer session: it was written by {session.foreign}")
     opening = session.opening or BLANK
     reason = None if session.opening else "its opening is lost: nothing says when and with what it was recorded"
     trailer = _write(session, target, opening, session.entries(), "recovered", reason)

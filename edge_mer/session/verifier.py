@@ -252,6 +252,13 @@ class _Verification:
             told, held = getattr(trailer, field), getattr(found, field)
             if told != held:
                 raise _Failed(f"the trailer is that of other content: {field} {told}, the file holds {held}")
+        counted = self._session.counted
+        for topic in sorted(trailer.messages.keys() | counted.keys()):
+            if trailer.messages.get(topic, 0) != counted[topic]:
+                raise _Failed(
+                    f"messages of {topic} were removed or added: the trailer counts {trailer.messages.get(topic, 0)}, "
+                    f"the file holds {counted[topic]}"
+                )
 
     # -- perception --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES, Service
+from edge_mer.host.files import create_private
 from edge_mer.session import format, foxglove, keys
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.mcap_scan import StoredMessage
@@ -34,7 +35,7 @@ class SessionWriter:
     def __init__(self, path: Path, opening: format.SessionOpening, keys: KeyStore | None = None) -> None:
         """Raises SessionError when the file exists or its folder cannot be written."""
         try:
-            self._file = path.open("xb")
+            self._file = create_private(path)
         except FileExistsError:
             raise SessionError(f"{path} exists and is not overwritten; choose another name") from None
         except OSError as error:

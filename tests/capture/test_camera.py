@@ -142,6 +142,11 @@ def test_an_rtsp_camera_is_read_and_let_go(tmp_path: Path) -> None:
         assert capture.process.poll() is not None or capture.network_handles() == 0
 
 
-def test_a_stream_is_named_without_its_password() -> None:
-    assert public_name("rtsp://user:pass@cam:554/live?token=1") == "rtsp://cam:554/live"
+def test_a_source_is_named_without_its_secrets() -> None:
+    assert public_name("rtsp://user:pass@cam:554/live?token=1") == "rtsp://cam:554"
+    assert public_name("rtsps://host:7441/STREAMKEY") == "rtsps://host:7441"
+    pipeline = "rtspsrc location=rtsp://cam:S3CRETpw@host/live ! appsink"
+    assert public_name(pipeline) == "camera pipeline"
+    assert public_name("rtsp://u:a/b@host") == "camera address"
+    assert public_name("/dev/video2") == "camera /dev/video2"
     assert public_name(0) == "camera 0"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.config import PageConfig
+from edge_mer.config import Config, PageConfig
 from edge_mer.contract.errors import ConfigError, PrivacyError
-from edge_mer.gateway.page.http_auth import Token, foreign, link_of, misnamed, place_of
+from edge_mer.gateway.page.http_auth import Token, foreign, link_of, misnamed, page_link, place_of
 
 HERE = place_of(PageConfig(address="http://127.0.0.1:7653"))
 HOUSE = place_of(PageConfig(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
@@ -126,3 +126,18 @@ def test_what_prometheus_gets_opens_the_metrics_alone(tmp_path: Path) -> None:
 def test_the_link_carries_the_token_where_no_server_sees_it(tmp_path: Path) -> None:
     token = Token(tmp_path)
     assert link_of(PageConfig(address="http://127.0.0.1:7653"), token) == f"http://127.0.0.1:7653/#{token.read()}"
+
+
+def test_an_authorization_that_is_no_text_is_turned_away(tmp_path: Path) -> None:
+    token = Token(tmp_path)
+    assert not token.admits({"Authorization": "Bearer \udcff"}, "/")
+    assert token.admits({"Authorization": f"Bearer {token.read()}"}, "/")
+
+
+def test_the_token_is_shown_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    config = Config.model_validate({"page": {"address": "http://127.0.0.1:7653"}, "privacy": {"state": str(tmp_path)}})
+    tmp_path.chmod(0o700)
+    token = Token(tmp_path).read()
+    assert token in (page_link(config, with_token=True) or "")
+    assert token not in (page_link(config, with_token=False) or "")
+    assert page_link(Config(), with_token=True) is None

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+import struct
+import subprocess
+import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
+from mcap.writer import MCAP0_MAGIC
 
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import InputRef
 from edge_mer.session import mcap_scan as blocks
 from edge_mer.session.reader import Session, is_cut
 from edge_mer.session.verifier import verify
-from tests.session.stage import FAKE, Home, read_all, record_run
+from edge_mer.session.writer import SessionWriter
+from tests.session.stage import FAKE, Home, busy_run, read_all, record_run
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +163,67 @@ def test_reading_starts_where_asked(tmp_path: Path) -> None:
     late = list(Session(home.path).messages(start_us=start))
     assert late == [] or min(m.envelope.created_us for m in late) >= start - 100_000
     assert 0 < len(late) < len(read_all(home.path))
+
+
+def bomb(path: Path, chunks: int, messages: int, size: int) -> Path:
+    """``chunks`` copies of one chunk that packs to almost nothing."""
+    name, encoding = b"emotion", b"json"
+    channel = struct.pack("<HH", 1, 0) + _text(name) + _text(encoding) + struct.pack("<I", 0)
+    message = _record(5, struct.pack("<HIQQ", 1, 0, 0, 0) + b"\0" * size)
+    raw = _record(4, channel) + message * messages
+    packed = zstandard.ZstdCompressor(level=19).compress(raw)
+    head = struct.pack("<QQQI", 0, 0, len(raw), zlib.crc32(raw)) + _text(b"zstd") + struct.pack("<Q", len(packed))
+    path.write_bytes(MCAP0_MAGIC + _record(1, _text(b"edge_mer") + _text(b"x")) + _record(6, head + packed) * chunks)
+    return path
+
+
+def _record(opcode: int, content: bytes) -> bytes:
+    return struct.pack("<BQ", opcode, len(content)) + content
+
+
+def _text(content: bytes) -> bytes:
+    return struct.pack("<I", len(content)) + content
+
+
+LOOK = """
+import resource, sys
+from pathlib import Path
+from edge_mer.session.reader import Session
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+session = Session(Path(sys.argv[1]))
+session.check()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1000, len(session.faults))
+"""
+
+
+@pytest.mark.parametrize(
+    ("chunks", "messages", "size"), [(20, 400_000, 0), (16, 1, 60_000_000), (16, 1, 15_000_000), (40, 39_000, 0)]
+)
+def test_a_small_file_that_unpacks_to_very_much_takes_little_memory(
+    tmp_path: Path, chunks: int, messages: int, size: int
+) -> None:
+    path = bomb(tmp_path / "bomb.mcap", chunks, messages, size)
+    assert path.stat().st_size < 1_000_000
+    done = subprocess.run([sys.executable, "-c", LOOK, str(path)], capture_output=True, text=True, check=True)
+    megabytes, faults = map(int, done.stdout.split())
+    assert megabytes < 300
+    assert faults
+
+
+def test_a_session_from_which_a_topic_was_removed_does_not_verify(tmp_path: Path) -> None:
+    session = Session(busy_run(tmp_path / "a.mcap", seed=1))
+    assert session.opening is not None
+    assert session.trailer is not None
+    recorded = [topic for topic, count in session.trailer.messages.items() if count]
+    assert "emotion" in recorded
+    for number, topic in enumerate(recorded):
+        path = tmp_path / f"{number}.mcap"
+        writer = SessionWriter(path, session.opening)
+        for entry in session.entries():
+            if entry.channel.topic != topic:
+                writer.copy(entry)
+        writer.close(session.trailer)
+        report = verify(path, FAKE)
+        assert not report.equal, topic
+        if topic == "emotion":
+            assert "messages of emotion were removed or added" in (report.reason or "")

@@ -11,7 +11,7 @@ from edge_mer.config import RecordConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
-from edge_mer.session.retention import DAY_US, Old, expired, recordings
+from edge_mer.session.retention import DAY_US, Old, delete, expired, recordings, sessions_of
 from tests.session.stage import Home
 
 
@@ -74,3 +74,36 @@ def test_the_recording_itself_and_links_are_never_touched(tmp_path: Path) -> Non
     home.step()
     assert home.path.exists()
     assert other.path.exists()
+
+
+def test_keys_stay_while_another_file_of_the_session_is_left(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    home = Home(tmp_path / "now.mcap", encrypt=True, keys=str(store.directory), keep_days=2)
+    home.step(drop=0)
+    opening = Session(home.path, glance=True).opening
+    assert opening is not None
+    clip = tmp_path / "clip.mcap"
+    clip.write_bytes(home.path.read_bytes())
+    delete_all = Old(0, clip.stat().st_size, clip, opening.session)
+    assert sessions_of([home.path]) == {opening.session}
+    delete(delete_all, None)
+    assert not clip.exists()
+    assert store.get(opening.session, "audio") is not None
+    home.finish()
+
+
+def test_an_old_clip_of_the_current_recording_does_not_cost_its_keys(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    home = Home(tmp_path / "now.mcap", encrypt=True, keys=str(store.directory), keep_days=2)
+    for _ in range(3):
+        home.step(drop=0)
+    clip = tmp_path / "clip.mcap"
+    clip.write_bytes(home.path.read_bytes())
+    opening = Session(clip, glance=True).opening
+    assert opening is not None
+    home.clock.epoch_us += 3 * DAY_US
+    home.clock.advance(3601 * SECOND)
+    home.step(drop=0)
+    assert not clip.exists()
+    assert store.get(opening.session, "audio") is not None
+    home.finish()

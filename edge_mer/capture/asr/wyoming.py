@@ -95,14 +95,25 @@ def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]]:
     header = json.loads(line)
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise ValueError("an event without a type")
-    data = dict(header.get("data") or {})
-    more, skipped = int(header.get("data_length") or 0), int(header.get("payload_length") or 0)
-    if not 0 <= more + skipped <= MOST_BYTES:
-        raise ValueError(f"an event of {more + skipped} bytes")
+    data = _table(header.get("data") or {})
+    more, skipped = (_length(header, name) for name in ("data_length", "payload_length"))
     if more:
-        data.update(json.loads(stream.read(more)))
+        data.update(_table(json.loads(stream.read(more))))
     stream.read(skipped)
     return header["type"], data
+
+
+def _length(header: dict[str, Any], name: str) -> int:
+    length = header.get(name) or 0
+    if not isinstance(length, int) or not 0 <= length <= MOST_BYTES:
+        raise ValueError(f"an event whose {name} is {length!r}; at most {MOST_BYTES} bytes are taken")
+    return length
+
+
+def _table(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("an event whose data is no object")
+    return dict(data)
 
 
 def load(argument: str | None) -> Wyoming:

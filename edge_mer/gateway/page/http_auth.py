@@ -129,7 +129,7 @@ class Token:
             known = [self.read(), *([self.for_metrics()] if path == METRICS else ())]
         except PrivacyError:
             return False
-        given = headers.get("Authorization", "").encode()
+        given = headers.get("Authorization", "").encode(errors="surrogateescape")
         return bool(known[0]) and any(hmac.compare_digest(given, (BEARER + k).encode()) for k in known)
 
 
@@ -142,8 +142,10 @@ def link_of(page: PageConfig, token: Token) -> str:
     return f"{place_of(page).url}#{token.read()}"
 
 
-def page_link(config: Config) -> str | None:
-    """The link of the configured page with its token, or None without a page."""
+def page_link(config: Config, with_token: bool) -> str | None:
+    """The link of the configured page, or None without a page. A log must not hold the token."""
     if config.page.address is None:
         return None
+    if not with_token:
+        return f"{place_of(config.page).url} (with its token: edge-mer page)"
     return link_of(config.page, Token(state_directory(config.privacy.state)))

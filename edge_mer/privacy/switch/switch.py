@@ -22,7 +22,7 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Privacy, PrivacyState
 from edge_mer.host.files import show_state_directory, state_directory, version_of
 from edge_mer.privacy.consent.consent_file import FILE, read_deployment
-from edge_mer.privacy.keys.host_key import host_key, public_key
+from edge_mer.privacy.keys.host_key import has_host_key, host_key
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.signing import public_hex
 from edge_mer.privacy.switch.button import Press, PrivacyButton, open_button
@@ -75,7 +75,7 @@ class Switch:
         self, config: Config, bus: Bus, boot_id: str | None = None, inputs: SwitchInputs | None = None
     ) -> None:
         directory = state_directory(config.privacy.state)
-        restarted = public_key(directory) is not None
+        restarted = has_host_key(directory)
         key = host_key(directory)
         self._clock, self._boot_id = bus.clock, boot_id or host_boot_id()
         self.now_us = self._clock.now_us()

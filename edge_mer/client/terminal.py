@@ -1,0 +1,42 @@
+"""Standard output and standard error that show control characters instead of sending them to the terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any, TextIO, cast
+
+from edge_mer.contract.plain_text import visible_lines
+
+
+class VisibleStream:
+    """A text stream in front of ``inner``; everything but ``write`` and ``writelines`` is that stream's own."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self.inner = inner
+        self.encoding = "utf-8"  # click writes past a stream whose encoding is ASCII
+
+    def write(self, text: str) -> int:
+        self.inner.write(visible_lines(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def make_output_visible() -> None:
+    """For this process: what its encoding cannot write is escaped, and so is every control character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, VisibleStream(stream))
+
+
+def raw_stdout() -> TextIO:
+    """Standard output as it is, for the live view, which draws with control sequences of its own."""
+    return sys.stdout.inner if isinstance(sys.stdout, VisibleStream) else cast(TextIO, sys.stdout)

@@ -1,0 +1,59 @@
+"""What commands print: no control sequence of others reaches the terminal, and no encoding stops them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+EVIL = "esc\x1b]0;PWNED\x07\x1b[31m\u202ered.mp4"
+
+
+def edge_mer(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "edge_mer.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, env={**os.environ, **environment}, timeout=60)
+
+
+def test_a_file_name_with_control_characters_is_shown_as_text() -> None:
+    done = edge_mer("demo", "--media", EVIL)
+    assert done.returncode == 1
+    assert b"\x1b" not in done.stderr
+    assert b"\\u001b]0;PWNED\\u0007" in done.stderr
+    assert "\u202e".encode() not in done.stderr
+
+
+def test_output_that_cannot_be_encoded_is_escaped() -> None:
+    done = edge_mer("demo", "--media", "a b ünï.mp4", PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"\\xfcn\\xef.mp4: no such file" in done.stderr
+
+
+def without_home(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """As a user id without an entry in passwd, and without any variable that names a directory."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")}
+    command = [sys.executable, "-m", "edge_mer.cli.main", *arguments]
+    if os.getuid() != 0:
+        pytest.skip("only root can become a user without an entry in passwd")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=kept, user=54321, cwd="/", timeout=60)
+    except PermissionError:
+        pytest.skip("this Python cannot be run by other users")
+    if "No module named" in done.stderr:
+        pytest.skip("this checkout cannot be read by other users")
+    return done
+
+
+@pytest.mark.parametrize("arguments", [("config",), ("schema", "emotion")])
+def test_a_user_without_a_home_is_served(arguments: tuple[str, ...]) -> None:
+    done = without_home(*arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_home_the_state_directory_is_asked_for_in_one_line() -> None:
+    done = without_home("run", "--consent", "text")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "set HOME, XDG_STATE_HOME or privacy.state" in done.stderr
