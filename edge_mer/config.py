@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 from edge_mer.contract.modality_row import ModalityRow
-from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
 from edge_mer.contract.places import user_directory
+from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
 
 PREFIX = "EDGE_MER__"
 # What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.

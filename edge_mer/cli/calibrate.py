@@ -16,7 +16,7 @@ from edge_mer.cli.options import ConfigFile, Directory
 from edge_mer.client.instance import connected
 from edge_mer.config import default_path, load
 from edge_mer.host.interrupt import interruptible
-from edge_mer.perception.load import detector
+from edge_mer.perception.detect import detector
 
 STEPS = "be quiet for a moment, speak as usual, then clap three times, a second apart, with both hands in the picture"
 

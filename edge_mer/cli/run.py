@@ -62,6 +62,6 @@ def run(
                 watcher.snapshot.note(bus.clock.now_us(), f"not unmasked: {unmask.refusal}")
                 unmask.refusal = ""
             instance.check()
-        stopped = watcher.picture.recording_stopped
+        stopped = watcher.snapshot.recording_stopped
     if stopped is not None:
         raise SessionError(stopped)

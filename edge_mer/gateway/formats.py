@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET  # only written: documents from elsewhere are not parsed
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, Modality, modalities_of
+from edge_mer.contract.domain import EMOTIONS, modalities_of
 from edge_mer.contract.messages import Estimate
 from edge_mer.contract.modalities import TABLE
 
