@@ -20,7 +20,10 @@ class AutoUnmask:
             self._commands.unmask(modalities, self._answered, resume=resume)
 
     def turn(self) -> None:
-        self._commands.turn()
+        if not self.done:
+            self._commands.turn()
+            if self.done:
+                self._commands.close()  # answers to what was sent twice must not wake the bus for ever
 
     def _answered(self, answer: Answer) -> None:
         self.done, self.refusal = True, "" if answer.ok else answer.text

@@ -64,11 +64,13 @@ class RootTransport:
         except OSError as error:
             self._socket.close()
             raise PrivacyError(f"the switch does not answer root: {error.strerror or error}") from error
+        self._awaits_answer = False
         self.close = self._socket.close
 
     def send(self, message: Command | Pair) -> None:
         try:
             self._socket.send(control.encode(message))
+            self._awaits_answer = True
         except OSError as error:
             raise PrivacyError(f"the switch does not answer root: {error.strerror or error}") from error
 
@@ -79,9 +81,12 @@ class RootTransport:
             return None
         except OSError:
             data = b""
-        if not data:
+        if data:
+            self._awaits_answer = False
+            return control.decode(data)
+        if self._awaits_answer:
             raise PrivacyError("the switch closed root's socket without an answer")
-        return control.decode(data)
+        return None
 
     def wait(self, timeout_us: int) -> None:
         select.select([self._socket], [], [], timeout_us / SECOND)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_mer.bench.leak_probe import Observer, Seen, Toggle, Toggler
-from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.contract.clock import FakeClock
+from edge_mer.bus import ZmqBus
 
 # Asked, closed, purged, answered with the receipt, and held until: milliseconds.
 MASK = Toggle("video", 0, 10_000, 20_000, 30_000, 500_000)
 
 
 @pytest.fixture
-def toggler() -> Toggler:
-    observer = Observer(Path("nowhere"))
-    found = Toggler(MemoryBus(MemoryBroker(), FakeClock()), observer)  # type: ignore[arg-type]  # it asks nobody here
-    found.toggles.append(MASK)
-    return found
+def toggler() -> Iterator[Toggler]:
+    with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as place:
+        bus = ZmqBus(Path(place))  # nobody is asked here
+        found = Toggler(bus, Observer(Path("nowhere")))
+        found.toggles.append(MASK)
+        yield found
+        bus.close()
 
 
 @pytest.mark.parametrize(
