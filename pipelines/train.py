@@ -2,7 +2,8 @@
 
 ``python -m pipelines.train speech|audio|face|text|fusion [--data DIR] [--out DIR]`` makes the weights that ship;
 ``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains the full model on a feature set (see
-pipelines/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a kill.
+pipelines/fusion/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a
+kill.
 Under ``torchrun --nproc-per-node N -m pipelines.train CONFIG.toml`` it uses N processes.
 """
 

@@ -42,7 +42,7 @@ class Lease(Control, frozen=True):
     """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
 
     Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
-    ``signature``: see privacy.signing.
+    ``signature``: see privacy.keys.signing.
     """
 
     modality: Modality
@@ -102,7 +102,7 @@ class Grant(Control, frozen=True):
     """Leave to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
 
     ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer saw: a mask that came
-    later voids the grant, so one that was held back on its way opens nothing. ``signature``: see privacy.signing.
+    later voids the grant, so one that was held back on its way opens nothing. ``signature``: see privacy.keys.signing.
     """
 
     key: str
@@ -134,7 +134,7 @@ class Command(Control, frozen=True):
 class Pair(Control, frozen=True):
     """A phone or hub brings its public keys (Ed25519 hex, CURVE Z85) and the proof that it knows the one-time code.
 
-    ``proof``: HMAC-SHA256 hex, see privacy.pairing.
+    ``proof``: HMAC-SHA256 hex, see privacy.keys.pairing.
     """
 
     id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EdgeMerError(Exception):
-    """Root of all errors that a user can cause and mend."""
+    """Root of all errors that a user can cause and fix."""
 
 
 class ConfigError(EdgeMerError):

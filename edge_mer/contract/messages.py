@@ -3,7 +3,7 @@
 Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` puts them into frames.
 
 Every body field is a *result* (exact under replay) unless it is marked ``Delivery``; ``result_bytes`` is the
-canonical form that promises 3 and 4 speak of.
+canonical form in which exact replay and non-interference compare results (.github/ARCHITECTURE.md).
 """
 
 from __future__ import annotations

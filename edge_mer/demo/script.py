@@ -53,7 +53,7 @@ STAY_US = 3 * SECOND // 2  # so that a person can see what a step did
 
 
 class Signer(Protocol):
-    """Signs what needs leave: cli.console.Console."""
+    """Signs what needs leave: client.local_switch.LocalSwitch."""
 
     def granted(self, command: Command, seen: Mapping[Modality, PrivacyState]) -> Command: ...
 

@@ -1,4 +1,4 @@
-"""Whether a modality takes part, from data age and quality, with hysteresis (algorithms.md 5.4)."""
+"""Whether a modality takes part, from data age and quality, with hysteresis (ALGORITHMS.md 5.4)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ from edge_mer.contract.domain import Modality
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenPiece:
-    """The tokens of one feature message. Arrays as in ``messages.Feature``; ``seen`` orders pieces by arrival.
+    """The tokens of one feature message. Arrays as in ``messages.Feature``; ``start_us`` and ``end_us`` as corrected
+    for the sensor's delay; ``reason`` says why the newest token is not valid.
 
-    ``raw_created_us`` and ``created_us`` serve the latency ledger alone and never touch a result.
+    ``raw_created_us`` and ``created_us`` serve the latency figures alone and never change a result.
     """
 
     values: NDArray[np.float32]

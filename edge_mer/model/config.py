@@ -73,7 +73,7 @@ class MCULoRAConfig:
                 raise ConfigError(f"{name} {getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
 
-# algorithms.md 5.1: the widths of the papers' features, about 7.5 M parameters.
+# ALGORITHMS.md 5.1: the widths of the papers' features, about 7.5 M parameters.
 _SIZES: Final[Mapping[Size, Mapping[str, Any]]] = {
     "small": {},
     "paper": {

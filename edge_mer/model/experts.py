@@ -28,7 +28,7 @@ class Routing:
 def top_gates(scores: Tensor, k: int) -> Tensor:
     """Softmax over the k largest of scores [..., N], 0 elsewhere; of equal scores the lower index wins.
 
-    The comparison form of algorithms.md 5.3: rank_i = #[s_j > s_i] + #[j < i, s_j = s_i], without TopK or Scatter.
+    The comparison form of ALGORITHMS.md 5.3: rank_i = #[s_j > s_i] + #[j < i, s_j = s_i], without TopK or Scatter.
     """
     mine, other = scores[..., :, None], scores[..., None, :]
     n = scores.shape[-1]
@@ -41,7 +41,7 @@ def top_gates(scores: Tensor, k: int) -> Tensor:
 class UniTSE(nn.Module):
     """One block of experts of one modality: y = x + sum_n G_n f_n(LN x) + f_task(LN x), per task.
 
-    Source: MMoLRE (arXiv 2505.14143), in the form of algorithms.md 2b. An expert is a convolution of kernel 3 to rank
+    Source: MMoLRE (arXiv 2505.14143), in the form of ALGORITHMS.md 3.1. An expert is a convolution of kernel 3 to rank
     r, GELU, and one of kernel 1 back: the first is one product with the three shifted copies side by side. The
     parameters of all tasks stand in one tensor, [K, ...], and those of all shared experts side by side.
     Hard sharing is the same block with one expert, always open, for one common task.

@@ -99,7 +99,7 @@ class Branch(nn.Module):
 
 
 class TaskPool(nn.Module):
-    """Task-adaptive fusion (MMoLRE, algorithms.md 2b): one softmax over the valid tokens of all modalities.
+    """Task-adaptive fusion (MMoLRE, ALGORITHMS.md 3.2): one softmax over the valid tokens of all modalities.
 
     e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D]. With ``pool`` "each" there is a softmax over the
     tokens of each modality, and the result is the sum of their means: evidence of two senses adds up, as in a product

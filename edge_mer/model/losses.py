@@ -40,7 +40,7 @@ def sentiment_loss(polarity: Tensor, score: Tensor, ordinal: Tensor | None = Non
 
 
 def orthogonality(trace: Trace) -> Tensor:
-    """L_ort: mean cos^2 between R_com and R_c over all present tokens (algorithms.md 1b); 0 without adapters."""
+    """L_ort: mean cos^2 between R_com and R_c over all present tokens (ALGORITHMS.md 2.2); 0 without adapters."""
     angles = [
         (common * specific).sum(-1).square() / (common.square().sum(-1) * specific.square().sum(-1) + 1e-12)
         for common, specific in trace.pairs.values()

@@ -38,7 +38,7 @@ class LowRank(nn.Module):
 class MCLALinear(nn.Module):
     """y = W x + b + (B_sh A_sh + B_c A_c) x, with c the combination of the sample or of the position.
 
-    Source: MCULoRA (arXiv 2507.11202), additive form of algorithms.md 1b. The scale alpha / r is 1. Each pair is
+    Source: MCULoRA (arXiv 2507.11202), additive form of ALGORITHMS.md 2.1. The scale alpha / r is 1. Each pair is
     its own Parameter, and only the pairs of combinations in the batch enter the graph: the others keep grad None,
     so that no optimizer moves them.
     """

@@ -53,7 +53,7 @@ class Readout:
 class MCULoRA(nn.Module):
     """Emotion and sentiment from whichever modalities are present, per window or per utterance of a dialogue.
 
-    Source: MCULoRA (arXiv 2507.11202) in the additive form of algorithms.md 1b, with the experts and the pooling of
+    Source: MCULoRA (arXiv 2507.11202) in the additive form of ALGORITHMS.md 2.1, with the experts and the pooling of
     MMoLRE (arXiv 2505.14143). The content of an absent modality cannot change one bit of the result.
     """
 

@@ -15,7 +15,7 @@ from edge_mer.model.mculora import MCULoRA
 class GatheredLinear(nn.Module):
     """y = (W + B_sh A_sh) x + B[c] A[c] x: the pairs of all combinations in two tensors, chosen by an index.
 
-    The same function as ``MCLALinear`` in eval mode, without what no static graph can hold (algorithms.md 5.3).
+    The same function as ``MCLALinear`` in eval mode, without what no static graph can hold (ALGORITHMS.md 5.3).
     """
 
     def __init__(self, adapted: MCLALinear) -> None:

@@ -1,4 +1,4 @@
-"""DPFT: combinations that the model tells apart badly are trained more often (MCULoRA, algorithms.md 1b)."""
+"""DPFT: combinations that the model tells apart badly are trained more often (MCULoRA, ALGORITHMS.md 2.3)."""
 
 from __future__ import annotations
 

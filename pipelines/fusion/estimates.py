@@ -58,7 +58,7 @@ def patterns(layout: FeatureSpec, column: str, count: int) -> Index:
 def random_patterns(layout: FeatureSpec, rate: float, count: int) -> Index:
     """One modality of each row stays, uniformly drawn; others go until ``rate`` of all entries is missing.
 
-    Source: the random protocol of GCNet (algorithms.md 1d). Where each row has M modalities, at most (M - 1) / M
+    Source: the random protocol of GCNet (ALGORITHMS.md 1.2). Where each row has M modalities, at most (M - 1) / M
     can be missing: a higher rate means that.
     """
     random = np.random.default_rng(round(1000 * rate))

@@ -115,7 +115,7 @@ class Experiment:
 def load(path: Path) -> Experiment:
     """Read a TOML file. Raises ConfigError for an unknown key, a wrong value or no file."""
     if not path.is_file():
-        raise ConfigError(f"{path} is absent; pipelines/configs has examples")
+        raise ConfigError(f"{path} is absent; pipelines/fusion/configs has examples")
     try:
         return of(tomllib.loads(path.read_text()))
     except tomllib.TOMLDecodeError as error:

@@ -1,4 +1,4 @@
-"""The loss of a batch: L_SA + L_ER + 0.1 L_ort + 0.01 L_bal, and self-distillation (algorithms.md 5.2)."""
+"""The loss of a batch: L_SA + L_ER + 0.1 L_ort + 0.01 L_bal, and self-distillation (ALGORITHMS.md 5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Staged training of MCULoRA (algorithms.md 5.2): base, adapters under DPFT, optional self-distillation.
+"""Staged training of MCULoRA (ALGORITHMS.md 5.2): base, adapters under DPFT, optional self-distillation.
 
 lightning Fabric runs the same loop on one CPU, on one GPU, or under torchrun. After every epoch all of its state is
 written, so that a killed run continues with at most that epoch lost, to the same result.

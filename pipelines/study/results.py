@@ -77,10 +77,10 @@ model whose adapters never moved would make the ablations of MCLA and DPFT compa
 features; on RAVDESS these are the file's functionals, those of `pipelines.data.functionals` and the course of the face
 (`pipelines.data.sequences`), and for MCULoRA each token carries them.
 
-The configurations in pipelines/configs were chosen by hand among a few trials each: on MOSI by the dev videos, on MELD
-by all folds of seed 0, which are scored here too, on RAVDESS by four inner folds of train actors (before, beside a look
-at dev). So the level of the full model and its ablations is slightly optimistic beside the controls, whose strengths
-were chosen inside the split. The test splits, kept apart, decide.
+The configurations in pipelines/fusion/configs were chosen by hand among a few trials each: on MOSI by the dev videos,
+on MELD by all folds of seed 0, which are scored here too, on RAVDESS by four inner folds of train actors (before,
+beside a look at dev). So the level of the full model and its ablations is slightly optimistic beside the controls,
+whose strengths were chosen inside the split. The test splits, kept apart, decide.
 """
 
 

@@ -1,4 +1,4 @@
-"""The README's picture of the page: ``python -m tests.end_to_end.page_picture`` draws two minutes of the demo."""
+"""Draws the page in the gateway's README from two minutes of the demo: ``python -m tests.end_to_end.page_picture``."""
 
 from __future__ import annotations
 

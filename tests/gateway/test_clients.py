@@ -1,8 +1,7 @@
-"""The README's clients, as they stand there, in processes of their own, against a hub over TCP."""
+"""The clients of the gateway's README, as they stand there, in their own processes, against a hub over TCP."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,12 @@ import zmq
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import server_curve
 from tests.devices import free_port
+from tests.documents import ROOT, marked_block
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Stage
 
-README = Path(__file__).parents[2] / "README.md"
-NODE_MODULES = README.with_name(".node") / "node_modules"
+README = "edge_mer/gateway/README.md"
+NODE_MODULES = ROOT / ".node" / "node_modules"
 
 
 def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:
@@ -44,9 +44,7 @@ def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage])
 
 def of_the_readme(mark: str, language: str, address: str) -> str:
     """The client that stands below ``<!-- mark -->``, with our address: ten lines without our package."""
-    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.*?)```", README.read_text(), re.S)
-    assert found is not None
-    code = found[1].replace("tcp://192.168.1.5:7651", address)
+    code = marked_block(README, mark, language).replace("tcp://192.168.1.5:7651", address)
     assert address in code
     assert len([line for line in code.splitlines() if line]) <= 10
     assert "edge_mer" not in code

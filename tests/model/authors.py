@@ -1,4 +1,4 @@
-"""The module shape of MCULoRA's first release, re-implemented from its equations (algorithms.md 1b) to be timed.
+"""The module shape of MCULoRA's first release, re-implemented from its equations (ALGORITHMS.md 2.1) to be timed.
 
 Every adapted layer computes its common output and those of all eight combinations, each times its scale (1.0 in the
 release, a product all the same); the heads of single modalities are computed too, though no result reads them.

@@ -1,4 +1,4 @@
-"""Properties T1-T4, T12 and T14 of the window readout (design/algorithms.md, section 6), and that each can fail."""
+"""Properties T1-T4, T12 and T14 of the window readout (ALGORITHMS.md 6), and that each can fail."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_the_small_model_is_the_default_and_small() -> None:
 
 
 def test_the_paper_size_has_the_parameters_of_the_specification() -> None:
-    """algorithms.md 5.1: about 7.5 M, adapters 0.78 + 0.11 M, UniTSE 1.15 M; ours adapts the heads too."""
+    """ALGORITHMS.md 5.1: about 7.5 M, adapters 0.78 + 0.11 M, UniTSE 1.15 M; ours adapts the heads too."""
     model = MCULoRA(PAPER)
     assert count(model) == pytest.approx(7.5e6, rel=0.05)
     in_branches = {id(p) for p in model.branches.parameters()}

@@ -89,7 +89,7 @@ class WebServer:
         self.refused = 0
         self._files = {
             f.name: f.read_bytes()
-            for f in files("edge_mer.hub").joinpath("web").iterdir()
+            for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
             if f.name.endswith(tuple(TYPES))
         }
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)

@@ -41,7 +41,7 @@ PUBLISH_US = SECOND // 2
 SAVE_AGAIN_US = SECOND
 # Epochs are used up before they are saved, so that a mask never waits for the disk.
 RESERVED = 1000
-# What a gate may take to release its device after its lease ran out (capture.source.RELEASE_US), and then some.
+# What a gate may take to release its device after its lease ran out (capture.gated_source.RELEASE_US), and then some.
 RELEASE_US = 100_000
 MOST_MESSAGES = 1000
 BUTTON = "the local button"
