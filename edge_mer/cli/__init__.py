@@ -1,1 +1,1 @@
-"""The command line: one module per command, listed in ``main.COMMANDS``. Nothing imports it."""
+"""The command line: one module per command, listed in ``main.COMMANDS``. Nothing else imports it."""
