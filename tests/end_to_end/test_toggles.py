@@ -24,7 +24,7 @@ from edge_mer.privacy.switch.receipts import FILE, verify
 from tests.end_to_end.room import demo_sound, furnished, started
 from tests.end_to_end.test_live import connections
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end]
 TOGGLES = 100  # of the devices, and as many of the file
 
 
