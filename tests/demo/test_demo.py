@@ -54,8 +54,8 @@ def test_whatever_ends_it_no_process_stays(place: Path, number: signal.Signals) 
     family = psutil.Process(demo.pid).children(recursive=True)
     assert len(family) >= 6
     demo.send_signal(number)
-    demo.communicate(timeout=10)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    demo.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
 
 
@@ -65,7 +65,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(place: Path) -> None:
     assert demo.stderr is not None
     demo.stdout.readline()
     demo.stdout.close()
-    assert demo.wait(timeout=20) != 2
+    assert demo.wait(timeout=60) != 2
     assert b"Traceback" not in demo.stderr.read()
 
 
@@ -73,7 +73,7 @@ def test_a_clip_that_is_none_is_one_clear_line(place: Path) -> None:
     clip = place / "not_a_clip.mp4"
     clip.write_text("this is no video")
     demo = start(place, "--media", str(clip))
-    _, said = demo.communicate(timeout=30)
+    _, said = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert b"not_a_clip.mp4" in said
     assert b"Traceback" not in said

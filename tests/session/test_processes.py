@@ -58,7 +58,7 @@ class Processes:
 
     def stop(self, name: str) -> int:
         self.running[name].send_signal(signal.SIGTERM)
-        return self.running.pop(name).wait(timeout=20)
+        return self.running.pop(name).wait(timeout=60)
 
     def close(self) -> None:
         for process in self.running.values():
