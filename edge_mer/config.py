@@ -225,6 +225,14 @@ class ReplayConfig(Section):
 
 
 @per_modality(sensor_section)
+class PluginsConfig(Section):
+    """Installed packages of others that take part; `edge-mer doctor` lists what is installed."""
+
+    sources: dict[Modality, str] = Field({}, description="entry points of edge_mer.sources, in place of our devices")
+    encoders: dict[Modality, str] = Field({}, description="entry points of edge_mer.encoders, in place of ours")
+    outlets: tuple[str, ...] = Field((), description="entry points of edge_mer.outlets that run")
+
+
 class Config(Section):
     run: RunConfig = RunConfig()
     audio: AudioConfig = AudioConfig()
@@ -244,6 +252,7 @@ class Config(Section):
     indicator: IndicatorConfig = IndicatorConfig()
     record: RecordConfig = RecordConfig()
     replay: ReplayConfig = ReplayConfig()
+    plugins: PluginsConfig = PluginsConfig()
 
 
 Layer = tuple[str, Mapping[str, Any]]

@@ -14,8 +14,9 @@ from edge_mer.bus import runtime_directory
 from edge_mer.capture.device_list import PORTAUDIO, cameras, microphones
 from edge_mer.client.instance import owner
 from edge_mer.config import Config
-from edge_mer.contract.errors import DeviceError, EdgeMerError
+from edge_mer.contract.errors import ConfigError, DeviceError, EdgeMerError
 from edge_mer.contract.modalities import MODEL_FILES
+from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
 from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.host.files import state_directory
@@ -171,6 +172,24 @@ def _needing(config: Config, extra: str) -> str | None:
     return "button.source" if (config.button.source or "").startswith(f"{extra}:") else None
 
 
+def plugins(config: Config) -> Iterator[Finding]:
+    """What installed packages register, and what the configuration names and nobody does."""
+    for group in GROUPS:
+        kind = group.rpartition(".")[2].removesuffix("s")
+        found = installed_plugins(group)
+        for plugin in found.values():
+            try:
+                plugin.load()
+            except ConfigError as error:
+                yield Finding(False, str(error))
+                continue
+            yield Finding(True, f"{kind} {plugin.name} of {plugin.package}")
+    named = {ENCODERS: config.plugins.encoders.values(), SOURCES: config.plugins.sources.values()}
+    for group, names in {**named, OUTLETS: config.plugins.outlets}.items():
+        for name in sorted(set(names) - set(installed_plugins(group))):
+            yield Finding(False, f"the configuration names {name}, which no installed package registers in {group}")
+
+
 def logs(config: Config) -> Iterator[Finding]:
     """The last error of each process of the last run, which is no fault of this installation."""
     try:
@@ -189,5 +208,6 @@ CHECKS: dict[str, Check] = {
     "places": directories,
     "sensors": sensors,
     "extras": extras,
+    "plug-ins": plugins,
     "logs of the last run": logs,
 }

@@ -4,16 +4,21 @@ It lies here and not beside the recognisers because configuration and the privac
 ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module and, where it needs a
 package, an extra in pyproject.toml.
 
-``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows).
+An installed package adds a row by an entry point (edge_mer.contract.plugins); its module is imported in every process,
+so it must import nothing but this one. ``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added
+(edge_mer.contract.extra_rows).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.extra_rows import extra_rows
+from edge_mer.contract.plugins import RECOGNISERS as PLUGINS
+from edge_mer.contract.plugins import installed_plugins
 
 # The text.source of recognisers that text.engine chooses among.
 ASR: Final = "asr"
@@ -65,6 +70,16 @@ class RecogniserRow:
         return argument
 
 
+def _plugin_rows() -> tuple[RecogniserRow, ...]:
+    """Rows of installed packages. One that cannot be loaded is left out here; ``edge-mer doctor`` names it."""
+    found = []
+    for plugin in installed_plugins(PLUGINS).values():
+        with suppress(ConfigError):
+            if isinstance(row := plugin.load(), RecogniserRow):
+                found.append(row)
+    return tuple(found)
+
+
 ROWS: Final[tuple[RecogniserRow, ...]] = (
     RecogniserRow(
         name="pocketsphinx",
@@ -93,6 +108,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         consent="sound sent to the Wyoming server",
     ),
     *extra_rows("EDGE_MER_RECOGNISERS"),
+    *_plugin_rows(),
 )
 
 RECOGNISERS: Final[dict[str, RecogniserRow]] = {row.name: row for row in ROWS}

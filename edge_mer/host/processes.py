@@ -49,6 +49,14 @@ def in_own_process(modality: Modality) -> Predicate:
     return lambda config: not is_off(config, modality) and not plays_with_file(config, modality)
 
 
+def by_plugin(modality: Modality) -> Predicate:
+    return lambda config: modality in config.plugins.sources and in_own_process(modality)(config)
+
+
+def by_own_device(modality: Modality) -> Predicate:
+    return lambda config: modality not in config.plugins.sources and in_own_process(modality)(config)
+
+
 def perception_apart(config: Config) -> bool:
     return config.perception.placement == "separate"
 
@@ -81,7 +89,17 @@ def _perception(modality: Modality) -> ProcessRow:
 
 def _capture(modality: Modality) -> ProcessRow:
     row = TABLE[modality]
-    return ProcessRow(row.process, row.capture, in_own_process(modality), "sensor", retry_s=10)
+    return ProcessRow(row.process, row.capture, by_own_device(modality), "sensor", retry_s=10)
+
+
+def _plugin_source(modality: Modality) -> ProcessRow:
+    return ProcessRow(
+        f"plugin.{modality}", "edge_mer.capture.plugin_source", by_plugin(modality), "sensor", 10, argument=modality
+    )
+
+
+def _plugin_outlet(name: str) -> ProcessRow:
+    return ProcessRow(f"outlet.{name}", "edge_mer.gateway.plugin_outlet", always, "extra", 10, argument=name)
 
 
 # In order of start: the slow starters first, the recorder before there is anything to record.
@@ -92,6 +110,7 @@ PROCESSES: tuple[ProcessRow, ...] = (
     *map(_perception, MODALITIES),
     ProcessRow("file", "edge_mer.capture.playback.file", in_file, "sensor", retry_s=10),
     *map(_capture, MODALITIES),
+    *map(_plugin_source, MODALITIES),
     ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10),
     ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10),
     ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10),
@@ -100,4 +119,4 @@ PROCESSES: tuple[ProcessRow, ...] = (
 
 def rows_for(config: Config, table: tuple[ProcessRow, ...] = PROCESSES) -> tuple[ProcessRow, ...]:
     """The processes that this configuration asks for, in order of start."""
-    return tuple(row for row in table if row.should_run(config))
+    return (*(row for row in table if row.should_run(config)), *map(_plugin_outlet, config.plugins.outlets))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_mer.contract.modalities import TABLE, Modality
+from edge_mer.contract.plugins import ENCODERS, load_plugin
 from edge_mer.perception.encoder import Encoder
 from edge_mer.runtime.backend import Backend
 
@@ -14,15 +15,24 @@ LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time pa
 
 
 def load_encoder(
-    modality: Modality, backend: Backend, models_dir: Path, yunet: Path | None = None, large: str | None = None
+    modality: Modality,
+    backend: Backend,
+    models_dir: Path,
+    yunet: Path | None = None,
+    large: str | None = None,
+    plugin: str | None = None,
 ) -> Encoder[Any, Any]:
     """The encoder of ``modality`` from ``models_dir``; ``yunet`` replaces the built-in face detector, ``large`` (a
-    folder or a pulled hub id) the encoder.
+    folder or a pulled hub id) or ``plugin`` (an entry point, see edge_mer.contract.plugins) the encoder.
 
-    Raises ModelError when a file is missing or damaged, MissingExtra when ``large`` needs a package.
+    Raises ModelError when a file is missing or damaged, MissingExtra when ``large`` needs a package, ConfigError for a
+    ``plugin`` that is not installed.
     """
-    if large:
-        opened: Encoder[Any, Any] = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
+    opened: Encoder[Any, Any]
+    if plugin:
+        opened = load_plugin(ENCODERS, plugin)(modality, backend, models_dir)
+    elif large:
+        opened = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
     else:
         opened = import_module(TABLE[modality].adapter).open_encoder(backend, models_dir, yunet)
     return opened

@@ -50,7 +50,7 @@ class PerceptionNode:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
-        encoder = load_encoder(modality, backend, directory, yunet, large)
+        encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
         return cls(modality, encoder, bus, notes(backend))
 
     @property

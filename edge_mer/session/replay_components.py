@@ -54,6 +54,13 @@ def installed(config: Config, any_model: bool = False) -> Parts:
 
     def encoder(modality: Modality) -> Encoder[Any, Any]:
         cv2.setNumThreads(1)
-        return load_encoder(modality, backend, models_directory(config.models.directory), yunet)
+        return load_encoder(
+            modality,
+            backend,
+            models_directory(config.models.directory),
+            yunet,
+            getattr(config.perception, modality),
+            config.plugins.encoders.get(modality),
+        )
 
     return Parts(fusion, encoder, {"backend": backend.name, **backend.describe(), "cpu": cpu_name()})
