@@ -40,7 +40,7 @@ def test_frames_of_an_mjpeg_camera_arrive_whole_in_order_scaled_and_timed(camera
     origins = np.diff([m.envelope.origin_us for m in frames])
     assert origins.min() > 0
     assert np.median(origins) == pytest.approx(SECOND / 15, rel=0.2)
-    assert capture.states[-1].device == f"http://127.0.0.1:{camera.server_port}/video"
+    assert capture.states[-1].device == f"http://127.0.0.1:{camera.server_port}"
 
 
 def test_wide_frames_are_scaled_down_and_fast_ones_thinned_out(camera: MjpegCamera, capture: Capture) -> None:

@@ -57,7 +57,7 @@ def test_levels_light_and_face_of_real_devices_are_written_with_the_date(place: 
     assert found.exposure is not None
     assert 60 < found.exposure < 200
     assert found.face_size == pytest.approx(162 / 240, rel=0.25), "the demo's face, as the cascade finds it"
-    assert "not measured: offset" in output, "nobody clapped"
+    assert "not measured: offset" in output, "without claps"
 
 
 def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) ->
         found = load(file)[0].sensors
         assert found.noise_floor_db == -41.5
         assert found.date != "2026-01-01"
-        assert "not measured: microphone: 0.0 s of sound" in output
+        assert "not measured: microphone: 0.0 s of audio" in output
     finally:
         assert SwitchClient.on_bus(bus).unmask("audio").ok
         bus.close()
