@@ -224,7 +224,6 @@ class ReplayConfig(Section):
     topics: tuple[str, ...] = Field((), description="play only these topics; default: all that were recorded")
 
 
-@per_modality(sensor_section)
 class PluginsConfig(Section):
     """Installed packages of others that take part; `edge-mer doctor` lists what is installed."""
 
@@ -233,6 +232,7 @@ class PluginsConfig(Section):
     outlets: tuple[str, ...] = Field((), description="entry points of edge_mer.outlets that run")
 
 
+@per_modality(sensor_section)
 class Config(Section):
     run: RunConfig = RunConfig()
     audio: AudioConfig = AudioConfig()
