@@ -231,9 +231,7 @@ def rtsp_camera() -> Iterator[str]:
         assert process.stdout is not None
         port = process.stdout.readline().strip().decode()
         if not port:
-            pytest.skip(
-                "no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)"
-            )
+            pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
         yield f"rtsp://127.0.0.1:{port}/camera"
 
 

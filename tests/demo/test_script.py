@@ -101,10 +101,10 @@ def test_estimate_from_before_the_action_does_not_count() -> None:
 
 
 def test_step_that_times_out_is_named() -> None:
-    stage = Stage((Step("the camera is mcommands", "at", patience_s=5), Step("next", "a")))
+    stage = Stage((Step("the camera is masked", "at", patience_s=5), Step("next", "a")))
     stage.turn()
     stage.turn(after_us=6_000_000)
-    assert stage.director.failed == ["the camera is mcommands: at was not seen within 5 s"]
+    assert stage.director.failed == ["the camera is masked: at was not seen within 5 s"]
     stage.observe("a")
     assert stage.director.done
     assert "missing: at" in "\n".join(stage.director.summary())
