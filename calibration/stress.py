@@ -152,7 +152,7 @@ class Stress:
         placed = [_together(audio=a, video=v) for a, v in zip(voices, self._faces, strict=True)]
         return [self._row(family, level, c, placed, self._labels) for c in ("a", "av")]
 
-    def _heard(self) -> list[TokenTrack]:
+    def _voices(self) -> list[TokenTrack]:
         """The voices as recorded."""
         clips = self._clips
         return self.encodings.tracks(
@@ -178,7 +178,7 @@ class Stress:
     def order(self) -> list[StressRow]:
         """Lost frames, and voice or face missing at uneven rates."""
         random, rows = np.random.default_rng(0), list[StressRow]()
-        voices = self._heard()
+        voices = self._voices()
         for share in (0.0, *DROPPED):
             thin = [damage.thinned(t, share, random) for t in self._faces]
             family, level = (CLEAN, "") if not share else ("frames lost", f"{share:.0%}")
@@ -189,7 +189,7 @@ class Stress:
 
     def missing(self) -> list[list[str]]:
         """Rows of the table of missing rates: whole modalities are gone, the device takes what is left."""
-        voices = self._heard()
+        voices = self._voices()
         random, out = np.random.default_rng(0), []
         for rates in RATES:
             gone = random.random((len(voices), 2)) < rates

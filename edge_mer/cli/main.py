@@ -8,8 +8,8 @@ from typing import Any, Final
 import typer
 
 from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
-from edge_mer.client.terminal import make_output_visible
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.host.terminal import make_output_visible
 
 # In the order in which people meet them.
 COMMANDS: Final[Mapping[str, CommandRow]] = {

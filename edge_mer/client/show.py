@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from edge_mer.bus import Bus
 from edge_mer.client.snapshot import TOPICS, Snapshot
-from edge_mer.client.terminal import raw_stdout
 from edge_mer.client.view import render
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message
 from edge_mer.contract.plain_text import visible
+from edge_mer.host.terminal import raw_stdout
 
 FRAME_US = SECOND // 4
 

@@ -10,7 +10,7 @@ import msgspec
 
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
-from edge_mer.contract.plain_text import visible_fields
+from edge_mer.contract.visible_fields import visible_fields
 
 TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
 WORDS = {

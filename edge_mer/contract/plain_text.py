@@ -7,12 +7,7 @@ published, and once more before anything is printed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
-
-import msgspec
-from msgspec import Struct
-
-T = TypeVar("T", bound=Struct)
+from typing import Final
 
 # What a terminal may obey (ECMA-48 C0, DEL and C1), what reorders or breaks a line (Unicode UAX 9 and UAX 14), and
 # lone surrogates, which no encoding can write.
@@ -43,16 +38,3 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """As ``visible``, but line ends and tabs stay."""
     return text.translate(_LINES)
-
-
-def visible_fields(body: T) -> T:
-    """A message whose strings, at any depth, are ``visible``."""
-    return msgspec.convert(_walk(msgspec.to_builtins(body)), type(body))
-
-
-def _walk(value: Any) -> Any:
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, dict):
-        return {_walk(k): _walk(v) for k, v in value.items()}
-    return [_walk(v) for v in value] if isinstance(value, list | tuple) else value

@@ -22,7 +22,8 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock, host_boot_id
 from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
-from edge_mer.contract.plain_text import visible, visible_fields
+from edge_mer.contract.plain_text import visible
+from edge_mer.contract.visible_fields import visible_fields
 from edge_mer.host.launcher import Launcher, Process, SystemLauncher
 from edge_mer.host.processes import ProcessRow, rows_for
 

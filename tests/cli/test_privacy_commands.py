@@ -98,7 +98,7 @@ def in_terminal(answers: list[str]) -> tuple[str, int]:
             output += os.read(master, 4096)
         except OSError:  # the process has closed its side
             break
-    code_ = process.wait(timeout=20)
+    code_ = process.wait(timeout=60)
     os.close(master)
     return output.decode().replace("\r\n", "\n"), code_
 

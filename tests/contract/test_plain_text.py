@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.messages import SensorState
-from edge_mer.contract.plain_text import visible, visible_fields, visible_lines
+from edge_mer.contract.plain_text import visible, visible_lines
+from edge_mer.contract.visible_fields import visible_fields
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

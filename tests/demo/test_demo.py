@@ -54,8 +54,8 @@ def test_signal_ends_all_processes(place: Path, number: signal.Signals) -> None:
     children = psutil.Process(demo.pid).children(recursive=True)
     assert len(children) >= 6
     demo.send_signal(number)
-    demo.communicate(timeout=10)
-    _, alive = psutil.wait_procs(children, timeout=5)
+    demo.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
 
 
@@ -65,7 +65,7 @@ def test_closed_output_ends_the_demo_without_traceback(place: Path) -> None:
     assert demo.stderr is not None
     demo.stdout.readline()
     demo.stdout.close()
-    assert demo.wait(timeout=20) != 2
+    assert demo.wait(timeout=60) != 2
     assert b"Traceback" not in demo.stderr.read()
 
 
@@ -73,7 +73,7 @@ def test_invalid_clip_is_one_clear_line(place: Path) -> None:
     clip = place / "not_a_clip.mp4"
     clip.write_text("this is not a video")
     demo = start(place, "--media", str(clip))
-    _, errors = demo.communicate(timeout=30)
+    _, errors = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert b"not_a_clip.mp4" in errors
     assert b"Traceback" not in errors

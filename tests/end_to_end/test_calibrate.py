@@ -19,7 +19,7 @@ from edge_mer.config import load
 from tests.capture.room.test_levels import room
 from tests.end_to_end.room import room_with_devices, started
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.end_to_end]
 
 
 @pytest.fixture(scope="module")

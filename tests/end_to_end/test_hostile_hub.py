@@ -28,7 +28,7 @@ from edge_mer.privacy.keys.pairing import server_curve
 from tests.devices import free_port
 from tests.end_to_end.room import started
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end]
 WORKERS = ("fusion", "file", "switch", "hub", "page", "mqtt")
 BASELINE_US, LOAD_US = 4 * SECOND, 12 * SECOND
 SUBSCRIBERS, NOISE = 200, 40

@@ -18,7 +18,7 @@ from edge_mer.contract.messages import Estimate, Message, SensorState
 from tests.devices import MjpegCamera, PulseAudio
 from tests.end_to_end.room import demo_audio, room_with_devices, started
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.end_to_end]
 DEADLINE_US = 40 * SECOND
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end]
 BROKER = ("10.9.8.7", 1883)
 CALLS = "connect,sendto,sendmsg,sendmmsg"
 # connect(7, {sa_family=AF_INET, sin_port=htons(1883), sin_addr=inet_addr("10.9.8.7")}, 16)

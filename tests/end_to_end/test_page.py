@@ -25,7 +25,7 @@ from tests.browser import Browser, chromium
 from tests.devices import free_port
 from tests.end_to_end.room import started
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end]
 
 
 def last_gap(marks: str) -> str:

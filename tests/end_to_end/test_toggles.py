@@ -24,7 +24,7 @@ from edge_mer.privacy.switch.receipts import FILE, verify
 from tests.end_to_end.room import demo_audio, room_with_devices, started
 from tests.end_to_end.test_live import connections
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end]
 TOGGLES = 100  # with devices, and as many with a file
 
 

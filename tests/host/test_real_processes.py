@@ -125,6 +125,6 @@ def test_children_die_with_a_killed_supervisor(running: Running) -> None:
     running.process.kill()
     running.ended()
     try:
-        child.wait(timeout=5)
+        child.wait(timeout=60)
     except psutil.TimeoutExpired:
         pytest.fail("the worker outlived its supervisor")

@@ -33,6 +33,8 @@ from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.saved import Saved
 from tests.pipelines.starter_files import recorded_voice
 
+# Eight graphs are exported for the first test: half a minute, and more on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
 
 
@@ -98,8 +100,8 @@ def recorded(m: str, length: int, width: int) -> np.ndarray:
     if m == "text":
         encoder = load_encoder("text", backend, MODELS)
         words = ("i", "am", "so", "happy", "to", "see", "you", "again", "today")
-        found = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
-        return encoder.step(None, TextSegment(0, found, True))[1].values[-length:]
+        spoken = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
+        return encoder.step(None, TextSegment(0, spoken, True))[1].values[-length:]
     face = backend.load(MODELS / "face.onnx")
     crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
     return np.concatenate([face.run({"face": crop})["posterior"] for crop in crops])[:, :width]
@@ -229,11 +231,11 @@ def network(kind: str) -> torch.nn.Module:
     return {"audio": nets.AudioNet, "face": nets.FaceNet, "text": lambda: nets.TextNet(60)}[kind]().eval()
 
 
-def said_by(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def outputs_of(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the graph of each encoder says, from the net that was trained."""
     if kind == "audio":
         tokens = net(x["mel"], x["pitch"])
-        logits, weight = net.found(tokens)
+        logits, weight = net.token_logits(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":
         return {"posterior": torch.softmax(net.both(x["face"]) / 1.5, -1)}
@@ -257,10 +259,10 @@ def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: P
     if kind == "text":
         inputs = {"ids": random.integers(0, 60, (1, 24)), "mask": np.float32(np.arange(24)[None] > 6)}
     with torch.no_grad():
-        found = said_by(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
+        expected_outputs = outputs_of(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
     found = graph.run(inputs)
-    assert set(found) == set(found)
-    for name, value in found.items():
+    assert set(found) == set(expected_outputs)
+    for name, value in expected_outputs.items():
         assert np.abs(found[name] - value.numpy()).max() <= (2e-3 if kind == "text" else 1e-4), name
     for key in ("input", "labels", "classes", "licence", "metrics", "known_failures", "rate_hz", "dim"):
         assert graph.metadata[key], key

@@ -60,7 +60,6 @@ face_frames = 5
 
 
 # Eight graphs are exported: half a minute, and more on a busy machine.
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -363,4 +363,4 @@ class Faults(RuleBasedStateMachine):
 Faults.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-TestFaults: Any = pytest.mark.timeout(400)(Faults.TestCase)
+TestFaults: Any = Faults.TestCase

@@ -136,7 +136,7 @@ def test_record_attaches_to_what_runs_and_ends_the_file_on_ctrl_c(directory: Pat
             while supervisor.receive() is not None:
                 pass
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         bus.close()

@@ -147,7 +147,6 @@ def test_files_at_a_time_give_what_one_after_the_other_gives(folder: Path) -> No
     assert score.in_processes(everything(folder), 2) == alone
 
 
-@pytest.mark.timeout(180)
 def test_a_ray_cluster_gives_the_same(folder: Path) -> None:
     assert score.on_ray(everything(folder), "local") == score.in_processes(everything(folder), 1)
 
