@@ -1,4 +1,4 @@
-"""``RESULTS.md`` of the bench: the table of each part stands between two marks, and only that is rewritten."""
+"""``RESULTS.md`` of the bench: the table of each part is between two marks, and only the tables are rewritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edge-mer soak replay``: a session run again in real processes, many times at each speed, half on a busy machine."""
+"""``edge-mer soak replay``: replays a session in real processes, many times at each speed, half under CPU load."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _line(outcome: Rerun, number: int) -> str:
 
 @contextmanager
 def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
-    """The bundled session through the real application, with a mask in it and raw media, recorded for ``seconds``."""
+    """A recording of the bundled session through the real application, with raw media and a mask, for ``seconds``."""
     with temporary_place() as place:
         path, runtime = Path(place) / "soak.mcap", Path(place) / "run"
         runtime.mkdir(mode=0o700)

@@ -9,7 +9,7 @@ import typer
 from edge_mer.cli.options import ConfigFile, Setting, overrides
 from edge_mer.config import load
 from edge_mer.contract.errors import ConfigError
-from edge_mer.gateway.page.http_auth import METRICS, Token, link_of, place_of
+from edge_mer.gateway.page.http_auth import METRICS, Token, link_of, parse_address
 from edge_mer.host.files import state_directory
 
 
@@ -36,6 +36,6 @@ def page(
     if new_token:
         token.renew()
     if metrics:
-        typer.echo(f"{place_of(settings.page).url.rstrip('/')}{METRICS}\n{token.for_metrics()}")
+        typer.echo(f"{parse_address(settings.page).url.rstrip('/')}{METRICS}\n{token.for_metrics()}")
     else:
         typer.echo(link_of(settings.page, token))

@@ -1,6 +1,6 @@
-"""How any program talks to a running instance: the command line, the demo, the gateway, and programs of others.
+"""Client library for a running instance, used by the command line, the demo, the gateway and third-party programs.
 
-``SwitchClient`` waits for answers; ``PendingCommands`` is the same for a program with a loop of its own.
+``SwitchClient`` waits for answers; ``PendingCommands`` is its non-blocking form for a program with its own loop.
 """
 
 from edge_mer.client.pending_commands import PendingCommands

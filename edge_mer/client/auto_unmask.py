@@ -1,4 +1,4 @@
-"""Unmasks for the person who starts an instance: once, as soon as its switch answers."""
+"""Unmasks once for the user who starts an instance, as soon as its switch answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_mer.contract.domain import Modality
 
 
 class AutoUnmask:
-    """``turn`` until ``done``; ``refusal`` says why it was in vain. ``resume`` leaves masks that people set."""
+    """Call ``turn`` until ``done``; ``refusal`` is the reason of a failure. ``resume`` keeps masks that users set."""
 
     def __init__(self, bus: ZmqBus, modalities: tuple[Modality, ...], resume: bool = True) -> None:
         self.done = not modalities
@@ -23,7 +23,7 @@ class AutoUnmask:
         if not self.done:
             self._commands.turn()
             if self.done:
-                self._commands.close()  # answers to what was sent twice must not wake the bus for ever
+                self._commands.close()  # late answers to repeated commands must not wake the bus
 
     def _answered(self, answer: Answer) -> None:
         self.done, self.refusal = True, "" if answer.ok else answer.text

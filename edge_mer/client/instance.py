@@ -1,4 +1,4 @@
-"""One edge_mer instance as the command line sees it: start it, find it, stop it."""
+"""Start, find and stop one edge_mer instance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_mer.config import Config, load
 from edge_mer.contract.errors import EdgeMerError, EndpointInUse
 from edge_mer.host.launcher import SystemProcess, last_error, log_directory
 
-LONGEST_PLACE = 48
+LONGEST_DIRECTORY = 48
 STOP_S = 2.5
 
 
@@ -23,10 +23,10 @@ class NotRunning(EdgeMerError):
 
 
 class Instance:
-    """A supervisor that this command started, in a process of its own: a blocked terminal holds up nothing."""
+    """A supervisor started by this command, in its own process, so that a blocked terminal does not delay it."""
 
     def __init__(self, config: Config, directory: Path) -> None:
-        """Raises EndpointInUse when an instance runs there already."""
+        """Raises EndpointInUse when an instance already runs there."""
         if (pid := owner(directory)) is not None:
             raise EndpointInUse(
                 f"edge_mer already runs in {directory} (process {pid}); stop it, or choose another run.directory"
@@ -40,10 +40,10 @@ class Instance:
         """Raises EdgeMerError when the supervisor has ended by itself."""
         if (code := self.process.ended()) is not None:
             log = log_directory(self.directory) / "supervisor.jsonl"
-            raise EdgeMerError(f"the supervisor ended (exit code {code}): {last_error(log) or 'it said nothing'}")
+            raise EdgeMerError(f"the supervisor ended (exit code {code}): {last_error(log) or 'its log has no error'}")
 
     def stop(self) -> None:
-        """Ends everything within 2 s; what does not end is killed."""
+        """Stop all processes within 2 s, and kill those that do not end."""
         self.process.terminate()
         if self.process.wait(STOP_S) is None:
             self.process.kill()
@@ -51,9 +51,9 @@ class Instance:
 
 
 def temporary_place() -> tempfile.TemporaryDirectory[str]:
-    """A directory for an instance that leaves nothing behind; short, because socket paths are at most 107 bytes."""
-    usual = tempfile.gettempdir()
-    return tempfile.TemporaryDirectory(prefix="edge_mer_", dir=usual if len(usual) <= LONGEST_PLACE else "/tmp")
+    """A temporary directory for an instance. Its path is short, because socket paths are at most 107 bytes."""
+    default = tempfile.gettempdir()
+    return tempfile.TemporaryDirectory(prefix="edge_mer_", dir=default if len(default) <= LONGEST_DIRECTORY else "/tmp")
 
 
 def owner(directory: Path) -> str | None:
@@ -70,15 +70,15 @@ def owner(directory: Path) -> str | None:
 
 def find_instance(directory: Path | None, config: Path | None = None) -> Path:
     """The runtime directory of the running instance. Raises NotRunning when there is none."""
-    place = runtime_directory(str(directory) if directory else load(config)[0].run.directory)
-    if owner(place) is None:
-        raise NotRunning(f"nothing is running in {place}; start it with: edge-mer run")
-    return place
+    runtime = runtime_directory(str(directory) if directory else load(config)[0].run.directory)
+    if owner(runtime) is None:
+        raise NotRunning(f"nothing is running in {runtime}; start it with: edge-mer run")
+    return runtime
 
 
 @contextmanager
 def connected(directory: Path | None, config: Path | None = None) -> Iterator[ZmqBus]:
-    """A bus into the running instance. Raises NotRunning when there is none."""
+    """A bus of the running instance. Raises NotRunning when there is none."""
     bus = ZmqBus(find_instance(directory, config))
     try:
         yield bus

@@ -1,4 +1,4 @@
-"""Commands on their way to the switch, for programs with a loop of their own: nothing here waits."""
+"""Commands to the switch for programs with their own loop: no call blocks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge_mer.contract.errors import EdgeMerError, PrivacyError
 
 FOREVER_US = 1 << 62
 MOST_PENDING = 256
-NO_ANSWER = "the switch does not answer; without it everything closes within one lease"
-CROWDED = "sent, but too many commands wait for the switch"
-NO_KEYS = "this program has no keys to sign a grant with; give it one that was signed elsewhere"
+NO_ANSWER = "the switch does not answer; every device closes within one lease"
+TOO_MANY = "sent, but too many commands wait for the switch; result unknown"
+NO_KEYS = "this program has no key to sign a grant; pass a grant that was signed elsewhere"
 
 Done = Callable[[Answer], object]
 
@@ -32,10 +32,10 @@ class _Pending:
 
 
 class PendingCommands:
-    """Sends commands, again where the transport may lose them, and hands each answer to the ``done`` of its command.
+    """Sends commands, resends them where the transport may lose them, and passes each answer to its ``done``.
 
-    ``done`` is called once, within ``turn``: with the switch's answer, or with one that is not ok and says that none
-    came within ``patience_us``. Call ``turn`` in every turn of the program's loop.
+    ``done`` is called once, within ``turn``: with the switch's answer, or with an answer that is not ok when none
+    arrived within ``patience_us``. Call ``turn`` in every iteration of the program's loop.
     """
 
     patience_us = 3 * SECOND
@@ -43,7 +43,7 @@ class PendingCommands:
     def __init__(
         self, transport: Transport, clock: Clock, requester: str, signer: Callable[[], Signer] | None = None
     ) -> None:
-        """``requester`` is what states and receipts name. ``signer`` is asked for each grant, and may raise."""
+        """``requester`` is named in states and receipts. ``signer`` is called for each grant, and may raise."""
         self._transport, self._clock = transport, clock
         self._requester, self._signer = requester, signer
         self._pending: dict[str, _Pending] = {}
@@ -51,7 +51,7 @@ class PendingCommands:
 
     @classmethod
     def local(cls, bus: ZmqBus, requester: str) -> PendingCommands:
-        """To the switch that ``bus`` reaches, with the console's keys."""
+        """Commands to the switch of ``bus``, signed with the console's keys."""
         return cls(BusTransport(bus), bus.clock, requester, lambda: console_signer(bus.directory, bus.clock))
 
     def command(
@@ -65,10 +65,10 @@ class PendingCommands:
         hard: bool = False,
         for_s: int = 0,
     ) -> None:
-        """``mask``, ``unmask``, ``resume`` or ``status``. ``for_s``: a mask that ends by itself; 0 never."""
+        """``mask``, ``unmask``, ``resume`` or ``status``. ``for_s``: seconds until a mask ends by itself; 0 = never."""
         self.ask(
             Command(
-                # Of our own also where a client brings one: the switch takes equal ids for the same command.
+                # A new id even when a client sent one: the switch treats equal ids as the same command.
                 id=secrets.token_hex(8),
                 action=action,
                 modalities=modalities,
@@ -81,7 +81,7 @@ class PendingCommands:
         )
 
     def unmask(self, modalities: tuple[Modality, ...], done: Done, *, resume: bool = False) -> None:
-        """Ask what is masked, sign a grant that has seen it, and unmask. ``resume`` leaves masks that people set."""
+        """Query the masks, sign a grant for that state, and unmask. ``resume`` keeps masks that users set."""
 
         def sign(states: Answer) -> None:
             if not states.ok:
@@ -99,16 +99,16 @@ class PendingCommands:
         self.command("status", (), sign)
 
     def ask(self, message: Command | Pair, done: Done) -> None:
-        """What the others are made of. Of too many that wait the oldest is given up."""
+        """Send one message; the other methods use this. When too many are pending, the oldest fails."""
         while len(self._pending) >= MOST_PENDING:
-            self._pending.pop(next(iter(self._pending))).done(failed(CROWDED))
+            self._pending.pop(next(iter(self._pending))).done(failed(TOO_MANY))
         now = self._clock.now_us()
         resend_due = now + (self._transport.resend_us or FOREVER_US)
         self._pending[message.id] = _Pending(message, done, resend_due, now + self.patience_us)
         self._transport.send(message)
 
     def turn(self) -> None:
-        """Hand on the answers that came, send again what has none, and give up what had none for too long."""
+        """Deliver answers, resend commands without one, and fail those that exceeded their patience."""
         while (message := self._transport.receive()) is not None:
             if isinstance(message, Answer) and (pending := self._pending.pop(message.id, None)) is not None:
                 pending.done(message)
@@ -122,10 +122,10 @@ class PendingCommands:
                 self._transport.send(pending.message)
 
     def abandon(self) -> None:
-        """Forget all that wait; their ``done`` is never called."""
+        """Drop all pending commands without calling their ``done``."""
         self._pending.clear()
 
 
 def failed(text: str) -> Answer:
-    """An answer that is not the switch's: why there is none."""
+    """A local answer that is not ok; ``text`` is the reason."""
     return Answer(id="", ok=False, text=text, modalities={})

@@ -28,7 +28,7 @@ class Show(Protocol):
 
 
 class JsonLines:
-    """One line per estimate: the header as it was on the wire, nothing else."""
+    """One line per estimate: the header as sent on the wire, nothing else."""
 
     def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         if isinstance(message.body, Estimate):
@@ -52,7 +52,7 @@ class PlainLines:
         if isinstance(message.body, Estimate) and message.envelope.origin_us > self._shown_us:
             self._shown_us = message.envelope.origin_us
             at = (message.envelope.created_us - snapshot.started_us) / 1e6
-            print(f"{at:7.1f} s  {in_words(message.body)}", flush=True)
+            print(f"{at:7.1f} s  {one_line(message.body)}", flush=True)
 
     def refresh(self, snapshot: Snapshot, now_us: int) -> None:
         fresh = list(snapshot.events)[-(snapshot.noted - self._noted) :] if snapshot.noted > self._noted else []
@@ -65,7 +65,7 @@ class PlainLines:
 
 
 class Screen:
-    """The live view in a terminal; leaves the terminal as it was."""
+    """The live view in a terminal; restores the terminal on close."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -103,7 +103,7 @@ def choose(title: str, json: bool) -> Show:
     return Screen(title) if sys.stdout.isatty() else PlainLines()
 
 
-def in_words(body: Estimate) -> str:
+def one_line(body: Estimate) -> str:
     """``atv   happy 0.62   sentiment +0.40   312 ms``."""
     label = f"{body.label} {body.confidence or 0:.2f}" if body.label else f"({body.abstain})"
     sentiment = "" if body.sentiment is None else f"  sentiment {body.sentiment:+.2f}"
@@ -120,7 +120,7 @@ class Watcher:
         self._reader = bus.reader(*TOPICS)
 
     def turn(self) -> list[Message[Any]]:
-        """Everything that arrived since the last turn; waits at most one frame for it."""
+        """All messages since the last turn; waits at most one frame for one."""
         self.bus.wait(FRAME_US)
         fresh = self._reader.drain()
         for message in fresh:
@@ -132,7 +132,7 @@ class Watcher:
         return fresh
 
     def summary(self) -> list[str]:
-        """How many final estimates of which combination there were."""
+        """Counts of final estimates by combination."""
         if not self.seen:
             return ["no final estimate was seen"]
         return ["final estimates: " + ", ".join(f"{n} of {c}" for c, n in self.seen.most_common())]

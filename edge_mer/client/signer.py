@@ -1,4 +1,4 @@
-"""Grants: what a program must sign to unmask, with the keys of one of this machine's identities."""
+"""Signs the grants that unmasking needs, with the keys of an identity on this machine."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from edge_mer.privacy.keys.identity import CONSOLE, Identity, read_identity
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """``host``: public key (hex) of the host whose switch is asked."""
+    """``host``: public key (hex) of the host whose switch receives the grants."""
 
     identity: Identity
     host: str
     clock: Clock
 
     def grant(self, modalities: tuple[Modality, ...], seen: Mapping[Modality, PrivacyState]) -> Grant:
-        """A grant by a person who has ``seen`` these states: a mask that comes later voids it."""
+        """A grant for the ``seen`` states; a later mask invalidates it."""
         epoch = max((state.mask_epoch for state in seen.values()), default=0)
         return self.identity.grant(self.host, modalities, epoch, self.clock.wall_us())
 
 
 def host_signer(state: Path, clock: Clock, name: str = CONSOLE) -> Signer:
-    """The keys ``name`` of this host, in its privacy state directory. Raises PrivacyError when there are none."""
+    """A signer with the keys ``name`` in the privacy state directory. Raises PrivacyError when there are none."""
     identity, host = read_identity(state, name), public_key(state)
     if identity is None or host is None:
         raise PrivacyError(f"{state} holds no key of this {name}; edge-mer run pairs the console on its first start")
@@ -39,8 +39,8 @@ def host_signer(state: Path, clock: Clock, name: str = CONSOLE) -> Signer:
 
 
 def console_signer(runtime: Path, clock: Clock) -> Signer:
-    """The console's keys of the instance that runs in ``runtime``. Raises PrivacyError without switch or keys."""
+    """A signer with the console's keys of the instance in ``runtime``. Raises PrivacyError without switch or keys."""
     state = shown_state_directory(runtime)
     if state is None:
-        raise PrivacyError(f"the privacy switch does not run in {runtime}; look at: edge-mer status")
+        raise PrivacyError(f"the privacy switch does not run in {runtime}; run: edge-mer status")
     return host_signer(state, clock)

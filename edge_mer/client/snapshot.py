@@ -1,4 +1,4 @@
-"""What a person should know at this moment, folded from the topics. No I/O."""
+"""The current state of an instance for display, folded from the topics. No I/O."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ RECORDER = "recorder"
 
 @dataclass
 class Snapshot:
-    """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began.
+    """``events`` are (time in us, text), newest last. ``started_us``: start of observation.
 
-    ``recording_stopped``: why a recording ended before it should; None while it goes on, or without one.
+    ``recording_stopped``: why a recording ended early; None while it runs, or without one.
     """
 
     started_us: int
@@ -63,7 +63,7 @@ class Snapshot:
             self._health(body, at)
 
     def _estimate(self, message: Message[Estimate], at: int) -> None:
-        """Only the newest window is shown; late revisions of older ones go by."""
+        """Keep the newest window only; late revisions of older windows are ignored."""
         was = self.estimate
         if was is not None and message.envelope.origin_us < was.envelope.origin_us:
             return
@@ -83,7 +83,7 @@ class Snapshot:
             was = self.privacy.modalities.get(m) if self.privacy else None
             now = body.modalities.get(m)
             if was is not None and now is not None and was.requested != now.requested:
-                self.note(at, f"{m} is asked to be {now.requested}" + (f" ({now.reason})" if now.reason else ""))
+                self.note(at, f"{m} requested: {now.requested}" + (f" ({now.reason})" if now.reason else ""))
         self.privacy = body
 
     def _health(self, body: HealthReport, at: int) -> None:

@@ -1,4 +1,4 @@
-"""The privacy switch of an instance, for programs that wait for its answers."""
+"""Blocking client of an instance's privacy switch."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ COMMAND_LINE = "the command line"
 
 
 class NoAnswer(EdgeMerError):
-    """The switch did not answer in time: nothing is known of what was asked."""
+    """The switch did not answer in time; whether the command took effect is unknown."""
 
 
 class SwitchClient:
-    """Masks, unmasks and asks, and waits until it took effect or did not::
+    """Masks, unmasks and queries, and waits for the result::
 
         with SwitchClient.local() as switch:
             answer = switch.mask("audio")
             print(answer.ok, answer.text, answer.receipts)
 
-    An answer is ``ok`` only when what was asked took effect; ``text`` says what did not. All methods raise NoAnswer
+    An answer is ``ok`` only when the command took effect; otherwise ``text`` is the reason. All methods raise NoAnswer
     when the switch does not answer in time.
     """
 
@@ -55,10 +55,10 @@ class SwitchClient:
         signer: Callable[[], Signer] | None = None,
         runtime: Path | None = None,
     ) -> None:
-        """Use ``local``, ``on_bus``, ``root``, ``paired`` or ``remote``. ``silence``: what NoAnswer says."""
+        """Use ``local``, ``on_bus``, ``root``, ``paired`` or ``remote``. ``silence``: the message of NoAnswer."""
         self._transport, self._clock = transport, clock
         self._commands = PendingCommands(transport, clock, requester, signer)
-        self._commands.patience_us = FOREVER_US  # here patience has one deadline, which raises
+        self._commands.patience_us = FOREVER_US  # the deadline of ``_wait`` applies instead
         self._silence, self._patience_us = silence, patience_us
         self._signs, self._runtime = signer is not None, runtime
         self._close = transport.close
@@ -69,7 +69,7 @@ class SwitchClient:
     ) -> SwitchClient:
         """The instance that runs on this host, in the runtime ``directory`` or that of the configuration file.
 
-        It signs with the console's keys. Raises NotRunning when there is none.
+        It signs with the console's keys. Raises NotRunning when no instance runs.
         """
         bus = ZmqBus(find_instance(directory, config))
         client = cls.on_bus(bus, requester)
@@ -78,10 +78,10 @@ class SwitchClient:
 
     @classmethod
     def on_bus(cls, bus: ZmqBus, requester: str = COMMAND_LINE) -> SwitchClient:
-        """The instance that ``bus`` reaches. It signs with the console's keys; the bus stays open."""
+        """The instance of ``bus``. It signs with the console's keys; closing the client leaves the bus open."""
         silence = (
             f"the privacy switch did not answer within {LOCAL_PATIENCE_US // SECOND} s, so NOTHING is known to be "
-            "masked; look at: edge-mer status"
+            "masked; run: edge-mer status"
         )
         transport = BusTransport(bus)
         return cls(
@@ -96,24 +96,24 @@ class SwitchClient:
 
     @classmethod
     def root(cls, runtime: Path) -> SwitchClient:
-        """As root on this host, who needs no grant and lifts hard masks. Raises PrivacyError without a switch."""
-        silence = "the switch does not answer root; look at: edge-mer status"
+        """As root on this host: needs no grant and can undo locks. Raises PrivacyError without a switch."""
+        silence = "the switch does not answer root; run: edge-mer status"
         return cls(RootTransport(runtime), SystemClock(), "root", silence, REMOTE_PATIENCE_US)
 
     @classmethod
     def paired(cls, name: str, config: Path | None = None) -> SwitchClient:
-        """A host elsewhere, with the keys ``name`` that are paired with it. Raises PrivacyError when there are none."""
+        """A remote host, with the keys ``name`` that are paired with it. Raises PrivacyError when there are none."""
         identity = read_identity(state_directory(load(config)[0].privacy.state), name)
         if identity is None or not identity.content.address:
             raise PrivacyError(
-                f"no keys called {name!r} are paired with a switch elsewhere: edge-mer keys pair {name} LINK"
+                f"no keys named {name!r} are paired with a remote host; run: edge-mer keys pair {name} LINK"
             )
         content = identity.content
         return cls.remote(identity, Link(content.address, content.host, content.host_curve, ""))
 
     @classmethod
     def remote(cls, identity: Identity, link: Link) -> SwitchClient:
-        """A host elsewhere, over TCP with CURVE. ``link`` says where it listens, and by which keys it is known."""
+        """A remote host, over TCP with CURVE. ``link`` holds its address and public keys."""
         clock = SystemClock()
         silence = f"the switch at {link.address} does not answer: is it running, and are these keys paired with it?"
         return cls(
@@ -127,21 +127,21 @@ class SwitchClient:
 
     @classmethod
     def pair(cls, identity: Identity, link: Link, name: str) -> Answer:
-        """Bring public keys to a host whose one-time ``link`` a person has: from then on they may sign grants."""
+        """Send public keys to a host with its one-time ``link``: from then on they may sign grants."""
         signing, curve = identity.signing, identity.content.curve_public
-        made = proof(link.code, link.curve, name, signing, curve)
+        proof_hex = proof(link.code, link.curve, name, signing, curve)
         with cls.remote(identity, link) as client:
-            return client.ask(Pair(id=secrets.token_hex(8), name=name, signing=signing, curve=curve, proof=made))
+            return client.ask(Pair(id=secrets.token_hex(8), name=name, signing=signing, curve=curve, proof=proof_hex))
 
     def mask(self, *modalities: Modality, hard: bool = False, for_s: int = 0) -> Answer:
-        """Close sensors and purge what was derived from them; the answer names the receipts.
+        """Close sensors and purge data derived from them; the answer names the receipts.
 
-        ``hard``: only the button or root on that host can unmask. ``for_s``: ends by itself after seconds; 0 never.
+        ``hard``: lock; only the button or root on that host can unmask. ``for_s``: seconds until it ends; 0 = never.
         """
         return self._wait(lambda done: self._commands.command("mask", modalities, done, hard=hard, for_s=for_s))
 
     def unmask(self, *modalities: Modality) -> Answer:
-        """Let sensors open again, by a grant of this program's keys. Run by root it lifts hard masks too."""
+        """Allow sensors to open, with a grant signed by this program's keys. As root it also undoes locks."""
         if not self._signs:
             return self._wait(lambda done: self._commands.command("unmask", modalities, done))
         if self._runtime is not None and os.geteuid() == 0:
@@ -152,20 +152,20 @@ class SwitchClient:
         return self._wait(lambda done: self._commands.unmask(modalities, done))
 
     def status(self) -> Answer:
-        """What is masked: ``modalities`` of the answer."""
+        """The state of the masks, in ``modalities`` of the answer."""
         return self._wait(lambda done: self._commands.command("status", (), done))
 
     def receipts(self) -> tuple[Receipt, ...]:
-        """All receipts of this host, oldest first, each checked. Raises PrivacyError when one is not genuine, and for
-        a host elsewhere, whose receipts do not leave it."""
+        """All receipts of this host, oldest first, verified. Raises PrivacyError when one is not genuine, and for a
+        remote host, whose receipts are not transferred."""
         state = shown_state_directory(self._runtime) if self._runtime is not None else None
         if state is None:
-            raise PrivacyError("receipts are read on the host itself, while its switch runs: edge-mer receipts show")
+            raise PrivacyError("read receipts on the host itself while its switch runs: edge-mer receipts show")
         path = state / RECEIPTS
         return verify(path, read_public(state / PUBLIC)).receipts if path.exists() else ()
 
     def ask(self, message: Command | Pair) -> Answer:
-        """What the others are made of: the answer to one control message."""
+        """Send one control message and wait for its answer; the other methods use this."""
         return self._wait(lambda done: self._commands.ask(message, done))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Three ways to the privacy switch: the host's own bus, root's Unix socket, and CURVE over TCP."""
+"""Three transports to the privacy switch: the host's bus, root's Unix socket, and CURVE over TCP."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from edge_mer.privacy.switch.root_socket import RootSocket
 
 
 class Transport(Protocol):
-    """Carries commands to a switch, and its answers back. Only ``wait`` waits.
+    """Carries commands to a switch and answers back. Only ``wait`` blocks.
 
-    ``resend_us``: after how long a command without an answer is sent again; None where sending once is enough.
+    ``resend_us``: time after which a command without an answer is resent; None for a transport without loss.
     """
 
     @property
@@ -32,7 +32,7 @@ class Transport(Protocol):
     def send(self, message: Command | Pair) -> None: ...
 
     def receive(self) -> object | None:
-        """The next message, None when there is none. Raises PrivacyError when the switch has closed the connection."""
+        """The next message, or None. Raises PrivacyError when the switch has closed the connection."""
         ...
 
     def wait(self, timeout_us: int) -> None: ...
@@ -41,7 +41,7 @@ class Transport(Protocol):
 
 
 class BusTransport:
-    """The host's own bus. What is sent while the switch restarts is lost, so it is sent again."""
+    """The host's bus. Messages sent while the switch restarts are lost, so they are resent."""
 
     resend_us: int | None = SECOND // 3
 
@@ -52,7 +52,7 @@ class BusTransport:
 
 
 class RootTransport:
-    """The Unix socket whose kernel proves that root asks: the only way to lift a hard mask."""
+    """The Unix socket on which the kernel proves that root is the sender: it may undo locks."""
 
     resend_us: int | None = None
 
@@ -93,7 +93,7 @@ class RootTransport:
 
 
 class CurveTransport:
-    """TCP with CURVE, as a paired phone or hub comes. A command is numbered, so that a copy of it does nothing."""
+    """TCP with CURVE, as used by a paired phone or hub. A counter in each command prevents replays."""
 
     resend_us: int | None = None
 

@@ -1,4 +1,4 @@
-"""The live terminal view: a pure function from a snapshot to what rich draws. Fits 80 columns and 24 lines."""
+"""The live terminal view: a pure function from a snapshot to rich renderables. Fits 80 columns and 24 lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAST_EVENTS = 6
 
 
 def render(snapshot: Snapshot, now_us: int, title: str) -> RenderableType:
-    """Three sensor tiles, the estimate, the processes, and what happened last."""
+    """Sensor tiles, the estimate, the processes, and the latest events."""
     tiles = Table.grid(expand=True)
     for _ in MODALITIES:
         tiles.add_column(ratio=1)
@@ -47,8 +47,8 @@ def _tile(modality: Modality, snapshot: Snapshot) -> Panel:
         used = presence.state == "present"
         shown = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
         why = "" if shown else f": {presence.reason or presence.state}"
-        words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
-        lines.append(_line((words, "bold" if used else "dim")))
+        status = f"used, {presence.tokens} tokens" if used else f"not used{why}"
+        lines.append(_line((status, "bold" if used else "dim")))
     while len(lines) < 4:
         lines.append(Text(""))
     return Panel(
@@ -89,10 +89,10 @@ def _estimate(snapshot: Snapshot, now_us: int) -> Panel:
     for bar, fact in zip(_bars(body), _facts(body), strict=True):
         table.add_row(bar, fact)
     age = now_us - message.envelope.created_us
-    late = age > STALE_US
-    title = f"expressed emotion{f' (nothing new for {age / 1e6:.0f} s)' if late else ''}"
+    is_stale = age > STALE_US
+    title = f"expressed emotion{f' (no update for {age / 1e6:.0f} s)' if is_stale else ''}"
     return Panel(
-        table, title=title, title_align="left", height=9, padding=(0, 1), border_style="red" if late else "none"
+        table, title=title, title_align="left", height=9, padding=(0, 1), border_style="red" if is_stale else "none"
     )
 
 
@@ -114,7 +114,7 @@ def _bars(body: Estimate) -> list[Text]:
 
 
 def _facts(body: Estimate) -> list[Text]:
-    spend = body.latency_ms
+    latency = body.latency_ms
     label = (body.label, "bold cyan") if body.label else (f"abstains: {body.abstain}", "yellow")
     confidence = "-" if body.confidence is None else f"{body.confidence:.2f}"
     facts = [
@@ -126,9 +126,9 @@ def _facts(body: Estimate) -> list[Text]:
     if body.sentiment is None:
         facts.append(_line((f" {body.sentiment_reason}", "dim")))
     facts += [
-        _line("latency       ", f"{spend.total:.0f} ms", ("  since it happened", "dim")),
-        _line((f" capture {spend.capture:.0f}  encode {spend.encode:.0f}  wait {spend.wait:.0f}", "dim")),
-        _line((f" fuse {spend.fuse:.1f}  publish {spend.publish:.1f}", "dim")),
+        _line("latency       ", f"{latency.total:.0f} ms", ("  since the event", "dim")),
+        _line((f" capture {latency.capture:.0f}  encode {latency.encode:.0f}  wait {latency.wait:.0f}", "dim")),
+        _line((f" fuse {latency.fuse:.1f}  publish {latency.publish:.1f}", "dim")),
     ]
     return facts[: len(EMOTIONS)]
 

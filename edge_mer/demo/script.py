@@ -1,4 +1,4 @@
-"""The script of ``edge-mer demo``, as data, and the director that plays it by what is seen, not by the clock."""
+"""The script of ``edge-mer demo`` as data, and the director that advances it by observed estimates, not by time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from edge_mer.contract.messages import Estimate, Message
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Do one thing, then wait until an estimate of a later window has the combination ``until``.
+    """One action, then a wait until an estimate of a later window has the combination ``until``.
 
-    ``back``: wait also until the killed process runs again.
+    ``back``: also wait until the killed process runs again.
     """
 
     title: str
@@ -34,27 +34,27 @@ class Step:
 
 
 SCRIPT: tuple[Step, ...] = (
-    Step("all three sensors play", "atv", patience_s=12),
+    Step("all three modalities are used", "atv", patience_s=12),
     Step("the camera is masked", "at", mask=("video",)),
-    Step("the words are masked too", "a", mask=("text",)),
-    Step("the camera may open again", "av", unmask=("video",)),
+    Step("text is masked too", "a", mask=("text",)),
+    Step("the camera is unmasked", "av", unmask=("video",)),
     Step("kill -9 of the audio encoder", "v", kill="perception.audio"),
-    Step("the supervisor brings it back", "av"),
-    Step("the microphone is masked, the words may come again", "tv", mask=("audio",), unmask=("text",)),
+    Step("the supervisor restarts it", "av"),
+    Step("the microphone is masked, text is unmasked", "tv", mask=("audio",), unmask=("text",)),
     Step("the camera is masked", "t", mask=("video",)),
     Step("everything is masked", "none", mask=("text",)),
-    Step("all sensors may open again", "atv", unmask=("audio", "video", "text")),
+    Step("all sensors are unmasked", "atv", unmask=("audio", "video", "text")),
     Step("kill -9 of the capture process", "atv", kill="file", back=True),
     Step("kill -9 of the fusion node", "atv", kill="fusion", back=True),
 )
 WANTED = frozenset(get_args(Combination))
 LIMIT_S = 55.0
-STAY_US = 3 * SECOND // 2  # so that a person can see what a step did
+STAY_US = 3 * SECOND // 2  # so that a user can see the effect of a step
 
 
 @dataclass
 class Director:
-    """Plays a script on a running instance. ``seen`` maps every combination to when it was first seen (us)."""
+    """Runs a script on an instance. ``seen`` maps every combination to the time it was first seen (us)."""
 
     clock: Clock
     snapshot: Snapshot
@@ -78,7 +78,7 @@ class Director:
         return sorted(WANTED - set(self.seen))
 
     def turn(self, messages: Iterable[Message[Any]]) -> None:
-        """Look at what came, and go on when the awaited combination is there or patience has ended."""
+        """Process messages, and advance when the awaited combination was seen or the step timed out."""
         self.switch.turn()
         for message in messages:
             if isinstance(message.body, Estimate):
@@ -118,11 +118,11 @@ class Director:
             return
         step = self.script[self._number]
         self.snapshot.note(now, f"step {self._number + 1} of {len(self.script)}: {step.title}; awaiting {step.until}")
-        self._ask(step)
+        self._send_commands(step)
         if step.kill is not None:
             self._kill(step.kill)
 
-    def _ask(self, step: Step) -> None:
+    def _send_commands(self, step: Step) -> None:
         if step.mask:
             self.switch.command("mask", step.mask, self._answered)
         if step.unmask:
@@ -135,13 +135,13 @@ class Director:
     def _kill(self, name: str) -> None:
         worker = self.snapshot.health.workers.get(name) if self.snapshot.health else None
         if worker is None or worker.pid is None:
-            self.failed.append(f"{name} does not run, so it cannot be killed")
+            self.failed.append(f"{name} cannot be killed: it does not run")
             return
         self._killed_pid = worker.pid
         self.kill(worker.pid, signal.SIGKILL)
 
     def summary(self) -> list[str]:
-        """What was seen, for people."""
+        """The result as lines of text."""
         order = sorted(self.seen.items(), key=lambda item: item[1])
         began = self.snapshot.started_us
         seen = "seen: " + ", ".join(f"{c} at {(at - began) / 1e6:.1f} s" for c, at in order)

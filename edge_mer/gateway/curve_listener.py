@@ -1,4 +1,4 @@
-"""Who may come in over TCP: allow-listed keys by CURVE; or, if so configured, every program of this host."""
+"""TCP access control: allow-listed keys over CURVE or, with ``hub.plaintext``, every program on this host."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import server_curve
 
-# All clients of a home may come at once, as after a restart of the hub.
+# All clients of a home may connect at once, for example after a restart of the hub.
 BACKLOG = 256
-# Connections of one key: ZeroMQ tells nobody when one ends, so it is their rate that is bounded.
+# ZeroMQ does not report when a connection of a key ends, so the rate of new connections is limited.
 CONNECT_HZ, CONNECT_BURST = 2, 256
 ANY_PROGRAM = "a program on this host"
 
 
 class CurveListener:
-    """Opens listeners. ``refused`` counts peers whose key nobody allowed, or who come too often."""
+    """Opens listeners. ``refused`` counts peers with an unknown key or with too many connections."""
 
     def __init__(self, bus: OutletBus, config: Config) -> None:
-        """Raises ConfigError for plaintext on an address that others can reach."""
+        """Raises ConfigError for plaintext on an address that other hosts can reach."""
         self._bus, self._plaintext = bus, config.hub.plaintext
         self.directory: Path = state_directory(config.privacy.state)
         self._keyring = Keyring(self.directory)
@@ -52,7 +52,7 @@ class CurveListener:
         return listen(socket, address, setting, max_bytes, queued, BACKLOG)
 
     def turn(self) -> bool:
-        """Answer authentications. True when a connected key was revoked since: all clients must connect again."""
+        """Process pending authentication requests. True when a connected key was revoked: all must then reconnect."""
         if self._plaintext:
             return False
         self._gatekeeper.turn()
@@ -62,7 +62,7 @@ class CurveListener:
         return bool(revoked)
 
     def sender(self, frame: zmq.Frame) -> tuple[str, str] | None:
-        """Key and name of who sent a message; None for one who may not any more."""
+        """Key and name of the sender of a message; None when its key was revoked."""
         if self._plaintext:
             return "", ANY_PROGRAM
         key = self._keyring.sender(str(frame.get("User-Id")))
@@ -81,13 +81,13 @@ def _check_loopback(setting: str, address: str | None) -> None:
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     if not is_loopback(host):
         raise ConfigError(
-            f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
+            f"{setting} = {address!r} with hub.plaintext: other hosts could read and send requests without a key; "
             "use tcp://127.0.0.1:PORT, or set hub.plaintext = false"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach it; a name, or *, may be anything."""
+    """Whether only this host can reach the address. False for names and for ``*``, which may be reachable."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

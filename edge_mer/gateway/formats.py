@@ -1,8 +1,8 @@
-"""One ``emotion`` message in the two standards of the field: EmotionML 1.0 (XML) and ISO/IEC 30150 (names in JSON).
+"""One ``emotion`` message in two standard formats: EmotionML 1.0 (XML) and the terms of ISO/IEC 30150 (JSON).
 
 EmotionML is the W3C Recommendation of 22 May 2014. Its vocabulary of six big emotions has no neutral, so each document
-carries the seven classes itself. A class has its probability as ``confidence``; it has no ``value``, which would be an
-intensity, and nobody measured one. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of data streams) is a draft
+defines the seven classes itself. A class has its probability as ``confidence``. It has no ``value``, because that is an
+intensity, which is not measured. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of data streams) is a draft
 without a published JSON form: ``to_iso30150`` uses their terms (modality, timestamp, category, dimension, value).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from xml.etree import ElementTree as ET  # only written: documents from elsewhere are not parsed
+from xml.etree import ElementTree as ET  # used to write only; no foreign documents are parsed
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, modalities_of
@@ -23,7 +23,7 @@ CATEGORIES, DIMENSIONS = "edge_mer-categories", "edge_mer-dimensions"
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
-# Facts without an EmotionML name; they travel in <info> as attributes of one element of our namespace.
+# Fields without an EmotionML name: attributes of one element of our namespace in <info>.
 FACTS = (
     "combination",
     "label",
@@ -37,7 +37,7 @@ FACTS = (
     "mask_epoch",
     "model",
 )
-# XML 1.0 has no place for these, not even as references.
+# XML 1.0 cannot represent these characters, not even as references.
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 ET.register_namespace("", NAMESPACE)
 ET.register_namespace("em", OURS)
@@ -51,7 +51,7 @@ def scaled(sentiment: float) -> float:
 def to_emotionml(estimate: Estimate, wall_us: int) -> str:
     """An EmotionML 1.0 document of one estimate. ``wall_us``: its ``origin_us`` on the wall clock (topic ``clock``).
 
-    An estimate that claims neither classes nor sentiment is a document without an <emotion>; <info> says why.
+    An estimate with neither classes nor sentiment gives a document without an <emotion>; <info> holds the reason.
     """
     root = ET.Element(_tag("emotionml"), version="1.0")
     for name, kind, items in ((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", (SENTIMENT,))):
@@ -70,7 +70,7 @@ def to_emotionml(estimate: Estimate, wall_us: int) -> str:
 
 def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
     through = [TABLE[m].channel for m in modalities_of(estimate.combination)]
-    attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate is about the window that ends at its origin
+    attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate describes the window that ends at its origin
     if through:
         attributes["expressed-through"] = " ".join(through)
     emotion = ET.SubElement(root, _tag("emotion"), attributes)
@@ -85,9 +85,9 @@ def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
 
 
 def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
-    """The same estimate in the terms of ISO/IEC 30150: what was observed, when, through what, and with what confidence.
+    """The estimate in the terms of ISO/IEC 30150: observation, time, modalities and confidence.
 
-    ``value`` of a category is null, for its intensity is not measured; ``timestamp`` is wall time in milliseconds.
+    ``value`` of a category is null because intensity is not measured; ``timestamp`` is wall time in milliseconds.
     """
     probabilities = estimate.probabilities or {}
     dimension = {

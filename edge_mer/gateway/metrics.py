@@ -1,4 +1,4 @@
-"""The outlet to Prometheus: how long stages take, what was lost and restarted, what is masked. Never an emotion.
+"""The outlet to Prometheus: durations of stages, drops, restarts and masks. It never exposes an emotion.
 
 It runs in the process ``page``, which serves /metrics.
 """
@@ -26,10 +26,10 @@ HEALTHY = "ok"
 
 
 class Metrics(Outlet):
-    """``exposition`` is what a scrape gets. It holds counts and durations summed over windows, which a mask leaves.
+    """``exposition`` answers a scrape. It holds counts and durations summed over windows; a mask does not reset them.
 
-    Histograms count each window once, when its estimate is first published. What is older than 3 s is left out of the
-    answer instead of being repeated, so that a dead process does not look well.
+    Histograms count each window once, when its estimate is first published. Values older than 3 s are left out instead
+    of repeated, so that a dead process does not appear healthy.
     """
 
     name = "metrics"
@@ -76,7 +76,7 @@ class Metrics(Outlet):
             self._newest[message.topic] = message
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
-        """Nothing: no estimate is kept, and no sum tells what one said."""
+        """Nothing to do: no estimate is kept, and the sums contain no emotion."""
 
     def exposition(self, now_us: int) -> bytes:
         """The text format of Prometheus."""
@@ -86,7 +86,7 @@ class Metrics(Outlet):
 
     def _estimate(self, body: Estimate, envelope: Envelope) -> None:
         if body.final:
-            return  # its first version was counted
+            return  # its first version was counted already
         if body.revision:
             self._revisions.inc()
             return
@@ -104,7 +104,7 @@ class Metrics(Outlet):
             self._share[self._recent.popleft()[1]] -= 1
 
     def collect(self) -> Iterator[Metric]:
-        """Called by prometheus-client for what is a state and no event."""
+        """Called by prometheus-client for values that are states, not events."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         share = GaugeMetricFamily(

@@ -1,9 +1,9 @@
-"""Outlets: whatever hands messages to the outside. An outlet cannot publish what a mask has overtaken.
+"""Outlets: components that send messages to other hosts. An outlet cannot publish data from before a mask.
 
-A subclass of ``Outlet`` names the public topics it wants, and says how it publishes one message and how it forgets.
-``OutletWorker`` does the rest: it alone reads the bus, it leaves out what was made before a mask, it empties what it
-lent, and it acknowledges a purge only once ``forget`` has returned. An outlet that raises in ``forget`` or does not
-return acknowledges nothing: its process ends, or is ended, and that is what the receipt says.
+A subclass of ``Outlet`` names its public topics and implements ``publish`` for one message and ``forget`` for a purge.
+``OutletWorker`` does the rest: only it reads the bus; it drops messages from before a mask, revokes the messages that
+outlets still hold, and acknowledges a purge only after ``forget`` has returned. When ``forget`` raises or does not
+return, the purge is not acknowledged: the process ends or is killed, and the receipt records that.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.lazy_topic import LazyTopic
-from edge_mer.gateway.public_message import Lender, PublicMessage
+from edge_mer.gateway.public_message import MessageTracker, PublicMessage
 from edge_mer.gateway.stale_after_mask import StaleAfterMask
 from edge_mer.privacy.purge_client import PurgeClient
 
 PUBLIC = {s.topic: s for s in SERVICES.values() if s.public}
-# State that newcomers are told. Never what is derived from a person: after a mask nothing from before it is sent again.
-REMEMBERED = frozenset(t for t, s in PUBLIC.items() if s.policy == "latest" and not s.biometric)
-# Sensing and fusion get the processor first, however much others ask of an outlet.
+# State that new clients receive. It excludes data derived from a person, so nothing from before a mask is resent.
+RETAINED = frozenset(t for t, s in PUBLIC.items() if s.policy == "latest" and not s.biometric)
+# Sensing and fusion have priority over outlets, whatever the load from clients.
 NICE = 10
 
 
 class NotPublic(EdgeMerError):
-    """An outlet asks for a topic that may not leave this host."""
+    """An outlet requests a topic that may not leave this host."""
 
 
 class OutletBus:
-    """What an outlet may have of the bus: the clock, sockets towards the outside, and commands to the switch."""
+    """The part of the bus that an outlet may use: the clock, external sockets, and commands to the switch."""
 
     def __init__(self, bus: Bus) -> None:
         self.clock: Clock = bus.clock
@@ -51,7 +51,7 @@ class OutletBus:
         self.__commands: list[PendingCommands] = []
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
-        """A ZeroMQ socket for the outside; a turn begins when it is readable."""
+        """A ZeroMQ socket for external clients; a turn begins when it is readable."""
         assert isinstance(self.__bus, ZmqBus)
         return self.__bus.socket(kind)
 
@@ -60,8 +60,8 @@ class OutletBus:
         self.__bus.release(*sockets)
 
     def switch(self, requester: str, signer: Callable[[], Signer] | None = None) -> PendingCommands:
-        """Commands to the privacy switch; their answers come within a turn. Without ``signer`` it cannot unmask by
-        itself, only pass on the grants of others."""
+        """Commands to the privacy switch; answers arrive within a turn. Without ``signer`` the outlet can only forward
+        grants that clients have signed."""
         commands = PendingCommands(BusTransport(self.__bus), self.clock, requester, signer)
         self.__commands.append(commands)
         return commands
@@ -72,7 +72,7 @@ class OutletBus:
 
 
 class Outlet(ABC):
-    """One way out of the host. For example, a file that a door display reads::
+    """One output of the host. For example, a file that a door display reads::
 
         class DoorDisplay(Outlet):
             name, topics = "door_display", ("emotion", "privacy")
@@ -87,8 +87,8 @@ class Outlet(ABC):
             def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
                 self._path.unlink(missing_ok=True)
 
-    ``OutletWorker.of(DoorDisplay, config, bus)`` is then the worker of its process. A mask is proven only after
-    ``forget``: be quick (the switch waits a second), and leave nothing behind.
+    ``OutletWorker.of(DoorDisplay, config, bus)`` is then the worker of its process. A mask is confirmed only after
+    ``forget`` returns: it must delete everything, and within a second, because the switch waits no longer.
     """
 
     name: ClassVar[str]
@@ -96,19 +96,19 @@ class Outlet(ABC):
     turn_us: ClassVar[int] = SECOND // 4
 
     def __init__(self, config: Config, bus: OutletBus) -> None:
-        """Raises EdgeMerError for a configuration that it cannot work with; the process then ends."""
+        """Raises EdgeMerError for an unusable configuration; the process then ends."""
         return
 
     @abstractmethod
     def publish(self, message: PublicMessage) -> None:
-        """Hand on one message of ``topics`` now, or keep it (not copies of it) for later."""
+        """Send one message of ``topics`` now, or keep it (not copies of it) for later."""
 
     @abstractmethod
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
-        """Drop whatever was made of messages derived from a person; what is on its way out must not arrive."""
+        """Drop everything computed from messages derived from a person; data still being sent must not arrive."""
 
     def wants(self, topic: str) -> bool:
-        """Whether anybody asks for a topic that is made only on request now."""
+        """Whether a client currently requests a topic that is computed only on request."""
         return True
 
     def before(self, now_us: int) -> None:
@@ -126,21 +126,21 @@ class Outlet(ABC):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What was lost or refused."""
+        """Numbers of lost or refused items, by name."""
         return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know about it."""
+        """Remarks for the user about its state."""
         return ()
 
     def close(self) -> None:
-        """The clean end of its process."""
+        """Called when its process ends normally."""
         return
 
 
 class OutletWorker:
-    """The worker of a process with one outlet, or several that share what they serve."""
+    """The worker of a process with one outlet, or with several that share a server."""
 
     def __init__(self, name: str, bus: Bus, make: Callable[[OutletBus], Iterable[Outlet]]) -> None:
         """``name`` is that of the process. Raises NotPublic for a topic that may not leave this host."""
@@ -155,25 +155,25 @@ class OutletWorker:
         self._readers += [ReliableReader(bus, row.topic) for row in rows if row.policy == "reliable"]
         self._lazy = {row.topic: LazyTopic(bus, row.topic) for row in rows if row.on_request}
         self._purges = PurgeClient(bus, name, MODALITIES)
-        self._stale, self._lender = StaleAfterMask(), Lender()
+        self._stale, self._tracker = StaleAfterMask(), MessageTracker()
         self._own: Counter[str] = Counter()
 
     @classmethod
     def of(cls, kind: type[Outlet], config: Config, bus: Bus) -> OutletWorker:
-        """The worker of one outlet, in a process that gives way to sensing and fusion from now on."""
+        """The worker of one outlet. Lowers the priority of the process below sensing and fusion."""
         lower_priority()
         return cls(kind.name, bus, lambda own: [kind(config, own)])
 
     def turn(self) -> int:
-        """Carry out purges, hand on what came, and let the outlets go on. Returns the longest wait (us)."""
+        """Carry out purges, forward new messages, and run the outlets. Returns the longest wait (us)."""
         now = self._clock.now_us()
         for outlet in self._outlets:
             outlet.before(now)
         self._forget(now)
         for reader in self._readers:
-            self._hand_on(reader.drain())
+            self._forward(reader.drain())
         for topic, lazy in self._lazy.items():
-            self._hand_on(lazy.drain(any(topic in o.topics and o.wants(topic) for o in self._outlets)))
+            self._forward(lazy.drain(any(topic in o.topics and o.wants(topic) for o in self._outlets)))
         self._outlet_bus.turn()
         for outlet in self._outlets:
             outlet.after(now)
@@ -203,32 +203,32 @@ class OutletWorker:
         if not (orders := self._purges.orders()):
             return
         mask_epoch = max(order.mask_epoch for order in orders)
-        self._stale.order(mask_epoch, now_us)
-        self._lender.recall()
+        self._stale.record_mask(mask_epoch, now_us)
+        self._tracker.revoke()
         for outlet in self._outlets:
             outlet.forget(tuple(order.modality for order in orders), mask_epoch)
-        for order in orders:  # only now: what raised or hangs above has proven nothing
+        for order in orders:  # only now: an outlet that raised or hung above has deleted nothing
             self._purges.done(order)
 
-    def _hand_on(self, messages: Iterable[Message[Any]]) -> None:
+    def _forward(self, messages: Iterable[Message[Any]]) -> None:
         for message in messages:
-            if self._stale.has(message):
+            if self._stale.is_stale(message):
                 continue
-            if message.payload:  # none of the public rows has any
+            if message.payload:  # no public topic has a payload
                 self._own["not_public"] += 1
                 continue
-            lent = self._lender.lend(message)
+            tracked = self._tracker.track(message)
             for outlet in self._outlets:
                 if message.topic in outlet.topics:
-                    outlet.publish(lent)
+                    outlet.publish(tracked)
 
 
 def check_public(outlet: Outlet) -> None:
-    """Raises NotPublic naming the topics that may not leave this host."""
-    if secret := sorted(set(outlet.topics) - set(PUBLIC)):
-        raise NotPublic(f"{type(outlet).__name__} asks for {', '.join(secret)}; an outlet may have {', '.join(PUBLIC)}")
+    """Raises NotPublic, naming the topics that may not leave this host."""
+    if private := sorted(set(outlet.topics) - set(PUBLIC)):
+        raise NotPublic(f"{type(outlet).__name__} requests {', '.join(private)}; an outlet may use {', '.join(PUBLIC)}")
 
 
 def lower_priority() -> None:
-    """For this process, until it ends."""
+    """Lower the CPU priority of this process for its lifetime."""
     os.nice(NICE)

@@ -1,4 +1,4 @@
-"""Messages lent to outlets: when a mask overtakes them, whatever an outlet kept of them is empty."""
+"""Messages that outlets receive. A mask revokes them: every part that an outlet still holds is emptied."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edge_mer.contract.messages import Body, Envelope, Message
 from edge_mer.contract.services import SERVICES
 
 
-class Overtaken(EdgeMerError):
-    """A mask has overtaken this message: it must not leave any more."""
+class Revoked(EdgeMerError):
+    """A mask has revoked this message: it must not leave the host."""
 
 
 class Json(bytearray):
-    """The JSON of a message, which can be emptied wherever it is kept."""
+    """The JSON of a message. It is mutable, so that every reference to it can be emptied."""
 
     __slots__ = ("__weakref__",)
 
 
 class PublicMessage:
-    """One message of a public topic. Once a mask has overtaken it, ``envelope``, ``body`` and ``json`` raise Overtaken,
-    and a body or JSON that was kept holds nothing any more.
+    """One message of a public topic. After a mask has revoked it, ``envelope``, ``body`` and ``json`` raise Revoked,
+    and bodies and JSON that were kept are empty.
 
-    ``json`` is the object of envelope and body as it is on the wire (UTF-8, one line). Text and numbers copied out of
-    it are the outlet's own: its ``forget`` must drop them.
+    ``json`` is the object of envelope and body as sent on the wire (UTF-8, one line). The outlet itself must drop text
+    and numbers that it copied, in its ``forget``.
     """
 
     __slots__ = ("__weakref__", "_held", "topic")
@@ -39,58 +39,58 @@ class PublicMessage:
         self._held: tuple[Envelope, Body, Json] | None = (message.envelope, message.body, Json(message.header))
 
     @property
-    def overtaken(self) -> bool:
+    def revoked(self) -> bool:
         return self._held is None
 
     @property
     def envelope(self) -> Envelope:
-        return self._lent()[0]
+        return self._held_parts()[0]
 
     @property
     def body(self) -> Any:
-        return self._lent()[1]
+        return self._held_parts()[1]
 
     @property
     def json(self) -> bytearray:
-        return self._lent()[2]
+        return self._held_parts()[2]
 
-    def _lent(self) -> tuple[Envelope, Body, Json]:
+    def _held_parts(self) -> tuple[Envelope, Body, Json]:
         if self._held is None:
-            raise Overtaken(f"{self.topic}: a mask has overtaken this message; drop it")
+            raise Revoked(f"{self.topic}: a mask has revoked this message; drop it")
         return self._held
 
 
-class Lender:
-    """Remembers, without keeping them alive, the messages that a mask can overtake: those derived from a person."""
+class MessageTracker:
+    """Weak references to the messages that a mask revokes: those derived from a person."""
 
     def __init__(self) -> None:
-        self._lent: dict[int, ref[Any]] = {}
+        self._tracked: dict[int, ref[Any]] = {}
 
-    def lend(self, message: Message[Any]) -> PublicMessage:
-        lent = PublicMessage(message)
+    def track(self, message: Message[Any]) -> PublicMessage:
+        tracked = PublicMessage(message)
         if SERVICES[message.topic].biometric:
-            for part in (lent, lent.body, lent.json):
-                self._lent[id(part)] = ref(part, partial(self._gave_back, id(part)))
-        return lent
+            for part in (tracked, tracked.body, tracked.json):
+                self._tracked[id(part)] = ref(part, partial(self._released, id(part)))
+        return tracked
 
-    def _gave_back(self, key: int, _: object) -> None:
-        self._lent.pop(key, None)
+    def _released(self, key: int, _: object) -> None:
+        self._tracked.pop(key, None)
 
-    def recall(self) -> None:
-        """Empty all that is still held somewhere: the messages, and bodies and JSON taken out of them."""
-        for lent in list(self._lent.values()):
-            part = lent()
+    def revoke(self) -> None:
+        """Empty everything that is still referenced: messages, and bodies and JSON taken from them."""
+        for reference in list(self._tracked.values()):
+            part = reference()
             if isinstance(part, PublicMessage):
                 part._held = None
             else:
                 _empty(part)
-        self._lent.clear()
+        self._tracked.clear()
 
 
 def _empty(value: object) -> None:
-    """Leave nothing in an object, or in those within it, though it is frozen: the reader made it for us alone."""
+    """Empty an object and its parts, even frozen ones: the reader decoded them for this process only."""
     if isinstance(value, Json):
-        value[:] = bytes(len(value))  # its size stays: a view of it may be in use
+        value[:] = bytes(len(value))  # keep the size: a memoryview may be in use
     elif isinstance(value, Struct):
         for name in value.__struct_fields__:
             _empty(getattr(value, name))

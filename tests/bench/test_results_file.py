@@ -1,4 +1,4 @@
-"""``edge-mer bench --write``: the tables of the parts that were measured change, and nothing else of the file."""
+"""``edge-mer bench --write``: only the tables of the measured parts change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_unknown_part_gets_a_section_at_the_end() -> None:
 
 
 @given(st.lists(st.builds(Figure, st.text("ab|\\1 "), st.floats(0, 1e6), st.just("ms")), max_size=3))
-def test_writing_twice_is_writing_once(figures: list[Figure]) -> None:
+def test_writing_is_idempotent(figures: list[Figure]) -> None:
     once = rewritten(FILE, "bus", figures, "x")
     assert rewritten(once, "bus", figures, "x") == once
     assert rewritten(rewritten(FILE, "bus", FAST, "x"), "bus", figures, "x") == once

@@ -1,4 +1,4 @@
-"""Commands of programs with a loop of their own: sent again, matched by id, given up with a plain text."""
+"""Non-blocking commands: resent, matched by id, and failed with a clear message after a timeout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.bus import MemoryBroker, MemoryBus
-from edge_mer.client.pending_commands import CROWDED, MOST_PENDING, NO_ANSWER, NO_KEYS, PendingCommands
+from edge_mer.client.pending_commands import MOST_PENDING, NO_ANSWER, NO_KEYS, TOO_MANY, PendingCommands
 from edge_mer.client.signer import Signer
 from edge_mer.client.transports import BusTransport
 from edge_mer.contract.clock import SECOND, FakeClock
@@ -22,8 +22,8 @@ from edge_mer.privacy.keys.identity import new_identity
 from tests.switch_bench import SwitchBench
 
 
-class Line:
-    """A program and what stands for its switch; ``asked`` is what arrived there, ``answers`` what came back."""
+class Connection:
+    """A program and a fake switch: ``sent`` yields the commands that arrived, ``answers`` are those received."""
 
     def __init__(self, signer: Signer | None = None) -> None:
         self.clock, broker = FakeClock(), MemoryBroker()
@@ -33,10 +33,10 @@ class Line:
         self.answers: list[Answer] = []
         self._peer = b""
 
-    def ask(self, action: str = "mask") -> None:
+    def command(self, action: str = "mask") -> None:
         self.commands.command(action, ("audio",), self.answers.append)
 
-    def asked(self) -> Iterator[Command]:
+    def sent(self) -> Iterator[Command]:
         while (received := self._server.receive()) is not None:
             self._peer, command = received
             assert isinstance(command, Command)
@@ -50,46 +50,46 @@ class Line:
         self.commands.turn()
 
 
-def test_a_command_without_an_answer_is_sent_again_as_the_same_one() -> None:
-    line = Line()
-    line.ask()
-    line.pass_time(SECOND // 2)
-    first, again = line.asked()
+def test_unanswered_command_is_resent_unchanged() -> None:
+    connection = Connection()
+    connection.command()
+    connection.pass_time(SECOND // 2)
+    first, again = connection.sent()
     assert first == again
-    line.answer(again)
-    line.answer(first)
-    line.pass_time(SECOND)
-    line.pass_time(3 * SECOND)
-    assert [a.id for a in line.answers] == [first.id]
-    assert not list(line.asked()), "what was answered is not sent again"
+    connection.answer(again)
+    connection.answer(first)
+    connection.pass_time(SECOND)
+    connection.pass_time(3 * SECOND)
+    assert [a.id for a in connection.answers] == [first.id]
+    assert not list(connection.sent()), "an answered command is not resent"
 
 
-def test_a_silent_switch_is_reported_in_plain_words_once() -> None:
-    line = Line()
-    line.ask()
+def test_silent_switch_is_reported_once() -> None:
+    connection = Connection()
+    connection.command()
     for _ in range(10):
-        line.pass_time(SECOND)
-    assert [(a.ok, a.text) for a in line.answers] == [(False, NO_ANSWER)]
+        connection.pass_time(SECOND)
+    assert [(a.ok, a.text) for a in connection.answers] == [(False, NO_ANSWER)]
 
 
-def test_of_too_many_the_oldest_is_given_up() -> None:
-    line = Line()
+def test_oldest_of_too_many_commands_fails() -> None:
+    connection = Connection()
     for _ in range(MOST_PENDING + 2):
-        line.ask()
-    assert [a.text for a in line.answers] == [CROWDED] * 2
+        connection.command()
+    assert [a.text for a in connection.answers] == [TOO_MANY] * 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, SECOND)), max_size=40))
-def test_every_command_gets_one_answer_and_its_own_whatever_comes(answered: list[tuple[int, int]]) -> None:
-    line = Line()
+def test_every_command_gets_exactly_its_own_answer(answered: list[tuple[int, int]]) -> None:
+    connection = Connection()
     got: dict[int, list[Answer]] = {n: [] for n in range(10)}
     for n in range(10):
-        line.commands.command("mask", (MODALITIES[n % 3],), got[n].append)
-    sent = list(line.asked())
+        connection.commands.command("mask", (MODALITIES[n % 3],), got[n].append)
+    commands = list(connection.sent())
     for n, us in answered:  # in any order, several times, late
-        line.answer(sent[n], text=f"answer to {n}")
-        line.pass_time(us)
-    line.pass_time(line.commands.patience_us)
+        connection.answer(commands[n], text=f"answer to {n}")
+        connection.pass_time(us)
+    connection.pass_time(connection.commands.patience_us)
     for n, answers in got.items():
         assert len(answers) == 1
         assert answers[0].text in (f"answer to {n}", NO_ANSWER)
@@ -100,39 +100,39 @@ def state(mask_epoch: int) -> PrivacyState:
 
 
 @given(st.dictionaries(st.sampled_from(MODALITIES), st.integers(0, 10**9)))
-def test_a_grant_names_the_newest_mask_that_was_seen(epochs: dict[Modality, int]) -> None:
+def test_grant_names_the_newest_mask_epoch(epochs: dict[Modality, int]) -> None:
     seen: list[int] = []
 
-    class Pen:
+    class FakeIdentity:
         def grant(self, host: str, modalities: object, mask_epoch: int, wall_us: int) -> None:
             seen.append(mask_epoch)
 
-    Signer(Pen(), "host", FakeClock()).grant(("audio",), {m: state(e) for m, e in epochs.items()})  # type: ignore[arg-type]
+    Signer(FakeIdentity(), "host", FakeClock()).grant(("audio",), {m: state(e) for m, e in epochs.items()})  # type: ignore[arg-type]
     assert seen == [max(epochs.values(), default=0)]
 
 
-def test_unmasking_looks_first_and_signs_what_it_saw(tmp_path: Path) -> None:
-    line = Line()
-    line = Line(Signer(new_identity(tmp_path, "console"), "host", line.clock))
-    line.commands.unmask(("audio",), line.answers.append)
-    (status,) = line.asked()
-    line.answer(status, audio=state(3), video=state(8))
-    line.commands.turn()
-    (unmask,) = line.asked()
+def test_unmask_queries_the_status_and_signs_it(tmp_path: Path) -> None:
+    connection = Connection()
+    connection = Connection(Signer(new_identity(tmp_path, "console"), "host", connection.clock))
+    connection.commands.unmask(("audio",), connection.answers.append)
+    (status,) = connection.sent()
+    connection.answer(status, audio=state(3), video=state(8))
+    connection.commands.turn()
+    (unmask,) = connection.sent()
     assert (status.action, unmask.action) == ("status", "unmask")
     assert unmask.grant is not None
     assert (unmask.grant.mask_epoch, unmask.grant.modalities) == (8, ("audio",))
 
 
-def test_without_keys_that_is_the_answer() -> None:
-    line = Line()
-    line.commands.unmask(("audio",), line.answers.append)
-    line.answer(next(line.asked()))
-    line.commands.turn()
-    assert [a.text for a in line.answers] == [NO_KEYS]
+def test_unmask_without_keys_fails_with_a_message() -> None:
+    connection = Connection()
+    connection.commands.unmask(("audio",), connection.answers.append)
+    connection.answer(next(connection.sent()))
+    connection.commands.turn()
+    assert [a.text for a in connection.answers] == [NO_KEYS]
 
 
-def test_keys_that_cannot_be_read_never_end_the_program(tmp_path: Path) -> None:
+def test_unreadable_keys_give_an_answer_not_an_exception(tmp_path: Path) -> None:
     bench = SwitchBench(tmp_path)
 
     def damaged() -> Signer:
@@ -146,7 +146,7 @@ def test_keys_that_cannot_be_read_never_end_the_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("resume", "state_then"), [(True, "masked"), (False, "live")])
-def test_resume_leaves_a_mask_that_a_person_set(tmp_path: Path, resume: bool, state_then: str) -> None:
+def test_resume_keeps_masks_that_users_set(tmp_path: Path, resume: bool, state_then: str) -> None:
     bench = SwitchBench(tmp_path)
     bench.ask("mask", "audio")
     bench.turn()

@@ -1,4 +1,4 @@
-"""The privacy switch from a program of a few lines, against a real switch on real sockets."""
+"""SwitchClient with a real switch on real sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.switch_bench import TODAY
 
 
 class Host:
-    """A switch that takes turns in a thread, in a runtime directory where an instance seems to run."""
+    """A switch that runs in a thread, in a runtime directory that appears to belong to a running instance."""
 
     def __init__(self, place: Path) -> None:
         self.state, self.runtime = place / "state", place / "run"
@@ -62,7 +62,7 @@ def host(place: Path) -> Iterator[Host]:
     running.close()
 
 
-def test_a_program_of_a_third_party_masks_unmasks_and_reads_receipts(host: Host) -> None:
+def test_client_masks_unmasks_and_reads_receipts(host: Host) -> None:
     with SwitchClient.local(host.runtime, requester="a third party") as switch:
         assert switch.unmask("audio", "video").ok
         answer = switch.mask("audio", for_s=3600)
@@ -75,7 +75,7 @@ def test_a_program_of_a_third_party_masks_unmasks_and_reads_receipts(host: Host)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_run_by_root_it_lifts_a_hard_mask(host: Host) -> None:
+def test_root_undoes_a_lock(host: Host) -> None:
     with SwitchClient.local(host.runtime) as switch:
         switch.mask("video", hard=True)
         assert switch.status().modalities["video"].requested == "hard"
@@ -83,14 +83,14 @@ def test_run_by_root_it_lifts_a_hard_mask(host: Host) -> None:
         assert switch.status().modalities["video"].requested == "live"
 
 
-def test_without_root_a_hard_mask_stays(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_stays_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with SwitchClient.local(host.runtime) as switch:
         switch.mask("video", hard=True)
         assert "press the local button" in switch.unmask("video").text
 
 
-def test_a_forged_receipt_is_named(host: Host) -> None:
+def test_forged_receipt_is_named(host: Host) -> None:
     with SwitchClient.local(host.runtime) as switch:
         switch.mask("audio")
         path = host.state / "receipts.jsonl"
@@ -99,15 +99,13 @@ def test_a_forged_receipt_is_named(host: Host) -> None:
             switch.receipts()
 
 
-def test_where_nothing_runs_is_said(place: Path) -> None:
+def test_missing_instance_is_reported(place: Path) -> None:
     (place / "run").mkdir(mode=0o700)
     with pytest.raises(NotRunning, match="edge-mer run"):
         SwitchClient.local(place / "run")
 
 
-def test_a_switch_that_does_not_answer_is_an_error_and_nothing_is_claimed(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_switch_raises_no_answer(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switch_client, "LOCAL_PATIENCE_US", 200_000)
     bus = ZmqBus(place)
     with SwitchClient.on_bus(bus) as switch, pytest.raises(NoAnswer, match="NOTHING is known to be masked"):
@@ -115,7 +113,7 @@ def test_a_switch_that_does_not_answer_is_an_error_and_nothing_is_claimed(
     bus.close()
 
 
-def test_without_console_keys_the_answer_says_so(host: Host, place: Path) -> None:
+def test_missing_console_keys_are_reported(host: Host, place: Path) -> None:
     (place / "other").mkdir(mode=0o700)
     show_state_directory(host.runtime, place / "other")
     with SwitchClient.local(host.runtime) as switch:
@@ -123,7 +121,7 @@ def test_without_console_keys_the_answer_says_so(host: Host, place: Path) -> Non
     assert (answer.ok, "holds no key of this console" in answer.text) == (False, True)
 
 
-def test_receipts_of_a_host_elsewhere_are_not_claimed_to_be_read(place: Path) -> None:
+def test_receipts_of_a_remote_host_are_refused(place: Path) -> None:
     identity = new_identity(place, "phone")
     with (
         SwitchClient.remote(identity, Link("tcp://127.0.0.1:1", "", identity.content.curve_public, "")) as switch,

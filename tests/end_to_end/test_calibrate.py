@@ -17,7 +17,7 @@ from edge_mer.cli.main import app
 from edge_mer.client import SwitchClient
 from edge_mer.config import load
 from tests.capture.room.test_levels import room
-from tests.end_to_end.room import furnished, started
+from tests.end_to_end.room import room_with_devices, started
 
 pytestmark = [pytest.mark.end_to_end]
 
@@ -25,19 +25,19 @@ pytestmark = [pytest.mark.end_to_end]
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     with ExitStack() as stack:
-        home = stack.enter_context(furnished({"source": "off"}))
-        bus = stack.enter_context(started(home.config, home.place))
+        devices = stack.enter_context(room_with_devices({"source": "off"}))
+        bus = stack.enter_context(started(devices.config, devices.place))
         unmask(bus)
         reader = bus.reader("raw/audio", "raw/video")
         seen: set[str] = set()
         while seen != {"raw/audio", "raw/video"}:
             bus.wait(200_000)
             seen |= {m.topic for m in reader.drain()}
-        played: NDArray[np.int16] = np.tile(room(6.0, noise_db=-50, voice_db=-20, clapping=False), 20)
-        speech = home.microphone.play(played)
+        audio: NDArray[np.int16] = np.tile(room(6.0, noise_db=-50, voice_db=-20, clapping=False), 20)
+        speech = devices.microphone.play(audio)
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
-        yield home.place
+        yield devices.place
 
 
 def calibrated(place: Path, *more: str) -> tuple[str, Path]:
@@ -48,7 +48,7 @@ def calibrated(place: Path, *more: str) -> tuple[str, Path]:
     return result.output, file
 
 
-def test_levels_light_and_face_of_real_devices_are_written_with_the_date(place: Path) -> None:
+def test_levels_exposure_and_face_size_are_written_with_the_date(place: Path) -> None:
     output, file = calibrated(place)
     found = load(file)[0].sensors
     assert found.date is not None, output
@@ -56,11 +56,11 @@ def test_levels_light_and_face_of_real_devices_are_written_with_the_date(place: 
     assert found.voice_db == pytest.approx(-20, abs=2)
     assert found.exposure is not None
     assert 60 < found.exposure < 200
-    assert found.face_size == pytest.approx(162 / 240, rel=0.25), "the demo's face, as the cascade finds it"
-    assert "not measured: offset" in output, "without claps"
+    assert found.face_size == pytest.approx(162 / 240, rel=0.25), "the demo's face, as detected by the cascade"
+    assert "not measured: offset" in output, "no claps were played"
 
 
-def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) -> None:
+def test_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) -> None:
     file = place / "edge_mer.toml"
     file.write_text('[sensors]\ndate = "2026-01-01"\nnoise_floor_db = -41.5\n')
     bus = ZmqBus(place / "run")
@@ -70,7 +70,7 @@ def test_a_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) ->
         found = load(file)[0].sensors
         assert found.noise_floor_db == -41.5
         assert found.date != "2026-01-01"
-        assert "not measured: microphone: 0.0 s of audio" in output
+        assert "not measured: microphone: 0.0 s of sound" in output
     finally:
         assert SwitchClient.on_bus(bus).unmask("audio").ok
         bus.close()

@@ -1,4 +1,4 @@
-"""Reads the EmotionML documents of ``edge_mer.gateway.formats`` back, to prove that nothing is lost in them."""
+"""Reads back EmotionML documents of ``edge_mer.gateway.formats``, to test that they are lossless."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_mer.gateway.formats import FACTS, HIGHEST, LOWEST, NAMESPACE, OURS
 
 
 def from_emotionml(document: str) -> dict[str, Any]:
-    """The facts, ``wall_us``, ``probabilities``, ``sentiment`` and ``expressed_through`` of one document."""
+    """The fields of FACTS, ``wall_us``, ``probabilities``, ``sentiment`` and ``expressed_through`` of one document."""
     root = ET.fromstring(document)
     facts = root.find(f".//{{{OURS}}}estimate")
     assert facts is not None

@@ -1,4 +1,4 @@
-"""An outlet cannot publish what a mask has overtaken, however careless it is, and has public topics only."""
+"""Even a careless outlet cannot publish data from before a mask, and every outlet gets public topics only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, Explain
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.outlet import PUBLIC, NotPublic, Outlet, OutletBus, OutletWorker
-from edge_mer.gateway.public_message import Lender, Overtaken, PublicMessage
+from edge_mer.gateway.public_message import MessageTracker, PublicMessage, Revoked
 from edge_mer.gateway.stale_after_mask import CONFIRMED_US
 from tests.gateway.estimates import estimate, estimates
 from tests.switch_bench import SwitchBench
@@ -34,7 +34,7 @@ Action = Literal["estimate", "explain", "late", "mask", "unmask", "wait"]
 
 
 class Careless(Outlet):
-    """Keeps all that it was ever given and whatever hangs on it, says it all again every turn, and forgets nothing."""
+    """Keeps every message and all its parts, republishes them at every turn, and deletes nothing."""
 
     name, topics = "careless", ("emotion", "explain", "privacy")
 
@@ -52,13 +52,13 @@ class Careless(Outlet):
 
     def after(self, now_us: int) -> None:
         for kept in self.kept:
-            with suppress(Overtaken):
+            with suppress(Revoked):
                 held = kept() if callable(kept) else kept
                 self.out.append(bytes(held) if isinstance(held, bytearray | memoryview) else msgspec.json.encode(held))
 
 
 class Scene:
-    """A switch, a careless outlet, and a fusion: what it says names the mask epoch that it was made in."""
+    """A switch, a careless outlet, and a fusion whose messages contain the mask epoch of their creation."""
 
     def __init__(self, directory: Path) -> None:
         self.out: list[bytes] = []
@@ -75,19 +75,19 @@ class Scene:
         assert self.bench.switch is not None
         return max(self.bench.switch.epochs().values())
 
-    def say(self, epoch: int, topic: str = "emotion") -> None:
+    def publish(self, epoch: int, topic: str = "emotion") -> None:
         now = self.bench.clock.now_us()
         if topic == "emotion":
             self._emotion.send(estimate(model=mark(epoch), mask_epoch=epoch, revision=0), origin_us=now)
         else:
-            made = Explain(
+            explanation = Explain(
                 combination="at",
                 label="sad",
                 contributions={"audio": 1000.5 + epoch},
                 sentiment_contributions=None,
                 mask_epoch=epoch,
             )
-            self._explain.send(made, origin_us=now)
+            self._explain.send(explanation, origin_us=now)
 
     def mask(self, *modalities: Modality) -> Answer:
         self.before_mask, self.masked_us = self.epoch, self.bench.clock.now_us()
@@ -104,8 +104,8 @@ def mark(epoch: int) -> str:
     return f"<{epoch}>"
 
 
-def told(out: list[bytes], epoch: int) -> bool:
-    """Whether anything of an estimate or explanation of this epoch is in what went out."""
+def contains(out: list[bytes], epoch: int) -> bool:
+    """Whether the output contains any part of an estimate or explanation of this epoch."""
     return any(mark(epoch).encode() in line or b"%.1f" % (1000.5 + epoch) in line for line in out)
 
 
@@ -115,22 +115,22 @@ def scene(tmp_path: Path) -> Scene:
 
 
 @pytest.mark.parametrize("topic", ["emotion", "explain"])
-def test_nothing_from_before_a_mask_leaves_a_careless_outlet_after_the_receipt(scene: Scene, topic: str) -> None:
+def test_no_data_from_before_a_mask_is_published_after_the_receipt(scene: Scene, topic: str) -> None:
     old = scene.epoch
-    scene.say(old, topic)
+    scene.publish(old, topic)
     scene.turn()
-    assert told(scene.out, old), "the outlet publishes, so that this test can fail"
+    assert contains(scene.out, old), "the outlet does publish, so this test can fail"
     answer = scene.mask("video")
     assert (answer.ok, bool(answer.receipts)) == (True, True), answer.text
     scene.out.clear()
-    scene.say(old, topic)  # was under way
-    scene.say(scene.epoch, topic)
+    scene.publish(old, topic)  # was still in transit
+    scene.publish(scene.epoch, topic)
     scene.turn()
-    assert told(scene.out, scene.epoch)
-    assert not told(scene.out, old)
+    assert contains(scene.out, scene.epoch)
+    assert not contains(scene.out, old)
 
 
-def test_the_receipt_names_the_outlet(scene: Scene) -> None:
+def test_receipt_names_the_outlet(scene: Scene) -> None:
     assert scene.mask("video").ok
     assert scene.bench.switch is not None
     receipt = scene.bench.switch._gates["video"].receipt
@@ -140,16 +140,16 @@ def test_the_receipt_names_the_outlet(scene: Scene) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(get_args(Action)), min_size=5, max_size=30), st.data())
-def test_in_any_order_of_events_nothing_proven_forgotten_leaves(actions: list[Action], data: st.DataObject) -> None:
+def test_purged_data_is_never_published_in_any_order_of_events(actions: list[Action], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
         scene = Scene(Path(directory))
-        proven = 0  # nothing from before this epoch may leave
+        proven = 0  # nothing from before this epoch may be published
         for action in actions:
             modalities = data.draw(st.sets(st.sampled_from(MODALITIES), min_size=1)) if "mask" in action else set()
             if action in ("estimate", "explain"):
-                scene.say(scene.epoch, "emotion" if action == "estimate" else "explain")
+                scene.publish(scene.epoch, "emotion" if action == "estimate" else "explain")
             elif action == "late" and scene.bench.clock.now_us() < scene.masked_us + CONFIRMED_US:
-                scene.say(scene.before_mask)
+                scene.publish(scene.before_mask)
             elif action == "mask":
                 if scene.mask(*modalities).ok:
                     proven = scene.epoch
@@ -160,7 +160,7 @@ def test_in_any_order_of_events_nothing_proven_forgotten_leaves(actions: list[Ac
                 scene.bench.clock.advance(SECOND // 2)
             scene.turn()
             scene.bench.answers()
-            assert not [epoch for epoch in range(proven) if told(scene.out, epoch)]
+            assert not [epoch for epoch in range(proven) if contains(scene.out, epoch)]
 
 
 class Slow(Careless):
@@ -172,7 +172,7 @@ class Slow(Careless):
         self._forgetting()
 
 
-def test_a_purge_is_not_acknowledged_while_an_outlet_still_forgets(tmp_path: Path) -> None:
+def test_purge_is_not_acknowledged_before_forget_returns(tmp_path: Path) -> None:
     bench = SwitchBench(tmp_path)
     meanwhile: list[Answer] = []
 
@@ -189,7 +189,7 @@ def test_a_purge_is_not_acknowledged_while_an_outlet_still_forgets(tmp_path: Pat
     assert not meanwhile[0].receipts
 
 
-def test_an_outlet_that_fails_to_forget_acknowledges_nothing_until_its_process_has_ended(tmp_path: Path) -> None:
+def test_failed_forget_is_acknowledged_only_after_the_process_ended(tmp_path: Path) -> None:
     bench = SwitchBench(tmp_path)
 
     def fail() -> None:
@@ -205,48 +205,48 @@ def test_an_outlet_that_fails_to_forget_acknowledges_nothing_until_its_process_h
     assert bench.switch is not None
     assert bench.switch.complaints(frozenset(MODALITIES))[0].startswith("audio: stuck did not confirm the purge")
     bus.close()
-    reborn = OutletWorker("stuck", bench.bus(), lambda _: [Careless([])])
-    bench.turn(reborn)
+    restarted = OutletWorker("stuck", bench.bus(), lambda _: [Careless([])])
+    bench.turn(restarted)
     (answer,) = bench.answers()
     assert answer.ok, answer.text
 
 
 @given(st.sets(st.sampled_from(sorted(SERVICES)), min_size=1))
-def test_only_public_topics_can_be_asked_for(topics: set[str]) -> None:
-    class Asks(Careless):
+def test_outlet_may_request_public_topics_only(topics: set[str]) -> None:
+    class Requests(Careless):
         topics: ClassVar[tuple[str, ...]] = ()
 
-    Asks.topics = tuple(topics)
+    Requests.topics = tuple(topics)
     secret, broker = topics - set(PUBLIC), MemoryBroker()
     if secret:
         with pytest.raises(NotPublic, match=min(secret)):
-            OutletWorker("asks", MemoryBus(broker), lambda _: [Asks([])])
+            OutletWorker("requests", MemoryBus(broker), lambda _: [Requests([])])
         assert not broker.inboxes
     else:
-        OutletWorker("asks", MemoryBus(broker), lambda _: [Asks([])])
+        OutletWorker("requests", MemoryBus(broker), lambda _: [Requests([])])
 
 
 @pytest.mark.parametrize("topic", ["raw/audio", "raw/video", "raw/text", "feature/audio", "journal", "nothing"])
-def test_what_must_not_leave_is_refused_by_name(topic: str) -> None:
-    class Curious(Careless):
-        name, topics = "curious", ("emotion", topic)
+def test_private_topic_is_refused_by_name(topic: str) -> None:
+    class Requester(Careless):
+        name, topics = "requester", ("emotion", topic)
 
-    with pytest.raises(NotPublic, match=f"Curious asks for {topic}; an outlet may have"):
-        OutletWorker("curious", MemoryBus(MemoryBroker()), lambda _: [Curious([])])
+    with pytest.raises(NotPublic, match=f"Requester requests {topic}; an outlet may use"):
+        OutletWorker("requester", MemoryBus(MemoryBroker()), lambda _: [Requester([])])
 
 
-def test_an_outlet_gets_no_reader() -> None:
+def test_outlet_bus_has_no_reader_or_publisher() -> None:
     given_to: list[OutletBus] = []
 
     def make(bus: OutletBus) -> list[Outlet]:
         given_to.append(bus)
         return [Careless([])]
 
-    OutletWorker("curious", MemoryBus(MemoryBroker()), make)
+    OutletWorker("requester", MemoryBus(MemoryBroker()), make)
     assert not {"reader", "publisher", "client", "server"} & set(dir(given_to[0]))
 
 
-def test_an_outlet_may_mask(tmp_path: Path) -> None:
+def test_outlet_may_mask(tmp_path: Path) -> None:
     bench = SwitchBench(tmp_path)
     answers: list[Answer] = []
 
@@ -261,23 +261,23 @@ def test_an_outlet_may_mask(tmp_path: Path) -> None:
     assert answers[0].modalities["audio"].reason == "masked by the lamp"
 
 
-def lent(body: Estimate) -> tuple[Lender, PublicMessage]:
+def tracked(body: Estimate) -> tuple[MessageTracker, PublicMessage]:
     bus = MemoryBus(MemoryBroker())
     reader = bus.reader("emotion")
     bus.publisher("emotion", "fusion").send(body, origin_us=0)
-    lender = Lender()
-    return lender, lender.lend(reader.drain()[0])
+    tracker = MessageTracker()
+    return tracker, tracker.track(reader.drain()[0])
 
 
 @given(estimates())
-def test_what_is_recalled_holds_nothing_wherever_it_is_kept(body: Estimate) -> None:
-    lender, message = lent(body)
+def test_revoked_message_is_empty_in_every_reference(body: Estimate) -> None:
+    tracker, message = tracked(body)
     kept, json, view = message.body, message.json, memoryview(message.json)[5:]
     presence = [*kept.presence.values()]
-    lender.recall()
-    assert message.overtaken
+    tracker.revoke()
+    assert message.revoked
     for part in ("body", "json", "envelope"):
-        with pytest.raises(Overtaken):
+        with pytest.raises(Revoked):
             getattr(message, part)
     assert not any(json)
     assert not any(bytes(view))
@@ -285,15 +285,15 @@ def test_what_is_recalled_holds_nothing_wherever_it_is_kept(body: Estimate) -> N
     assert {p.state for p in presence} <= {None}
 
 
-def test_a_message_that_nobody_keeps_is_not_kept_alive() -> None:
-    _, message = lent(estimate())
-    gone = ref(message)
+def test_tracker_does_not_keep_messages_alive() -> None:
+    _, message = tracked(estimate())
+    reference = ref(message)
     del message
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
-def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
+def test_docstring_example_works(tmp_path: Path) -> None:
     example = (inspect.getdoc(Outlet) or "").partition("::\n\n")[2].partition("\n\n``")[0]
     names: dict[str, Any] = {"Outlet": Outlet, "Path": Path, "__name__": __name__}
     exec(

@@ -1,8 +1,8 @@
 """The process ``mqtt``: this host as a device of Home Assistant. Off unless ``mqtt.address`` is set.
 
 It may always mask. It unmasks only with a key of its own that is paired as a hub (``edge-mer keys new mqtt --hub``),
-and only what ``hub.may_unmask`` in the deployment file names; the switch decides. Nothing waits for the broker: while
-it is away nothing queues up, and what holds then is sent when it is back.
+and only what ``hub.may_unmask`` in the deployment file names; the switch decides. Nothing waits for the broker:
+while it is unreachable nothing is queued, and the current state is sent after it reconnects.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 NAME = "mqtt"
 REFRESH_US = EXPIRE_S * SECOND // 3
 STALE_US = 2 * SECOND
-# Orders that arrived and are not yet handled; of more, the oldest is dropped and counted.
-MOST_ORDERS = 100
+# Commands that arrived and are not yet handled; beyond that, the oldest is dropped and counted.
+MOST_COMMANDS = 100
 LONGEST_PAYLOAD = 64
 RECONNECT_S = (1, 30)
 KEEPALIVE_S = 15
@@ -60,13 +60,13 @@ CONNECTED = ""
 
 
 class MqttOutlet(Outlet):
-    """Folds estimates and privacy into the states of Home Assistant's entities; takes its orders to the switch."""
+    """Folds estimates and privacy into the states of Home Assistant's entities; forwards its commands to the switch."""
 
     name = NAME
     topics = ("emotion", "privacy")
 
     def __init__(self, config: Config, bus: OutletBus) -> None:
-        """Raises ConfigError for an address that is none, MissingExtra without paho-mqtt."""
+        """Raises ConfigError for an invalid address, MissingExtra without paho-mqtt."""
         section = config.mqtt
         self._clock, self._section = bus.clock, section
         self._directory = state_directory(config.privacy.state)
@@ -84,8 +84,8 @@ class MqttOutlet(Outlet):
         self._sent: dict[str, bytes] = {}
         self._refresh_due = 0
         self._counts: Counter[str] = Counter()
-        # Between paho's thread and this one: events in order, and a descriptor that wakes the loop.
-        self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_ORDERS)
+        # From paho's thread to this one: events in order, and a descriptor that wakes the loop.
+        self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._client = self._connect(section)
 
@@ -95,7 +95,7 @@ class MqttOutlet(Outlet):
         else:
             self._estimate = message
             body, at = message.body, message.envelope.origin_us
-            if not body.revision:  # a revision is about the past; an automation acts on the present
+            if not body.revision:  # a revision changes a past window; an automation needs the current one
                 self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
@@ -104,7 +104,7 @@ class MqttOutlet(Outlet):
             self._send(self.names.estimate, estimate_state(None, None))
 
     def after(self, now_us: int) -> None:
-        """Carry out the orders that came, and send the states that changed."""
+        """Handle received commands, and send the states that changed."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         self._steady = passed(self._steady, now_us, self._settings)
@@ -122,13 +122,13 @@ class MqttOutlet(Outlet):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        away = () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
-        return (*away, *plaintext_password(self._section))
+        unreachable = () if self._client.is_connected() else (f"the broker {self._section.address} is not reachable",)
+        return (*unreachable, *plaintext_password(self._section))
 
     def close(self) -> None:
-        """Say offline, so that Home Assistant need not wait for the last will."""
+        """Publish offline, so that Home Assistant need not wait for the last will."""
         if self._client.is_connected():
-            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will says it
+            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will applies
                 self._client.publish(self.names.availability, OFFLINE, qos=1, retain=True).wait_for_publish(1)
         self._client.disconnect()
         self._client.loop_stop()
@@ -149,7 +149,7 @@ class MqttOutlet(Outlet):
         if section.username is not None:
             client.username_pw_set(section.username, _password(section.password_file))
         client.will_set(self.names.availability, OFFLINE, qos=1, retain=True)
-        client.max_queued_messages_set(MOST_ORDERS)
+        client.max_queued_messages_set(MOST_COMMANDS)
         client.reconnect_delay_set(*RECONNECT_S)
         client.on_connect = self._connected
         client.on_message = self._received
@@ -164,12 +164,12 @@ class MqttOutlet(Outlet):
             self._queue(CONNECTED, b"")
 
     def _received(self, client: Client, user: object, message: MQTTMessage) -> None:
-        # A retained order is an old one: what it unmasked then it must not unmask now.
+        # A retained command is an old one and must not unmask again.
         if not message.retain or message.topic == self.names.birth:
             self._queue(message.topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
 
     def _queue(self, topic: str, payload: bytes) -> None:
-        self._counts["dropped"] += len(self._events) == MOST_ORDERS
+        self._counts["dropped"] += len(self._events) == MOST_COMMANDS
         self._events.append((topic, payload))
         os.eventfd_write(self._wake, 1)
 
@@ -182,14 +182,14 @@ class MqttOutlet(Outlet):
             if payload == ONLINE.encode():
                 self._announce()
         elif topic in commands and payload in (ON.encode(), OFF.encode()):
-            self._ask("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
+            self._request("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
         elif topic == names.guests and payload == PRESS.encode():
-            self._ask("mask", MODALITIES, round(self._section.guest_hours * 3600))
+            self._request("mask", MODALITIES, round(self._section.guest_hours * 3600))
         else:
             self._counts["bad_order"] += 1
 
     def _announce(self) -> None:
-        """Home Assistant or the broker has just come: say who we are, and everything that holds."""
+        """Home Assistant or the broker has (re)started: send discovery, availability and all states."""
         names = self.names
         topics = [names.birth, names.guests, *(names.command(m) for m in MODALITIES)]
         self._client.subscribe([(topic, 1) for topic in topics])
@@ -198,15 +198,15 @@ class MqttOutlet(Outlet):
         self._send(names.availability, ONLINE, retain=True)
 
     def _send_states(self, now: int) -> None:
-        """Switches when they change, retained. Estimates when they change and now and then, never retained: what a
-        mask makes us forget must not stay with the broker."""
+        """Switches when they change, retained. Estimates when they change and at intervals, never retained: the broker
+        must not keep data that a mask deletes here."""
         if not self._client.is_connected():
             return
         privacy = self._privacy
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:
             for modality, state in switch_states(privacy.body.modalities).items():
                 self._send(self.names.state(modality), state, retain=True)
-        elif privacy is not None:  # the switch is gone: within one lease nothing is open
+        elif privacy is not None:  # the switch does not run: within one lease every device is closed
             for modality in MODALITIES:
                 self._send(self.names.state(modality), "None", retain=True)
         if now >= self._refresh_due:
@@ -216,9 +216,10 @@ class MqttOutlet(Outlet):
             self._send(self.names.estimate, estimate_state(self._steady.shown, self._estimate.body))
 
     def _send(self, topic: str, content: Any, retain: bool = False) -> None:
-        """What was said last on this connection is not said again; what could not be queued is, at the next turn.
+        """A payload equal to the last one on this connection is not sent again; one that could not be queued is retried
+        at the next turn.
 
-        Estimates are never queued for another attempt: they could go out after a mask.
+        Estimates are never queued for another attempt: they could be sent after a mask.
         """
         payload = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
         if self._sent.get(topic) == payload:
@@ -237,7 +238,7 @@ class MqttOutlet(Outlet):
         except PrivacyError:
             raise PrivacyError(NEEDS_KEY) from None
 
-    def _ask(self, action: str, modalities: tuple[Modality, ...], for_s: int) -> None:
+    def _request(self, action: str, modalities: tuple[Modality, ...], for_s: int) -> None:
         def answered(answer: Answer) -> None:
             self._sent.pop(self.names.notice, None)
             notice = f"{action} {', '.join(modalities)}: {'done' if answer.ok else answer.text}"
@@ -250,7 +251,7 @@ class MqttOutlet(Outlet):
 
 
 def broker_of(address: str) -> tuple[bool, str, int]:
-    """Whether with TLS, host and port of ``mqtt://HOST[:PORT]``. Raises ConfigError for anything else."""
+    """Use of TLS, host and port of ``mqtt[s]://HOST[:PORT]``. Raises ConfigError for other addresses."""
     try:
         parts = urlsplit(address)
         port = parts.port
@@ -266,7 +267,7 @@ def broker_of(address: str) -> tuple[bool, str, int]:
 
 
 def plaintext_password(section: MqttConfig) -> tuple[str, ...]:
-    """A warning where the password crosses the network for everybody to read."""
+    """A warning when the password is sent over the network unencrypted."""
     secure, host, _ = broker_of(section.address or "")
     if secure or section.username is None or is_loopback(host) or host == "localhost":
         return ()

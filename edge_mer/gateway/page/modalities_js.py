@@ -1,4 +1,4 @@
-"""The table of modalities as a module of JavaScript, so that the page names no modality by hand."""
+"""The table of modalities as a JavaScript module, so that the page code names no modality."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ COUNTED = ("none", "one", "both", "all three", "all four", "all five", "all six"
 
 
 def modalities_js() -> bytes:
-    """``MODALITIES``, ``SENSES``, ``LETTER`` and ``COMBINATIONS`` of ``words.js``."""
+    """``MODALITIES``, ``SENSORS``, ``LETTER`` and ``COMBINATIONS`` of ``labels.js``."""
     exports: dict[str, Any] = {
         "MODALITIES": MODALITIES,
         "LETTER": LETTER,
-        "SENSES": {
+        "SENSORS": {
             m: {"name": row.words.sensor, "channel": row.words.channel, "at": row.words.active, "icon": row.words.icon}
             for m, row in TABLE.items()
         },
-        "COMBINATIONS": {c: in_words(c) for c in COMBINATIONS},
+        "COMBINATIONS": {c: channel_text(c) for c in COMBINATIONS},
     }
     return "".join(f"export const {name} = {json.dumps(value)};\n" for name, value in exports.items()).encode()
 
 
-def in_words(combination: Combination) -> str:
+def channel_text(combination: Combination) -> str:
     """``voice and face``; ``voice alone``; ``all three``."""
     channels = [TABLE[m].words.channel for m in modalities_of(combination)]
     if combination == ALL:

@@ -1,7 +1,7 @@
-"""The process ``page``: what is sensed and why, in a browser; and /metrics. Off unless ``page.address`` is set.
+"""The process ``page``: estimates and explanations in a browser, and /metrics. Off unless ``page.address`` is set.
 
-Browsers get the public topics as they are, and nothing else; this process keeps no estimate. It may mask. It cannot
-unmask: a browser signs the grant with a key of its own, which was paired by a one-time code.
+Browsers get the public topics unchanged, and nothing else; this process keeps no estimate. It may mask. It cannot
+unmask: a browser signs the grant with its own key, which was paired by a one-time code.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from edge_mer.contract.control import Answer, Pair
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.gateway.metrics import Metrics
-from edge_mer.gateway.outlet import PUBLIC, REMEMBERED, Outlet, OutletBus, OutletWorker, lower_priority
+from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
 from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
 from edge_mer.gateway.page.turn_loop import TurnLoop
-from edge_mer.gateway.page.web_server import Order, PairingRequest, WebServer
+from edge_mer.gateway.page.web_server import MaskCommand, PairingRequest, WebServer
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.gateway.requests.server import UNMASK_BURST, UNMASK_HZ
 from edge_mer.host.files import state_directory
@@ -41,7 +41,7 @@ REQUESTER = "the web page"
 
 
 class PageOutlet(Outlet):
-    """Hands messages to viewers, and their orders to the switch. ``metrics`` is the outlet that /metrics shows."""
+    """Sends messages to viewers, and their commands to the switch. ``metrics`` is the outlet behind /metrics."""
 
     name = NAME
     topics = tuple(t for t in PUBLIC if t != "heartbeat")
@@ -55,7 +55,7 @@ class PageOutlet(Outlet):
         self.viewers = Viewers()
         self._metrics = metrics
         self._switch = bus.switch(REQUESTER)
-        self._last: dict[str, PublicMessage] = {}
+        self._retained: dict[str, PublicMessage] = {}
         self._receipts: deque[PublicMessage] = deque(maxlen=SHOWN_RECEIPTS)
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
         self.server = WebServer(self, config.page, Token(self._directory))
@@ -67,8 +67,8 @@ class PageOutlet(Outlet):
             raise
 
     def publish(self, message: PublicMessage) -> None:
-        if message.topic in REMEMBERED:
-            self._last[message.topic] = message
+        if message.topic in RETAINED:
+            self._retained[message.topic] = message
         elif message.topic == "receipt":
             self._receipts.append(message)
         self.viewers.send(message)
@@ -94,29 +94,29 @@ class PageOutlet(Outlet):
         self._loop.run(self.server.stop())
         self._loop.close()
 
-    # -- what the web server asks --------------------------------------------------------------------------------
+    # -- PageBackend: called by the web server ----------------------------------------------------------------------
 
     def greeting(self) -> tuple[bytes, list[PublicMessage]]:
-        """The state as it is; never an old estimate."""
+        """The current state; never an old estimate."""
         host = public_key(self._directory)
         hello = {"version": edge_mer.__version__, "host": host.public_bytes_raw().hex() if host else None}
-        return msgspec.json.encode(hello), [*self._receipts, *(self._last[t] for t in sorted(self._last))]
+        return msgspec.json.encode(hello), [*self._receipts, *(self._retained[t] for t in sorted(self._retained))]
 
-    async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer:
-        """The switch's answer, or why there is none."""
+    async def ask(self, action: Literal["mask", "unmask"], command: MaskCommand) -> Answer:
+        """The switch's answer, or an answer that names why there is none."""
         if action == "unmask" and not self._unmasks.take(1, self._clock.now_us()):
-            return failed(f"at most {UNMASK_HZ} grants a second; masks are always taken")
+            return failed(f"at most {UNMASK_HZ} grants a second; masks are always accepted")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def done(answer: Answer) -> None:
-            if not answered.done():  # a browser that has gone cancels it
+            if not answered.done():  # cancelled when the browser disconnected
                 answered.set_result(answer)
 
-        self._switch.command(action, order.modalities, done, grant=order.grant, for_s=order.for_s)
+        self._switch.command(action, command.modalities, done, grant=command.grant, for_s=command.for_s)
         return await answered
 
     def pair(self, request: PairingRequest) -> Answer:
-        """Let a browser's key sign grants from now on, if it knows the one-time code."""
+        """Allow a browser's key to sign grants, if the browser knows the one-time code."""
         host = public_key(self._directory)
         assert host is not None
         name = host.public_bytes_raw().hex()

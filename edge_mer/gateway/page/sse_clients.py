@@ -1,4 +1,4 @@
-"""Viewers of the page: one bounded queue of messages each. One that does not read loses its own oldest."""
+"""Viewers of the page: one bounded queue of messages each. A viewer that does not read loses its oldest messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import Counter, deque
 
 from edge_mer.gateway.public_message import PublicMessage
 
-# 10 s of everything at the rates of normal work.
+# 10 s of all topics at normal rates.
 QUEUED = 200
 MOST = 64
-STILL_HERE = b": still here\n\n"
+KEEPALIVE = b": still here\n\n"
 
 
 def event(topic: str, data: bytes | bytearray) -> bytes:
@@ -19,7 +19,7 @@ def event(topic: str, data: bytes | bytearray) -> bytes:
 
 
 class Viewer:
-    """``why``: gets the explanations and nothing else; others get everything else."""
+    """``why``: this viewer gets explanations only; other viewers get everything else."""
 
     def __init__(self, why: bool, transport: asyncio.Transport | None) -> None:
         self.why = why
@@ -34,26 +34,26 @@ class Viewer:
         self._filled.set()
 
     def forget(self) -> None:
-        """Drop what a mask has overtaken; a viewer that does not read is cut off with what was already sent to it."""
-        self._queue = deque((m for m in self._queue if not m.overtaken), QUEUED)
+        """Drop messages that a mask has revoked; disconnect a viewer whose buffer still holds unread data."""
+        self._queue = deque((m for m in self._queue if not m.revoked), QUEUED)
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection now, with what is in its buffer."""
+        """Close the connection now and discard its buffer."""
         if self._transport is not None:
             self._transport.abort()
 
     async def filled(self) -> None:
-        """Until something waits."""
+        """Wait until a message is queued."""
         await self._filled.wait()
 
     def take(self) -> bytes:
-        """All that waits, as one piece; a comment when that is nothing."""
+        """All queued messages as one block of bytes; a comment when there are none."""
         self._filled.clear()
-        piece = b"".join(event(m.topic, m.json) for m in self._queue)
+        block = b"".join(event(m.topic, m.json) for m in self._queue)
         self._queue.clear()
-        return piece or STILL_HERE
+        return block or KEEPALIVE
 
 
 class Viewers:
@@ -71,7 +71,7 @@ class Viewers:
         return any(v.why for v in self._all)
 
     def join(self, why: bool, transport: asyncio.Transport | None = None) -> Viewer | None:
-        """None when too many look already. ``transport``: the connection that it reads from."""
+        """A new viewer, or None when there are too many. ``transport``: its connection."""
         if len(self._all) >= MOST:
             self.counters["viewers_refused"] += 1
             return None

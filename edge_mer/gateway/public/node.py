@@ -1,6 +1,6 @@
 """The process ``hub``: the public topics on one XPUB socket, and requests on one ROUTER socket. Off by default.
 
-It carries exactly the rows that the services table marks public; nothing here is in the way of capture or fusion.
+It carries exactly the rows that the services table marks public. Capture and fusion never wait for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Estimate, HubHeartbeat
 from edge_mer.gateway.curve_listener import CurveListener
-from edge_mer.gateway.outlet import PUBLIC, REMEMBERED, Outlet, OutletBus, OutletWorker, lower_priority
+from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
 from edge_mer.gateway.public.publisher import PublicPublisher
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.gateway.requests.server import RequestServer
@@ -24,14 +24,14 @@ BEAT_US = SECOND
 
 
 class PublicOutlet(Outlet):
-    """Hands each message to whoever subscribed over TCP, and says once a second that the hub is alive."""
+    """Sends each message to its TCP subscribers, and a heartbeat once a second."""
 
     name = NAME
     topics = tuple(t for t in PUBLIC if t != "heartbeat")
     turn_us = SECOND // 5
 
     def __init__(self, config: Config, bus: OutletBus, heartbeat: Publisher) -> None:
-        """Raises ConfigError for addresses that cannot be bound, and for plaintext that others could reach."""
+        """Raises ConfigError for addresses that cannot be bound, and for plaintext that other hosts could reach."""
         self._listener = CurveListener(bus, config)
         section = config.hub
         self.publisher = PublicPublisher(bus, self._listener, section.publish) if section.publish else None
@@ -47,14 +47,14 @@ class PublicOutlet(Outlet):
     def publish(self, message: PublicMessage) -> None:
         body = message.body
         if self.requests is not None and isinstance(body, Estimate) and not (body.revision or body.final):
-            self.requests.estimated(message)
+            self.requests.answer_with(message)
         if self.publisher is not None:
             self.publisher.publish(message)
-        elif message.topic in REMEMBERED:
+        elif message.topic in RETAINED:
             self._last[message.topic] = message
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
-        """Nothing: every estimate was sent in the turn that it came in, and none is kept."""
+        """Nothing to do: every estimate is sent in the turn in which it arrives, and none is kept."""
 
     def wants(self, topic: str) -> bool:
         return self.publisher is not None and self.publisher.wants(topic)

@@ -1,4 +1,4 @@
-"""The public topics on one XPUB socket. A client that does not read loses messages of its own, and nobody else's."""
+"""The public topics on one XPUB socket. A client that does not read loses only its own messages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from edge_mer.contract import wire
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.curve_listener import CurveListener
-from edge_mer.gateway.outlet import PUBLIC, REMEMBERED, OutletBus
+from edge_mer.gateway.outlet import PUBLIC, RETAINED, OutletBus
 from edge_mer.gateway.public_message import PublicMessage
 
-# A subscription is a topic's prefix; CURVE's own handshake takes some hundred bytes more.
+# A subscription is a prefix of a topic; the CURVE handshake needs some hundred bytes more.
 LONGEST_SUBSCRIPTION = 1024
 MOST_SUBSCRIPTIONS = 1000
-# A newcomer gets the last values at most this often: with XPUB they go to everybody, with the seq they had.
-AGAIN_US = SECOND // 10
-# What one client may have waiting: 10 s of everything.
+# Least time between resends of the last values to new clients: XPUB sends them to all, with their original seq.
+RESEND_US = SECOND // 10
+# Queue of one client: 10 s of all topics.
 QUEUED = round(10 * sum(s.rate_hz for s in PUBLIC.values()))
 
 
 class PublicPublisher:
-    """One XPUB socket. ``last`` holds the newest message of each topic that is remembered."""
+    """One XPUB socket. ``last`` holds the newest message of each retained topic."""
 
     def __init__(self, bus: OutletBus, listener: CurveListener, address: str) -> None:
         """Raises ConfigError when the address cannot be bound."""
@@ -33,32 +33,32 @@ class PublicPublisher:
         self._socket: zmq.Socket[bytes] | None = None
         self._wanted: set[str] = set()
         self._subscribed: set[bytes] = set()
-        self._again_due = 0
+        self._resend_due = 0
         self.address = address
         self._open()
 
     def publish(self, message: PublicMessage) -> None:
         """Send one message; only the fields of its schema leave the host."""
-        if message.topic in REMEMBERED:
+        if message.topic in RETAINED:
             self.last[message.topic] = message
         self._send(message)
 
     def wants(self, topic: str) -> bool:
-        """Whether anybody subscribes to it now."""
+        """Whether a client is subscribed to it now."""
         return any(topic.encode().startswith(prefix) for prefix in self._subscribed)
 
     def turn(self, now_us: int) -> None:
         if self._socket is None:
             self._reopen()
         self._subscriptions()
-        if self._wanted and now_us >= self._again_due:
-            self._again_due = now_us + AGAIN_US
+        if self._wanted and now_us >= self._resend_due:
+            self._resend_due = now_us + RESEND_US
             for topic in sorted(self._wanted & set(self.last)):
                 self._send(self.last[topic])
             self._wanted.clear()
 
     def reopen(self) -> None:
-        """Drop everybody; those that are still allowed come back by themselves."""
+        """Disconnect all clients; those that are still allowed reconnect by themselves."""
         self.close()
         self._reopen()
 
@@ -70,7 +70,7 @@ class PublicPublisher:
 
     def _open(self) -> None:
         socket = self._bus.socket(zmq.XPUB)
-        # Every subscription is handed up, as a newcomer gets the last values; of a prefix's ends only the last one.
+        # Report every subscription (a new client gets the last values), but only the last unsubscription of a prefix.
         socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         try:
             self.address = self._listener.open(socket, self.address, "hub.publish", LONGEST_SUBSCRIPTION, QUEUED)
@@ -80,7 +80,7 @@ class PublicPublisher:
         self._socket = socket
 
     def _reopen(self) -> None:
-        """ZeroMQ gives a port back a moment after it closed."""
+        """Retried at every turn: ZeroMQ frees a port some time after the socket was closed."""
         try:
             self._open()
         except ConfigError:
@@ -100,7 +100,7 @@ class PublicPublisher:
                 continue
             if kind == b"\1":
                 self._subscribed.add(prefix)
-                self._wanted |= topics & REMEMBERED
+                self._wanted |= topics & RETAINED
             else:
                 self._subscribed.discard(prefix)
 
