@@ -18,7 +18,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import BadMessage, SessionError
 from edge_mer.contract.messages import InputRef, Journal, Message
-from edge_mer.fusion.journal import forgotten
+from edge_mer.fusion.journal import purged_inputs
 from edge_mer.fusion.node import TOPICS
 from edge_mer.fusion.replay import Refold
 from edge_mer.session.completeness import name
@@ -137,7 +137,7 @@ class Follower:
 
     def _missing(self, entry: Journal) -> InputRef | None:
         """The first input that has not come; what a purge undid need not come at all."""
-        undone = forgotten(entry.inputs)
+        undone = purged_inputs(entry.inputs)
         refs = (r for r in entry.inputs if isinstance(r, InputRef) and r not in undone and r.topic not in self._without)
         return next((r for r in refs if r not in self._inputs), None)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import InputRef, Journal, Message
-from edge_mer.fusion.journal import forgotten
+from edge_mer.fusion.journal import purged_inputs
 
 PENDING_LIMIT = 10_000
 # A recorder that joins hears every sensor within this; what fusion folded before cannot all be there.
@@ -68,7 +68,7 @@ class Ledger:
         body, boot = message.body, message.envelope.boot
         before = self._follow(boot, body)
         self._journal.update(message.header)
-        undone = forgotten(body.inputs)
+        undone = purged_inputs(body.inputs)
         for ref in () if before else body.inputs:
             if not isinstance(ref, InputRef) or ref in undone or ref.topic in self._lost:
                 continue
