@@ -57,13 +57,13 @@ class Replay:
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
         """Estimates are those of this version, other messages are as recorded. Without ``topics``, all of them."""
         from edge_mer.contract.services import SERVICES
-        from edge_mer.session.player import again, in_order
+        from edge_mer.session.player import in_order, replayed_estimates
         from edge_mer.session.replay_components import installed
 
         kept = [t for t in topics or SERVICES if t != "emotion"]
         parts = [in_order(self.session.timed(*kept))] if kept else []
         if not topics or "emotion" in topics:
-            parts.append(again(self.session, installed(self._config)))
+            parts.append(replayed_estimates(self.session, installed(self._config)))
         return (message for _, message in heapq.merge(*parts, key=lambda item: item[0]))
 
 
@@ -176,12 +176,12 @@ class Stage:
         """Play a session to its end and ``linger_s`` longer; returns the player with its counters."""
         from edge_mer.config import load
         from edge_mer.session.keys import key_store
-        from edge_mer.session.player import Player, parts_for
+        from edge_mer.session.player import Player, components_for
         from edge_mer.session.reader import Session
 
         config = load()[0]
         session = Session(Path(path), key_store(config))
-        player = Player(session, self.bus("player"), speed, topics, parts=parts_for(session, config))
+        player = Player(session, self.bus("player"), speed, topics, components=components_for(session, config))
         while not player.done:
             wait = player.turn()
             self._turn()

@@ -91,7 +91,7 @@ def _pace(recorded: Path) -> list[Figure]:
     """Seconds of session per second of ``replay --verify``, from features, with loaded models."""
     config, _ = load(None)
     with_ = parts.installed(config)
-    fusion_only = parts.Parts(with_.fusion, None, with_.runtime)
+    fusion_only = parts.ReplayComponents(with_.fusion, None, with_.runtime)
     keys = keys_of(recorded)
     verifier.verify(recorded, fusion_only, keys)  # loads the models
     paces = []

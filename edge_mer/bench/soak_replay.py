@@ -23,7 +23,7 @@ from edge_mer.demo.config import demo_config
 from edge_mer.session import replay_components as parts
 from edge_mer.session import verifier
 from edge_mer.session.player import Speed
-from edge_mer.session.process_replay import Rerun, rerun
+from edge_mer.session.process_replay import ProcessReplay, replay_in_process
 
 SPEEDS: tuple[Speed, ...] = (0.5, 1.0, "max")
 WARM_UP_S = 60.0
@@ -39,14 +39,14 @@ def soak_replay(file: Path | None, runs: int, seconds: float, json: bool) -> boo
         for speed in SPEEDS:
             for number in range(runs):
                 with busy(os.cpu_count() or 1) if number % 2 else nullcontext():
-                    outcome = rerun(path, settings, speed)
+                    outcome = replay_in_process(path, settings, speed)
                 bad += not outcome.identical
                 typer.echo(msgspec.json.encode(outcome).decode() if json else _line(outcome, number))
     typer.echo(f"{runs} runs at each of {', '.join(map(str, SPEEDS))}: {bad} not identical", err=json)
     return not bad
 
 
-def _line(outcome: Rerun, number: int) -> str:
+def _line(outcome: ProcessReplay, number: int) -> str:
     return f"{number + 1:3} {'busy' if number % 2 else 'idle'}  {outcome.line}"
 
 

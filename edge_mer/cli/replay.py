@@ -20,8 +20,8 @@ from edge_mer.host.interrupt import interruptible
 from edge_mer.session import replay_components as parts
 from edge_mer.session import verifier
 from edge_mer.session.keys import key_store
-from edge_mer.session.player import Player, Speed, parts_for
-from edge_mer.session.process_replay import rerun
+from edge_mer.session.player import Player, Speed, components_for
+from edge_mer.session.process_replay import replay_in_process
 from edge_mer.session.reader import Session
 from edge_mer.session.verifier import Report
 
@@ -101,7 +101,7 @@ def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
     """Run again through sockets and processes, if a speed was given."""
     if speed is None:
         return True
-    outcome = rerun(file, settings, _speed(speed))
+    outcome = replay_in_process(file, settings, _speed(speed))
     typer.echo(msgspec.json.encode(outcome).decode() if json else outcome.line)
     return outcome.identical
 
@@ -131,7 +131,7 @@ def _play(
             start_us=round(begin * SECOND),
             end_us=None if end is None else round(end * SECOND),
             loop=loop,
-            parts=parts_for(session, settings),
+            components=components_for(session, settings),
         )
         with interruptible() as stop, Keyboard() as keyboard:
             while not (player.done or stop.asked):

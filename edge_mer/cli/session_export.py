@@ -12,7 +12,7 @@ from edge_mer.config import load
 from edge_mer.contract.errors import SessionError
 from edge_mer.session import export as exports
 from edge_mer.session.keys import key_store
-from edge_mer.session.player import parts_for
+from edge_mer.session.player import components_for
 from edge_mer.session.reader import Session
 from edge_mer.session.rewrite import unsealed
 
@@ -35,7 +35,7 @@ def export(
     try:
         if kind in exports.TABLES:
             offset = session.opening.wall_offset_us if session.opening is not None else 0
-            found = exports.estimates(session, parts_for(session, settings), every)
+            found = exports.estimates(session, components_for(session, settings), every)
             typer.echo(f"{out}: {exports.TABLES[kind]((exports.row(m, offset) for m in found), out)} estimates")
         elif kind in exports.MEDIA:
             count = exports.MEDIA[kind](session, out)

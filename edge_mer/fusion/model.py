@@ -1,4 +1,4 @@
-"""The fusion model as the fold sees it: one compiled graph per combination, given only what is present."""
+"""The fusion model of the fold: one compiled graph per combination, with only the present modalities as inputs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from edge_mer.runtime.backend import Backend, Graph
 class Prediction:
     """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason.
 
-    ``fit``: of this combination, with which the logits were scaled; None without a calibration. ``unfamiliar``:
-    modalities whose windows are unlike those of the fit, which makes the probabilities flatter.
+    ``fit``: of this combination, which scaled the logits; None without a calibration. ``unfamiliar``: modalities out of
+    distribution, which makes the probabilities flatter.
     """
 
     probabilities: tuple[float, ...]
@@ -38,7 +38,7 @@ class Prediction:
 
     @property
     def calibrated(self) -> bool:
-        """By a fit of this combination on windows that were recorded jointly, and were like this one."""
+        """Whether a fit of this combination on jointly recorded windows applies to this window."""
         return self.fit is not None and self.fit.measured and not self.unfamiliar
 
 
@@ -61,9 +61,9 @@ class FusionModel(Protocol):
 
 
 class GraphFusionModel:
-    """Seven merged graphs. An absent modality is not even an input, so it cannot interfere.
+    """Seven merged graphs. An absent modality is not an input of the graph, so it cannot change the result.
 
-    The name holds the calibration too: a replay with another one would give other results.
+    The name includes a digest of the calibration: a replay with another one would give other results.
     """
 
     def __init__(self, graphs: Mapping[Combination, Graph], calibration: Calibration | None = None) -> None:
@@ -76,7 +76,7 @@ class GraphFusionModel:
         self.dims: Mapping[Modality, int] = meta["dims"]
         self.encoders: Mapping[Modality, str] = meta["encoders"]
         for combination, graph in graphs.items():
-            _check_kin(combination, graph.metadata, meta)
+            _check_same_export(combination, graph.metadata, meta)
         parts = [graphs[c].sha256 for c in COMBINATIONS]
         if calibration is not None:
             parts.append(digest(msgspec.json.encode(calibration, order="sorted")))
@@ -107,7 +107,7 @@ class GraphFusionModel:
         )
 
 
-def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
+def _check_same_export(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
     """All seven graphs must have been exported together: same labels, same encoders, same shapes."""
     for field in ("tokens", "dims", "encoders"):
         expected = {m: full[field][m] for m in modalities_of(combination)}

@@ -12,7 +12,7 @@ from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.settings import FusionSettings
 from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason, replaces_context
 
-# Why a modality that has some tokens does not take part yet.
+# Why a modality that has some tokens does not take part.
 WARMING, FEW = "warming up", "too few tokens"
 NOTHING: Final[Mapping[Modality, str]] = {m: row.words.nothing for m, row in TABLE.items()}
 STALE: Final[Mapping[Modality, str]] = {m: row.words.stale for m, row in TABLE.items()}
@@ -27,7 +27,7 @@ def needed(modality: Modality, capacity: int, settings: FusionSettings) -> int:
 def decide(
     modality: Modality, track: ModalityTrack, window: TokenWindow, tick_us: int, settings: FusionSettings
 ) -> tuple[ModalityTrack, Presence]:
-    """The track after this tick, and what the estimate says of it. A sensor that is blocked leaves at once."""
+    """The track after this tick, and its presence in the estimate. A blocked sensor becomes absent at once."""
     if track.blocked is not None:
         state, reason = track.blocked
         return drop(track, tick_us), Presence(state, reason, 0)
@@ -47,13 +47,13 @@ def decide(
 
 
 def _why_few(track: ModalityTrack, tick_us: int, settings: FusionSettings) -> str:
-    """Whether the stream is too young to hold enough tokens, or had the time and too few of them can be used."""
+    """Whether the stream just started, or has existed long enough and too few of its tokens are valid."""
     began = min(int(p.start_us[0]) for p in track.pieces)
     return WARMING if tick_us - began <= settings.min_tokens * settings.window_us + settings.hop_us else FEW
 
 
 def is_recent(modality: Modality, track: ModalityTrack, tick_us: int, settings: FusionSettings) -> bool:
-    """Whether data, valid or not, still flows."""
+    """Whether data, valid or not, still arrives."""
     newest = newest_end(track.pieces, tick_us)
     oldest = tick_us - settings.max_age_us[modality] - settings.delay_us.get(modality, 0)
     return newest is not None and newest > track.cut_us and newest >= oldest

@@ -13,7 +13,7 @@ from edge_mer.model.config import MCULoRAConfig
 
 
 class PlainLinear(nn.Linear):
-    """A linear layer that fits where an adapted one was: it ignores the combination."""
+    """A linear layer with the interface of an adapted one: it ignores the combination."""
 
     def forward(self, x: Tensor, combination: Tensor | None = None) -> Tensor:
         return super().forward(x)
@@ -22,7 +22,7 @@ class PlainLinear(nn.Linear):
 class LowRank(nn.Module):
     """One pair: x [..., d_in] -> B A x [..., d_out], with A Kaiming-uniform [r, d_in] and B zero [d_out, r].
 
-    It starts as the zero function, but is alive: B gets a gradient at once.
+    It starts as the zero function, but B gets a gradient from the first step.
     """
 
     def __init__(self, inputs: int, outputs: int, rank: int) -> None:

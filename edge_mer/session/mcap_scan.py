@@ -1,4 +1,4 @@
-"""The blocks of an MCAP file, read without trusting any: what is whole is found, what is not is named."""
+"""Reads the records of an MCAP file that may be damaged: finds whole records and names damaged ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mcap.opcode import Opcode
 from mcap.writer import MCAP0_MAGIC
 
 Buffer = memoryview
-# A recorder ends a chunk at 1 MB; one message more may be as large as a picture.
+# A recorder ends a chunk at 1 MB; the last message may be as large as a video frame.
 MAX_CHUNK = 16_000_000
 # A record of a message has at least 31 bytes.
-MOST_MESSAGES = 40_000
-NOT_COMPUTED = 0  # MCAP: a CRC of zero says that there is none
+MAX_MESSAGES = 40_000
+NOT_COMPUTED = 0  # MCAP: zero stands for no CRC
 DAMAGE = (McapError, struct.error, ValueError, zstandard.ZstdError, MemoryError, OverflowError)
 
 _RECORD = struct.Struct("<BQ")
@@ -32,7 +32,7 @@ _CRC = struct.Struct("<I")
 
 
 class RecordPlace(NamedTuple):
-    """Where the content of a record lies. ``first_us`` to ``last_us`` are the log times (wall) of a chunk."""
+    """Position of the content of a record. ``first_us`` to ``last_us`` are the log times (wall) of a chunk."""
 
     start: int
     end: int
@@ -57,7 +57,7 @@ class StoredMessage(NamedTuple):
 
 @dataclass
 class FileLayout:
-    """``finished``: footer and closing magic are there; otherwise the file was cut off."""
+    """``finished``: footer and closing magic exist; otherwise the file was cut off."""
 
     chunks: list[RecordPlace] = field(default_factory=list)
     channels: dict[int, StoredChannel] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class FileLayout:
 
 
 def index(data: Buffer) -> FileLayout | None:
-    """The layout as the summary at the end tells it, so that opening costs the same for any length.
+    """The layout from the summary at the end, so that opening takes the same time for any length.
 
     None where the summary is missing or damaged; ``check`` compares it with what ``walk`` finds.
     """
@@ -101,7 +101,7 @@ def index(data: Buffer) -> FileLayout | None:
                 record = records.Metadata.read(_stream(data, RecordPlace(at + _RECORD.size, at + size)))
                 layout.metadata[record.name] = record.metadata
             elif opcode == Opcode.CHANNEL:
-                _note_channel(layout, _stream(data, place))
+                _add_channel(layout, _stream(data, place))
             position = place.end
     except DAMAGE:
         return None
@@ -109,8 +109,8 @@ def index(data: Buffer) -> FileLayout | None:
     return layout if all(end < c.start < c.end <= start for end, c in zip(ends, layout.chunks, strict=False)) else None
 
 
-def note_header(layout: FileLayout, data: Buffer) -> None:
-    """Who wrote the file, by its first record; nothing where that is damaged."""
+def read_header(layout: FileLayout, data: Buffer) -> None:
+    """Read the writing program from the first record; leave it empty where that is damaged."""
     position = len(MCAP0_MAGIC)
     try:
         opcode, length = _RECORD.unpack_from(data, position)
@@ -123,7 +123,7 @@ def note_header(layout: FileLayout, data: Buffer) -> None:
 
 
 def walk(data: Buffer) -> FileLayout:
-    """Go over the top-level records once, without unpacking any chunk."""
+    """Read the top-level records once, without unpacking any chunk."""
     layout, position = FileLayout(), len(MCAP0_MAGIC)
     while position + _RECORD.size <= len(data) and layout.footer is None:
         opcode, length = _RECORD.unpack_from(data, position)
@@ -132,7 +132,7 @@ def walk(data: Buffer) -> FileLayout:
             layout.faults.append(f"byte {position}: the file ends inside a record of {length} bytes")
             return layout
         try:
-            _note(layout, opcode, data, RecordPlace(start, start + length))
+            _add_record(layout, opcode, data, RecordPlace(start, start + length))
         except DAMAGE as error:
             layout.faults.append(f"byte {position}: damaged record ({error})")
         position = start + length
@@ -142,12 +142,12 @@ def walk(data: Buffer) -> FileLayout:
     return layout
 
 
-def _note(layout: FileLayout, opcode: int, data: Buffer, place: RecordPlace) -> None:
+def _add_record(layout: FileLayout, opcode: int, data: Buffer, place: RecordPlace) -> None:
     if opcode == Opcode.CHUNK:
         first, last = _SPAN.unpack_from(data, place.start)
         layout.chunks.append(RecordPlace(place.start, place.end, first // 1000, last // 1000))
     elif opcode == Opcode.CHANNEL:
-        _note_channel(layout, _stream(data, place))
+        _add_channel(layout, _stream(data, place))
     elif opcode == Opcode.METADATA:
         record = records.Metadata.read(_stream(data, place))
         layout.metadata[record.name] = record.metadata
@@ -157,13 +157,13 @@ def _note(layout: FileLayout, opcode: int, data: Buffer, place: RecordPlace) -> 
         layout.footer = place
 
 
-def _note_channel(layout: FileLayout, stream: ReadDataStream) -> None:
+def _add_channel(layout: FileLayout, stream: ReadDataStream) -> None:
     channel = records.Channel.read(stream)
     layout.channels[channel.id] = StoredChannel(channel.topic, channel.message_encoding)
 
 
 def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMessage]:
-    """Unpack one chunk and check it. Raises one of ``DAMAGE``; channels that it declares are noted."""
+    """Unpack one chunk and check it. Raises one of ``DAMAGE``; adds the channels that it declares to the layout."""
     chunk = records.Chunk.read(_stream(data, place))
     raw = memoryview(_decompress(chunk))
     if len(raw) != chunk.uncompressed_size or not _matches(chunk.uncompressed_crc, raw):
@@ -176,14 +176,14 @@ def load(layout: FileLayout, data: Buffer, place: RecordPlace) -> list[StoredMes
         if position > len(raw):
             raise ValueError("a record in it is longer than the chunk")
         if opcode == Opcode.CHANNEL:
-            _note_channel(layout, _stream(raw, RecordPlace(start, position)))
+            _add_channel(layout, _stream(raw, RecordPlace(start, position)))
         elif opcode == Opcode.MESSAGE:
             channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(raw, start)
             if channel not in layout.channels:
                 raise ValueError(f"message of unknown channel {channel}")
             content = bytes(raw[start + _MESSAGE.size : position])
-            if len(entries) >= MOST_MESSAGES:
-                raise ValueError(f"it holds more than {MOST_MESSAGES} messages; a recorder ends a chunk at 1 MB")
+            if len(entries) >= MAX_MESSAGES:
+                raise ValueError(f"it holds more than {MAX_MESSAGES} messages; a recorder ends a chunk at 1 MB")
             entries.append(StoredMessage(layout.channels[channel], sequence, log_ns, publish_ns, content))
     return entries
 
@@ -195,12 +195,12 @@ def _decompress(chunk: records.Chunk) -> bytes:
         raise ValueError(f"compression {chunk.compression!r} is not supported")
     size = zstandard.frame_content_size(chunk.data)
     if size != chunk.uncompressed_size or size > MAX_CHUNK:
-        raise ValueError(f"says {chunk.uncompressed_size} bytes, holds {size}, at most {MAX_CHUNK} allowed")
+        raise ValueError(f"declares {chunk.uncompressed_size} bytes, holds {size}, at most {MAX_CHUNK} allowed")
     return zstandard.ZstdDecompressor().decompress(chunk.data)
 
 
 def check(layout: FileLayout, data: Buffer) -> list[str]:
-    """Checksums of the file as a whole; those of the chunks are checked by ``load``."""
+    """Check the checksums of the whole file; ``load`` checks those of the chunks."""
     if layout.data_end is None or layout.footer is None:
         return []
     found = []

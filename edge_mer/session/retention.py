@@ -1,6 +1,6 @@
-"""Deletes old recordings, with their keys: what is older than ``record.keep_days``, and the oldest beyond ``keep_gb``.
+"""Deletes old recordings with their keys: those older than ``record.keep_days``, and the oldest above ``keep_gb``.
 
-Only finished or cut sessions of ours in the folder of the recording are touched, and never one being written.
+Only finished or cut edge_mer sessions in the folder of the recording are deleted, never one that is being written.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from edge_mer.contract.errors import EdgeMerError
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session, is_held
 
-EVERY_US = 3600 * SECOND
+INTERVAL_US = 3600 * SECOND
 DAY_US = 86_400 * SECOND
 log = logging.getLogger("recorder")
 
 
-class Old(NamedTuple):
+class OldRecording(NamedTuple):
     """One recording; ``ended_us`` in wall time."""
 
     ended_us: int
@@ -42,7 +42,7 @@ class Retention:
         now = clock.now_us()
         if now < self._due_us or not (self._settings.keep_days or self._settings.keep_gb):
             return
-        self._due_us = now + EVERY_US
+        self._due_us = now + INTERVAL_US
         found = recordings(self._current)
         gone = expired(found, clock.wall_us(), self._settings, _size(self._current))
         kept = sessions_of(set(self._current.parent.glob("*.mcap")) - {old.path for old in gone})
@@ -51,7 +51,7 @@ class Retention:
 
 
 def sessions_of(paths: Iterable[Path]) -> frozenset[str]:
-    """The recordings that these files are, or are parts of: a clip that was trimmed from one needs its keys."""
+    """Session ids of these files; a part trimmed from a recording has the same id and needs its keys."""
     found = set()
     for path in paths:
         with suppress(EdgeMerError, OSError):
@@ -60,8 +60,8 @@ def sessions_of(paths: Iterable[Path]) -> frozenset[str]:
     return frozenset(found)
 
 
-def recordings(current: Path) -> list[Old]:
-    """Those beside ``current``, the oldest first. Other MCAP files are not ours and stay."""
+def recordings(current: Path) -> list[OldRecording]:
+    """The recordings beside ``current``, the oldest first. MCAP files of other programs are left out."""
     found = []
     for path in current.parent.glob("*.mcap"):
         try:
@@ -71,12 +71,12 @@ def recordings(current: Path) -> list[Old]:
         opening = session.opening
         if opening is not None and path != current and path.is_file() and not path.is_symlink() and not is_held(path):
             ended = max(session.span_us[1], opening.opened_us) + opening.wall_offset_us
-            found.append(Old(ended, _size(path), path, opening.session))
+            found.append(OldRecording(ended, _size(path), path, opening.session))
     return sorted(found)
 
 
-def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int) -> list[Old]:
-    """Of ``found`` (the oldest first) those to delete; ``written`` bytes are in the current recording."""
+def expired(found: list[OldRecording], wall_us: int, settings: RecordConfig, written: int) -> list[OldRecording]:
+    """The part of ``found`` (the oldest first) to delete; the current recording has ``written`` bytes."""
     limit = wall_us - round(settings.keep_days * DAY_US)
     gone = [o for o in found if settings.keep_days and o.ended_us < limit]
     total = written + sum(o.size for o in found) - sum(o.size for o in gone)
@@ -87,8 +87,8 @@ def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int
     return gone
 
 
-def delete(old: Old, keys: KeyStore | None) -> None:
-    """Keys first: after that no copy of it can be read. Without ``keys`` another file still needs them."""
+def delete(old: OldRecording, keys: KeyStore | None) -> None:
+    """Delete the keys first: then no copy can be read. ``keys`` is None when another file still needs them."""
     try:
         if keys is not None:
             for modality in MODALITIES:

@@ -16,12 +16,12 @@ from edge_mer.config import ModelsConfig
 from edge_mer.contract.errors import GpuError
 from edge_mer.contract.messages import WorkerHealth
 from edge_mer.runtime import engine_builds, select
-from edge_mer.runtime.cuda import Cuda, driver_there
+from edge_mer.runtime.cuda import Cuda, driver_available
 from edge_mer.runtime.engines import EngineCache
 from edge_mer.runtime.tensorrt import TENSORRT, TensorRT
 from tests.runtime.fake_gpu import FakeCuda, FakeTensorRT
 
-without_gpu = pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
+without_gpu = pytest.mark.skipif(driver_available(), reason="this machine has an NVIDIA driver")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from edge_mer.model import MCULoRA
 from pipelines.data.holdout_guard import Splits, TestSplitTouched
 from pipelines.fusion import dpft as dpft_module
 from pipelines.fusion.dpft import Dpft, DpftSettings, Separability, draw, ratios
-from tests.model.scene import CONFIG, Windows, alive, index, windows
+from tests.model.scene import CONFIG, Windows, active_model, index, windows
 
 SIGMA = st.lists(st.floats(0, 0.69), min_size=7, max_size=7)
 Rule = Callable[[NDArray[np.float64], DpftSettings], NDArray[np.float64]]
@@ -132,15 +132,15 @@ def three_way() -> Splits[Windows]:
 def test_sigma_is_0_at_the_start_and_grows_when_adapters_differ() -> None:
     fresh = measured(MCULoRA(CONFIG).eval(), three_way())
     assert fresh == pytest.approx(dict.fromkeys(COMBINATIONS, 0.0), abs=1e-7)
-    lively = measured(alive(), three_way())
+    lively = measured(active_model(), three_way())
     assert all(0 < s <= dpft_module.LN2 for s in lively.values())
     Dpft().update(lively)
 
 
 def test_t6_dpft_on_the_test_split_raises() -> None:
     with pytest.raises(TestSplitTouched):
-        measured(alive(), three_way(), "test")
+        measured(active_model(), three_way(), "test")
 
 
 def test_a_model_without_adapters_has_no_sigma() -> None:
-    assert measured(alive(type(CONFIG)(width=32, heads=2, adapters=False)), three_way()) == {}
+    assert measured(active_model(type(CONFIG)(width=32, heads=2, adapters=False)), three_way()) == {}

@@ -208,7 +208,7 @@ def test_torch_runs_the_same_program_as_a_plug_in(exported: Exported, tmp_path: 
     other.write_bytes((folder / g.name).read_bytes())
     (tmp_path / "other" / "fusion.weights").write_bytes((folder / "fusion.weights").read_bytes())
     (tmp_path / "other" / "fusion.av.pt2").write_bytes((tmp_path / "fusion.av.pt2").read_bytes())
-    with pytest.raises(ModelError, match="of another export"):
+    with pytest.raises(ModelError, match="exported from a different model"):
         backend.load(other)
 
 

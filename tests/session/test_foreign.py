@@ -1,4 +1,4 @@
-"""Recordings of other programs, and of our own that are still being written, are called what they are."""
+"""Recordings of other programs, and recordings still being written, are identified as such."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def session(*arguments: object) -> Result:
 
 @pytest.mark.parametrize("chunks", [True, False])
 @pytest.mark.parametrize("crc", [True, False])
-def test_a_recording_of_another_program_is_named_as_such(tmp_path: Path, chunks: bool, crc: bool) -> None:
+def test_recording_of_another_program_is_identified(tmp_path: Path, chunks: bool, crc: bool) -> None:
     path = foreign(tmp_path / "ros.mcap", chunks, crc)
     for arguments in (("info", path), ("info", path, "--check"), ("recover", path, tmp_path / "out.mcap")):
         done = session(*arguments)
@@ -48,7 +48,7 @@ def test_a_checksum_that_was_not_computed_is_no_fault(tmp_path: Path) -> None:
     assert not any("checksum" in fault for fault in faults)
 
 
-def test_a_recording_that_goes_on_is_called_so(tmp_path: Path) -> None:
+def test_recording_in_progress_is_reported(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     home.step()
     done = session("info", home.path)
