@@ -19,7 +19,7 @@ def play(
 ) -> None:
     """Until the script or the clip has ended, or somebody stops it. ``check`` raises when the instance is gone."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
-    while not stop.asked:
+    while not stop.requested:
         fresh = watcher.turn()
         check()
         unmask.turn()

@@ -10,11 +10,11 @@ from edge_mer.contract.plain_text import visible_lines
 
 
 class VisibleStream:
-    """A text stream in front of ``inner``; everything but ``write`` and ``writelines`` is that stream's own."""
+    """A text stream in front of ``inner``; everything but ``write`` and ``writelines`` is delegated to it."""
 
     def __init__(self, inner: TextIO) -> None:
         self.inner = inner
-        self.encoding = "utf-8"  # click writes past a stream whose encoding is ASCII
+        self.encoding = "utf-8"  # click bypasses a stream whose encoding is ASCII
 
     def write(self, text: str) -> int:
         self.inner.write(visible_lines(text))
@@ -29,7 +29,7 @@ class VisibleStream:
 
 
 def make_output_visible() -> None:
-    """For this process: what its encoding cannot write is escaped, and so is every control character."""
+    """For this process: escape characters that its encoding cannot write, and control characters."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -38,5 +38,5 @@ def make_output_visible() -> None:
 
 
 def raw_stdout() -> TextIO:
-    """Standard output as it is, for the live view, which draws with control sequences of its own."""
+    """Standard output without the filter, for the live view, which draws with control sequences."""
     return sys.stdout.inner if isinstance(sys.stdout, VisibleStream) else cast(TextIO, sys.stdout)
