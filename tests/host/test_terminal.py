@@ -1,4 +1,4 @@
-"""What commands print: no control sequence of others reaches the terminal, and no encoding stops them."""
+"""Command output: external control sequences do not reach the terminal, and unencodable text is escaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def edge_mer(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, env={**os.environ, **environment}, timeout=60)
 
 
-def test_a_file_name_with_control_characters_is_shown_as_text() -> None:
+def test_control_characters_in_a_file_name_are_escaped() -> None:
     done = edge_mer("demo", "--media", EVIL)
     assert done.returncode == 1
     assert b"\x1b" not in done.stderr
@@ -24,7 +24,7 @@ def test_a_file_name_with_control_characters_is_shown_as_text() -> None:
     assert "\u202e".encode() not in done.stderr
 
 
-def test_output_that_cannot_be_encoded_is_escaped() -> None:
+def test_unencodable_output_is_escaped() -> None:
     done = edge_mer("demo", "--media", "a b ünï.mp4", PYTHONIOENCODING="ascii")
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
@@ -47,12 +47,12 @@ def without_home(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [("config",), ("schema", "emotion")])
-def test_a_user_without_a_home_is_served(arguments: tuple[str, ...]) -> None:
+def test_commands_work_without_a_home_directory(arguments: tuple[str, ...]) -> None:
     done = without_home(*arguments)
     assert done.returncode == 0, done.stderr
 
 
-def test_without_a_home_the_state_directory_is_asked_for_in_one_line() -> None:
+def test_without_a_home_one_line_names_the_state_setting() -> None:
     done = without_home("run", "--consent", "text")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
