@@ -43,7 +43,7 @@ def learn(
     with connected(directory, config) as bus, interruptible() as stop:
         reader = bus.reader(*(f"{kind}/{m}" for m in own.MODALITIES for kind in ("feature", "state")))
         end = bus.clock.now_us() + round(seconds * SECOND)
-        while not stop.asked and (left := end - bus.clock.now_us()) > 0:
+        while not stop.requested and (left := end - bus.clock.now_us()) > 0:
             bus.wait(min(left, SECOND // 10))
             for message in reader.drain():
                 state = own.learn(state, message)

@@ -41,7 +41,7 @@ def calibrate(
     else:
         with connected(directory, config) as bus, interruptible() as stop:
             typer.echo(f"{seconds:.0f} s: {STEPS}", err=True)
-            measure_bus(measurement, bus, seconds, lambda: stop.asked)
+            measure_bus(measurement, bus, seconds, lambda: stop.requested)
     found, lacking = measurement.result()
     for line in lacking:
         typer.echo(f"not measured: {line}", err=True)

@@ -63,5 +63,5 @@ def demo(
         typer.echo(line, err=json)
     if record is not None:
         typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
-    if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.asked):
+    if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.requested):
         raise typer.Exit(1)

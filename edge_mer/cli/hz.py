@@ -30,7 +30,7 @@ def hz(
     with connected(directory, config) as bus, interruptible() as stop:
         readers = {topic: read(bus, topic) for topic in SERVICES}
         began = bus.clock.now_us()
-        while not stop.asked and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
+        while not stop.requested and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
             bus.wait(min(left, SECOND // 10))
             for topic, reader in readers.items():
                 # A reliable topic sends its history first.

@@ -111,7 +111,7 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
         link = link_to(directory, settings.remote.listen or "", host.public_bytes_raw().hex(), opened.code)
         typer.echo(f"run this on {name} within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
     with interruptible() as stop:
-        while not stop.asked and clock.boottime_us() < opened.until_us:
+        while not stop.requested and clock.boottime_us() < opened.until_us:
             if any(k.name == name for k in ring.paired()):
                 typer.echo(f"paired: {name}")
                 return

@@ -134,7 +134,7 @@ def _play(
             components=components_for(session, settings),
         )
         with interruptible() as stop, Keyboard() as keyboard:
-            while not (player.done or stop.asked):
+            while not (player.done or stop.requested):
                 bus.wait(min(player.turn(), SECOND // 4), *keyboard.wake)
                 for key in keyboard.pressed():
                     if key == "q":

@@ -55,7 +55,7 @@ def run(
         unmask = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
-        while not stop.asked:
+        while not stop.requested:
             watcher.turn()
             unmask.turn()
             if unmask.refusal:

@@ -27,7 +27,7 @@ def tap(
     left = count
     with connected(directory, config) as bus, interruptible() as stop:
         reader = read(bus, name)
-        while not stop.asked and left != 0:
+        while not stop.requested and left != 0:
             for message in reader.drain()[:left]:
                 typer.echo(message.header.decode())
                 left = None if left is None else left - 1

@@ -1,4 +1,4 @@
-"""What of an address may be published or recorded: scheme, host and port. The rest may be a secret."""
+"""The part of an address that may be published or recorded: scheme, host and port. The rest may be secret."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 
 def public_address(url: str) -> str | None:
-    """``rtsps://user:password@host:7441/STREAMKEY?token=1`` is ``rtsps://host:7441``.
+    """``rtsps://user:password@host:7441/STREAMKEY?token=1`` becomes ``rtsps://host:7441``.
 
-    None where that cannot be told for certain: no address, or one whose password may hold a ``/`` or ``@``.
+    None where that is ambiguous: no address, or one whose password may contain a ``/`` or ``@``.
     """
     try:
         parts = urlsplit(url)

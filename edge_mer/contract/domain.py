@@ -16,7 +16,7 @@ Health = Literal["ok", "absent", "frozen", "warming", "failed"]
 
 EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
 
-# How corpora and other models call the seven, in lower case.
+# Names of the seven labels in corpora and other models, in lower case.
 NAMES: Final[dict[str, Emotion]] = {
     **{e: e for e in EMOTIONS},
     **dict.fromkeys(("neu",), "neutral"),

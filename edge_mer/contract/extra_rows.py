@@ -1,4 +1,4 @@
-"""Rows of a table that an environment variable adds: for experiments and tests, in this process and all it starts."""
+"""Rows that an environment variable adds to a table: for experiments and tests, in this process and its children."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Typed messages, one per row of the services table.
 
-Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` puts them into frames.
+Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` encodes them as frames.
 
 Every body field is a *result* (exact under replay) unless it is marked ``Delivery``; ``result_bytes`` is the
 canonical form in which exact replay and non-interference compare results (.github/ARCHITECTURE.md).
@@ -321,5 +321,5 @@ def result_bytes(message: Message[Any]) -> bytes:
 
 
 def digest(data: bytes) -> str:
-    """sha256, first 32 hex digits: long enough to prove, short enough to print."""
+    """sha256, first 32 hex digits."""
     return hashlib.sha256(data).hexdigest()[:32]

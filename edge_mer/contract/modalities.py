@@ -1,12 +1,12 @@
-"""THE table of modalities: one row each. Topics, combinations, processes, consent and words for people follow from it.
+"""The table of modalities: one row each. Topics, combinations, processes, consent and display texts follow from it.
 
-The order is that of every message and of every trained model. Beside its row, and the two names under TYPE_CHECKING, a
+Messages and trained models use the order of this table. Besides its row and the two names under TYPE_CHECKING, a
 modality needs its raw message (edge_mer.contract.raw), its capture process, its encoder with an adapter, fusion graphs
 that were trained with it, and colours on the page; in edge_mer.config a section only for more keys than a device.
 
-``EDGE_MER_MODALITIES`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows). That must be set before
-the interpreter starts: message types are made from this table when they are first imported. Give it a state directory
-of its own: nobody else can read a receipt of such a modality.
+``EDGE_MER_MODALITIES`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows). Set it before the
+interpreter starts: message types are made from this table when they are first imported. Use a separate state directory:
+processes without the variable cannot read the receipts of such a modality.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _VIDEO = ModalityRow(
     models=("face.onnx",),
     posterior=True,
     neutral_tokens=50,
-    weak="is_weak_picture",
+    weak="is_weak_video",
     channel="face",
     foxglove="foxglove.CompressedImage",
     dtype="uint8",
@@ -102,12 +102,12 @@ _TEXT = ModalityRow(
     words=Words(
         sensor="Words",
         channel="words",
-        active="Taking words down",
+        active="Transcribing",
         icon="M4 5h16a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H10l-5 4v-4H4a1 1 0 0 1-1-1V6a1 1 0 0 1 1-1ZM7 9h10M7 13h6",
         question="May speech and typed text be processed as words?",
         nothing="no words",
         stale="no recent words",
-        indicator="on while words are taken down",
+        indicator="on while speech or typed text is processed",
         large_encoder="large encoder (RoBERTa, DeBERTa): folder or pulled hub id",
     ),
 )
@@ -137,9 +137,9 @@ else:
 MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
 # The trained combinations; "none" has no model.
 COMBINATIONS: Final[tuple[Combination, ...]] = get_args(Combination)[:-1]
-# What a model of all modalities is called.
+# The combination of all modalities.
 ALL: Final[Combination] = COMBINATIONS[0]
 TABLE: Final[dict[Modality, ModalityRow]] = dict(zip(MODALITIES, ROWS, strict=True))
 LETTER: Final[dict[Modality, str]] = {m: row.letter for m, row in TABLE.items()}
-# What all encoders and fusion load, in FP32.
+# The model files of all encoders and of fusion, in FP32.
 MODEL_FILES: Final = (*(name for row in ROWS for name in row.models), *(f"fusion.{c}.onnx" for c in COMBINATIONS))

@@ -1,4 +1,4 @@
-"""Where the files of a user are, by the XDG Base Directory Specification 0.8."""
+"""Directories of a user's files, by the XDG Base Directory Specification 0.8."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from edge_mer.contract.errors import ConfigError
 
 
 def user_directory(variable: str, below_home: str, setting: str) -> Path:
-    """The directory that ``variable`` names, else its usual place below the home directory.
+    """The directory that ``variable`` names, else the default below the home directory.
 
     Raises ConfigError where no home directory is known (no HOME, and a user id that has no entry in passwd); it names
-    ``setting``, which also chooses the place.
+    ``setting``, which also sets the directory.
     """
     if named := os.environ.get(variable):
         return Path(named)
@@ -26,5 +26,5 @@ def user_directory(variable: str, below_home: str, setting: str) -> Path:
 
 
 def unwritable(path: Path, error: OSError, setting: str) -> ConfigError:
-    """The one clear line for a directory or file that cannot be written."""
+    """The error for a directory or file that cannot be written."""
     return ConfigError(f"{path} cannot be written: {error.strerror or error}; set {setting} to a place that can")

@@ -1,7 +1,7 @@
-"""Text from outside made harmless: control characters are shown as ``\\u001b``, so that no terminal obeys them.
+"""Escapes control characters in external text, as ``\\u001b``, so that no terminal interprets them.
 
-Device and peer errors, file names, metadata of sessions and words pass here before they become a reason that is
-published, and once more before anything is printed.
+Device and peer errors, file names, metadata of sessions and words are escaped before they are published as a reason,
+and again before they are printed.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-# What a terminal may obey (ECMA-48 C0, DEL and C1), what reorders or breaks a line (Unicode UAX 9 and UAX 14), and
-# lone surrogates, which no encoding can write.
-_OBEYED: Final[tuple[range, ...]] = (
+# Characters that a terminal may interpret (ECMA-48 C0, DEL and C1) or that reorder or break a line (Unicode UAX 9 and
+# UAX 14), and lone surrogates, which no encoding can write.
+_CONTROL: Final[tuple[range, ...]] = (
     range(0x20),
     range(0x7F, 0xA0),
     range(0x61C, 0x61D),
@@ -23,7 +23,7 @@ _OBEYED: Final[tuple[range, ...]] = (
 
 
 def _table(kept: str) -> dict[int, str]:
-    codes: Iterable[int] = (code for part in _OBEYED for code in part)
+    codes: Iterable[int] = (code for part in _CONTROL for code in part)
     return {code: f"\\u{code:04x}" for code in codes if chr(code) not in kept}
 
 
@@ -31,7 +31,7 @@ _LINE, _LINES = _table(""), _table("\n\t")
 
 
 def visible(text: str) -> str:
-    """``text`` on one line; whatever would move a cursor, colour, reorder or break it is written as its code."""
+    """``text`` on one line; characters that move a cursor, colour, reorder or break it are written as their code."""
     return text.translate(_LINE)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of raw messages: what sensors give, before any encoder. Their payload is described with each."""
+"""Bodies of raw messages: sensor data before any encoder. Each describes its payload."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-# Of ``raw/audio``: samples a second, mono. Encoders, recognisers and files that play as microphone all keep to it.
+# Of ``raw/audio``: samples a second, mono; also for encoders, recognisers and files that play as microphone.
 SAMPLE_RATE: Final = 16_000
 
 

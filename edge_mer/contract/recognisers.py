@@ -1,8 +1,8 @@
-"""THE table of speech recognisers: one row each. Configuration, consent, masks, erasing and doctor follow from it.
+"""The table of speech recognisers: one row each. Configuration, consent, masks, erasing and doctor follow from it.
 
-It lies here and not beside the recognisers because configuration and the privacy switch, which know nothing of capture,
-ask it too. Beside its row, and its names under TYPE_CHECKING, a recogniser needs its module and, where it needs a
-package, an extra in pyproject.toml.
+It is in this package because configuration and the privacy switch, which do not import capture, use it too. Besides its
+row and its names under TYPE_CHECKING, a recogniser needs its module and, where it needs a package, an extra in
+pyproject.toml.
 
 An installed package adds a row by an entry point (edge_mer.contract.plugins); its module is imported in every process,
 so it must import nothing but this one. ``EDGE_MER_RECOGNISERS`` names modules whose ``ROWS`` are added
@@ -20,24 +20,24 @@ from edge_mer.contract.extra_rows import extra_rows
 from edge_mer.contract.plugins import RECOGNISERS as PLUGINS
 from edge_mer.contract.plugins import installed_plugins
 
-# The text.source of recognisers that text.engine chooses among.
+# The text.source with which text.engine selects the recogniser.
 ASR: Final = "asr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecogniserRow:
-    """One recogniser. ``module`` offers ``load(argument)``; it is imported in the decoding process alone.
+    """One recogniser. ``module`` defines ``load(argument)``; only the decoding process imports it.
 
-    ``source``: the value of ``text.source`` that means it: "asr", where ``text.engine`` names it, or one of its own.
-    ``argument``: the key of ``[text]`` that ``load`` gets; ``wants`` says what that must be, None where it may be left
-    out. ``server``: the argument is the address (host:port) of such a server.
+    ``source``: the value of ``text.source`` that selects it: "asr", where ``text.engine`` names it, or its own value.
+    ``argument``: the key of ``[text]`` that ``load`` gets; ``wants`` describes its value, None where it is optional.
+    ``server``: the argument is the address (host:port) of a server of this name.
 
-    ``languages``: ISO 639-1 codes that it transcribes here. ``from_microphone``: its words are made from raw/audio, so
-    that a mask of the microphone masks them too; one without does not get that sound. ``leaves_host``: sound is sent
-    elsewhere, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent`` is
-    what a status calls it.
+    ``languages``: ISO 639-1 codes that it transcribes. ``from_microphone``: its words are recognised from raw/audio, so
+    that a mask of the microphone masks them too; without it, it gets no audio. ``leaves_host``: audio is sent to
+    another host, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent``
+    is its name in a status.
 
-    ``package`` is what must be importable, ``extra`` what to install for it.
+    ``package``: the package that must be importable; ``extra``: the extra that installs it.
     """
 
     name: str
@@ -57,10 +57,10 @@ class RecogniserRow:
 
     def __post_init__(self) -> None:
         if self.leaves_host != (self.scope is not None):
-            raise AssertionError(f"{self.name}: sound that leaves the host needs a consent scope; else it has none")
+            raise AssertionError(f"{self.name}: audio that leaves the host needs a consent scope; otherwise set none")
 
     def checked(self, argument: str | None) -> str | None:
-        """``argument`` as ``load`` takes it. Raises ConfigError saying which key must be set to what."""
+        """``argument`` as ``load`` takes it. Raises ConfigError naming the key and its expected value."""
         if self.server is not None:
             host, _, port = (argument or "").rpartition(":")
             if not host or not port.isdigit():
@@ -105,14 +105,14 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         leaves_host=True,
         scope="wyoming",
         question="May audio be SENT to the Wyoming server {server}?",
-        consent="sound sent to the Wyoming server",
+        consent="audio sent to the Wyoming server",
     ),
     *extra_rows("EDGE_MER_RECOGNISERS"),
     *_plugin_rows(),
 )
 
 RECOGNISERS: Final[dict[str, RecogniserRow]] = {row.name: row for row in ROWS}
-# Consent scopes beside those of the modalities.
+# Consent scopes besides those of the modalities.
 SCOPES: Final[dict[str, RecogniserRow]] = {row.scope: row for row in ROWS if row.scope is not None}
 _SOURCES: Final = (ASR, "typed", "recorded", *(row.source for row in ROWS if row.source != ASR), "off")
 _ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
@@ -129,12 +129,12 @@ else:
 
 
 def recogniser_of(source: str, engine: str) -> RecogniserRow | None:
-    """The recogniser that ``text.source`` and ``text.engine`` mean; None where nothing recognises speech."""
+    """The recogniser that ``text.source`` and ``text.engine`` select; None where speech is not recognised."""
     wanted = engine if source == ASR else source
     return next((row for row in ROWS if row.source == source and wanted in (row.name, row.source)), None)
 
 
 def is_from_microphone(source: str, engine: str) -> bool:
-    """Whether words of this choice are made from raw/audio; an engine that is not known any more counts as one."""
+    """Whether words of this choice are recognised from raw/audio; true for an unknown engine of an older version."""
     row = recogniser_of(source, engine)
     return source == ASR if row is None else row.from_microphone

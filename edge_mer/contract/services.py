@@ -1,4 +1,4 @@
-"""THE table: one row per topic. Sockets, limits, recording, lineage and the public plane all follow from it."""
+"""The services table: one row per topic. Sockets, limits, recording, lineage and public topics follow from it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Logged = Literal["default", "consent", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``rate_hz`` is the most that normal work sends; ``max_bytes`` bounds one message.
+    """``rate_hz`` is the highest rate in normal operation; ``max_bytes`` bounds one message.
 
     ``parents`` are the topics that this one is derived from: masking follows them. ``logged="consent"`` rows are
-    recorded only when the householder said so; ``public`` rows may leave the host through the hub. ``on_request`` rows
-    are made only while somebody reads them, so a recorder must not.
+    recorded only with a user's consent; ``public`` rows may leave the host through the hub. ``on_request`` rows are
+    published only while they have a reader, so a recorder must not read them.
     """
 
     topic: str
@@ -42,7 +42,7 @@ class Service:
 
     @property
     def high_water_mark(self) -> int:
-        """Messages that cover a stall of 10 s at 1.5 times the rate: a smaller mark would keep the oldest."""
+        """Messages that cover a stall of 10 s at 1.5 times the rate: a full queue would keep the oldest messages."""
         return max(32, round(self.rate_hz * 15))
 
 
@@ -113,7 +113,7 @@ if clash := _prefixes(list(SERVICES)):
 
 
 def derived_from(topic: str) -> frozenset[str]:
-    """All topics below ``topic`` in the lineage: what a mask of it must purge."""
+    """All topics below ``topic`` in the lineage: a mask of ``topic`` must purge them."""
     below: set[str] = set()
     frontier = {topic}
     while frontier:
@@ -123,7 +123,7 @@ def derived_from(topic: str) -> frozenset[str]:
 
 
 def masked_with(modality: Modality, transcribed: bool) -> frozenset[Modality]:
-    """The modalities that a mask of ``modality`` closes: words made from the microphone go with it, typed ones stay."""
+    """The modalities that a mask of ``modality`` closes: words from the microphone with it, typed ones not."""
     below = derived_from(f"raw/{modality}")
     made = {x for x in MODALITIES if f"raw/{x}" in below and (transcribed or not TABLE[x].stands_alone)}
     return frozenset({modality} | made)

@@ -1,4 +1,4 @@
-"""Messages whose strings are harmless on a terminal (edge_mer.contract.plain_text)."""
+"""Messages whose strings are escaped for a terminal (edge_mer.contract.plain_text)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def play(
 ) -> None:
     """Run until the script or clip has ended, or the user stops it. ``check`` raises when the instance has ended."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
-    while not stop.asked:
+    while not stop.requested:
         fresh = watcher.turn()
         check()
         unmask.turn()

@@ -22,7 +22,7 @@ from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, ref
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
 from edge_mer.host.files import state_directory
-from edge_mer.host.worker import Noted, Worker
+from edge_mer.host.worker import HasNotes, Worker
 from edge_mer.perception.node import PerceptionNode, wanted
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
@@ -140,7 +140,7 @@ class CombinedWorker:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(note for w in self._workers if isinstance(w, Noted) for note in w.notes))
+        return tuple(dict.fromkeys(note for w in self._workers if isinstance(w, HasNotes) for note in w.notes))
 
     def turn(self) -> int:
         return min(w.turn() for w in self._workers)

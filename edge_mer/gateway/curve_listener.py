@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zmq
 
-from edge_mer.bus.curve_server import Gatekeeper, listen, require_curve
+from edge_mer.bus.curve_server import ZapServer, listen, require_curve
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.outlet import OutletBus
@@ -39,7 +39,7 @@ class CurveListener:
                 _check_loopback(f"hub.{setting}", getattr(config.hub, setting))
         else:
             self._keys = server_curve(self.directory)
-            self._gatekeeper = Gatekeeper(bus.socket(zmq.REP), self._admit)
+            self._gatekeeper = ZapServer(bus.socket(zmq.REP), self._admit)
 
     @property
     def refused(self) -> int:

@@ -1,4 +1,4 @@
-"""The process table: one row per process, and when it should run. The supervisor does the rest."""
+"""The process table: one row per process, and when it should run. The supervisor starts and watches them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Importance = Literal["core", "sensor", "extra"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """``module`` offers ``build(config, bus)``, and takes the ``argument`` third where the row has one.
+    """``module`` defines ``build(config, bus)``, with ``argument`` as third parameter where the row has one.
 
-    Processes of a later ``stop_stage`` stop when the earlier are gone.
+    Processes of a later ``stop_stage`` stop after the earlier ones have ended.
 
-    ``retry_s``: how long the process rests after too many restarts; short for sensors, which get plugged in again.
+    ``retry_s``: pause after too many restarts; short for sensors, which may be plugged in again.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ProcessRow:
 
     @property
     def entry(self) -> str:
-        """What a worker process is told to run: ``MODULE`` or ``MODULE:ARGUMENT``."""
+        """The command-line argument of a worker process: ``MODULE`` or ``MODULE:ARGUMENT``."""
         return self.module if self.argument is None else f"{self.module}:{self.argument}"
 
 
@@ -102,7 +102,7 @@ def _plugin_outlet(name: str) -> ProcessRow:
     return ProcessRow(f"outlet.{name}", "edge_mer.gateway.plugin_outlet", always, "extra", 10, argument=name)
 
 
-# In order of start: the slow starters first, the recorder before there is anything to record.
+# In order of start: slow processes first, the recorder before the first message.
 PROCESSES: tuple[ProcessRow, ...] = (
     ProcessRow("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
     ProcessRow("switch", "edge_mer.privacy.switch.switch", always, "core"),
@@ -118,5 +118,5 @@ PROCESSES: tuple[ProcessRow, ...] = (
 
 
 def rows_for(config: Config, table: tuple[ProcessRow, ...] = PROCESSES) -> tuple[ProcessRow, ...]:
-    """The processes that this configuration asks for, in order of start."""
+    """The processes of this configuration, in order of start."""
     return (*(row for row in table if row.should_run(config)), *map(_plugin_outlet, config.plugins.outlets))

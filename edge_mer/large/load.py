@@ -29,5 +29,5 @@ def load_large(
 ) -> Encoder[Any, Any]:
     """The checkpoint ``name`` as encoder of ``modality``. Raises ModelError or MissingExtra, naming it."""
     if modality not in _OPENERS:
-        raise ModelError(f"perception.{modality} = {name!r}: no large encoder of {modality} is known; leave it out")
+        raise ModelError(f"perception.{modality} = {name!r}: {modality} has no large encoder; remove this key")
     return _OPENERS[modality](find(name), backend, models, yunet)

@@ -1,4 +1,4 @@
-"""Opens the encoder of a modality: the shipped one, or a large one by the name of its checkpoint."""
+"""Opens the encoder of a modality: the shipped one, or a large one named by its checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_mer.contract.plugins import ENCODERS, load_plugin
 from edge_mer.perception.encoder import Encoder
 from edge_mer.runtime.backend import Backend
 
-LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
+LARGE = "edge_mer.large.load"  # imported by name: it needs torch, which the default run time does not
 
 
 def load_encoder(

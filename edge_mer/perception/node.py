@@ -1,4 +1,4 @@
-"""The perception worker: reads ``raw/<m>``, folds it through the encoder of m, publishes ``feature/<m>``."""
+"""The perception worker: reads ``raw/<m>``, encodes it, publishes ``feature/<m>``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_mer.perception.stream import FeatureStream
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
-LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
+LAG_US = SECOND  # drop messages older than 1 s to stay real time
 IDLE_US = SECOND // 4
 
 
@@ -40,7 +40,7 @@ class PerceptionNode:
         self._state = self._stream.initial()
         self._reader = bus.reader(f"raw/{modality}")
         self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
-        self._child = PurgeClient(bus, f"perception.{modality}", (modality,))
+        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,))
         self._counts: Counter[str] = Counter()
 
     @classmethod
@@ -58,10 +58,10 @@ class PerceptionNode:
         return self._counts + self._reader.counters
 
     def turn(self) -> int:
-        for order in self._child.orders():
+        for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
             self._state = self._stream.initial()
-            self._child.done(order)
+            self._purges.done(order)
         for message in self._reader.drain():
             self._encode(message)
         return IDLE_US

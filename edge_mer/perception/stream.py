@@ -1,4 +1,4 @@
-"""From raw messages to feature messages: one fold around an encoder, the same live and in a replay."""
+"""From raw messages to feature messages: a fold around an encoder, used live and in a replay."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from edge_mer.contract.messages import Feature, Message, SeqRange
 from edge_mer.contract.modalities import TABLE
 from edge_mer.perception.encoder import Encoder, Tokens
 
-MOST_GAPS = 100  # a source that does nothing but skip must not fill the memory
+MOST_GAPS = 100  # bounds the memory when most messages are missing
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """``encoder`` is the encoder's own state; ``first`` the first raw message that no feature covers yet.
+    """``encoder`` is the encoder's state; ``first`` the first raw message that no feature covers yet.
 
     ``is_new``: the next feature cuts the context, because the stream began here. ``due`` is the next sequence number,
-    ``skipped`` what never came or could not be used since ``first``.
+    ``skipped`` the messages that were missing or unusable since ``first``.
     """
 
     encoder: Any
@@ -44,14 +44,14 @@ class FeatureDraft:
 
 
 class FeatureStream:
-    """Folds the raw messages of one modality. Another life of the source or another mask epoch begins anew."""
+    """Folds the raw messages of one modality. A restart of the source or another mask epoch resets the encoder."""
 
     def __init__(self, encoder: Encoder[Any, Any]) -> None:
-        """The blocks that ``encoder`` takes are made by the adapter of its modality."""
+        """The adapter of the modality converts messages to blocks of ``encoder``."""
         row = TABLE[encoder.spec.modality]
         self.encoder = encoder
         self._block: Callable[[Message[Any]], Any] = import_module(row.adapter).block
-        # An encoder that uses few of its blocks says which, so that the others need not even be decoded.
+        # ``wants`` of an encoder selects the blocks that it uses, so that the others are not decoded.
         self._wants: Callable[[Any, int], bool] | None = getattr(encoder, "wants", None)
         self._segments, self._stands_alone = row.segments, row.stands_alone
 
@@ -102,7 +102,7 @@ class FeatureStream:
 
 
 def _follow(state: StreamState, seq: int) -> StreamState:
-    """Note what is missing before ``seq``. A message that cannot be used leaves no trace, so it is missing too."""
+    """Record the gap before ``seq``. A message that could not be used counts as missing."""
     if seq <= state.due:
         return replace(state, due=seq + 1)
     gap = SeqRange(state.due, seq - 1)

@@ -1,4 +1,4 @@
-"""Secrets of an address stay out of what is published and recorded."""
+"""Secrets in an address are neither published nor recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A modality that is only a row, a sensor, an encoder and graphs runs through everything the shipped three do."""
+"""A modality that is added as a row, a sensor, an encoder and graphs works as the three shipped ones do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(place: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where twelve seconds with a pulse were recorded."""
+    """The directory of a recording of twelve seconds with a pulse."""
     found = tmp_path_factory.mktemp("pulse")
     done = run("tests.contract.pulse.home", str(found))
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def seen(place: Path) -> Any:
     return json.loads((place / "seen.json").read_text())
 
 
-def test_a_row_gives_topics_processes_and_words_on_the_page(seen: Any) -> None:
+def test_a_row_gives_topics_processes_and_page_texts(seen: Any) -> None:
     assert seen["modalities"] == [*MODALITIES, "pulse"]
     assert seen["topics"] == ["raw/pulse", "state/pulse", "feature/pulse"]
     assert seen["processes"] == ["recorder", "fusion", "perception.pulse", "belt"]
@@ -51,13 +51,13 @@ def test_a_row_gives_topics_processes_and_words_on_the_page(seen: Any) -> None:
     assert '"ap": "voice and pulse"' in seen["page"]
 
 
-def test_it_takes_part_in_estimates_until_it_is_masked_and_again_after(seen: Any) -> None:
+def test_estimates_use_it_except_while_it_is_masked(seen: Any) -> None:
     assert seen["both"][-6:] == ["ap"] * 6
     assert seen["without"] == ["a"] * 5
     assert seen["again"][-6:] == ["ap"] * 6
 
 
-def test_its_mask_is_proven_by_a_signed_receipt_and_nothing_is_recorded_meanwhile(seen: Any) -> None:
+def test_its_mask_has_a_signed_receipt_and_stops_its_recording(seen: Any) -> None:
     assert seen["answer"] == [True, "", [0]]
     assert seen["receipts"] == [["pulse", "anna", ["fusion", "perception.pulse", "recorder"], True, 0]]
     assert seen["raw"] > 8
@@ -65,7 +65,7 @@ def test_its_mask_is_proven_by_a_signed_receipt_and_nothing_is_recorded_meanwhil
     assert seen["presence"] == ["masked", "present"]
 
 
-def test_its_recording_is_sealed_and_replays_byte_for_byte(place: Path, seen: Any) -> None:
+def test_its_recording_is_encrypted_and_replays_exactly(place: Path, seen: Any) -> None:
     assert "pulse" in seen["sealed"]
     assert seen["unverifiable"] is None
     done = run("edge_mer.cli.main", "replay", str(place / "pulse.mcap"), "--verify", *settings(place))
@@ -74,7 +74,7 @@ def test_its_recording_is_sealed_and_replays_byte_for_byte(place: Path, seen: An
     assert f"{seen['raw']} features" in done.stdout
 
 
-def test_erasing_it_leaves_the_rest(place: Path, seen: Any) -> None:
+def test_erasing_it_keeps_the_other_modalities(place: Path, seen: Any) -> None:
     copy = place / "copy.mcap"
     copy.write_bytes((place / "pulse.mcap").read_bytes())
     at = place / "erased.toml"
@@ -93,15 +93,17 @@ def test_erasing_it_leaves_the_rest(place: Path, seen: Any) -> None:
             path.write_bytes(content)
 
 
-def test_what_is_always_made_from_another_modality_is_masked_with_it() -> None:
-    ask = "from edge_mer.contract.services import masked_with; print(*sorted(masked_with('video', transcribed=False)))"
-    environment = {**ENVIRONMENT, "EDGE_MER_MODALITIES": "tests.contract.pulse.from_picture"}
-    done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+def test_a_derived_modality_is_masked_with_its_source() -> None:
+    program = (
+        "from edge_mer.contract.services import masked_with; print(*sorted(masked_with('video', transcribed=False)))"
+    )
+    environment = {**ENVIRONMENT, "EDGE_MER_MODALITIES": "tests.contract.pulse.from_video"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["pulse", "video"]
 
 
 @pytest.mark.parametrize("twin", [{"name": "pulse"}, {"letter": "p"}, {"letter": "pp"}])
-def test_a_name_or_letter_that_is_taken_or_too_long_is_refused(twin: dict[str, str], tmp_path: Path) -> None:
+def test_a_duplicate_name_or_invalid_letter_is_refused(twin: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "twins.py").write_text(
         "from dataclasses import replace\n"
         "from tests.contract.pulse.rows import ROWS as ONE\n"
@@ -114,7 +116,7 @@ def test_a_name_or_letter_that_is_taken_or_too_long_is_refused(twin: dict[str, s
     assert "one letter that no other has" in done.stderr
 
 
-def test_other_processes_still_know_three_modalities() -> None:
+def test_without_the_variable_there_are_three_modalities() -> None:
     assert MODALITIES == ("audio", "video", "text")
     assert COMBINATIONS == ("atv", "at", "av", "tv", "a", "t", "v")
 

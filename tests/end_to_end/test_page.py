@@ -164,7 +164,7 @@ def test_wrong_code_pairs_no_key(visit: tuple[Browser, Path]) -> None:
     page.until("still off", state_is("text", "Off"))
     with suppress(PrivacyError):  # it may not be paired yet
         Keyring(state).revoke("browser")
-    pair_and_turn_on(page, state, "text", "Taking words down")
+    pair_and_turn_on(page, state, "text", "Transcribing")
 
 
 def test_everything_can_be_turned_off_by_keyboard(visit: tuple[Browser, Path]) -> None:
@@ -177,15 +177,15 @@ def test_everything_can_be_turned_off_by_keyboard(visit: tuple[Browser, Path]) -
         page.script(f"return document.querySelector('#tile-{m} button').ariaChecked") == "false"
         for m in ("audio", "video", "text")
     )
-    for modality, active in (("audio", "Listening"), ("video", "Watching"), ("text", "Taking words down")):
+    for modality, active in (("audio", "Listening"), ("video", "Watching"), ("text", "Transcribing")):
         pair_and_turn_on(page, state, modality, active)
 
 
 def test_details_open_with_one_click(visit: tuple[Browser, Path]) -> None:
     page, state = visit
-    page.until("text is live", state_is("text", "Taking words down"))
+    page.until("text is live", state_is("text", "Transcribing"))
     page.click("#tile-text button")
-    pair_and_turn_on(page, state, "text", "Taking words down")
+    pair_and_turn_on(page, state, "text", "Transcribing")
     for part in ("why", "speed", "proofs", "processes"):
         page.click(f"#{part} summary")
     page.until("why", "document.querySelector('#why-text').innerText.includes('without data')")

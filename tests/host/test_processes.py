@@ -1,4 +1,4 @@
-"""The process table answers which processes a configuration needs."""
+"""The process table gives the processes that a configuration needs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_a_recorded_transcript_plays_with_its_file_or_on_its_own() -> None:
     assert "transcript" in names(audio={"source": "file"}, text={"source": "asr"})
 
 
-def test_perception_together_lives_in_the_fusion_process() -> None:
+def test_perception_together_runs_in_the_fusion_process() -> None:
     assert not names(perception={"placement": "together"}) & PERCEPTION
 
 
-def test_a_recorder_runs_only_when_asked_and_stops_last() -> None:
+def test_a_recorder_runs_only_with_a_path_and_stops_last() -> None:
     assert "recorder" in names(record={"path": "x.mcap"})
     assert max(PROCESSES, key=lambda row: row.stop_stage).name == "recorder"
 

@@ -1,4 +1,4 @@
-"""A process that holds content leaves no core file and lets no debugger of its user in."""
+"""A process that holds content writes no core file and refuses its user's debuggers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0,
 """
 
 
-def test_core_files_and_debuggers_are_refused() -> None:
+def test_core_files_and_debuggers_are_disabled() -> None:
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "(0, 0) 0"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import MemoryBus
 from edge_mer.capture.playback.media_probe import probe
-from edge_mer.capture.playback.media_readers import BLOCK, PictureReader, SoundReader
+from edge_mer.capture.playback.media_readers import BLOCK, AudioReader, VideoReader
 from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.clock import SECOND
@@ -42,7 +42,7 @@ def media() -> tuple[Media, ...]:
 
 
 def _audio() -> Iterator[Media]:
-    reader, index = SoundReader(probe(SESSION), 0, Counter()), 0
+    reader, index = AudioReader(probe(SESSION), 0, Counter()), 0
     while index * TICK_US < LENGTH_US:
         block = reader.take()
         if block is None:
@@ -55,7 +55,7 @@ def _audio() -> Iterator[Media]:
 
 
 def _video() -> Iterator[Media]:
-    reader, number, position = PictureReader(probe(SESSION), 0, FPS, Counter()), 0, 0
+    reader, number, position = VideoReader(probe(SESSION), 0, FPS, Counter()), 0, 0
     while position < LENGTH_US:
         reader.step()
         while reader.frames:

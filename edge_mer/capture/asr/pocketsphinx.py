@@ -1,4 +1,6 @@
-"""PocketSphinx with the small English model of its wheel: offline, about 0.2 x real time on one core, many errors."""
+"""PocketSphinx with the small English model of its wheel: offline, about 0.2 x real time on one core, high word error
+rate.
+"""
 
 from __future__ import annotations
 

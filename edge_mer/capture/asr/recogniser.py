@@ -17,7 +17,7 @@ from edge_mer.privacy.consent.consent_file import agreed
 
 
 class Recogniser(Protocol):
-    """One segment at a time: ``begin``, ``feed`` as often as sound comes, ``end``. Word times count from its start."""
+    """One segment at a time: ``begin``, ``feed`` for each chunk of audio, ``end``. Word times count from its start."""
 
     def begin(self) -> None: ...
 
@@ -26,24 +26,24 @@ class Recogniser(Protocol):
         ...
 
     def partial(self) -> tuple[WordTime, ...] | None:
-        """What has been understood so far; None when this recogniser only knows at the end."""
+        """Words recognised so far; None when this recogniser has results only at the end."""
         ...
 
     def end(self) -> tuple[WordTime, ...]: ...
 
 
 class Choice(Struct, frozen=True):
-    """Which recogniser, by its name in RECOGNISERS, and what its ``load`` gets: a model, or an address."""
+    """A recogniser by its name in RECOGNISERS, and the argument of its ``load``: a model, or an address."""
 
     engine: str
     argument: str | None = None
 
 
 def choose(config: Config) -> Choice:
-    """Raises ConfigError when the choice lacks its model, its address or the householder's consent."""
+    """Raises ConfigError when the choice lacks its model, its address or a user's consent."""
     row = config.text.recogniser
     if row is None or not row.from_microphone:
-        raise ConfigError(f"text.source is {config.text.source}: nothing there recognises what the microphone hears")
+        raise ConfigError(f"text.source is {config.text.source}: no recogniser of the microphone's audio runs with it")
     _check_consent(row, config)
     return Choice(row.name, row.checked(getattr(config.text, row.argument) if row.argument else None))
 
@@ -51,12 +51,12 @@ def choose(config: Config) -> Choice:
 def _check_consent(row: RecogniserRow, config: Config) -> None:
     if row.scope is not None and row.scope not in agreed(config, SystemClock().wall_us()):
         raise ConfigError(
-            f"text.source is {row.source}, which sends the microphone's sound to another server: that needs consent of "
-            f'its own: edge-mer run --consent {row.scope}; or set text.source to "asr"'
+            f"text.source is {row.source}, which sends the microphone's audio to another server: that needs a "
+            f'separate consent: edge-mer run --consent {row.scope}; or set text.source to "asr"'
         )
 
 
 def load(choice: Choice) -> Recogniser:
-    """Raises MissingExtra or ModelError. Imported by name, so that nobody needs the packages of another."""
+    """Raises MissingExtra or ModelError. Imported by name, so that a recogniser needs only its own packages."""
     make: Callable[[str | None], Recogniser] = import_module(RECOGNISERS[choice.engine].module).load
     return make(choice.argument)

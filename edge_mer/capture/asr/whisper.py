@@ -1,4 +1,4 @@
-"""Whisper through transformers: it hears a whole segment at its end, and gives words without times."""
+"""Whisper through transformers: it recognises a whole segment at its end, and returns words without times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_mer.contract.errors import ModelError, missing_extra
 from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 from edge_mer.large import compat_torchaudio
 
-# Whisper writes at most a few words a second; a model that repeats itself is stopped here.
+# Speech has at most a few words a second; this stops a model that repeats itself.
 TOKENS_PER_S, MOST_TOKENS = 12, 200
 
 
@@ -44,7 +44,7 @@ class Whisper:
 def load(argument: str | None) -> Whisper:
     """``argument``: local path or hub id. Raises MissingExtra without transformers, ModelError naming the model."""
     argument = argument or ""
-    compat_torchaudio.mend()
+    compat_torchaudio.repair_import()
     try:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
@@ -55,4 +55,4 @@ def load(argument: str | None) -> Whisper:
         model: Any = WhisperForConditionalGeneration.from_pretrained(argument)
         return Whisper(model.eval(), WhisperProcessor.from_pretrained(argument))
     except (OSError, ValueError) as error:
-        raise ModelError(f"text.model {argument!r} is no Whisper model that can be read: {error}") from error
+        raise ModelError(f"text.model {argument!r} is not a readable Whisper model: {error}") from error

@@ -1,4 +1,4 @@
-"""A client of the Wyoming protocol: the segment's sound goes to a server, its transcript comes back.
+"""A client of the Wyoming protocol: it sends the audio of a segment to a server, which returns its transcript.
 
 Each event is a line of JSON (``type``, ``data``, ``data_length``, ``payload_length``), then that many bytes of more
 data (JSON) and of payload. See github.com/OHF-Voice/wyoming.
@@ -53,7 +53,7 @@ class Wyoming:
         try:
             text = self._transcript()
         except (OSError, ValueError) as error:
-            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} failed: {error}") from error
         finally:
             self._socket.close()
         return spread(text, 0, self._bytes * SECOND // (SAMPLE_RATE * WIDTH))
@@ -73,7 +73,7 @@ class Wyoming:
         try:
             self._socket.sendall(event(kind, data, payload))
         except OSError as error:
-            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} failed: {error}") from error
 
 
 _FORMAT = {"rate": SAMPLE_RATE, "width": WIDTH, "channels": CHANNELS}
@@ -88,7 +88,7 @@ def event(kind: str, data: dict[str, Any], payload: bytes = b"") -> bytes:
 
 
 def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]]:
-    """The next event's type and data; its payload is skipped. Raises ValueError for what is none."""
+    """The next event's type and data; its payload is skipped. Raises ValueError for an invalid event."""
     line = stream.readline(MOST_BYTES)
     if not line.endswith(b"\n"):
         raise ValueError("connection closed" if not line else "an event's header has no end")

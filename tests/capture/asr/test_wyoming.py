@@ -1,4 +1,4 @@
-"""Whatever a Wyoming server sends, an event is read within bounds or refused."""
+"""Any bytes of a Wyoming server are an event within bounds, or are refused."""
 
 from __future__ import annotations
 

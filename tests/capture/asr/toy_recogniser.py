@@ -1,6 +1,6 @@
-"""Two toy recognisers: one here that counts what it hears, one elsewhere. ``EDGE_MER_RECOGNISERS`` names this module.
+"""Two toy recognisers: a local one that counts bytes, and a remote one. ``EDGE_MER_RECOGNISERS`` names this module.
 
-``python -m tests.capture.asr.toy_recogniser STATE`` chooses and runs them, and prints what came of it as JSON.
+``python -m tests.capture.asr.toy_recogniser STATE`` chooses and runs them, and prints the results as JSON.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ROWS = (
         server="cloud",
         leaves_host=True,
         scope="cloud",
-        question="May sound be sent to {server}?",
-        consent="sound sent to a cloud",
+        question="May audio be sent to {server}?",
+        consent="audio sent to a cloud",
     ),
 )
 
@@ -49,7 +49,7 @@ def load(argument: str | None) -> Counter:
 
 
 def words_of(choice: Any) -> list[str]:
-    """What the real child makes of three blocks of sound."""
+    """The words that the real child recognises in three blocks of audio."""
     from edge_mer.capture.asr.child import BEGIN, END, PIECE
     from edge_mer.capture.asr.process import AsrProcess
 

@@ -1,4 +1,4 @@
-"""The encoder of the toy modality: each number, and its change, as a token."""
+"""The encoder of the toy modality: each value and its change as a token."""
 
 from __future__ import annotations
 

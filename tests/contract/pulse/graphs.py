@@ -1,4 +1,4 @@
-"""Fusion graphs that know the toy modality beside the shipped three: one for each of the 15 combinations."""
+"""Fusion graphs with the toy modality and the three shipped ones: one for each of the 15 combinations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_graphs(directory: Path) -> Path:
 
 
 def _draft(combination: Combination, sizes: dict[str, dict[str, Any]]) -> GraphDraft:
-    """Logits: the sum over modalities of a random projection of all tokens, the older the less."""
+    """Logits: the sum over modalities of a random projection of all tokens, weighted down with age."""
     random, names = np.random.default_rng(1), modalities_of(combination)
     nodes, inputs, weights, parts = [], [], [], []
     for m in names:

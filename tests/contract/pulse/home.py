@@ -1,7 +1,7 @@
 """``python -m tests.contract.pulse.home PLACE``: twelve seconds with a pulse, masked in between, recorded.
 
-Every process of the table that this configuration asks for runs, on the in-memory bus and a fake clock. What was seen
-is written to ``seen.json``. The environment variable must be set before this starts.
+Every process of the table that this configuration asks for runs, on the in-memory bus and a fake clock. The results
+are written to ``seen.json``. The environment variable must be set before this starts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VOICE_US = SECOND // 8
 
 
 class PulseHome(SwitchBench):
-    """A home whose voice is drawn and whose pulse is sensed."""
+    """A switch bench with random audio features and the toy pulse sensor."""
 
     def __init__(self, place: Path) -> None:
         state = place / "state"
@@ -58,22 +58,22 @@ class PulseHome(SwitchBench):
         self.switch = Switch(self.config, self._switch_bus, host_boot_id(), SwitchInputs())
 
     def live(self, seconds: float) -> list[str]:
-        """The combinations of the windows that ended meanwhile."""
+        """Run for ``seconds``; returns the combinations of the windows that ended."""
         begun = self.clock.now_us()
-        self.run(round(seconds * SECOND), *self.workers, each=self._hear)
+        self.run(round(seconds * SECOND), *self.workers, each=self._step)
         return [combination for at, combination in self.estimates if at > begun]
 
     def _started(self, name: str, module: str, argument: str | None) -> Any:
         return import_module(module).build(self.config, self.bus(name), *([argument] if argument else []))
 
-    def _hear(self) -> None:
+    def _step(self) -> None:
         now, self._steps = self.clock.now_us(), self._steps + 1
         if self._steps % 6 == 1:
-            self._speak(now)
+            self._send_audio(now)
         fresh = [m for m in self.emotion.drain() if not m.body.final and not m.body.revision]
         self.estimates += [(m.envelope.origin_us, m.body.combination) for m in fresh]
 
-    def _speak(self, now: int) -> None:
+    def _send_audio(self, now: int) -> None:
         ends = np.array([now], np.int64)
         values = self._random.normal(size=(1, self._dim)).astype(np.float32)
         body = Feature(

@@ -1,4 +1,4 @@
-"""The toy modality as it would be if it were read from the camera's picture."""
+"""A variant of the toy modality that is derived from the camera's video."""
 
 from __future__ import annotations
 
