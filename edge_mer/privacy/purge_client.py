@@ -16,17 +16,26 @@ class PurgeClient:
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
         self._bus, self._name, self._modalities = bus, name, modalities
         self._switch = bus.client("switch")
-        self._due_us = 0
+        self._due_us = self._mask_epoch = 0
 
     def orders(self) -> list[Purge]:
         """Purges to carry out now; answer each with ``done`` once nothing of it is left."""
         now = self._bus.clock.now_us()
         if now >= self._due_us:
             self._due_us = now + REGISTER_US
-            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=self._modalities, gate=False))
+            self._switch.send(
+                Register(
+                    name=self._name,
+                    boot=self._bus.boot,
+                    modalities=self._modalities,
+                    gate=False,
+                    mask_epoch=self._mask_epoch,
+                )
+            )
         found: list[Purge] = []
         while (message := self._switch.receive()) is not None:
             if isinstance(message, Purge) and message.modality in self._modalities:
+                self._mask_epoch = max(self._mask_epoch, message.mask_epoch)
                 found.append(message)
         return found
 

@@ -19,7 +19,8 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.privacy.keys.signing import is_signed, sign
 from edge_mer.privacy.purge_client import PurgeClient
-from edge_mer.privacy.switch.receipts import FILE, ChainHead, ReceiptLog, verify
+from edge_mer.privacy.switch.receipt_log import ReceiptLog
+from edge_mer.privacy.switch.receipts import FILE, ChainHead, verify
 from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 KEY = Ed25519PrivateKey.generate()

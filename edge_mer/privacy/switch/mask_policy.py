@@ -12,9 +12,8 @@ from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.services import masked_with
 from edge_mer.privacy.consent.consent_file import Deployment
-from edge_mer.privacy.switch.state import Asked, Deadline, Holding, Mask
+from edge_mer.privacy.switch.state import STRENGTH, Asked, Deadline, Holding, Mask
 
-STRENGTH: dict[Gate, int] = {"live": 0, "masked": 1, "hard": 2}
 # Time servers move a clock by less than this; more is a step.
 STEP_US = 2 * SECOND
 
@@ -94,13 +93,15 @@ class MaskPolicy:
         for m in modalities:
             if (why := self._no_consent_to(m, wall_us)) is not None:
                 return why
-        hard = [m for m in modalities if (mask := self.asked[m].mask) is not None and mask.gate == "hard"]
-        if hard and not may_lift_hard:
+        if may_lift_hard:
+            return ""
+        masks = {m: mask for m in modalities if (mask := self.asked[m].mask) is not None}
+        if hard := [m for m, mask in masks.items() if mask.gate == "hard" and not mask.local]:
             return (
                 f"{', '.join(hard)} is masked hard: nothing on a bus can undo that; press the local button, or run "
                 "edge-mer unmask as root on this host"
             )
-        return ""
+        return "; ".join(f"{m} is {mask.by}" for m, mask in masks.items() if mask.local)
 
     def reached_by(self, modality: Modality) -> frozenset[Modality]:
         """What a mask of ``modality`` masks: itself, and the words that were made from it."""

@@ -86,8 +86,12 @@ class ModalityGate:
             ]
         return complaints
 
-    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str) -> Receipt:
-        """The receipt of what was confirmed; number, chain and signature are the log's."""
+    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str, unsaved: str) -> Receipt:
+        """The receipt of what was confirmed; number, chain and signature are the log's. ``unsaved``: why the mask would
+        not outlive a restart, empty when it would."""
+        checks = [f"{name}: {how}" for name, how in sorted(self.checks.items())] or ["no process holds it"]
+        if unsaved:
+            checks.append(f"not durable: the state cannot be saved ({unsaved})")
         return Receipt(
             number=0,
             modality=modality,
@@ -102,7 +106,7 @@ class ModalityGate:
             last_seq=self.last_seq,
             purged=tuple(sorted(self.purged)),
             handle_closed=not self.unclosed,
-            checks=tuple(f"{name}: {how}" for name, how in sorted(self.checks.items())) or ("no process holds it",),
+            checks=tuple(checks),
             previous="",
             signature="",
         )

@@ -18,16 +18,22 @@ from edge_mer.privacy.switch.registrations import Member, Registrations
 
 # Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
 FORMER = "a gate from before the switch restarted"
+# No count of masks gets there; a greater epoch on the wire is an error.
+MOST_EPOCHS = 1 << 53
 
 
 class ModalityGates:
-    """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open."""
+    """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open.
+
+    ``known_epoch``: the newest mask epoch that any gate or child knows.
+    """
 
     def __init__(
         self, server: Server, clock: Clock, key: Ed25519PrivateKey, boot_id: str, lease_us: int, former_until_us: int
     ) -> None:
         self.former_until_us = former_until_us
         self.counters: Counter[str] = Counter()
+        self.known_epoch = 0
         self._server, self._clock, self._key = server, clock, key
         self._boot_id, self._lease_us = boot_id, lease_us
         self._lease_counter = 0
@@ -102,6 +108,8 @@ class ModalityGates:
     # -- who takes part ------------------------------------------------------------------------------------------
 
     def _register(self, peer: bytes, message: Register) -> None:
+        if message.mask_epoch <= MOST_EPOCHS:
+            self.known_epoch = max(self.known_epoch, message.mask_epoch)
         if message.gate:
             for modality in message.modalities:
                 self._register_gate(peer, message.name, message.boot, modality)
