@@ -65,7 +65,7 @@ class Asked(Struct, frozen=True):
 
 
 class SwitchState(Struct, frozen=True):
-    """What is saved, at ``wall_us``. ``epoch``: no mask epoch up to it may be used again; ``mask_epoch``: the newest then.
+    """What is saved, at ``wall_us``. ``epoch``: none up to it may be used again. ``mask_epoch``: the newest until then.
 
     ``receipts`` and ``head``: how many receipts there are, and the hash of the last. ``grants``: the number of the file
     of used grant counters. ``used``: these counters, in files of version 1 only.
