@@ -27,7 +27,7 @@ def state_path(configured: str | None = None) -> Path:
 
 
 def state_directory(configured: str | None = None) -> Path:
-    """The directory of keys and privacy state: created 0700, refused when somebody else could enter it."""
+    """The directory of keys and privacy state: created 0700, refused when another user could enter it."""
     path = state_path(configured)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A lineage child: a worker that holds data derived from a sensor, and must forget it when the switch says so."""
+"""The client of a data holder: a worker that holds data derived from a sensor and deletes it on a purge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REGISTER_US = SECOND // 2
 
 
 class PurgeClient:
-    """Registers twice a second, so that a restarted switch knows its children again."""
+    """Registers twice a second, so that a restarted switch knows it again."""
 
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
         self._bus, self._name, self._modalities = bus, name, modalities
@@ -40,7 +40,7 @@ class PurgeClient:
         return found
 
     def leave(self) -> None:
-        """A clean end: nothing is held any more, so a mask need not wait for this child."""
+        """A clean end: nothing is held any more, so a mask need not wait for this process."""
         self._switch.send(Exited(name=self._name, boot=self._bus.boot))
 
     def done(self, order: Purge) -> None:

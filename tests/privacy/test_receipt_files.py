@@ -102,13 +102,13 @@ class TestFiles:
         written(tmp_path, 10, key)
         old = tmp_path / "receipts.4.jsonl"
         old.write_bytes(old.read_bytes().replace(b"anna", b"otto", 1))
-        house = SwitchBench(tmp_path, deployment=None, live=False)
-        house.run(2 * SECOND)
-        assert house.switch is not None
-        assert any("receipts.4.jsonl: line 1" in note for note in house.switch.notes)
-        house.ask("mask", "video")
-        house.run(3 * SECOND, step_us=SECOND // 10)
-        assert house.answers()[-1].ok
+        bench = SwitchBench(tmp_path, deployment=None, live=False)
+        bench.run(2 * SECOND)
+        assert bench.switch is not None
+        assert any("receipts.4.jsonl: line 1" in note for note in bench.switch.notes)
+        bench.ask("mask", "video")
+        bench.run(3 * SECOND, step_us=SECOND // 10)
+        assert bench.answers()[-1].ok
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         (tmp_path / "edge_mer").symlink_to(tmp_path)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -137,13 +137,13 @@ def test_a_million_receipts_do_not_delay_a_start(tmp_path: Path, form: str) -> N
             file.seek(999_900 * len(line))
             file.write(b"\n" + tail)
     cpu, wall = time.process_time(), time.monotonic()
-    house = SwitchBench(tmp_path, deployment=None, live=False)
-    house.turn()
+    bench = SwitchBench(tmp_path, deployment=None, live=False)
+    bench.turn()
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     print(f"ready with 1,000,000 receipts in {form}: {wall:.3f} s, {cpu:.3f} s of CPU")
-    assert house.switch is not None
+    assert bench.switch is not None
     assert cpu < 1
-    assert "audio" in requested(house)
-    assert house.switch._log.head.count >= 1_000_000
-    house.run(SECOND)
-    assert "line " in house.switch.notes[-1], "the older part is no chain"
+    assert "audio" in requested(bench)
+    assert bench.switch._log.head.count >= 1_000_000
+    bench.run(SECOND)
+    assert "line " in bench.switch.notes[-1], "the older part is no chain"

@@ -1,4 +1,4 @@
-"""Commands of people and hubs: who may ask what how often, and an answer once it took effect or did not."""
+"""Commands of users and hubs: limits per sender, permission, and an answer once a command took effect or did not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Ticket = tuple[str, str]
 
 @dataclass
 class Waiting:
-    """A mask whose answer waits for gates, children and receipts."""
+    """A mask whose answer waits for gates, data holders and receipts."""
 
     reply: Reply
     modalities: frozenset[Modality]
@@ -42,7 +42,7 @@ class Waiting:
 class Authority(Protocol):
     """What commands see of the switch: its policy and keys, its two actions, and how far a mask is proven.
 
-    ``used``: the highest counter that each key has used up. ``host``: this host's public key, hex.
+    ``used``: the counters of grants and of remote commands. ``host``: this host's public key, hex.
     """
 
     used: UsedCounters
@@ -106,7 +106,7 @@ class Commands:
         return [w.deadline_us for w in self._waiting.values()]
 
     def _refusal(self, requester: Requester, command: Command) -> str:
-        """Why a command is not even looked at; empty when it is."""
+        """Why a command is refused before it is examined; empty when it is not."""
         if requester.origin == "remote":
             last = self._switch.used.used.get(requester.key, -1)
             if command.counter <= last:
@@ -147,7 +147,7 @@ class Commands:
         self._answer(ticket, reply, not refusal, refusal)
 
     def _holding(self, requester: Requester, command: Command) -> Holding:
-        """Whose leave this is. Raises PrivacyError when nobody gave it."""
+        """Whose permission this is. Raises PrivacyError without one."""
         if requester.origin == "root":
             return Holding(requester.name, "")
         switch = self._switch

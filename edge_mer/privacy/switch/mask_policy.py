@@ -1,4 +1,4 @@
-"""What is asked of each modality: consent, masks, grants, and the lineage along which a mask spreads. No I/O."""
+"""What is requested of each modality: consent, masks, grants, and which modalities a mask reaches. No I/O."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Instant:
 
 
 class MaskPolicy:
-    """Masks stay apart by the modality they were asked for: lifting the microphone's leaves the transcript's own.
+    """Masks are kept by the modality that they were requested for: lifting that of audio leaves that of text in place.
 
     ``deployment`` None: the file is missing or damaged, ``no_consent`` says what to do, and everything is masked.
     """
 
     def __init__(self, config: Config, asked: Mapping[Modality, Asked], never: str) -> None:
-        """``never``: why a modality is masked that nobody has unmasked yet."""
+        """``never``: the reason of a modality that has not been unmasked yet."""
         self._recogniser = config.text.recogniser
         self._transcribed = self._recogniser is not None and self._recogniser.from_microphone
         self.asked: dict[Modality, Asked] = {m: asked.get(m, Asked()) for m in MODALITIES}
@@ -104,7 +104,7 @@ class MaskPolicy:
         return "; ".join(f"{m} is {mask.by}" for m, mask in masks.items() if mask.local)
 
     def reached_by(self, modality: Modality) -> frozenset[Modality]:
-        """What a mask of ``modality`` masks: itself, and the words that were made from it."""
+        """What a mask of ``modality`` masks: itself, and text that was transcribed from it."""
         return masked_with(modality, self._transcribed)
 
     def of(self, modality: Modality, wall_us: int) -> tuple[Gate, str | None]:

@@ -28,7 +28,7 @@ STARTED = "the switch has started: unmask it to let it sense"
 class Memory:
     """``asked`` of every modality, locked where the state was lost (``fault``). ``wall_us``: when it was written, or 0.
 
-    ``epoch``: no mask epoch up to it may be used again. ``never``: why a modality is masked that nobody has unmasked.
+    ``epoch``: no mask epoch up to it may be used again. ``never``: the reason of a modality that was not unmasked.
     ``newest``: the last receipt of each modality.
     """
 
@@ -54,13 +54,13 @@ def recall(directory: Path, key: Ed25519PrivateKey, has_run: bool, wall_us: int)
     log = ReceiptLog(directory, key, known)
     newest = log.newest
     counters = UsedCounters(directory, key)
+    if has_run:
+        counters.load(state.grants if state is not None else 0)
     if state is not None and state.version == 1:
         counters.adopt(state.used)
-    elif has_run:
-        counters.load(state.grants if state is not None else 0)
     last = max(newest.values(), key=lambda receipt: receipt.mask_epoch, default=None)
     if state is not None and last is not None and last.mask_epoch > state.mask_epoch:
-        fault = f"{directory / FILE} is older than receipt {last.number}"
+        fault = f"{FILE} is older than receipt {last.number}"
     asked = dict(state.asked) if state is not None else {}
     epoch = max(state.epoch if state is not None else 0, counters.epoch, last.mask_epoch if last is not None else 0)
     if fault:
@@ -91,6 +91,6 @@ def _state(directory: Path, key: Ed25519PrivateKey, has_run: bool) -> tuple[Swit
     try:
         return file.load(), ""
     except FileNotFoundError:
-        return None, f"{file.path} is missing" if has_run else ""
+        return None, f"{FILE} is missing" if has_run else ""
     except PrivacyError as error:
-        return None, str(error)
+        return None, str(error).replace(f"{directory}/", "")  # the reason is public

@@ -1,4 +1,4 @@
-"""The switch's talk with gates and lineage children: leases to the one, orders to both, until all have confirmed."""
+"""Messages between the switch and gates and data holders: leases, and orders that are repeated until confirmed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_EPOCHS = 1 << 53
 class ModalityGates:
     """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open.
 
-    ``known_epoch``: the newest mask epoch that any gate or child knows.
+    ``known_epoch``: the newest mask epoch that any gate or data holder knows.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ModalityGates:
         return True
 
     def turn(self) -> None:
-        """Let what ended by itself count, and say again what was not confirmed."""
+        """Count what ended by itself, and repeat orders that were not confirmed."""
         now = self._clock.now_us()
         for name in self._registrations.forget_silent_children(now):
             self._purged_by_death(name, "silent, so it ended")
@@ -156,7 +156,7 @@ class ModalityGates:
         for modality_gate in self._of.values():
             modality_gate.purge(name, self._clock.now_us(), how)
 
-    # -- what they are told --------------------------------------------------------------------------------------
+    # -- leases and orders ---------------------------------------------------------------------------------------
 
     def _send_lease(self, peer: bytes, modality: Modality, name: str, boot: str) -> None:
         modality_gate = self._of[modality]
@@ -190,7 +190,7 @@ class ModalityGates:
         return sign(self._key, lease)
 
     def _send_orders(self, modality: Modality) -> None:
-        """Tell everyone who has not confirmed, again and again, ever more slowly."""
+        """Send the orders to every process that has not confirmed, at growing intervals."""
         modality_gate = self._of[modality]
         modality_gate.sent(self._clock.now_us())
         for name, gate in self._registrations.gates_of(modality).items():

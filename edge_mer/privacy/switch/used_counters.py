@@ -51,8 +51,10 @@ class UsedCounters:
             self.fault = f"{self.path} is an older copy (number {found.number}, the switch wrote {least_number})"
 
     def adopt(self, used: Mapping[str, int]) -> None:
-        """Counters of a state file of version 1, or none on the first start."""
-        self.used = dict(used)
+        """Counters of a state file of version 1, beside which there need be no file of counters."""
+        self.used = {key: max(used.get(key, -1), self.used.get(key, -1)) for key in {**used, **self.used}}
+        if not self.path.exists():
+            self.fault = ""
 
     def check(self) -> None:
         """Raises PrivacyError while no grant may open anything; it says what would help."""
