@@ -22,7 +22,7 @@ from edge_mer.client.instance import Instance, temporary_place
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.demo.config import demo_config
 from edge_mer.privacy.keys.host_key import read_public
-from edge_mer.privacy.switch.receipts import FILE, verify
+from edge_mer.privacy.switch.receipts import verify_all
 
 SEED = 1
 # The bounded logs of receipts and journal entries are full after this number of masks.
@@ -69,7 +69,7 @@ def soak_privacy(count: int) -> bool:
         alive = len(psutil.Process(instance.process.pid).children())
         stop()
         leaks, late, recorded = toggler.leaks(), toggler.late_reads(), toggler.recorded_leaks(out)
-        receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
+        receipts = tuple(verify_all(Path(place) / "privacy", read_public(Path(place) / "privacy" / "host.pub")))
     closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
     typer.echo(
         f"{len(toggler.toggles)} masks in {time.monotonic() - began:.0f} s, {len(toggler.refused)} not proven "
@@ -79,7 +79,7 @@ def soak_privacy(count: int) -> bool:
         f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
         f"messages; in the recording: {recorded} messages; created in time but read late by a delayed observer: "
         f"{len(late)} messages\n"
-        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
+        f"receipts: {len(receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
         f"memory: {_total(before)} -> {_total(warm)} -> {_total(after)} MB at the start, once bounded logs are full, "
         f"at the end; by process: {', '.join(_growth(before, warm, after))}"
     )

@@ -73,7 +73,15 @@ class DeviceGate:
         now = self._clock.now_us()
         if now >= self._register_due:
             self._register_due = now + REGISTER_US
-            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=(self.modality,), gate=True))
+            self._switch.send(
+                Register(
+                    name=self._name,
+                    boot=self._bus.boot,
+                    modalities=(self.modality,),
+                    gate=True,
+                    mask_epoch=self.mask_epoch,
+                )
+            )
         if now >= self._request_due:
             self._request_due = now + (self._lease_us // 4 if self._answered else FIRST_REQUEST_US)
             self._switch.send(

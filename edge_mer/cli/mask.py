@@ -1,4 +1,4 @@
-"""``edge-mer mask M...``: close sensors of the running instance, and show the result."""
+"""``edge-mer mask M...``: close sensors of every running instance, and show the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import typer
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
-from edge_mer.cli.switch import open_switch, report
+from edge_mer.cli.switch import report
+from edge_mer.client import SwitchClient
+from edge_mer.client.instance import find_instances
+from edge_mer.contract.errors import EdgeMerError
+
+FAILURE = "NOT fully masked: "
 
 
 def mask(
@@ -30,6 +35,22 @@ def mask(
     names = checked(modalities)
     if hard and hours:
         raise typer.BadParameter("a locked mask has no end; leave out --hours or --hard")
-    with open_switch(at, directory, config) as switch:
-        answer = switch.mask(*names, hard=hard, for_s=round(hours * 3600))
-    report(answer, "NOT fully masked: ")
+    for_s = round(hours * 3600)
+    if at is not None:
+        with SwitchClient.paired(at, config) as switch:
+            report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+        return
+    places, failed = find_instances(directory, config), False
+    for place in places:
+        if len(places) > 1:
+            typer.echo(f"in {place}")
+        try:
+            with SwitchClient.local(place) as switch:
+                report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+        except typer.Exit:
+            failed = True
+        except EdgeMerError as error:  # the other instances are masked all the same
+            typer.echo(f"edge-mer: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)

@@ -16,8 +16,8 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import read_public
-from edge_mer.privacy.switch.receipts import FILE, ChainHead
-from edge_mer.privacy.switch.receipts import verify as check
+from edge_mer.privacy.switch.receipts import FILE, ChainHead, lines_of, receipt_files, verify_all
+from edge_mer.privacy.switch.receipts import verify as verify_file
 from edge_mer.privacy.switch.state import FILE as STATE
 from edge_mer.privacy.switch.state import read_state
 
@@ -32,30 +32,33 @@ def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> Non
     """Check format, order, hash chain and signature of every receipt. Exit code 1 names the first bad line."""
     path = file or state_directory(load(config)[0].privacy.state) / FILE
     public = read_public(key or path.parent / "host.pub")
-    head = None
+    head: ChainHead | None = None
     if file is None:
         try:
             state = read_state(path.parent / STATE, public)
             head = ChainHead(state.receipts, state.head)
         except (PrivacyError, FileNotFoundError) as error:
             typer.echo(f"missing receipts at the end cannot be detected: {error}", err=True)
-    found = check(path, public, head)
+    count = first = 0
+    for receipt in verify_all(path.parent, public, head) if file is None else verify_file(path, public).receipts:
+        first = first if count else receipt.number
+        count += 1
     end = "none missing at the end" if head is not None else "missing ones at the end cannot be detected"
-    typer.echo(f"{path}: {len(found.receipts)} receipts from {found.first} on, all signed and in one chain; {end}")
+    typer.echo(f"{path}: {count} receipts from {first} on, all signed and in one chain; {end}")
 
 
 @receipts.command()
 def show(file: File = None, config: ConfigFile = None) -> None:
     """Print receipts as text, without checking them; newest last."""
-    path = file or state_directory(load(config)[0].privacy.state) / FILE
-    if not path.exists():
+    files = [file] if file is not None else receipt_files(state_directory(load(config)[0].privacy.state))
+    if not any(path.exists() for path in files):
         typer.echo("no receipts yet")
-        return
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            typer.echo(in_words(msgspec.json.decode(line, type=Receipt)))
-        except msgspec.DecodeError:
-            typer.echo(f"line {number} is not a receipt; run: edge-mer receipts verify", err=True)
+    for path in files:
+        for where, line in lines_of(path):
+            try:
+                typer.echo(in_words(msgspec.json.decode(line, type=Receipt)))
+            except msgspec.DecodeError:
+                typer.echo(f"{where} is not a receipt; run: edge-mer receipts verify", err=True)
 
 
 def in_words(receipt: Receipt) -> str:

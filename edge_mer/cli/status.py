@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from edge_mer.bus import Bus
 from edge_mer.cli.options import At, ConfigFile, Directory
 from edge_mer.client import SwitchClient
-from edge_mer.client.instance import connected
+from edge_mer.client.instance import connected, find_instances
 from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
 from edge_mer.contract.clock import SECOND
@@ -25,26 +27,32 @@ def status(at: At = None, directory: Directory = None, config: ConfigFile = None
         with SwitchClient.paired(at, config) as switch:
             typer.echo("\n".join(privacy_lines(switch.status().modalities)))
         return
+    failed = [name for place in find_instances(directory, config) for name in _show(place)]
+    if failed:
+        typer.echo(f"edge-mer: failed: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
 
-    def look(bus: Bus) -> Snapshot:
-        reader, snapshot = bus.reader(*TOPICS), Snapshot(bus.clock.now_us())
-        deadline = snapshot.started_us + LOOK_US
-        while (left := deadline - bus.clock.now_us()) > 0:
-            bus.wait(left)
-            for message in reader.drain():
-                snapshot.fold(message)
-        return snapshot
 
-    with connected(directory, config) as bus:
-        snapshot = look(bus)
+def _show(place: Path) -> list[str]:
+    """Print one instance; the names of its failed processes."""
+    with connected(place) as bus:
+        snapshot = _look(bus)
         answer = SwitchClient.on_bus(bus).status()
-        now, place, state = bus.clock.now_us(), bus.directory, shown_state_directory(bus.directory)
+        now, state = bus.clock.now_us(), shown_state_directory(place)
     workers = snapshot.health.workers if snapshot.health else {}
     lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
     lines += [*consent_lines(state), "", "sensors"]
     lines += sensor_lines(snapshot.sensors)
     lines += ["", "processes", *worker_lines(workers)]
     typer.echo("\n".join(lines))
-    if failed := [name for name, w in workers.items() if w.state == "failed"]:
-        typer.echo(f"edge-mer: failed: {', '.join(failed)}", err=True)
-        raise typer.Exit(1)
+    return [name for name, w in workers.items() if w.state == "failed"]
+
+
+def _look(bus: Bus) -> Snapshot:
+    reader, snapshot = bus.reader(*TOPICS), Snapshot(bus.clock.now_us())
+    deadline = snapshot.started_us + LOOK_US
+    while (left := deadline - bus.clock.now_us()) > 0:
+        bus.wait(left)
+        for message in reader.drain():
+            snapshot.fold(message)
+    return snapshot

@@ -1,19 +1,11 @@
-"""What ``mask``, ``unmask`` and ``status`` share: which switch is meant, and how its answer is shown."""
+"""How ``mask`` and ``unmask`` show the answer of a switch."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
-from edge_mer.client import SwitchClient
 from edge_mer.client.status_text import privacy_lines
 from edge_mer.contract.control import Answer
-
-
-def open_switch(at: str | None, directory: Path | None, config: Path | None) -> SwitchClient:
-    """``at`` None is the instance on this host, otherwise the name of the keys that are paired with another."""
-    return SwitchClient.local(directory, config) if at is None else SwitchClient.paired(at, config)
 
 
 def report(answer: Answer, failure: str) -> None:

@@ -23,8 +23,8 @@ from edge_mer.host.files import shown_state_directory, state_directory
 from edge_mer.privacy.keys.host_key import PUBLIC, read_public
 from edge_mer.privacy.keys.identity import Identity, read_identity
 from edge_mer.privacy.keys.pairing import Link, proof
-from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
-from edge_mer.privacy.switch.receipts import verify
+from edge_mer.privacy.switch.receipts import receipt_files, verify_all
+from edge_mer.privacy.switch.state import LOCAL_CURE
 
 LOCAL_PATIENCE_US, REMOTE_PATIENCE_US = 4 * SECOND, 5 * SECOND
 COMMAND_LINE = "the command line"
@@ -144,12 +144,19 @@ class SwitchClient:
         """Allow sensors to open, with a grant signed by this program's keys. As root it also undoes locks."""
         if not self._signs:
             return self._wait(lambda done: self._commands.command("unmask", modalities, done))
-        if self._runtime is not None and os.geteuid() == 0:
-            states = self.status().modalities
-            if any(states[m].requested == "hard" for m in modalities if m in states):
-                with SwitchClient.root(self._runtime) as root:
-                    return root.unmask(*modalities)
-        return self._wait(lambda done: self._commands.unmask(modalities, done))
+        runtime = self._runtime if os.geteuid() == 0 else None
+        if runtime is not None:
+            states = [state for m, state in self.status().modalities.items() if m in modalities]
+            if any(s.requested == "hard" or LOCAL_CURE in (s.reason or "") for s in states):
+                return self._unmask_as_root(runtime, modalities)
+        answer = self._wait(lambda done: self._commands.unmask(modalities, done))
+        if runtime is not None and not answer.ok and LOCAL_CURE in answer.text:
+            return self._unmask_as_root(runtime, modalities)
+        return answer
+
+    def _unmask_as_root(self, runtime: Path, modalities: tuple[Modality, ...]) -> Answer:
+        with SwitchClient.root(runtime) as root:
+            return root.unmask(*modalities)
 
     def status(self) -> Answer:
         """The state of the masks, in ``modalities`` of the answer."""
@@ -160,9 +167,8 @@ class SwitchClient:
         remote host, whose receipts are not transferred."""
         state = shown_state_directory(self._runtime) if self._runtime is not None else None
         if state is None:
-            raise PrivacyError("read receipts on the host itself while its switch runs: edge-mer receipts show")
-        path = state / RECEIPTS
-        return verify(path, read_public(state / PUBLIC)).receipts if path.exists() else ()
+            raise PrivacyError("receipts are read on the host itself, while its switch runs: edge-mer receipts show")
+        return tuple(verify_all(state, read_public(state / PUBLIC))) if receipt_files(state) else ()
 
     def ask(self, message: Command | Pair) -> Answer:
         """Send one control message and wait for its answer; the other methods use this."""

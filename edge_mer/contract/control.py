@@ -21,12 +21,16 @@ class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower
 
 
 class Register(Control, frozen=True):
-    """A capture gate (``gate=True``) or another data holder registers the modalities whose data it holds."""
+    """A capture gate (``gate=True``) or another data holder registers the modalities whose data it holds.
+
+    ``mask_epoch``: the newest that it knows; a switch that has lost its state counts on from there.
+    """
 
     name: str
     boot: str
     modalities: tuple[Modality, ...]
     gate: bool
+    mask_epoch: int = 0
 
 
 class LeaseRequest(Control, frozen=True):

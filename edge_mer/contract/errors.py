@@ -20,7 +20,7 @@ class Stale(EdgeMerError):
 
 
 class EndpointInUse(EdgeMerError):
-    """Another live process owns the socket of this topic."""
+    """Another live process owns the socket of this topic, or the privacy state directory."""
 
 
 class DeviceError(EdgeMerError):

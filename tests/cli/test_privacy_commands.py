@@ -21,8 +21,9 @@ from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.identity import read_identity
 from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.switch.receipt_log import ReceiptLog
 from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
-from edge_mer.privacy.switch.receipts import ChainHead, ReceiptLog
+from edge_mer.privacy.switch.receipts import ChainHead
 from tests.privacy.test_receipts import draft
 from tests.switch_bench import TODAY
 

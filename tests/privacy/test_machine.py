@@ -272,12 +272,11 @@ class Faults(RuleBasedStateMachine):
         self.house.start_switch()
         self.started_us = self.clock.now_us()
         assert self.house.switch is not None
-        for (
-            m,
-            asked,
-        ) in self.house.switch.policy.asked.items():  # what a damaged or unsaved file forgot is no mask any more
-            wish = self.wishes[m]
-            wish.masked, wish.hard = asked.mask is not None, asked.mask is not None and asked.mask.gate == "hard"
+        for m, asked in self.house.switch.policy.asked.items():
+            wish, before = self.wishes[m], self.wishes[m].hard
+            wish.masked = asked.mask is not None
+            wish.hard = asked.mask is not None and (asked.mask.gate == "hard" or asked.mask.local)
+            assert wish.hard or not before, f"{m} was hard, and the switch forgot it"
             wish.timed = wish.timed if asked.mask is not None and asked.mask.until else None
 
     @rule(modality=ONE)

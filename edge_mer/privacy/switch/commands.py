@@ -1,4 +1,4 @@
-"""Commands of people and hubs: who may ask what how often, and an answer once it took effect or did not."""
+"""Commands of users and hubs: limits per sender, permission, and an answer once a command took effect or did not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.limits import Budget
@@ -17,6 +17,7 @@ from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.switch.mask_policy import MaskPolicy
 from edge_mer.privacy.switch.requester import Reply, Requester
 from edge_mer.privacy.switch.state import Holding
+from edge_mer.privacy.switch.used_counters import UsedCounters
 
 ANSWER_US = SECOND
 MOST_COMMANDS = 256
@@ -31,7 +32,7 @@ Ticket = tuple[str, str]
 
 @dataclass
 class Waiting:
-    """A mask whose answer waits for gates, children and receipts."""
+    """A mask whose answer waits for gates, data holders and receipts."""
 
     reply: Reply
     modalities: frozenset[Modality]
@@ -41,10 +42,10 @@ class Waiting:
 class Authority(Protocol):
     """What commands see of the switch: its policy and keys, its two actions, and how far a mask is proven.
 
-    ``used``: the highest counter that each key has used up. ``host``: this host's public key, hex.
+    ``used``: the counters of grants and of remote commands. ``host``: this host's public key, hex.
     """
 
-    used: dict[str, int]
+    used: UsedCounters
     host: str
     now_us: int
     policy: MaskPolicy
@@ -52,6 +53,8 @@ class Authority(Protocol):
 
     @property
     def former_until_us(self) -> int: ...
+
+    def use(self, grant: Grant) -> None: ...
 
     def mask(self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0) -> None: ...
 
@@ -103,14 +106,14 @@ class Commands:
         return [w.deadline_us for w in self._waiting.values()]
 
     def _refusal(self, requester: Requester, command: Command) -> str:
-        """Why a command is not even looked at; empty when it is."""
+        """Why a command is refused before it is examined; empty when it is not."""
         if requester.origin == "remote":
-            last = self._switch.used.get(requester.key, -1)
+            last = self._switch.used.used.get(requester.key, -1)
             if command.counter <= last:
                 return (
                     f"command {command.counter} of {requester.name} was sent before, or came out of order: last {last}"
                 )
-            self._switch.used[requester.key] = command.counter
+            self._switch.used.use(requester.key, command.counter)
         if command.action not in ACTIONS:
             return f"unknown action {command.action!r}; known: {', '.join(ACTIONS)}"
         if command.action != "mask" and not self._budgets[requester.key].take(1, self._switch.now_us):
@@ -144,15 +147,16 @@ class Commands:
         self._answer(ticket, reply, not refusal, refusal)
 
     def _holding(self, requester: Requester, command: Command) -> Holding:
-        """Whose leave this is. Raises PrivacyError when nobody gave it."""
+        """Whose permission this is. Raises PrivacyError without one."""
         if requester.origin == "root":
             return Holding(requester.name, "")
         switch = self._switch
-        now = Circumstances(switch.host, switch.epochs(), switch.used)
+        switch.used.check()
+        now = Circumstances(switch.host, switch.epochs(), switch.used.used)
         paired = check_grant(command.grant, command.modalities, switch.keyring, now)
         assert command.grant is not None
-        # Before what may still refuse it: nobody keeps a refused grant until the household has changed its mind.
-        switch.used[command.grant.key] = command.grant.counter
+        # Before what may still refuse it: a refused grant must not work after consent or permissions change.
+        switch.use(command.grant)
         if switch.policy.deployment is None:
             raise PrivacyError(switch.policy.no_consent)
         check_leave(paired, command.modalities, switch.policy.deployment)

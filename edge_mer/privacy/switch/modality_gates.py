@@ -1,4 +1,4 @@
-"""The switch's talk with gates and lineage children: leases to the one, orders to both, until all have confirmed."""
+"""Messages between the switch and gates and data holders: leases, and orders that are repeated until confirmed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from edge_mer.privacy.switch.registrations import Member, Registrations
 
 # Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
 FORMER = "a gate from before the switch restarted"
+# No count of masks gets there; a greater epoch on the wire is an error.
+MOST_EPOCHS = 1 << 53
 
 
 class ModalityGates:
-    """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open."""
+    """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open.
+
+    ``known_epoch``: the newest mask epoch that any gate or data holder knows.
+    """
 
     def __init__(
         self, server: Server, clock: Clock, key: Ed25519PrivateKey, boot_id: str, lease_us: int, former_until_us: int
     ) -> None:
         self.former_until_us = former_until_us
         self.counters: Counter[str] = Counter()
+        self.known_epoch = 0
         self._server, self._clock, self._key = server, clock, key
         self._boot_id, self._lease_us = boot_id, lease_us
         self._lease_counter = 0
@@ -78,7 +84,7 @@ class ModalityGates:
         return True
 
     def turn(self) -> None:
-        """Let what ended by itself count, and say again what was not confirmed."""
+        """Count what ended by itself, and repeat orders that were not confirmed."""
         now = self._clock.now_us()
         for name in self._registrations.forget_silent_children(now):
             self._purged_by_death(name, "silent, so it ended")
@@ -102,6 +108,8 @@ class ModalityGates:
     # -- who takes part ------------------------------------------------------------------------------------------
 
     def _register(self, peer: bytes, message: Register) -> None:
+        if message.mask_epoch <= MOST_EPOCHS:
+            self.known_epoch = max(self.known_epoch, message.mask_epoch)
         if message.gate:
             for modality in message.modalities:
                 self._register_gate(peer, message.name, message.boot, modality)
@@ -148,7 +156,7 @@ class ModalityGates:
         for modality_gate in self._of.values():
             modality_gate.purge(name, self._clock.now_us(), how)
 
-    # -- what they are told --------------------------------------------------------------------------------------
+    # -- leases and orders ---------------------------------------------------------------------------------------
 
     def _send_lease(self, peer: bytes, modality: Modality, name: str, boot: str) -> None:
         modality_gate = self._of[modality]
@@ -182,7 +190,7 @@ class ModalityGates:
         return sign(self._key, lease)
 
     def _send_orders(self, modality: Modality) -> None:
-        """Tell everyone who has not confirmed, again and again, ever more slowly."""
+        """Send the orders to every process that has not confirmed, at growing intervals."""
         modality_gate = self._of[modality]
         modality_gate.sent(self._clock.now_us())
         for name, gate in self._registrations.gates_of(modality).items():

@@ -16,31 +16,32 @@ from pathlib import Path
 from edge_mer.bus import Bus, ReliablePublisher, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, host_boot_id
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Privacy, PrivacyState
 from edge_mer.host.files import show_state_directory, state_directory, version_of
+from edge_mer.host.state_lock import StateLock
 from edge_mer.privacy.consent.consent_file import FILE, read_deployment
-from edge_mer.privacy.keys.host_key import has_host_key, host_key
+from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.signing import public_hex
 from edge_mer.privacy.switch.button import Press, PrivacyButton, open_button
 from edge_mer.privacy.switch.commands import Commands
 from edge_mer.privacy.switch.mask_policy import STEP_US, Instant, MaskPolicy
+from edge_mer.privacy.switch.memory import has_run, locked, recall
 from edge_mer.privacy.switch.modality_gate import ModalityGate
 from edge_mer.privacy.switch.modality_gates import ModalityGates
-from edge_mer.privacy.switch.receipts import ChainHead, ReceiptLog
+from edge_mer.privacy.switch.receipt_log import ReceiptAudit
 from edge_mer.privacy.switch.remote import RemoteControl, open_remote
 from edge_mer.privacy.switch.requester import HOST
 from edge_mer.privacy.switch.root_socket import RootSocket
-from edge_mer.privacy.switch.state import Asked, Holding, Mask, StateFile, SwitchState
+from edge_mer.privacy.switch.state import RESERVED, VERSION, Asked, Holding, Mask, StateFile, SwitchState
 
 NAME = "switch"
 PUBLISH_US = SECOND // 2
 SAVE_AGAIN_US = SECOND
-# Epochs are used up before they are saved, so that a mask never waits for the disk.
-RESERVED = 1000
+AUDIT_US = SECOND // 50
 # What a gate may take to release its device after its lease ran out (capture.gated_source.RELEASE_US), and then some.
 RELEASE_US = 100_000
 MOST_MESSAGES = 1000
@@ -50,12 +51,13 @@ log = logging.getLogger(NAME)
 
 @dataclass(frozen=True, slots=True)
 class SwitchInputs:
-    """The ways in beside the host's own bus, and the ``link`` to the state directory that is removed at the end."""
+    """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end."""
 
     remote: RemoteControl | None = None
     root: RootSocket | None = None
     button: PrivacyButton | None = None
     link: Path | None = None
+    lock: StateLock | None = None
 
     def close(self) -> None:
         for source in (self.remote, self.root, self.button):
@@ -63,6 +65,8 @@ class SwitchInputs:
                 source.close()
         if self.link is not None:
             self.link.unlink(missing_ok=True)
+        if self.lock is not None:
+            self.lock.close()
 
 
 class Switch:
@@ -75,19 +79,22 @@ class Switch:
         self, config: Config, bus: Bus, boot_id: str | None = None, inputs: SwitchInputs | None = None
     ) -> None:
         directory = state_directory(config.privacy.state)
-        restarted = has_host_key(directory)
+        restarted = has_run(directory)
         key = host_key(directory)
         self._clock, self._boot_id = bus.clock, boot_id or host_boot_id()
         self.now_us = self._clock.now_us()
         self.host, self.keyring = public_hex(key), Keyring(directory)
         self._deployment_path, self._deployment_seen = directory / FILE, object()
         self._file = StateFile(directory, key)
-        state, never = self._remembered(restarted)
-        self._epoch, self.used = state.epoch, dict(state.used)
-        self.policy = MaskPolicy(config, state.asked, never)
-        self._log = ReceiptLog(directory, key, ChainHead(state.receipts, state.head))
-        if self._log.note:
-            log.error("%s", self._log.note)
+        memory = recall(directory, key, restarted, self._clock.wall_us())
+        self._epoch, self.used, self._log = memory.epoch, memory.counters, memory.log
+        self.policy = MaskPolicy(config, memory.asked, memory.never)
+        for fault in (memory.fault, memory.counters.fault, memory.log.note):
+            if fault:
+                log.error("%s", fault)
+        self._unsaved = ""
+        self._audit = None if self._log.is_verified else ReceiptAudit(directory, key.public_key(), self._log.head)
+        self._audit_due = 0
         self._server = bus.server(NAME)
         lease_us = round(config.privacy.lease_s * SECOND)
         former_until = self.now_us + lease_us + RELEASE_US if restarted else self.now_us
@@ -99,28 +106,18 @@ class Switch:
         self._publish_due = 0
         self._save_due: int | None = None
         self._own: Counter[str] = Counter()
-        self._highest_offset = state.wall_us - self._clock.boottime_us() if state.wall_us else self._offset()
+        self._highest_offset = memory.wall_us - self._clock.boottime_us() if memory.wall_us else self._offset()
         self._begin()
-
-    def _remembered(self, restarted: bool) -> tuple[SwitchState, str]:
-        """What was saved, and why things are masked that nobody has unmasked since."""
-        try:
-            return self._file.load(), "the switch has started: unmask it to let it sense"
-        except FileNotFoundError:
-            fault = "its state was not saved" if restarted else ""
-        except PrivacyError as error:
-            fault = str(error)
-            log.error("%s; everything is masked", fault)
-        # Above every epoch that counting can have reached, so that none comes twice.
-        epoch = self._clock.wall_us() // SECOND if restarted else 0
-        return SwitchState(epoch, 0), f"masked since the switch started: {fault}" if fault else "nobody unmasked it yet"
+        if self._unsaved and restarted:
+            self.policy.asked = locked(self.policy.asked, memory.newest, f"its state cannot be saved ({self._unsaved})")
+            self.settle("the start of the switch", self.now_us)
 
     def _begin(self) -> None:
         """Everything masked; with ``resume`` in the deployment file, what was live goes on."""
         self._reload()
         self._watch_clock()
         deployment = self.policy.deployment
-        if deployment is None or not deployment.resume:
+        if deployment is None or not deployment.resume or self.used.fault:
             self.policy.asked = {m: Asked(mask=a.mask) for m, a in self.policy.asked.items()}
         self.settle("the start of the switch", self.now_us, again=MODALITIES)
 
@@ -135,16 +132,22 @@ class Switch:
         self._reload()
         self.settle("the switch", self.now_us)
         self._listen()
+        if self._gates.known_epoch > self._epoch:  # the state was lost, and this worker outlived it
+            self._epoch = self._gates.known_epoch
+            self.settle("the switch", self.now_us, again=MODALITIES)
         self._gates.turn()
         self._prove()
         self._commands.turn(self.now_us)
         if self._save_due is not None and self.now_us >= self._save_due:
             self._save()
         self._receipts.pump()
+        self._verify_receipts()
         if self.now_us >= self._publish_due or self.states() != before:
             self._publish_due = self.now_us + PUBLISH_US
             self._publisher.send(Privacy(mask_epoch=self._epoch, modalities=self.states()), origin_us=self.now_us)
         due = [self._publish_due, *self._commands.due_us, *self._gates.due_us]
+        if self._audit is not None and not self._audit.is_done:
+            due.append(self._audit_due)
         return max(0, min(due) - self.now_us)
 
     @property
@@ -156,6 +159,14 @@ class Switch:
     def counters(self) -> Counter[str]:
         remote = self._inputs.remote.counters if self._inputs.remote is not None else Counter[str]()
         return self._own + self._gates.counters + Counter(bad=self._server.bad) + remote
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is wrong with the files, and how far the receipts are verified."""
+        found = [self._log.note or "", self.used.fault]
+        if self._audit is not None:
+            found.append(self._audit.fault or ("" if self._audit.is_done else self._audit.progress))
+        return tuple(note for note in found if note)
 
     def close(self) -> None:
         """What was live is saved as it is, for ``resume``."""
@@ -192,6 +203,8 @@ class Switch:
         """Why it did not happen, or not for all; empty when everything that was asked is live."""
         if refusal := self.policy.refusal(modalities, self._clock.wall_us(), lifts_hard):
             return refusal
+        if lifts_hard:
+            self.used.trust()
         for modality in modalities:
             self.policy.unmask(modality, holding)
         self.settle(holding.by, self.now_us)
@@ -210,6 +223,15 @@ class Switch:
             agreed = tuple(m for m in MODALITIES if not self.policy.refusal((m,), wall, may_lift_hard=True))
             self.unmask(agreed, Holding(BUTTON, ""), lifts_hard=True)
 
+    def use(self, grant: Grant) -> None:
+        """Use a grant up. Raises PrivacyError when that cannot be saved, for then it would work again later."""
+        self.used.use(grant.key, grant.counter)
+        self._save_due = self.now_us
+        try:
+            self._save_counters()
+        except OSError as error:
+            raise PrivacyError(f"{self.used.path} cannot be written: {error.strerror or error}") from error
+
     def states(self) -> dict[Modality, PrivacyState]:
         return self._gates.states()
 
@@ -220,7 +242,11 @@ class Switch:
         return Answer(id=id_, ok=ok, text=text, modalities=self.states(), receipts=receipts)
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]:
-        return self._gates.complaints(modalities)
+        found = self._gates.complaints(modalities)
+        if self._unsaved:
+            closed = "" if found else "closed, but "
+            found.append(f"{closed}a restart would forget this mask: its state cannot be saved ({self._unsaved})")
+        return found
 
     def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]:
         found = [self._gates[m].receipt for m in MODALITIES if m in modalities]
@@ -245,14 +271,15 @@ class Switch:
         for m in changed:
             gate, reason = wanted[m]
             self._gates.change(m, ModalityGate(gate, self._epoch, self.now_us, reason, requester, requested_us))
-        fault = self._save()
+        self._save()
         opening = [m for m in changed if wanted[m][0] == "live"]
-        if fault is None:
+        if not self._unsaved:
             for m in opening:
                 self._gates.open(m)
         elif opening:
+            why = f"masked: what is unmasked cannot be saved ({self._unsaved})"
             for m in opening:
-                self.policy.asked[m] = Asked(Mask("masked", f"masked: what is unmasked cannot be saved ({fault})"))
+                self.policy.asked[m] = Asked(Mask("masked", why))
             self.settle(requester, requested_us)
 
     def _prove(self) -> None:
@@ -261,7 +288,9 @@ class Switch:
             gate = self._gates[modality]
             if not gate.owes_receipt or self.now_us < gate.write_due:
                 continue
-            draft = gate.draft_receipt(modality, self._clock.now_us(), self._clock.wall_us(), self._boot_id)
+            draft = gate.draft_receipt(
+                modality, self._clock.now_us(), self._clock.wall_us(), self._boot_id, self._unsaved
+            )
             try:
                 gate.receipt = self._log.append(draft)
             except OSError as error:
@@ -272,24 +301,42 @@ class Switch:
             self._receipts.send(gate.receipt, origin_us=self.now_us)
             self._save_due = self._save_due or self.now_us + SAVE_AGAIN_US
 
-    def _save(self) -> str | None:
-        """Why the state could not be saved, None when it was."""
-        state = SwitchState(
-            self._epoch + RESERVED,
-            self._clock.wall_us(),
-            self.policy.asked,
-            self.used,
-            self._log.head.count,
-            self._log.head.hash,
+    def _verify_receipts(self) -> None:
+        """The next slice of the receipts that were there at the start."""
+        if self._audit is None or self._audit.is_done or self.now_us < self._audit_due:
+            return
+        self._audit_due = self.now_us + AUDIT_US
+        self._audit.turn()
+        if self._audit.fault:
+            log.error("the receipts are damaged: %s", self._audit.fault)
+
+    def _save(self) -> None:
+        """Save the used counters and the state; ``_unsaved`` says why one could not be, and is empty otherwise."""
+        self._save_due, self._unsaved = None, ""
+        for save in (self._save_counters, self._save_state):  # the second also when the first fails
+            try:
+                save()
+            except OSError as error:
+                self._save_due = self.now_us + SAVE_AGAIN_US
+                self._unsaved = str(error.strerror or error)
+                log.error("the state cannot be saved, so a restart masks everything: %s", error)
+
+    def _save_counters(self) -> None:
+        self.used.save(self._epoch + RESERVED)
+
+    def _save_state(self) -> None:
+        self._file.save(
+            SwitchState(
+                epoch=self._epoch + RESERVED,
+                wall_us=self._clock.wall_us(),
+                asked=self.policy.asked,
+                receipts=self._log.head.count,
+                head=self._log.head.hash,
+                version=VERSION,
+                mask_epoch=self._epoch,
+                grants=self.used.number,
+            )
         )
-        try:
-            self._file.save(state)
-        except OSError as error:
-            self._save_due = self.now_us + SAVE_AGAIN_US
-            log.error("the state cannot be saved, so a restart masks everything: %s", error)
-            return str(error.strerror or error)
-        self._save_due = None
-        return None
 
     # -- what changes by itself ----------------------------------------------------------------------------------
 
@@ -324,10 +371,15 @@ class Switch:
 
 
 def build(config: Config, bus: Bus) -> Switch:
-    """Raises ConfigError when the configured button or address cannot be used."""
+    """Raises ConfigError when the configured button or address cannot be used, EndpointInUse for a second switch."""
     assert isinstance(bus, ZmqBus)
-    link = show_state_directory(bus.directory, state_directory(config.privacy.state))
+    directory = state_directory(config.privacy.state)
+    lock = StateLock(directory, bus.directory)
     inputs = SwitchInputs(
-        open_remote(config, bus), RootSocket(bus.directory / RootSocket.NAME), open_button(config.button.source), link
+        open_remote(config, bus),
+        RootSocket(bus.directory / RootSocket.NAME),
+        open_button(config.button.source),
+        show_state_directory(bus.directory, directory),
+        lock,
     )
     return Switch(config, bus, inputs=inputs)
