@@ -164,7 +164,7 @@ def test_a_source_that_opens_a_device_by_itself_is_ended(running: Running) -> No
 def test_an_outlet_runs_and_one_that_wants_raw_sound_does_not(running: Running, display: Path) -> None:
     def refused(body: object) -> bool:
         worker = body.workers.get("outlet.thief") if isinstance(body, HealthReport) else None
-        return worker is not None and "asks for raw/audio" in (worker.reason or "")
+        return worker is not None and "requests raw/audio" in (worker.reason or "")
 
     running.wait(refused)
     running.wait(lambda body: isinstance(body, HealthReport) and body.workers["outlet.door_display"].state == "running")

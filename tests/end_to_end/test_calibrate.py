@@ -70,7 +70,7 @@ def test_masked_microphone_is_not_measured_and_keeps_its_value(place: Path) -> N
         found = load(file)[0].sensors
         assert found.noise_floor_db == -41.5
         assert found.date != "2026-01-01"
-        assert "not measured: microphone: 0.0 s of sound" in output
+        assert "not measured: microphone: 0.0 s of audio" in output
     finally:
         assert SwitchClient.on_bus(bus).unmask("audio").ok
         bus.close()
