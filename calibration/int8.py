@@ -19,8 +19,6 @@ import onnx
 
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
-from calibration.qdq import products, quantise
-from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
@@ -32,6 +30,8 @@ from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
 from pipelines.exporting.export import FILES, GATHERED, MODELS
 from pipelines.exporting.onnx_file import GraphDraft, write
 from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
+from pipelines.exporting.qdq import products, quantise
+from pipelines.exporting.ranges import RangeRecorder, ranges
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
 from pipelines.study.evaluate import inputs_of

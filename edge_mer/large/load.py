@@ -11,7 +11,7 @@ from edge_mer.large.checkpoint import find
 from edge_mer.large.face import LargeFaceEncoder
 from edge_mer.large.text import LargeTextEncoder
 from edge_mer.perception.encoder import Encoder
-from edge_mer.perception.load import detector, open_audio
+from edge_mer.perception.load import detector, open_activity
 from edge_mer.runtime.backend import Backend
 
 
@@ -21,7 +21,7 @@ def load_large(
     """The checkpoint ``name`` as encoder of ``modality``. Raises ModelError or MissingExtra, naming it."""
     checkpoint = find(name)
     if modality == "audio":
-        return LargeAudioEncoder(checkpoint, open_audio(backend, models))
+        return LargeAudioEncoder(checkpoint, open_activity(backend, models))
     if modality == "video":
         return LargeFaceEncoder(checkpoint, detector(yunet))
     return LargeTextEncoder(checkpoint)

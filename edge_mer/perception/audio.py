@@ -52,22 +52,22 @@ class AudioState:
 
 class AudioEncoder:
     """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, F, 64], and ``pitch`` [1, F, 2] where
-    the graph takes it, -> ``token`` [1, dim].
+    the graph takes it, -> ``token`` [1, dim]. Without one the tokens hold no values and tell when somebody speaks.
 
     ``activity``: the newest ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
     """
 
-    def __init__(self, graph: Graph, activity: Graph) -> None:
+    def __init__(self, graph: Graph | None, activity: Graph) -> None:
         self._graph, self._activity = graph, activity
-        self._heard, self._listened = _frames_of(graph), _frames_of(activity)
-        dim = graph.outputs["token"].shape[1]
+        self._heard, self._listened = _frames_of(graph) if graph else 0, _frames_of(activity)
+        named = graph or activity
         self.spec = EncoderSpec(
-            name=str(graph.metadata.get("name", "audio")),
+            name=str(named.metadata.get("name", "audio")),
             modality="audio",
             rate_hz=SAMPLE_RATE / TOKEN_SAMPLES,
-            dim=dim,
+            dim=graph.outputs["token"].shape[1] if graph else 0,
             latency_us=TOKEN_US,
-            model=origin(graph)[:16],
+            model=origin(named)[:16],
         )
 
     def initial(self) -> AudioState:
@@ -76,7 +76,7 @@ class AudioEncoder:
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
         """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
-        samples = _checked(block.samples)
+        samples = checked(block.samples)
         if not len(samples):
             return state, no_tokens(self.spec.dim)
         state = self._follow(state, block.origin_us, len(samples))
@@ -114,7 +114,9 @@ class AudioEncoder:
     def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
         new = front_end(state.samples[: PITCH_HISTORY + TOKEN_SAMPLES])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
-        value: Samples = self._graph.run(inputs_of(self._graph, frames[-self._heard :]))["token"]
+        value = np.empty((1, 0), np.float32)
+        if self._graph:
+            value = self._graph.run(inputs_of(self._graph, frames[-self._heard :]))["token"]
         speech = float(self._activity.run(inputs_of(self._activity, frames[-self._listened :]))["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
@@ -174,7 +176,8 @@ def _mel_bank() -> tuple[Samples, Samples]:
     return window.astype(np.float32), (bank * scale).astype(np.float32)
 
 
-def _checked(samples: Samples) -> Samples:
+def checked(samples: Samples) -> Samples:
+    """``samples`` within [-1, 1]. Raises InputError when they are not finite float32 [n]."""
     if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 1:
         got = f"{getattr(samples, 'dtype', type(samples).__name__)}{list(np.shape(samples))}"
         raise InputError(f"audio block: got {got}, expected float32[n] samples of 16 kHz mono")

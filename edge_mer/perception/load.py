@@ -13,6 +13,7 @@ from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
+from edge_mer.perception.voice import LOG_MEL, VoiceEncoder
 from edge_mer.runtime.backend import Backend
 
 LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
@@ -23,8 +24,17 @@ def detector(yunet: Path | None) -> FaceDetector:
     return YuNet(yunet) if yunet else Haar()
 
 
-def open_audio(backend: Backend, models: Path) -> AudioEncoder:
-    return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
+def open_activity(backend: Backend, models: Path) -> AudioEncoder:
+    """Voice activity alone: tokens without values."""
+    return AudioEncoder(None, backend.load(models / "speech.onnx"))
+
+
+def open_audio(backend: Backend, models: Path) -> AudioEncoder | VoiceEncoder:
+    """The encoder that takes the inputs of ``audio.onnx``: Whisper's log-mel, or the functionals' log-mel and pitch."""
+    graph = backend.load(models / "audio.onnx")
+    if LOG_MEL in graph.inputs:
+        return VoiceEncoder(graph, open_activity(backend, models))
+    return AudioEncoder(graph, backend.load(models / "speech.onnx"))
 
 
 _OPENERS: Mapping[Modality, Callable[[Backend, Path, Path | None], Encoder[Any, Any]]] = {

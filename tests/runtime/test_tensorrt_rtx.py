@@ -89,7 +89,7 @@ def test_what_the_parser_refuses_is_named_with_its_node(forms: Path, tmp_path: P
 
 
 def test_the_qdq_that_onnx_runtime_writes_by_default_is_refused_and_ours_is_not(forms: Path, tmp_path: Path) -> None:
-    """Why ``calibration.qdq`` exists: INT32 biases and zero points stop NVIDIA's parser."""
+    """Why ``pipelines.exporting.qdq`` exists: INT32 biases and zero points stop NVIDIA's parser."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     graph = OnnxRuntime().load(forms / "audio.onnx")

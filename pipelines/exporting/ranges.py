@@ -11,9 +11,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from calibration.qdq import Product
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph
+from pipelines.exporting.qdq import Product
 
 # The largest value of one input in ten thousand may be clipped: one outlier must not cost everybody a bit.
 SHARE: Final = 99.99
