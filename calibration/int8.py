@@ -11,11 +11,11 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
-import onnx
 
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
@@ -29,7 +29,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
 from pipelines.exporting.export import FILES, GATHERED, MODELS
 from pipelines.exporting.onnx_file import GraphDraft, write
-from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
+from pipelines.exporting.onnx_variants import FUSION, derived, golden_of, graph_files, reread
 from pipelines.exporting.qdq import products, quantise
 from pipelines.exporting.ranges import RangeRecorder, ranges
 from pipelines.fusion import tracks
@@ -86,19 +86,7 @@ def quantised(path: Path, inputs: Sequence[Arrays]) -> GraphDraft:
     chosen = [p for p in products(draft.model) if p.worthwhile]
     model = quantise(draft.model, chosen, ranges(draft.model, chosen, inputs))
     form = derived(draft, model, "int8", path)
-    with tempfile.TemporaryDirectory() as place:
-        onnx.save(_labelled(model, draft), Path(place) / path.name)
-        graph = OnnxRuntime().load(Path(place) / path.name)
-        return GraphDraft(
-            form.name, model, form.metadata, form.ranges, expected(graph, form.ranges), "int8", form.facts
-        )
-
-
-def _labelled(model: onnx.ModelProto, draft: GraphDraft) -> onnx.ModelProto:
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
-    named.metadata_props.add(key="edge_mer", value='{"precision": "int8"}')
-    return named
+    return replace(form, expected=golden_of(model, form.ranges, "int8"))
 
 
 def stage(place: Path, models: Path, forms: Path, names: Sequence[str]) -> Path:

@@ -1,6 +1,6 @@
 """Command line of training.
 
-``python -m pipelines.train speech|audio|face|text|fusion [--data DIR] [--out DIR]`` makes the weights that ship;
+``python -m pipelines.train speech|voice|audio|face|text|fusion [--data DIR] [--out DIR]`` makes the weights that ship;
 ``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains the full model on a feature set (see
 pipelines/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a kill.
 Under ``torchrun --nproc-per-node N -m pipelines.train CONFIG.toml`` it uses N processes.
@@ -20,6 +20,7 @@ from pipelines.exporting.export import MODELS, RUNS
 
 _TRAINERS = {
     **{what: f"pipelines.encoders.{what}" for what in ("speech", "audio", "face", "text")},
+    "voice": "pipelines.exporting.voice",
     "fusion": "pipelines.fusion.starter",
 }
 WHAT = tuple(_TRAINERS)

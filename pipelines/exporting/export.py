@@ -33,6 +33,8 @@ from edge_mer.runtime.golden import draw
 from pipelines.encoders import checkpoint
 from pipelines.encoders.nets import DOMAINS, AudioNet, FaceNet, TextNet
 from pipelines.encoders.speech import FRAMES, SpeechNet
+from pipelines.encoders.voice_net import VoiceHead
+from pipelines.exporting import voice
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 from pipelines.exporting.onnx_variants import CASES, half, restamp, vocabulary
 
@@ -57,6 +59,13 @@ FAILURES: Final[Mapping[Modality, str]] = {
     "video": "sideways and half-hidden faces; disgust and fear; web photographs of 2013 without balance of age or skin",
     "text": "irony, context before the segment, languages other than English, words without punctuation (cards: bare)",
 }
+VOICE_INPUT: Final = (
+    "logmel float32 [1, 200, 80]: log10 of Whisper's 80 mel energies, 0-8000 Hz, of 16 kHz mono, 25 ms Hann every "
+    "10 ms, the newest last; edge_mer.perception.voice.log_mel"
+)
+VOICE_FAILURES: Final = (
+    "few actors in five languages; fear, disgust and surprise of strangers; two voices at once, music, singing"
+)
 # Only these were trained and measured on jointly recorded data.
 MEASURED: Final = ("a", "v", "av", "t")
 
@@ -184,6 +193,16 @@ def audio_graph(runs: Path) -> Exportable:
     return Exportable(FILES["audio"], _AudioGraph(net), inputs, outputs, _encoder("audio", 8.0, 64, saved.facts))
 
 
+def voice_graph(runs: Path) -> GraphDraft:
+    """Voice encoder: ``logmel`` [1, 200, 80] -> ``token`` [1, 64], and its ``logits`` [1, 8] and ``weight`` [1, 1]
+    within a clip."""
+    saved = checkpoint.load(runs / "voice.pt")
+    head = VoiceHead()
+    head.load_state_dict(dict(saved.weights))
+    said = {"input": VOICE_INPUT, "known_failures": VOICE_FAILURES}
+    return voice.graph(runs, FILES["audio"], head, _encoder("audio", 2.0, 64, saved.facts) | said)
+
+
 def face_graph(runs: Path) -> Exportable:
     """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
     saved = checkpoint.load(runs / "face.pt")
@@ -223,9 +242,14 @@ ENCODERS: Final[Mapping[str, Callable[[Path], Exportable]]] = {
 }
 
 
-def export_encoders(runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ENCODERS) -> None:
+def export_encoders(
+    runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ("speech", "audio", "face", "text")
+) -> None:
     """The small networks ``names``; the tokenizer is copied beside the one of text."""
-    _export([ENCODERS[name](runs) for name in names], out, None, programs)
+    names = list(names)
+    _export([ENCODERS[name](runs) for name in names if name in ENCODERS], out, None, programs)
+    if VOICE in names:
+        write(out, [voice_graph(runs)])
     if "text" in names:
         (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
@@ -333,11 +357,14 @@ def _fusion(
     }
 
 
-WHAT: Final = ("all", "encoders", *ENCODERS, "fusion", "fp16", "restamp")
+# ``voice`` and ``audio`` both write audio.onnx: the first ships, the second, of log-mel and pitch, only by its name.
+VOICE: Final = "voice"
+SHIPPED: Final = ("speech", VOICE, "face", "text")
+WHAT: Final = ("all", "encoders", VOICE, *ENCODERS, "fusion", "fp16", "restamp")
 
 
 def main() -> None:
-    """Command line: ``python -m pipelines.export [all|encoders|speech|audio|face|text|fusion|fp16|restamp]``."""
+    """Command line: ``python -m pipelines.export [all|encoders|voice|speech|audio|face|text|fusion|...]``."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.export",
         description=__doc__,
@@ -350,7 +377,8 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
     arguments = parser.parse_args()
     try:
-        if names := [n for n in ENCODERS if arguments.what in ("all", "encoders", n)]:
+        names = list(SHIPPED) if arguments.what in ("all", "encoders") else [arguments.what]
+        if names := [n for n in names if n in (VOICE, *ENCODERS)]:
             export_encoders(arguments.runs, arguments.out, arguments.torch, names)
         if arguments.what in ("all", "fusion"):
             export_fusion(arguments.runs, arguments.out, programs=arguments.torch)
