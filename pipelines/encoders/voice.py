@@ -88,7 +88,7 @@ def loss_of(logits: Tensor, label: Tensor, has: Tensor, either: Tensor) -> Tenso
     return -(1 - SMOOTH) * right - SMOOTH * (each * has).sum(1) / has.sum(1)
 
 
-def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int = 0) -> VoiceHead:
+def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int = 0, steps: int = STEPS) -> VoiceHead:
     """A head trained on the clips ``chosen`` [n] alone."""
     torch.manual_seed(seed)
     random, goal = np.random.default_rng(seed), targets(voices)
@@ -99,9 +99,9 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
     head.std.copy_(torch.from_numpy(sample.std(0) + 1e-3))
     optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=DECAY)
     average = running_average(head, AVERAGE)
-    for step in range(STEPS):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * warm_cosine(step / STEPS)
+            group["lr"] = RATE * warm_cosine(step / steps)
         drawn = random.choice(rows, BATCH, p=odds)
         pooled = torch.from_numpy(features.pooled[drawn].astype(np.float32))
         pooled = pooled + NOISY * torch.randn_like(pooled) * head.std

@@ -85,7 +85,7 @@ def frames_of(samples: Samples) -> Samples:
     What is left of a half second at the end is filled up with silence.
     """
     whole = np.pad(samples, (HISTORY, -len(samples) % STEP)).astype(np.float32)
-    before = np.full((CONTEXT_FRAMES - STEP_FRAMES, BANDS), np.log10(FLOOR), np.float32)
+    before = np.full((CONTEXT_FRAMES - STEP_FRAMES, BANDS), np.log10(np.float32(FLOOR)))
     return np.concatenate([before, log_mel(whole)])
 
 

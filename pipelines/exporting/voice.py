@@ -76,7 +76,7 @@ def front(root: Path, out: Path) -> Path:
 def exported(net: torch.nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
     """``net`` as a static graph."""
     program = torch.onnx.export(
-        net,
+        net.eval(),
         tuple(inputs.values()),
         input_names=list(inputs),
         output_names=list(outputs),
