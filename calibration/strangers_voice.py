@@ -21,7 +21,7 @@ from pipelines.data.voices import NEUTRAL, Voice
 from pipelines.encoders.voice import Chosen, Features, answers, fit, reserved, settled
 from pipelines.encoders.voice_net import VoiceHead
 from pipelines.encoders.voice_windows import frames_of, recorded_tokens
-from pipelines.exporting.voice import features, front, pooled_of
+from pipelines.exporting.voice_features import features, front, pooled_of
 
 FOLDS: Final = 5
 FOUR: Final = ("angry", "happy", "neutral", "sad")

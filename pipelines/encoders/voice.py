@@ -1,8 +1,9 @@
 """Trains the head of the voice encoder on acted emotion of five languages and neutral speech of many people.
 
-The front is frozen, so what it makes of every window is computed once (``Features``). Within a class corpora weigh by
-the square root of their speakers. A corpus teaches nothing of classes that it lacks, but reading aloud and commands
-are taken for no emotion at all. Neutral and calm are told apart on RAVDESS alone, elsewhere either is right.
+The front is frozen, so what it makes of every window is computed once (``Features``). What distinguishes a corpus
+(its microphones, language, people) must not decide: most windows are moved by the difference between the neutral
+speech of another corpus and of their own. A corpus teaches nothing of classes that it lacks, but reading aloud and
+commands are taken for no emotion at all. Neutral and calm are told apart on RAVDESS alone, elsewhere either is right.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from pipelines.encoders.average import running_average
 from pipelines.encoders.train_log import warm_cosine
 from pipelines.encoders.voice_net import VoiceHead
 
-STEPS, BATCH, RATE, DECAY, AVERAGE = 1500, 128, 2e-3, 5e-2, 0.98
+STEPS, BATCH, RATE, DECAY, AVERAGE = 1100, 128, 3e-3, 5e-2, 0.98
 # Of what is drawn this share is as it was recorded; noise in deviations of each value; mixup (Zhang et al. 2018).
-RECORDED, NOISY, MIXED, SMOOTH = 0.3, 0.2, 0.4, 0.1
-# Neutral is drawn this many times as often as another class.
-NEUTRAL_SHARE: Final = 1.5
-# Neutral speech of people not trained on is called neutral or calm in this share, for at most this much of prior.
+RECORDED, NOISY, MIXED, SMOOTH = 0.5, 0.3, 0.4, 0.1
+# The share of windows that are moved to another corpus.
+CARRIED: Final = 0.6
+# A corpus weighs by this power of its speakers, RAVDESS, which alone has all eight classes, this many times more.
+POWER, ACTED_SHARE = 0.25, 4.0
+# Neutral speech of others is called neutral or calm in this share, for at most this much of prior either way.
 SETTLED, MOST_PRIOR = 0.75, 2.0
 QUIET: Final = (ACTED.index("neutral"), ACTED.index("calm"))
 Chosen = NDArray[np.bool_]
@@ -67,16 +70,16 @@ def targets(voices: Sequence[Voice]) -> Targets:
 
 
 def shares(voices: Sequence[Voice], chosen: Chosen) -> NDArray[np.float64]:
-    """How often each clip is drawn: classes alike but neutral more, in a class corpora by the root of their people."""
+    """How often each clip is drawn: classes alike, and in a class corpora by how many people they have."""
     names = np.array([v.label if v.label != "calm" else "neutral" for v in voices])
     corpus, speaker = np.array([v.corpus for v in voices]), np.array([v.speaker for v in voices])
     out = np.zeros(len(voices))
     for name in sorted(set(names[chosen])):
         here = chosen & (names == name)
         for c in sorted(set(corpus[here])):
-            some = here & (corpus == c)
-            out[some] = len(set(speaker[some])) ** 0.5 / some.sum()
-        out[here] *= (NEUTRAL_SHARE if name == "neutral" else 1) / out[here].sum()
+            some, people = here & (corpus == c), len(set(speaker[corpus == c]))
+            out[some] = people**POWER * (ACTED_SHARE if c == "ravdess" else 1) / some.sum()
+        out[here] /= out[here].sum()
     return np.asarray(out / out.sum(), np.float64)
 
 
@@ -93,21 +96,23 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
     torch.manual_seed(seed)
     random, goal = np.random.default_rng(seed), targets(voices)
     rows, odds = _draws(features, shares(voices, chosen))
+    drawn = random.choice(rows, (steps, BATCH), p=odds)
     head = VoiceHead()
-    sample = features.pooled[random.choice(rows, min(8000, len(rows)), p=odds)].astype(np.float32)
+    sample = features.pooled[np.unique(drawn[: 8000 // BATCH])].astype(np.float32)
     head.mean.copy_(torch.from_numpy(sample.mean(0)))
     head.std.copy_(torch.from_numpy(sample.std(0) + 1e-3))
+    corpora = Corpora.of(features, voices, rows)
     optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=DECAY)
     average = running_average(head, AVERAGE)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * warm_cosine(step / steps)
-        drawn = random.choice(rows, BATCH, p=odds)
-        pooled = torch.from_numpy(features.pooled[drawn].astype(np.float32))
-        pooled = pooled + NOISY * torch.randn_like(pooled) * head.std
-        clip, order = torch.from_numpy(features.clip[drawn]), torch.randperm(BATCH)
-        share = float(random.beta(MIXED, MIXED))
-        logits = head.logits(head(share * pooled + (1 - share) * pooled[order]))
+        pooled = features.pooled[drawn[step]].astype(np.float32)
+        clip = torch.from_numpy(features.clip[drawn[step]])
+        moved = torch.from_numpy(pooled + corpora.carried(features.clip[drawn[step]], random))
+        moved = moved + NOISY * torch.randn_like(moved) * head.std
+        order, share = torch.randperm(BATCH), float(random.beta(MIXED, MIXED))
+        logits = head.logits(head(share * moved + (1 - share) * moved[order]))
         has = goal.has[clip] | goal.has[clip[order]]
         loss = share * loss_of(logits, goal.label[clip], has, goal.either[clip])
         loss = loss + (1 - share) * loss_of(logits, goal.label[clip[order]], has, goal.either[clip[order]])
@@ -118,6 +123,34 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
     kept: Any = average.module
     out: VoiceHead = kept.eval()
     return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpora:
+    """``neutral`` [c, 1536]: what neutral speech of each corpus is on average; ``of_clip`` [n] is that of a clip."""
+
+    neutral: NDArray[np.float32]
+    of_clip: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, features: Features, voices: Sequence[Voice], rows: NDArray[np.int64]) -> Corpora:
+        """Of the windows ``rows`` alone."""
+        quiet = np.array([v.label in ("neutral", "calm") for v in voices])[features.clip[rows]]
+        names = np.array([v.corpus for v in voices])
+        known = sorted(set(names[features.clip[rows[quiet]]]))
+        index = {name: i for i, name in enumerate(known)}
+        of_clip = np.array([index.get(name, -1) for name in names])
+        means = [
+            features.pooled[rows[quiet & (of_clip[features.clip[rows]] == i)]].mean(0, np.float32)
+            for i in range(len(known))
+        ]
+        return cls(np.stack(means), of_clip)
+
+    def carried(self, clips: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float32]:
+        """What moves a window of each of ``clips`` to another corpus, or nothing: [n, 1536]."""
+        where, there = self.of_clip[clips], random.integers(len(self.neutral), size=len(clips))
+        goes = (random.random(len(clips)) < CARRIED) & (where >= 0)
+        return np.asarray(goes[:, None] * (self.neutral[there] - self.neutral[where]), np.float32)
 
 
 def _draws(features: Features, share: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -152,12 +185,9 @@ def reserved(voices: Sequence[Voice]) -> Chosen:
 
 
 def settled(head: VoiceHead, features: Features, neutral: Chosen) -> VoiceHead:
-    """``head`` with what must be added to neutral and calm for the clips ``neutral`` to be called so in SETTLED.
-
-    Never less than nothing is added, so that a head that hears enough neutral stays as it is.
-    """
+    """``head`` with what must be added to neutral and calm for the clips ``neutral`` to be called so in SETTLED."""
     logits = answers(head, features, len(neutral))[neutral]
     quiet = torch.logsumexp(torch.from_numpy(logits[:, list(QUIET)]), 1).numpy()
     others = np.delete(logits, QUIET, 1).max(1)
-    head.prior[list(QUIET)] = float(np.clip(np.quantile(others - quiet, SETTLED), 0, MOST_PRIOR))
+    head.prior[list(QUIET)] = float(np.clip(np.quantile(others - quiet, SETTLED), -MOST_PRIOR, MOST_PRIOR))
     return head

@@ -21,7 +21,7 @@ from pipelines.encoders.voice_windows import frames_of, window
 from pipelines.encoders.whisper import WhisperFront
 from pipelines.exporting.export import export_encoders
 from pipelines.exporting.onnx_variants import half
-from pipelines.exporting.voice import FRONT, exported, pooled_of, rounded
+from pipelines.exporting.voice_features import FRONT, exported, pooled_of, rounded
 from tests.perception.fakes import activity_graph
 from tests.perception.test_audio_encoder import fold, joined
 
