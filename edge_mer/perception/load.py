@@ -14,7 +14,7 @@ from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
 from edge_mer.perception.voice import LOG_MEL, VoiceEncoder
-from edge_mer.runtime.backend import Backend
+from edge_mer.runtime.backend import Backend, Graph
 
 LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
 
@@ -30,11 +30,15 @@ def open_activity(backend: Backend, models: Path) -> AudioEncoder:
 
 
 def open_audio(backend: Backend, models: Path) -> AudioEncoder | VoiceEncoder:
-    """The encoder that takes the inputs of ``audio.onnx``: Whisper's log-mel, or the functionals' log-mel and pitch."""
-    graph = backend.load(models / "audio.onnx")
+    """``audio.onnx`` and ``speech.onnx`` as one encoder."""
+    return audio_encoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
+
+
+def audio_encoder(graph: Graph, activity: Graph) -> AudioEncoder | VoiceEncoder:
+    """The encoder that takes the inputs of ``graph``: Whisper's log-mel, or log-mel and pitch of the small network."""
     if LOG_MEL in graph.inputs:
-        return VoiceEncoder(graph, open_activity(backend, models))
-    return AudioEncoder(graph, backend.load(models / "speech.onnx"))
+        return VoiceEncoder(graph, AudioEncoder(None, activity))
+    return AudioEncoder(graph, activity)
 
 
 _OPENERS: Mapping[Modality, Callable[[Backend, Path, Path | None], Encoder[Any, Any]]] = {

@@ -82,7 +82,7 @@ def frames_of(samples: Samples) -> Samples:
 def sounding(frames: Samples) -> Samples:
     """1 for each token of [n, 10, 64] that is loud enough beside the loudest of its clip, else 0: [n]."""
     level = frames.reshape(len(frames), -1).max(1)
-    return (level > level.max() - SOUNDING).astype(np.float32)
+    return np.asarray(level > level.max() - SOUNDING, np.float32)
 
 
 def no_voices(count: int, random: np.random.Generator) -> Iterator[Samples]:
@@ -166,7 +166,7 @@ def material(root: Path, dev: bool) -> tuple[list[Samples], list[Samples]]:
         for v in voices(root, (corpus,))[::step]
         if dev == (int(v.speaker.split()[1]) > 16 if corpus == "ravdess" else fifth(v.speaker))
     ]
-    sounds, noises = [v.samples() for v in spoken], []
+    sounds, noises = [v.samples() for v in spoken], list[Samples]()
     with (root / "nonverbal" / "index.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             if dev == fifth(row["instance"]) and row["cls"] not in UNSURE:

@@ -29,9 +29,9 @@ RECORDED, NOISY, MIXED, SMOOTH = 0.5, 0.3, 0.4, 0.1
 # The share of windows that are moved to another corpus.
 CARRIED: Final = 0.6
 # A corpus weighs by this power of its speakers, RAVDESS, which alone has all eight classes, this many times more.
-POWER, ACTED_SHARE = 0.25, 4.0
+POWER, ACTED_SHARE = 0.25, 2.0
 # Neutral speech of others is called neutral or calm in this share, for at most this much of prior either way.
-SETTLED, MOST_PRIOR = 0.75, 2.0
+SETTLED, MOST_PRIOR = 0.7, 2.0
 QUIET: Final = (ACTED.index("neutral"), ACTED.index("calm"))
 Chosen = NDArray[np.bool_]
 

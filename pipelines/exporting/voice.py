@@ -47,7 +47,7 @@ def train(root: Path, out: Path, seed: int = 0) -> dict[str, Any]:
         "seed": seed,
         "metrics": {"ravdess dev, per clip": figures(torch.from_numpy(rows).float(), truth)},
     }
-    log(f"voice, seed {seed}: {facts['metrics']}, prior {head.prior.max():.2f}")
+    log(f"voice, seed {seed}: {facts['metrics']}, prior {head.prior[0]:.2f}")
     checkpoint.save(out / "voice.pt", checkpoint.TrainingCheckpoint(head.state_dict(), facts))
     return facts
 
