@@ -38,8 +38,8 @@ Samples = NDArray[np.float32]
 class AudioState:
     """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
 
-    ``frames`` are the last log-mel frames and their pitch; ``samples`` the 600 samples before the next token and all
-    after.
+    ``frames`` are the last log-mel frames, and their pitch where the graph takes it; ``samples`` the 600 samples before
+    the next token and all after.
     """
 
     frames: Samples
@@ -60,6 +60,7 @@ class AudioEncoder:
     def __init__(self, graph: Graph | None, activity: Graph) -> None:
         self._graph, self._activity = graph, activity
         self._heard, self._listened = _frames_of(graph) if graph else 0, _frames_of(activity)
+        self._pitched = graph is not None and "pitch" in graph.inputs
         named = graph or activity
         self.spec = EncoderSpec(
             name=str(named.metadata.get("name", "audio")),
@@ -72,7 +73,8 @@ class AudioEncoder:
 
     def initial(self) -> AudioState:
         """Silence before the first sample."""
-        return AudioState(silence(max(self._heard, self._listened)), np.zeros(PITCH_HISTORY, np.float32))
+        frames = silence(max(self._heard, self._listened))
+        return AudioState(frames if self._pitched else frames[:, :MELS], np.zeros(PITCH_HISTORY, np.float32))
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
         """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
@@ -112,7 +114,8 @@ class AudioEncoder:
         return replace(state, anchor_us=state.anchor_us + error) if abs(error) > _DRIFT_US else state
 
     def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
-        new = front_end(state.samples[: PITCH_HISTORY + TOKEN_SAMPLES])
+        samples = state.samples[: PITCH_HISTORY + TOKEN_SAMPLES]
+        new = front_end(samples) if self._pitched else log_mel(samples[PITCH_HISTORY - HISTORY :])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
         value = np.empty((1, 0), np.float32)
         if self._graph:
