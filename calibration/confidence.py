@@ -27,7 +27,7 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.windows import Example
 
 COVERAGE: Final = 0.9
@@ -57,9 +57,9 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
 
 def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
     """What the windows of each modality look like; of voices as recorded and in the noise of a room."""
-    ear, tokenizer = load_encoder("audio", OnnxRuntime(), models), SentencePiece(models / "text.spm")
+    voice, tokenizer = load_encoder("audio", OnnxRuntime(), models), SentencePiece(models / "text.spm")
     described = {
-        "audio": novelty.of_clips("audio", [*clips, *novelty.in_rooms(ear, ravdess(root, "dev"))]),
+        "audio": novelty.of_clips("audio", [*clips, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
         "video": novelty.of_clips("video", clips),
         "text": novelty.of_texts(tokenizer, sentences(root, "dev"), most_words),
     }

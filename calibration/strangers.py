@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calibration import report
 from edge_mer.contract.errors import EdgeMerError
 from pipelines.data.corpora import DEFAULT_ROOT
-from pipelines.exporting.export import MODELS, RUNS
+from pipelines.encoders.shipped import MODELS, RUNS
 
 # A part is a module with ``rows(root, runs, models)``.
 PARTS: Final = {"voice": "calibration.strangers_voice", "activity": "calibration.strangers_activity"}
@@ -60,10 +60,10 @@ def interval_of(
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a table."""
-    said = {None: "", True: "reached", False: "missed"}
+    verdict = {None: "", True: "reached", False: "missed"}
     return report.table(
         ("what", "value", "95 % by speaker", "clips (speakers)", "target", ""),
-        [(r.what, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", r.n, r.target, said[r.reached]) for r in rows],
+        [(r.what, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", r.n, r.target, verdict[r.reached]) for r in rows],
     )
 
 

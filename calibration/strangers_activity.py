@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.strangers import Row, interval
-from edge_mer.perception.audio import TOKEN_SAMPLES, AudioEncoder
+from edge_mer.perception.audio import TOKEN_SAMPLES, AudioEncoder, open_activity
 from edge_mer.perception.encoder import AudioBlock
-from edge_mer.perception.load import open_activity
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.recordings import sound_of
 from pipelines.data.voices import Voice, voices
@@ -30,16 +29,16 @@ DRAWN: Final = 60
 
 def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
     """The share of clips missed in each cell, and of tokens of noise that are taken for a voice."""
-    ear = open_activity(OnnxRuntime(), models)
+    encoder = open_activity(OnnxRuntime(), models)
     everyone = list(_some(root))
-    missed = np.array([is_missed(ear, v.samples()) for v in everyone], np.float64)
+    missed = np.array([is_missed(encoder, v.samples()) for v in everyone], np.float64)
     cells: dict[str, list[int]] = {}
     for i, v in enumerate(everyone):
         cells.setdefault(cell_of(v), []).append(i)
     for name, members in sorted(cells.items()):
         value, low, high = interval(missed[members], [everyone[i].speaker for i in members])
         yield Row(f"missed: {name}", value, low, high, str(len(members)), f"<= {LIMIT}", value <= LIMIT)
-    yield from noise(ear, root)
+    yield from noise(encoder, root)
 
 
 def _some(root: Path) -> Iterator[Voice]:
@@ -55,30 +54,32 @@ def cell_of(voice: Voice) -> str:
     return f"{voice.corpus}, {who}, {how}"
 
 
-def is_missed(ear: AudioEncoder, samples: NDArray[np.float32]) -> bool:
+def is_missed(encoder: AudioEncoder, samples: NDArray[np.float32]) -> bool:
     """Whether fewer tokens are valid than fusion needs, or than half of those that sound."""
-    valid = heard(ear, samples)
+    valid = voiced(encoder, samples)
     count = len(valid)
     power = np.square(samples[: count * TOKEN_SAMPLES]).reshape(count, -1).mean(1) + 1e-12
     sounding = int((power > power.max() * 10 ** (-SOUNDING_DB / 10)).sum())
     return bool(valid.sum() < min(NEEDED, sounding / 2))
 
 
-def heard(ear: AudioEncoder, samples: NDArray[np.float32]) -> NDArray[np.bool_]:
+def voiced(encoder: AudioEncoder, samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which tokens of 125 ms hold a voice, [n]; at least one."""
     padded = np.pad(samples, (0, max(0, TOKEN_SAMPLES - len(samples))))
-    _, tokens = ear.step(ear.initial(), AudioBlock(padded, 0))
+    _, tokens = encoder.step(encoder.initial(), AudioBlock(padded, 0))
     return tokens.valid
 
 
-def noise(ear: AudioEncoder, root: Path) -> Iterator[Row]:
+def noise(encoder: AudioEncoder, root: Path) -> Iterator[Row]:
     """Tokens taken for a voice: in crying and laughing it is right, in anything else wrong."""
     found: dict[str, list[tuple[str, float]]] = {}
     with (root / "nonverbal" / "index.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            share = float(heard(ear, sound_of(root / "nonverbal" / row["file"])).mean())
+            share = float(voiced(encoder, sound_of(root / "nonverbal" / row["file"])).mean())
             found.setdefault(row["cls"], []).append((row["instance"], share))
-    drawn = [(str(i), float(heard(ear, x).mean())) for i, x in enumerate(no_voices(DRAWN, np.random.default_rng(9)))]
+    drawn = [
+        (str(i), float(voiced(encoder, x).mean())) for i, x in enumerate(no_voices(DRAWN, np.random.default_rng(9)))
+    ]
     for name, rows_ in [*sorted(found.items()), ("drawn hiss, hum, chords, sweeps, knocks", drawn)]:
         yield _share(name, rows_)
 

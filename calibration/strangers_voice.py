@@ -108,14 +108,14 @@ def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
     for name in (*LEFT_OUT, "urdu"):
         chosen = corpus == name
         head = trained(voices, found, ~chosen)
-        yield abroad(name, Answered(voices, answers(head, found, len(voices))).some(chosen))
+        yield left_out(name, Answered(voices, answers(head, found, len(voices))).some(chosen))
     yield from levels(root, runs, answered, fold, heads)
     yield from gaps(answered)
     yield crema(root, runs, heads[-1])
 
 
 def acted(ravdess: Answered) -> Iterator[Row]:
-    """RAVDESS, eight classes, every actor by a head that never heard him or her; and the dev actors of these."""
+    """RAVDESS, eight classes, every actor by a head that was not trained on him or her; and the dev actors of these."""
     dev = np.array([int(v.speaker.split()[1]) > 16 for v in ravdess.voices])
     for what, some, target in (
         ("RAVDESS, 8 classes, 20 actors", ravdess, 0.75),
@@ -142,8 +142,8 @@ def neutral(answered: Answered) -> Iterator[Row]:
         yield Row(f"{name}: angry, sad, fear, disgust", value, low, high, some.n, "<= 0.10", value <= 0.1)
 
 
-def abroad(name: str, some: Answered) -> Row:
-    """UAR of the four classes on a corpus that the head has never heard of; only these four can be answered."""
+def left_out(name: str, some: Answered) -> Row:
+    """UAR of the four classes on a corpus that the head was not trained on; only these four can be answered."""
     wanted = [EMOTIONS.index(LABEL[f]) for f in FOUR]
     label = np.array(
         [
@@ -167,14 +167,14 @@ def levels(
     """The same clips at other levels, softly clipped at the top: how often the label is another than at 0 dB."""
     graph, random = OnnxRuntime().load(front(root, runs)), np.random.default_rng(0)
     some = random.permutation(np.flatnonzero(fold >= 0))[:LEVEL_CLIPS]
-    said = {}
+    labelled = {}
     for decibels in LEVELS_DB:
         labels = []
         for i in some:
             samples = answered.voices[i].samples() * np.float32(10 ** (decibels / 20))
             labels.append(label_of(graph, heads[fold[i]], np.tanh(samples) if decibels > 0 else samples))
-        said[decibels] = np.array(labels)
-    moved = np.mean([said[d] != said[0] for d in LEVELS_DB if d], axis=0)
+        labelled[decibels] = np.array(labels)
+    moved = np.mean([labelled[d] != labelled[0] for d in LEVELS_DB if d], axis=0)
     value, low, high = interval(moved, [answered.voices[i].speaker for i in some])
     yield Row("label changes at -24, -12 and +6 dB", value, low, high, str(len(some)), "<= 0.05", value <= 0.05)
 
@@ -220,7 +220,7 @@ def crema(root: Path, runs: Path, head: VoiceHead) -> Row:
     codes = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
     for folder, stem in (("av_clips", "1001_DFA_{}_XX.flv"), ("speech_clips", "crema_1002_DFA_{}_XX.wav")):
         for code, name in codes.items():
-            said = label_of(graph, head, sound_of(root / folder / stem.format(code)))
-            right.append(float(EMOTIONS[said] == LABEL[name] if name in LABEL else EMOTIONS[said] == name))
+            labelled = label_of(graph, head, sound_of(root / folder / stem.format(code)))
+            right.append(float(EMOTIONS[labelled] == LABEL[name] if name in LABEL else EMOTIONS[labelled] == name))
     value, low, high = interval(np.array(right), ["1001"] * 6 + ["1002"] * 6)
     return Row("CREMA-D, 12 clips, a sign", value, low, high, "12 (2)")

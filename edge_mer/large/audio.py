@@ -1,4 +1,4 @@
-"""Wav2Vec2, WavLM or HuBERT as audio encoder: voice activity tells *when* somebody speaks, the large model *how*."""
+"""Wav2Vec2, WavLM or HuBERT as audio encoder: voice activity gives token times, the large model the values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LargeAudioEncoder(GroupedEncoder):
         super().__init__(spec, activity, CONTEXT)
 
     def _tokens(self, group: Tokens, samples: NDArray[np.float32]) -> Tokens:
-        """[4, dim] of the newest half second of ``samples``, heard with the 1.5 s before it."""
+        """``group`` with the values of the newest half second of ``samples``, with the 1.5 s before it as context."""
         import torch
 
         inputs = self._features(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")

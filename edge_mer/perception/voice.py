@@ -34,7 +34,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupedState:
-    """``samples`` are those before the waiting tokens and all after; ``waiting`` has times but no values yet."""
+    """``samples`` are those before the waiting tokens and all after; ``waiting`` have times but no values yet."""
 
     activity: AudioState
     samples: Samples
@@ -52,11 +52,11 @@ class GroupedEncoder:
         return self._begun(self._activity.initial())
 
     def step(self, state: GroupedState, block: AudioBlock) -> tuple[GroupedState, Tokens]:
-        """The tokens of zero or more half seconds; a gap in time drops what was waiting."""
-        inner, heard = self._activity.step(state.activity, block)
+        """The tokens of zero or more half seconds; a gap in time drops the waiting tokens."""
+        inner, fresh = self._activity.step(state.activity, block)
         if inner.context != state.activity.context:
             state = self._begun(inner)
-        samples, waiting = np.concatenate([state.samples, checked(block.samples)]), joined(state.waiting, heard)
+        samples, waiting = np.concatenate([state.samples, checked(block.samples)]), joined(state.waiting, fresh)
         out, size = no_tokens(self.spec.dim), GROUP * TOKEN_SAMPLES
         while len(waiting) >= GROUP:
             group, waiting = split(waiting, GROUP)

@@ -109,7 +109,7 @@ def through_opus(samples: Samples, bits: int = CODEC_BITS) -> Samples:
         frame.sample_rate = SAMPLE_RATE
         container.mux([*stream.encode(frame), *stream.encode(None)])
     file.seek(0)
-    heard, rate = soundfile.read(file, dtype="float32")
+    decoded, rate = soundfile.read(file, dtype="float32")
     if rate != SAMPLE_RATE:
         raise DataError(f"Opus came back at {rate} Hz, expected {SAMPLE_RATE}")
-    return np.pad(np.asarray(heard, np.float32), (0, max(0, len(samples) - len(heard))))[: len(samples)]
+    return np.pad(np.asarray(decoded, np.float32), (0, max(0, len(samples) - len(decoded))))[: len(samples)]

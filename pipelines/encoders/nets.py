@@ -66,14 +66,14 @@ class AudioNet(nn.Module):
         out: Tensor = self.body(summary)
         return out
 
-    def said(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def token_logits(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of each token its logits ``[B, n, classes]`` and its weight ``[B, n]``, a logit too, within the clip."""
         tokens = self.drop(tokens)
         return self.head(tokens), self.weigh(tokens)[..., 0]
 
     def logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Clip logits ``[B, classes]``: those of the tokens of ``mask`` [B, n], by their weights."""
-        logits, weight = self.said(tokens)
+        logits, weight = self.token_logits(tokens)
         share = torch.softmax(weight + (1 - mask) * -1e4, -1)
         return (share[..., None] * logits).sum(1)
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
 from pipelines.data.voices import voices
 from pipelines.encoders import checkpoint
-from pipelines.encoders.train_log import Log
+from pipelines.encoders.train_log import Log, warm_cosine
 
 EPOCHS, BATCH, RATE = 4, 256, 3e-3
 FRAMES: Final = 40
@@ -152,11 +152,11 @@ def figures(net: SpeechNet, mel: Tensor, truth: Tensor) -> dict[str, float]:
     """Share of voiced tokens found, and share of the others left alone."""
     net.eval()
     with torch.no_grad():
-        said = torch.cat([net(part) for part in torch.split(mel, 1024)])[:, 0] > 0
+        found = torch.cat([net(part) for part in torch.split(mel, 1024)])[:, 0] > 0
     speech = truth > 0.5
     return {
-        "voice found": round(float((said & speech).sum() / speech.sum().clamp(min=1)), 4),
-        "silence and noise left alone": round(float((~said & ~speech).sum() / (~speech).sum().clamp(min=1)), 4),
+        "voice found": round(float((found & speech).sum() / speech.sum().clamp(min=1)), 4),
+        "silence and noise left alone": round(float((~found & ~speech).sum() / (~speech).sum().clamp(min=1)), 4),
     }
 
 
@@ -209,9 +209,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     for epoch in range(epochs):
         net.train()
         for step, index in enumerate(torch.split(torch.randperm(len(mel), generator=random), BATCH)):
-            progress = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
+                group["lr"] = RATE * warm_cosine((epoch + step / steps) / epochs, warm=0)
             noise = beside[torch.randint(len(beside), (len(index),), generator=random)]
             loss = functional.binary_cross_entropy_with_logits(
                 net(augment(mel[index], noise, random))[:, 0], truth[index], weight[index]

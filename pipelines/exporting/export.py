@@ -1,6 +1,7 @@
 """Writes checkpoints as ONNX files: four encoders, seven merged fusion graphs and one gathered, in FP32 and FP16.
 
-``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fp16`` and ``restamp`` need only ONNX files: the
+``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fusion`` takes that of any training whose tokens
+are those of the encoders; ``fp16`` and ``restamp`` need only ONNX files: the
 first writes ``OUT/fp16`` again, the second rewrites the files of ``--source`` with the metadata of today. INT8 is
 ``python -m calibration.int8``.
 """
@@ -11,7 +12,7 @@ import argparse
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,23 +31,25 @@ from edge_mer.perception.face import CROP
 from edge_mer.runtime.backend import Arrays, TensorSpec
 from edge_mer.runtime.catalogue import write_sums
 from edge_mer.runtime.golden import draw
+from pipelines.data.feature_specs import layout_of
+from pipelines.data.scaling import CUT, Scale
 from pipelines.encoders import checkpoint
 from pipelines.encoders.nets import DOMAINS, AudioNet, FaceNet, TextNet
+from pipelines.encoders.shipped import FILES, MODELS, RUNS, hashes
 from pipelines.encoders.speech import FRAMES, SpeechNet
 from pipelines.encoders.voice_net import VoiceHead
 from pipelines.exporting import voice
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 from pipelines.exporting.onnx_variants import CASES, half, restamp, vocabulary
+from pipelines.fusion import saved
+from pipelines.fusion.saved import Saved
 
-MODELS: Final = Path("edge_mer/models")
-RUNS: Final = Path("runs")
 # 20 has Gelu as one operator; TensorRT 10.3 reads up to 20.
 OPSET: Final = 20
 OUTPUTS: Final = ("logits", "sentiment")
 GATHERED: Final = "fusion.gathered.onnx"
 # What the metadata says of one combination only.
 _OF_ONE: Final = ("combination", "measured", "metrics", "sentiment")
-FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.onnx", "text": "text.onnx"}
 # What a graph is given, and where it is known to fail; both stand in its metadata.
 INPUT: Final[Mapping[Modality, str]] = {
     "audio": "mel float32 [1, 156, 64]: ln of 64 mel bands, 50-8000 Hz, of 16 kHz mono, 25 ms Hann every 12.5 ms, the "
@@ -88,7 +91,7 @@ class _AudioGraph(nn.Module):
 
     def forward(self, mel: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = self.net(mel, pitch)
-        logits, weight = self.net.said(tokens)
+        logits, weight = self.net.token_logits(tokens)
         return tokens[:, 0], logits[:, 0], weight
 
 
@@ -125,24 +128,41 @@ class _TextGraph(nn.Module):
 
 
 class _FusionGraph(nn.Module):
-    """A merged model as a function of the flat list tokens, mask, age of each of its modalities."""
+    """A merged model as a function of the flat list tokens, mask, age of each of its modalities.
 
-    def __init__(self, model: MCULoRA) -> None:
+    ``scales`` standardise the tokens, where the model was trained on such.
+    """
+
+    def __init__(self, model: MCULoRA, scales: Mapping[Modality, Scale] | None = None) -> None:
         super().__init__()
         self.model = model
+        self.scales = nn.ModuleDict({m: _Scaled(scale) for m, scale in (scales or {}).items() if m in model.branches})
+
+    def windows(self, flat: Sequence[Tensor]) -> dict[Modality, Window]:
+        found = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(self.model.modalities)}
+        return {m: replace(w, tokens=self.scales[m](w.tokens)) if m in self.scales else w for m, w in found.items()}
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(self.model.modalities)}
-        readout = self.model(windows)
+        readout = self.model(self.windows(flat))
         return readout.logits, readout.sentiment
+
+
+class _Scaled(nn.Module):
+    """``pipelines.data.scaling.Scale`` in a graph."""
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.mean, self.std = (nn.Buffer(torch.from_numpy(x)) for x in (scale.mean, scale.std))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return ((tokens - self.mean) / self.std).clamp(-CUT, CUT)
 
 
 class _GatheredGraph(_FusionGraph):
     """The same for all modalities, with the combination as the last input."""
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(MODALITIES)}
-        readout = self.model(windows, flat[-1])
+        readout = self.model(self.windows(flat), flat[-1])
         return readout.logits, readout.sentiment
 
 
@@ -199,8 +219,8 @@ def voice_graph(runs: Path) -> GraphDraft:
     saved = checkpoint.load(runs / "voice.pt")
     head = VoiceHead()
     head.load_state_dict(dict(saved.weights))
-    said = {"input": VOICE_INPUT, "known_failures": VOICE_FAILURES}
-    return voice.graph(runs, FILES["audio"], head, _encoder("audio", 2.0, 64, saved.facts) | said)
+    metadata = _encoder("audio", 2.0, 64, saved.facts) | {"input": VOICE_INPUT, "known_failures": VOICE_FAILURES}
+    return voice.graph(runs, FILES["audio"], head, metadata)
 
 
 def face_graph(runs: Path) -> Exportable:
@@ -242,10 +262,8 @@ ENCODERS: Final[Mapping[str, Callable[[Path], Exportable]]] = {
 }
 
 
-def export_encoders(
-    runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ("speech", "audio", "face", "text")
-) -> None:
-    """The small networks ``names``; the tokenizer is copied beside the one of text."""
+def export_encoders(runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ENCODERS) -> None:
+    """The encoders ``names``, of ENCODERS or VOICE; the tokenizer is copied beside the one of text."""
     names = list(names)
     _export([ENCODERS[name](runs) for name in names if name in ENCODERS], out, None, programs)
     if VOICE in names:
@@ -254,34 +272,57 @@ def export_encoders(
         (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
 
-def export_fusion(
-    runs: Path, out: Path, combinations: Sequence[Combination] = COMBINATIONS, programs: bool = False
-) -> None:
-    """One merged graph per combination, weights that they share in one file, and one gathered graph for all.
+def export_fusion(path: Path, out: Path, programs: bool = False) -> None:
+    """The checkpoint of any training whose tokens and labels are those of the device, beside the encoders of ``out``.
 
-    Raises ModelError when the encoders are not those of the training.
+    One merged graph per combination, weights that they share in one file, and one gathered graph for all. Raises
+    DataError for an absent checkpoint, ModelError for one that does not fit or was trained on other encoders.
     """
-    saved = checkpoint.load(runs / "fusion.pt")
-    encoders = {m: sha16(out / name) for m, name in FILES.items()}
-    trained = saved.facts.get("encoders", encoders)
-    if trained != encoders:
-        raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
-    model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
-    model.load_state_dict(dict(saved.weights))
-    graphs = [merged_graph(model, c, encoders, saved.facts) for c in combinations]
-    _export([*graphs, gathered_graph(model, encoders, saved.facts)], out, "fusion.weights", programs)
+    trained, encoders = saved.load(path), hashes(out)
+    if fault := misfit(trained):
+        raise ModelError(f"{path}: {fault}")
+    if (expected := trained.facts.get("encoders", encoders)) != encoders:
+        raise ModelError(f"fusion was trained on other encoders ({expected}, here {encoders}); train it again")
+    model, facts, scales = trained.model(), trained.facts, trained.scales
+    graphs = [merged_graph(model, c, encoders, facts, scales) for c in COMBINATIONS]
+    _export([*graphs, gathered_graph(model, encoders, facts, scales)], out, "fusion.weights", programs)
+
+
+def misfit(trained: Saved) -> str | None:
+    """Why the device cannot run a trained model; None where it can."""
+    config, device = trained.config, MCULoRAConfig()
+    if config.dims != device.dims:
+        return f"its tokens have widths {dict(config.dims)}; the encoders of the device give {dict(device.dims)}"
+    if (config.readout, set(config.tasks)) != (device.readout, set(device.tasks)):
+        return (
+            f"it has the {config.readout} readout of {', '.join(config.tasks)}; the device needs a window of both tasks"
+        )
+    if (labels := layout_of(trained.experiment.data).emotions) != EMOTIONS:
+        return f"its emotions are {', '.join(labels)}; expected {', '.join(EMOTIONS)}"
+    if missing := [c for c in COMBINATIONS if c not in trained.experiment.used]:
+        return f"it was not trained on {', '.join(missing)}; the device needs all combinations"
+    return None
 
 
 def merged_graph(
-    model: MCULoRA, c: Combination, encoders: Mapping[Modality, str], facts: Mapping[str, Any]
+    model: MCULoRA,
+    c: Combination,
+    encoders: Mapping[Modality, str],
+    facts: Mapping[str, Any],
+    scales: Mapping[Modality, Scale] | None = None,
 ) -> Exportable:
     """Tokens, mask and age of each modality of ``c`` -> ``logits`` [1, 7], ``sentiment`` [1, 1]."""
     inputs = dict(_window_inputs(model.config, modalities_of(c)))
     metadata = _fusion(c, model.config, encoders, facts)
-    return Exportable(f"fusion.{c}.onnx", _FusionGraph(model.merged(c)), inputs, OUTPUTS, metadata)
+    return Exportable(f"fusion.{c}.onnx", _FusionGraph(model.merged(c), scales), inputs, OUTPUTS, metadata)
 
 
-def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapping[str, Any]) -> Exportable:
+def gathered_graph(
+    model: MCULoRA,
+    encoders: Mapping[Modality, str],
+    facts: Mapping[str, Any],
+    scales: Mapping[Modality, Scale] | None = None,
+) -> Exportable:
     """All modalities and ``combination`` int64 [1], an index of COMBINATIONS -> the outputs of a merged graph."""
     inputs = dict(_window_inputs(model.config, MODALITIES))
     inputs["combination"] = torch.zeros(1, dtype=torch.int64)
@@ -292,18 +333,13 @@ def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapp
         "name": "edge-mer-fusion-gathered",
         "combinations": list(COMBINATIONS),
     }
-    return Exportable(GATHERED, _GatheredGraph(gathered(model)), inputs, OUTPUTS, metadata)
+    return Exportable(GATHERED, _GatheredGraph(gathered(model), scales), inputs, OUTPUTS, metadata)
 
 
 def _export(graphs: Sequence[Exportable], out: Path, shared: str | None, programs: bool) -> None:
     write(out, [draft(g.name, g.net, g.inputs, g.outputs, g.metadata) for g in graphs], shared)
     for g in graphs if programs else ():
         save_program(out / g.name, g.net, g.inputs)
-
-
-def sha16(path: Path) -> str:
-    """First 16 hex digits of the sha256 of a file: how an encoder is named."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _window_inputs(config: MCULoRAConfig, used: Sequence[Modality]) -> list[tuple[str, Tensor]]:
@@ -357,9 +393,8 @@ def _fusion(
     }
 
 
-# ``voice`` and ``audio`` both write audio.onnx: the first ships, the second, of log-mel and pitch, only by its name.
+# ``voice`` and ``audio`` both write audio.onnx: the second ships, since fusion was trained on its tokens.
 VOICE: Final = "voice"
-SHIPPED: Final = ("speech", VOICE, "face", "text")
 WHAT: Final = ("all", "encoders", VOICE, *ENCODERS, "fusion", "fp16", "restamp")
 
 
@@ -372,16 +407,18 @@ def main() -> None:
     )
     parser.add_argument("what", nargs="?", choices=WHAT, default="all")
     parser.add_argument("--runs", type=Path, default=RUNS, help="directory of checkpoints")
+    parser.add_argument("--checkpoint", type=Path, help="fusion: any .safetensors; default: starter of --runs")
     parser.add_argument("--out", type=Path, default=MODELS, help="directory of ONNX files")
     parser.add_argument("--source", type=Path, default=MODELS, help="restamp: directory of the files to rewrite")
     parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
     arguments = parser.parse_args()
     try:
-        names = list(SHIPPED) if arguments.what in ("all", "encoders") else [arguments.what]
+        names = list(ENCODERS) if arguments.what in ("all", "encoders") else [arguments.what]
         if names := [n for n in names if n in (VOICE, *ENCODERS)]:
             export_encoders(arguments.runs, arguments.out, arguments.torch, names)
         if arguments.what in ("all", "fusion"):
-            export_fusion(arguments.runs, arguments.out, programs=arguments.torch)
+            path = arguments.checkpoint or arguments.runs / "starter.safetensors"
+            export_fusion(path, arguments.out, arguments.torch)
         if arguments.what == "restamp":
             restamp(arguments.source, arguments.out)
         half(arguments.out)

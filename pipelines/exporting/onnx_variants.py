@@ -63,7 +63,7 @@ def vocabulary(model: onnx.ModelProto) -> int:
 
 
 def half(directory: Path) -> None:
-    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 at the door. What ships in INT8 stays so."""
+    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs; none of INT8 files."""
     _write_all(directory / "fp16", (_half(p) for p in graph_files(directory) if read_model(p).precision == "fp32"))
 
 

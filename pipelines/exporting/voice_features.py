@@ -30,12 +30,11 @@ from pipelines.encoders.voice_windows import elsewhere, frames_of, fullest_token
 from pipelines.encoders.whisper import WhisperFront
 from pipelines.exporting.onnx_file import plain
 from pipelines.exporting.qdq import products, quantise
-from pipelines.exporting.ranges import ranges as largest_of
 
 FRONT: Final = "voice_front.onnx"
 WHEELS: Final = "wheels"
 OPSET: Final = 20
-# Clips that the ranges of INT8 come from, and how often each clip is heard elsewhere.
+# Clips that the ranges of INT8 come from, and the copies of each clip in another room.
 RANGED, COPIES = 300, 1
 
 
@@ -43,7 +42,7 @@ def rounded(model: onnx.ModelProto, inputs: Sequence[NDArray[np.float32]]) -> on
     """``model`` with the linear layers of its front in INT8; convolutions stay in FP32, which costs 1 ms and 1.3 MB
     and halves the error."""
     chosen = [p for p in products(model) if p.worthwhile and p.result is None]
-    return quantise(model, chosen, largest_of(model, chosen, [{LOG_MEL: x} for x in inputs]))
+    return quantise(model, chosen, [{LOG_MEL: x} for x in inputs])
 
 
 def front(root: Path, out: Path) -> Path:
@@ -90,11 +89,11 @@ def features(root: Path, out: Path) -> tuple[list[Voice], Features]:
     """Every voice, and what the INT8 front makes of it as recorded and in COPIES other places."""
     path, everyone = front(root, out), voices(root)
     code = (front_end, recordings, audio_augment, voice_net, voice_windows, whisper)
-    kept = cached("voice", lambda: _heard(root, path, everyone), [path, *(v.path for v in everyone)], code, COPIES)
+    kept = cached("voice", lambda: _encoded(root, path, everyone), [path, *(v.path for v in everyone)], code, COPIES)
     return everyone, Features(**dict(kept))
 
 
-def _heard(root: Path, path: Path, everyone: Sequence[Voice]) -> Arrays:
+def _encoded(root: Path, path: Path, everyone: Sequence[Voice]) -> Arrays:
     graph, around = OnnxRuntime().load(path), places(root)
     rows: dict[str, list[Any]] = {"pooled": [], "voiced": [], "clip": [], "moved": []}
     for i, voice in enumerate(everyone):

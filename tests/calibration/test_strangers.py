@@ -1,4 +1,4 @@
-"""Figures of strangers: drawn anew by whole speakers, and asked of heads that never heard them."""
+"""Figures of strangers: drawn anew by whole speakers, and asked of heads that were not trained on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.strangers import Row, interval, markdown
-from calibration.strangers_voice import FOLDS, Answered, abroad, fold_of, gap, seven_of
+from calibration.strangers_voice import FOLDS, Answered, fold_of, gap, left_out, seven_of
 from edge_mer.contract.domain import EMOTIONS
 from pipelines.data.corpora import ACTED
 from pipelines.data.voices import Voice
@@ -42,11 +42,11 @@ def test_calm_is_neutral_of_seven() -> None:
     assert EMOTIONS[int(seven_of(logits).argmax())] == "neutral"
 
 
-def test_abroad_only_the_four_classes_are_asked_and_answered() -> None:
+def test_on_a_corpus_left_out_only_the_four_classes_are_asked_and_answered() -> None:
     labels = ["angry", "happy", "neutral", "sad", "disgust"]
     logits = np.eye(len(ACTED))[[ACTED.index(x) for x in labels]] * 4
     logits[0, ACTED.index("disgust")] = 9.0
-    row = abroad("tess", Answered([clip("tess", str(i), x) for i, x in enumerate(labels)], logits))
+    row = left_out("tess", Answered([clip("tess", str(i), x) for i, x in enumerate(labels)], logits))
     assert row.value == 1
     assert row.n.startswith("4 ")
 

@@ -1,4 +1,4 @@
-"""Promise 7: nothing of ours, and nothing that we load, talks to anybody or leaves an identifier behind."""
+"""Local only: neither edge_mer nor a library it loads connects anywhere or stores an identifier."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LOAD = (
 
 
 def test_onnx_runtime_is_loaded_without_its_telemetry(tmp_path: Path) -> None:
-    """Its first sign is the file .ses in the temporary directory, written when it is loaded; then come uploads."""
-    quiet = {"ORT_DISABLE_TELEMETRY", "CI"}  # what would silence it anyway
+    """Telemetry starts with the file .ses in the temporary directory, written on load; uploads follow."""
+    quiet = {"ORT_DISABLE_TELEMETRY", "CI"}  # either of them turns it off anyway
     environment = {k: v for k, v in os.environ.items() if k not in quiet}
     places = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", LOAD], env={**environment, **places}, check=True, timeout=60)

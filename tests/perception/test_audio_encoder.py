@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_mer.contract.errors import InputError, ModelError
-from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, silence
+from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, open_activity, silence
 from edge_mer.perception.encoder import AudioBlock, Tokens
-from edge_mer.perception.load import load_encoder, open_activity
+from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.backend import TensorSpec
 from edge_mer.runtime.onnx import OnnxRuntime
 from tests.perception.fakes import F32, activity_graph, audio_graph, pitch_graph
@@ -214,9 +214,9 @@ def test_noise_and_hum_are_no_voice(models: Path) -> None:
 def test_the_front_end_is_torchaudios_within_1e_4(level: float) -> None:
     """Frames of 400 samples lie in the middle of torchaudio's 512, so its input is padded by half the difference."""
     torch = pytest.importorskip("torch")
-    from edge_mer.large.compat_torchaudio import mend
+    from edge_mer.large.compat_torchaudio import repair_import
 
-    mend()
+    repair_import()
     transforms = pytest.importorskip("torchaudio.transforms")
     power = transforms.MelSpectrogram(
         16_000, n_fft=512, win_length=400, hop_length=200, f_min=50, f_max=8_000, n_mels=64, center=False

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception.audio import AudioEncoder
+from edge_mer.perception.audio_adapter import open_encoder
 from edge_mer.perception.encoder import AudioBlock
-from edge_mer.perception.load import open_audio
 from edge_mer.perception.voice import CONTEXT_FRAMES, HISTORY, VoiceEncoder, log_mel
 from edge_mer.runtime.backend import TensorSpec
 from tests.perception.fakes import F32, activity_graph, audio_graph, voice_graph
@@ -148,5 +148,5 @@ def test_the_graphs_input_chooses_the_encoder(tmp_path: Path) -> None:
         def describe(self) -> dict[str, str]:
             return {}
 
-    assert isinstance(open_audio(Graphs(voice_graph()), tmp_path), VoiceEncoder)
-    assert isinstance(open_audio(Graphs(audio_graph()), tmp_path), AudioEncoder)
+    assert isinstance(open_encoder(Graphs(voice_graph()), tmp_path), VoiceEncoder)
+    assert isinstance(open_encoder(Graphs(audio_graph()), tmp_path), AudioEncoder)

@@ -1,4 +1,4 @@
-"""Whisper through transformers: it hears a whole segment at its end, and gives words without times."""
+"""Whisper through transformers: it recognises a whole segment at its end, and returns words without times."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 from edge_mer.capture.asr.spread_words import spread
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ModelError, missing_extra
-from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 from edge_mer.large import compat_torchaudio
 
-RATE = 16_000
-# Whisper writes at most a few words a second; a model that repeats itself is stopped here.
+# Speech has at most a few words a second; this stops a model that repeats itself.
 TOKENS_PER_S, MOST_TOKENS = 12, 200
 
 
@@ -33,17 +32,19 @@ class Whisper:
 
     def end(self) -> tuple[WordTime, ...]:
         samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
-        features = self._processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
-        tokens = min(MOST_TOKENS, 8 + TOKENS_PER_S * len(samples) // RATE)
+        features = self._processor.feature_extractor(
+            samples, sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        ).input_features
+        tokens = min(MOST_TOKENS, 8 + TOKENS_PER_S * len(samples) // SAMPLE_RATE)
         written = self._model.generate(features, max_new_tokens=tokens)
         text = self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)[0]
-        return spread(text, 0, len(samples) * SECOND // RATE)
+        return spread(text, 0, len(samples) * SECOND // SAMPLE_RATE)
 
 
 def load(argument: str | None) -> Whisper:
     """``argument``: local path or hub id. Raises MissingExtra without transformers, ModelError naming the model."""
     argument = argument or ""
-    compat_torchaudio.mend()
+    compat_torchaudio.repair_import()
     try:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
@@ -54,4 +55,4 @@ def load(argument: str | None) -> Whisper:
         model: Any = WhisperForConditionalGeneration.from_pretrained(argument)
         return Whisper(model.eval(), WhisperProcessor.from_pretrained(argument))
     except (OSError, ValueError) as error:
-        raise ModelError(f"text.model {argument!r} is no Whisper model that can be read: {error}") from error
+        raise ModelError(f"text.model {argument!r} is not a readable Whisper model: {error}") from error
