@@ -11,29 +11,29 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
-from calibration.qdq import products, quantise
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
-from edge_mer.perception.audio import AudioEncoder
+from edge_mer.perception.audio_adapter import encoder_of
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Arrays, Graph
+from edge_mer.runtime.model_file import read_model
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
 from pipelines.encoders.shipped import FILES, MODELS
 from pipelines.exporting.export import GATHERED
 from pipelines.exporting.onnx_file import GraphDraft, write
-from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
+from pipelines.exporting.onnx_variants import FUSION, derived, golden_of, graph_files, reread
+from pipelines.exporting.qdq import products, quantise
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
 from pipelines.study.evaluate import inputs_of
@@ -71,7 +71,7 @@ def record(root: Path, models: Path) -> Recorded:
     backend, random = OnnxRuntime(), np.random.default_rng(0)
     audio, speech = (InputRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
     reader = InputRecorder(backend.load(models / "text.onnx"))
-    clips = tracks.joint(AudioEncoder(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
+    clips = tracks.joint(encoder_of(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
     tokenizer = SentencePiece(models / "text.spm")
     texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
@@ -108,19 +108,7 @@ def quantised(path: Path, inputs: Sequence[Arrays]) -> GraphDraft:
     chosen = [p for p in products(draft.model) if p.worthwhile]
     model = quantise(draft.model, chosen, inputs)
     form = derived(draft, model, "int8", path)
-    with tempfile.TemporaryDirectory() as place:
-        onnx.save(_labelled(model, draft), Path(place) / path.name)
-        graph = OnnxRuntime().load(Path(place) / path.name)
-        return GraphDraft(
-            form.name, model, form.metadata, form.ranges, expected(graph, form.ranges), "int8", form.facts
-        )
-
-
-def _labelled(model: onnx.ModelProto, draft: GraphDraft) -> onnx.ModelProto:
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
-    named.metadata_props.add(key="edge_mer", value='{"precision": "int8"}')
-    return named
+    return replace(form, expected=golden_of(model, form.ranges, "int8"))
 
 
 def stage(place: Path, models: Path, forms: Path, names: Sequence[str]) -> Path:
@@ -135,7 +123,7 @@ def stage(place: Path, models: Path, forms: Path, names: Sequence[str]) -> Path:
 def calibrate(root: Path, models: Path) -> Costs:
     """Make every INT8 form, measure it, and keep in ``<models>/int8`` what was not refused."""
     found = record(root, models)
-    names = [p.name for p in graph_files(models) if p.name in found]
+    names = [p.name for p in graph_files(models) if p.name in found and read_model(p).precision == "fp32"]
     fusion = [n for n in names if n.startswith(FUSION)]
     with tempfile.TemporaryDirectory() as scratch:
         forms = Path(scratch) / "forms"

@@ -1,6 +1,6 @@
 """Command line of training.
 
-``python -m pipelines.train speech|audio|face|text [--data DIR] [--out DIR]`` trains an encoder.
+``python -m pipelines.train speech|voice|audio|face|text [--data DIR] [--out DIR]`` trains an encoder.
 ``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains a fusion model as the file says (see
 pipelines/fusion/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a
 kill. ``fusion`` is a name for pipelines/fusion/configs/starter.toml, the model that ships. Under
@@ -20,7 +20,13 @@ from edge_mer.contract.errors import EdgeMerError
 from pipelines.data.corpora import DEFAULT_ROOT, DataError
 from pipelines.encoders.shipped import MODELS, RUNS
 
-ENCODERS = ("speech", "audio", "face", "text")
+ENCODERS = {
+    "speech": "pipelines.encoders.speech",
+    "voice": "pipelines.exporting.voice",
+    "audio": "pipelines.encoders.audio",
+    "face": "pipelines.encoders.face",
+    "text": "pipelines.encoders.text",
+}
 WHAT = (*ENCODERS, "fusion")
 STARTER = Path(__file__).parent / "fusion" / "configs" / "starter.toml"
 # Of ``--epochs N`` for ``fusion``, the share that trains the base.
@@ -87,6 +93,8 @@ def misplaced(arguments: argparse.Namespace) -> str | None:
         return "--fold is of face"
     if arguments.settle and what != "fusion":
         return "--settle is of fusion"
+    if what == "voice" and arguments.epochs is not None:
+        return "--epochs is not of voice, whose head is trained for a fixed number of steps"
     if given and config:
         return f"--{given[0]} is not of a TOML file, which says its own"
     return None
@@ -107,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.fold:
         importlib.import_module("pipelines.encoders.distil").train(data, out, arguments.fold, **options)
     else:
-        importlib.import_module(f"pipelines.encoders.{what}").train(data, out, **options)
+        importlib.import_module(ENCODERS[what]).train(data, out, **options)
 
 
 def fusion_options(options: dict[str, int]) -> dict[str, Any]:

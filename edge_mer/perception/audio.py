@@ -39,8 +39,8 @@ Samples = NDArray[np.float32]
 class AudioState:
     """One unbroken stretch of sound that began at ``context`` (microseconds); None before the first sample.
 
-    ``frames`` are the last log-mel frames and their pitch; ``samples`` the 600 samples before the next token and all
-    after.
+    ``frames`` are the last log-mel frames, and their pitch where the graph takes it; ``samples`` the 600 samples before
+    the next token and all after.
     """
 
     frames: Samples
@@ -53,31 +53,33 @@ class AudioState:
 
 class AudioEncoder:
     """Fold of 16 kHz blocks of any length into tokens of ``graph``: ``mel`` [1, F, 64], and ``pitch`` [1, F, 2] where
-    the graph takes it, -> ``token`` [1, dim].
+    the graph takes it, -> ``token`` [1, dim]. Without one the tokens hold no values and tell when somebody speaks.
 
     ``activity``: the newest ``mel`` -> ``speech`` [1, 1], the probability that the token holds a voice.
     """
 
-    def __init__(self, graph: Graph, activity: Graph) -> None:
+    def __init__(self, graph: Graph | None, activity: Graph) -> None:
         self._graph, self._activity = graph, activity
-        self._heard, self._listened = _frames_of(graph), _frames_of(activity)
-        dim = graph.outputs["token"].shape[1]
+        self._heard, self._listened = _frames_of(graph) if graph else 0, _frames_of(activity)
+        self._pitched = graph is not None and "pitch" in graph.inputs
+        named = graph or activity
         self.spec = EncoderSpec(
-            name=str(graph.metadata.get("name", "audio")),
+            name=str(named.metadata.get("name", "audio")),
             modality="audio",
             rate_hz=SAMPLE_RATE / TOKEN_SAMPLES,
-            dim=dim,
+            dim=graph.outputs["token"].shape[1] if graph else 0,
             latency_us=TOKEN_US,
-            model=origin(graph)[:16],
+            model=origin(named)[:16],
         )
 
     def initial(self) -> AudioState:
         """Silence before the first sample."""
-        return AudioState(silence(max(self._heard, self._listened)), np.zeros(PITCH_HISTORY, np.float32))
+        frames = silence(max(self._heard, self._listened))
+        return AudioState(frames if self._pitched else frames[:, :MELS], np.zeros(PITCH_HISTORY, np.float32))
 
     def step(self, state: AudioState, block: AudioBlock) -> tuple[AudioState, Tokens]:
         """Zero or more tokens. A jump in time beyond half a block starts a new context, cut from the old one."""
-        samples = _checked(block.samples)
+        samples = checked(block.samples)
         if not len(samples):
             return state, no_tokens(self.spec.dim)
         state = self._follow(state, block.origin_us, len(samples))
@@ -113,17 +115,20 @@ class AudioEncoder:
         return replace(state, anchor_us=state.anchor_us + error) if abs(error) > _DRIFT_US else state
 
     def _token(self, state: AudioState) -> tuple[AudioState, Samples, float]:
-        new = front_end(state.samples[: PITCH_HISTORY + TOKEN_SAMPLES])
+        samples = state.samples[: PITCH_HISTORY + TOKEN_SAMPLES]
+        new = front_end(samples) if self._pitched else log_mel(samples[PITCH_HISTORY - HISTORY :])
         frames = np.concatenate([state.frames[FRAMES_PER_TOKEN:], new])
-        value: Samples = self._graph.run(inputs_of(self._graph, frames[-self._heard :]))["token"]
+        value = np.empty((1, 0), np.float32)
+        if self._graph:
+            value = self._graph.run(inputs_of(self._graph, frames[-self._heard :]))["token"]
         speech = float(self._activity.run(inputs_of(self._activity, frames[-self._listened :]))["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
 
 
-def open_audio(backend: Backend, models: Path) -> AudioEncoder:
-    """Raises ModelError when a file is missing or damaged."""
-    return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
+def open_activity(backend: Backend, models: Path) -> AudioEncoder:
+    """Voice activity alone: tokens without values. Raises ModelError when the file is missing or damaged."""
+    return AudioEncoder(None, backend.load(models / "speech.onnx"))
 
 
 def _frames_of(graph: Graph) -> int:
@@ -180,7 +185,8 @@ def _mel_bank() -> tuple[Samples, Samples]:
     return window.astype(np.float32), (bank * scale).astype(np.float32)
 
 
-def _checked(samples: Samples) -> Samples:
+def checked(samples: Samples) -> Samples:
+    """``samples`` within [-1, 1]. Raises InputError when they are not finite float32 [n]."""
     if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 1:
         got = f"{getattr(samples, 'dtype', type(samples).__name__)}{list(np.shape(samples))}"
         raise InputError(f"audio block: got {got}, expected float32[n] samples of 16 kHz mono")

@@ -9,14 +9,22 @@ import numpy as np
 from edge_mer.contract.errors import InputError
 from edge_mer.contract.messages import Message, RawAudio
 from edge_mer.contract.raw import SAMPLE_RATE
-from edge_mer.perception.audio import AudioEncoder, open_audio
+from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.encoder import AudioBlock, one_array
-from edge_mer.runtime.backend import Backend
+from edge_mer.perception.voice import LOG_MEL, VoiceEncoder
+from edge_mer.runtime.backend import Backend, Graph
 
 
-def open_encoder(backend: Backend, models: Path, yunet: Path | None = None) -> AudioEncoder:
+def open_encoder(backend: Backend, models: Path, yunet: Path | None = None) -> AudioEncoder | VoiceEncoder:
     """Raises ModelError when a file is missing or damaged."""
-    return open_audio(backend, models)
+    return encoder_of(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
+
+
+def encoder_of(graph: Graph, activity: Graph) -> AudioEncoder | VoiceEncoder:
+    """The encoder by the inputs of ``graph``: Whisper's log-mel, or log-mel and pitch of the small network."""
+    if LOG_MEL in graph.inputs:
+        return VoiceEncoder(graph, AudioEncoder(None, activity))
+    return AudioEncoder(graph, activity)
 
 
 def block(message: Message[RawAudio]) -> AudioBlock:

@@ -7,8 +7,8 @@ An encoder is a fold with explicit state, ``step(state, block) -> (state, tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,24 @@ def no_tokens(dim: int) -> Tokens:
     """Zero tokens: the result of an encoder that waits for more input."""
     none = np.empty(0, np.int64)
     return Tokens(np.empty((0, dim), np.float32), none, none, np.empty(0, np.bool_))
+
+
+_PER_TOKEN: Final = ("values", "start_us", "end_us", "valid")
+
+
+def joined(first: Tokens, then: Tokens) -> Tokens:
+    """Tokens of one context in their order."""
+    if not len(first):
+        return then
+    parts: dict[str, Any] = {n: np.concatenate([getattr(first, n), getattr(then, n)]) for n in _PER_TOKEN}
+    return replace(first, **parts)
+
+
+def split(tokens: Tokens, count: int) -> tuple[Tokens, Tokens]:
+    """The first ``count`` tokens, which carry the cut, and the rest."""
+    first: dict[str, Any] = {n: getattr(tokens, n)[:count] for n in _PER_TOKEN}
+    rest: dict[str, Any] = {n: getattr(tokens, n)[count:] for n in _PER_TOKEN}
+    return replace(tokens, **first), replace(tokens, **rest, cut=False)
 
 
 def one_array(topic: str, payload: Sequence[NDArray[Any]]) -> NDArray[Any]:

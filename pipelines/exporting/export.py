@@ -37,6 +37,8 @@ from pipelines.encoders import checkpoint
 from pipelines.encoders.nets import DOMAINS, AudioNet, FaceNet, TextNet
 from pipelines.encoders.shipped import FILES, MODELS, RUNS, hashes
 from pipelines.encoders.speech import FRAMES, SpeechNet
+from pipelines.encoders.voice_net import VoiceHead
+from pipelines.exporting import voice
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 from pipelines.exporting.onnx_variants import CASES, half, restamp, vocabulary
 from pipelines.fusion import saved
@@ -60,6 +62,13 @@ FAILURES: Final[Mapping[Modality, str]] = {
     "video": "sideways and half-hidden faces; disgust and fear; web photographs of 2013 without balance of age or skin",
     "text": "irony, context before the segment, languages other than English, words without punctuation (cards: bare)",
 }
+VOICE_INPUT: Final = (
+    "logmel float32 [1, 200, 80]: log10 of Whisper's 80 mel energies, 0-8000 Hz, of 16 kHz mono, 25 ms Hann every "
+    "10 ms, the newest last; edge_mer.perception.voice.log_mel"
+)
+VOICE_FAILURES: Final = (
+    "few actors in five languages; fear, disgust and surprise of strangers; two voices at once, music, singing"
+)
 # Only these were trained and measured on jointly recorded data.
 MEASURED: Final = ("a", "v", "av", "t")
 
@@ -204,6 +213,16 @@ def audio_graph(runs: Path) -> Exportable:
     return Exportable(FILES["audio"], _AudioGraph(net), inputs, outputs, _encoder("audio", 8.0, 64, saved.facts))
 
 
+def voice_graph(runs: Path) -> GraphDraft:
+    """Voice encoder: ``logmel`` [1, 200, 80] -> ``token`` [1, 64], and its ``logits`` [1, 8] and ``weight`` [1, 1]
+    within a clip."""
+    saved = checkpoint.load(runs / "voice.pt")
+    head = VoiceHead()
+    head.load_state_dict(dict(saved.weights))
+    metadata = _encoder("audio", 2.0, 64, saved.facts) | {"input": VOICE_INPUT, "known_failures": VOICE_FAILURES}
+    return voice.graph(runs, FILES["audio"], head, metadata)
+
+
 def face_graph(runs: Path) -> Exportable:
     """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
     saved = checkpoint.load(runs / "face.pt")
@@ -244,8 +263,11 @@ ENCODERS: Final[Mapping[str, Callable[[Path], Exportable]]] = {
 
 
 def export_encoders(runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ENCODERS) -> None:
-    """The small networks ``names``; the tokenizer is copied beside the one of text."""
-    _export([ENCODERS[name](runs) for name in names], out, None, programs)
+    """The encoders ``names``, of ENCODERS or VOICE; the tokenizer is copied beside the one of text."""
+    names = list(names)
+    _export([ENCODERS[name](runs) for name in names if name in ENCODERS], out, None, programs)
+    if VOICE in names:
+        write(out, [voice_graph(runs)])
     if "text" in names:
         (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
@@ -371,11 +393,13 @@ def _fusion(
     }
 
 
-WHAT: Final = ("all", "encoders", *ENCODERS, "fusion", "fp16", "restamp")
+# ``voice`` and ``audio`` both write audio.onnx: the second ships, since fusion was trained on its tokens.
+VOICE: Final = "voice"
+WHAT: Final = ("all", "encoders", VOICE, *ENCODERS, "fusion", "fp16", "restamp")
 
 
 def main() -> None:
-    """Command line: ``python -m pipelines.export [all|encoders|speech|audio|face|text|fusion|fp16|restamp]``."""
+    """Command line: ``python -m pipelines.export [all|encoders|voice|speech|audio|face|text|fusion|...]``."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.export",
         description=__doc__,
@@ -389,7 +413,8 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
     arguments = parser.parse_args()
     try:
-        if names := [n for n in ENCODERS if arguments.what in ("all", "encoders", n)]:
+        names = list(ENCODERS) if arguments.what in ("all", "encoders") else [arguments.what]
+        if names := [n for n in names if n in (VOICE, *ENCODERS)]:
             export_encoders(arguments.runs, arguments.out, arguments.torch, names)
         if arguments.what in ("all", "fusion"):
             path = arguments.checkpoint or arguments.runs / "starter.safetensors"

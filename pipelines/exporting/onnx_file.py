@@ -52,6 +52,7 @@ def ranges_of(names: Iterable[str], vocabulary: int = 1) -> dict[str, Range]:
 def _range(name: str, vocabulary: int) -> Range:
     known: dict[str, tuple[float, float, bool]] = {
         "mel": (-25, -10, False),
+        "logmel": (-8, 2, False),
         "pitch": (0, 1, False),
         "face": (0, 1, False),
         "ids": (0, vocabulary - 1, True),
@@ -83,6 +84,15 @@ def write(directory: Path, drafts: Sequence[GraphDraft], shared: str | None = No
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 
+def plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` without what the exporter wrote about its origin, in place."""
+    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    del model.graph.value_info[:]
+    return model
+
+
 def _check(draft: GraphDraft) -> None:
     model = draft.model
     if found := FORBIDDEN & {node.op_type for node in model.graph.node}:
@@ -90,11 +100,7 @@ def _check(draft: GraphDraft) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if not all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim):
             raise ModelError(f"{draft.name}: {value.name!r} has a dynamic shape; export it with static ones")
-    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        item.ClearField("metadata_props")
-        item.ClearField("doc_string")
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(plain(model))
 
 
 def _write(path: Path, draft: GraphDraft, weights: Mapping[str, str] | None) -> None:

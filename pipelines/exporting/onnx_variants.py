@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import draw
+from edge_mer.runtime.model_file import METADATA_KEY, read_model
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.exporting.autocast import autocast
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
@@ -42,6 +45,17 @@ def expected(graph: Graph, ranges: Mapping[str, Any]) -> list[dict[str, NDArray[
     return [graph.run(draw(graph.inputs, ranges, seed)) for seed in range(CASES)]
 
 
+def golden_of(model: onnx.ModelProto, ranges: Mapping[str, Any], precision: str) -> list[dict[str, NDArray[Any]]]:
+    """What ONNX Runtime makes of the golden inputs through a graph that is no file yet."""
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    named.metadata_props.add(key=METADATA_KEY, value=json.dumps({"precision": precision}))
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "graph.onnx"
+        onnx.save(named, path)
+        return expected(OnnxRuntime().load(path), ranges)
+
+
 def vocabulary(model: onnx.ModelProto) -> int:
     """Rows of the table that ``ids`` look up; 1 where nothing does."""
     rows = {t.name: t.dims[0] for t in model.graph.initializer if t.dims}
@@ -49,8 +63,8 @@ def vocabulary(model: onnx.ModelProto) -> int:
 
 
 def half(directory: Path) -> None:
-    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs."""
-    _write_all(directory / "fp16", (_half(directory / p.name) for p in graph_files(directory)))
+    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs; none of INT8 files."""
+    _write_all(directory / "fp16", (_half(p) for p in graph_files(directory) if read_model(p).precision == "fp32"))
 
 
 def restamp(source: Path, out: Path) -> None:

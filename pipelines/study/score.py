@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +25,13 @@ from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import TextSegment, Word
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
-from edge_mer.runtime.backend import Graph
+from edge_mer.perception.voice import LOG_MEL
+from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.labelled import SYNONYM, Kind, Labelled, read
 from pipelines.encoders.audio_frames import clip_of
+from pipelines.encoders.voice_windows import frames_of, recorded_tokens, window
 
 Posterior = NDArray[np.float64]
 FILES: Final[Mapping[Kind, str]] = {"audio": "audio.onnx", "face": "face.onnx", "text": "text.onnx"}
@@ -37,17 +40,29 @@ UNANSWERED: Final = "unanswered"
 
 def voice(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Callable[[Any], Posterior | None]:
     """Of a clip: the logits of its voiced tokens, by their weights."""
+    windows = _half_seconds if LOG_MEL in graph.inputs else partial(_eighths, graph)
 
     def posterior(samples: NDArray[np.float32]) -> Posterior | None:
         if len(samples) < TOKEN_SAMPLES:
             return None
-        clip = clip_of(np.clip(samples, -1, 1), 0)
-        starts = FRAMES_PER_TOKEN * np.flatnonzero(clip.voiced)
-        parts = [graph.run(inputs_of(graph, clip.frames[s : s + CONTEXT_FRAMES])) for s in starts]
+        parts = [graph.run(inputs) for inputs in windows(np.clip(samples, -1, 1))]
         share = _softmax(np.array([p["weight"].item() for p in parts]))
         return _softmax(share @ np.concatenate([p["logits"] for p in parts]).astype(np.float64))
 
     return posterior
+
+
+def _half_seconds(samples: NDArray[np.float32]) -> Iterator[Arrays]:
+    """The inputs of the voiced tokens of a clip at two per second, the last one filled up with silence."""
+    frames = frames_of(samples)
+    yield from ({LOG_MEL: window(frames, int(token))} for token in recorded_tokens(frames))
+
+
+def _eighths(graph: Graph, samples: NDArray[np.float32]) -> Iterator[Arrays]:
+    """The same at eight per second, for a graph of log-mel and pitch."""
+    clip = clip_of(samples, 0)
+    starts = FRAMES_PER_TOKEN * np.flatnonzero(clip.voiced)
+    yield from (inputs_of(graph, clip.frames[s : s + CONTEXT_FRAMES]) for s in starts)
 
 
 def expression(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Callable[[Any], Posterior | None]:

@@ -71,3 +71,12 @@ def text_graph() -> FakeGraph:
         {"tokens": TensorSpec((1, 24, 2), F32)},
         lambda ids, mask: np.stack([ids.astype(np.float32), mask], -1),
     )
+
+
+def voice_graph() -> FakeGraph:
+    """Tokens of two values: the mean of the oldest and of the newest half second."""
+    return FakeGraph(
+        {"logmel": TensorSpec((1, 200, 80), F32)},
+        {"token": TensorSpec((1, 2), F32)},
+        lambda logmel: np.stack([logmel[:, :50].mean((1, 2)), logmel[:, -50:].mean((1, 2))], 1),
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_mer.contract.errors import InputError, ModelError
-from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, silence
+from edge_mer.perception.audio import AudioEncoder, front_end, log_mel, open_activity, silence
 from edge_mer.perception.encoder import AudioBlock, Tokens
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.backend import TensorSpec
@@ -191,7 +191,7 @@ def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: P
 
     sound, _ = soundfile.read(recordings / "speech_clips" / "silero_vad_test_60s.wav", dtype="float32")
     sound = sound[: 20 * 16_000]
-    (tokens,) = fold(load_encoder("audio", OnnxRuntime(), models), sound, [])
+    (tokens,) = fold(open_activity(OnnxRuntime(), models), sound, [])
     vad = PackagedVad()
     state, heard = vad.initial(), np.zeros(len(tokens), np.float32)
     for i in range(0, len(sound) - CHUNK + 1, CHUNK):
@@ -203,7 +203,7 @@ def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: P
 
 
 def test_noise_and_hum_are_no_voice(models: Path) -> None:
-    audio_encoder = load_encoder("audio", OnnxRuntime(), models)
+    audio_encoder = open_activity(OnnxRuntime(), models)
     time = np.arange(64_000) / 16_000
     for sound in (RANDOM.normal(0, 0.05, 64_000), 0.3 * np.sin(2 * np.pi * 100 * time), np.zeros(64_000)):
         (tokens,) = fold(audio_encoder, sound.astype(np.float32), [])

@@ -24,12 +24,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.int8 import quantised
-from calibration.qdq import shapes_of
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.model.config import MCULoRAConfig, sized
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.exporting.onnx_file import write
+from pipelines.exporting.qdq import shapes_of
 from tests.model.authors import Authors
 from tests.model.bench_speed import exported
 

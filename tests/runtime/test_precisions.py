@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 
-from calibration.qdq import LEAST_ROWS, shapes_of
 from edge_mer.config import ModelsConfig
 from edge_mer.contract.domain import COMBINATIONS, modalities_of
 from edge_mer.fusion.model import load_fusion_model
@@ -19,6 +18,7 @@ from edge_mer.runtime.golden import LEAST_SIZE, deviations, draw
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import notes, open_backend
 from pipelines.exporting.onnx_file import FORBIDDEN
+from pipelines.exporting.qdq import LEAST_ROWS, shapes_of
 
 PRODUCTS = {"MatMul", "Gemm", "Conv"}
 

@@ -87,7 +87,7 @@ def test_refused_node_is_named(forms: Path, tmp_path: Path) -> None:
 
 
 def test_default_qdq_of_onnx_runtime_is_refused(forms: Path, tmp_path: Path) -> None:
-    """Why ``calibration.qdq`` sets options: INT32 biases and zero points stop NVIDIA's parser."""
+    """Why ``pipelines.exporting.qdq`` sets options: INT32 biases and zero points stop NVIDIA's parser."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     graph = OnnxRuntime().load(forms / "audio.onnx")

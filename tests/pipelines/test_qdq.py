@@ -13,11 +13,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.int8 import InputRecorder
-from calibration.qdq import LEVELS, Product, products, quantise
 from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.exporting import export
+from pipelines.exporting.qdq import LEVELS, Product, products, quantise
 from tests.runtime.tiny import tiny
 
 RANDOM = np.random.default_rng(0)

@@ -1,0 +1,62 @@
+"""Figures of strangers: drawn anew by whole speakers, and asked of heads that were not trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from calibration.strangers import Row, interval, markdown
+from calibration.strangers_voice import FOLDS, Answered, fold_of, gap, left_out, seven_of
+from edge_mer.contract.domain import EMOTIONS
+from pipelines.data.corpora import ACTED
+from pipelines.data.voices import Voice
+
+
+def clip(corpus: str, speaker: str, label: str) -> Voice:
+    return Voice(Path("none"), corpus, f"{corpus} {speaker}", label)
+
+
+def test_one_speaker_is_one_draw_however_many_clips() -> None:
+    values = np.array([1.0] * 50 + [0.0] * 50)
+    _, low, high = interval(values, ["a"] * 50 + ["b"] * 50)
+    assert (low, high) == (0, 1)
+    _, narrow, wide = interval(values, [str(i) for i in range(100)])
+    assert 0.35 < narrow < wide < 0.65
+
+
+def test_no_speaker_is_answered_for_in_two_folds_and_dev_actors_share_one() -> None:
+    voices = [clip("ravdess", f"{a:02}", "happy") for a in range(1, 21)]
+    voices += [clip("libri_multi", str(i // 2), "neutral") for i in range(40)] + [clip("tess", "YAF", "sad")]
+    folds = fold_of(voices)
+    assert folds[16:20].tolist() == [4] * 4
+    assert (folds[20:60:2] == folds[21:60:2]).all()
+    assert set(folds[:60].tolist()) == set(range(FOLDS))
+    assert folds[60] == -1
+
+
+def test_calm_is_neutral_of_seven() -> None:
+    logits = np.full((1, len(ACTED)), -9.0)
+    logits[0, [ACTED.index("neutral"), ACTED.index("calm")]] = 1.0
+    logits[0, ACTED.index("happy")] = 1.5
+    assert EMOTIONS[int(seven_of(logits).argmax())] == "neutral"
+
+
+def test_on_a_corpus_left_out_only_the_four_classes_are_asked_and_answered() -> None:
+    labels = ["angry", "happy", "neutral", "sad", "disgust"]
+    logits = np.eye(len(ACTED))[[ACTED.index(x) for x in labels]] * 4
+    logits[0, ACTED.index("disgust")] = 9.0
+    row = left_out("tess", Answered([clip("tess", str(i), x) for i, x in enumerate(labels)], logits))
+    assert row.value == 1
+    assert row.n.startswith("4 ")
+
+
+def test_a_gap_has_a_sign() -> None:
+    some = Answered([clip("x", str(i), "happy") for i in range(4)], np.zeros((4, len(ACTED))))
+    assert gap("", some, np.array([1.0, 1, 0, 0]), np.array([True, True, False, False])).value == 1
+
+
+def test_a_row_without_a_target_is_neither_reached_nor_missed() -> None:
+    table = markdown([Row("a sign", 0.5, 0.4, 0.6, "12 (2)"), Row("b", 0.1, 0, 1, "3", ">= 0.2", False)])
+    assert "missed" in table.splitlines()[3]
+    assert "missed" not in table.splitlines()[2]
