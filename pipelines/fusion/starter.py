@@ -21,7 +21,6 @@ from edge_mer.model.config import PoolKind
 from edge_mer.model.inputs import Window, erasable, erased
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import LICENCES, Faces, fer2013, ravdess, sentences
 from pipelines.encoders import checkpoint
@@ -84,12 +83,12 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0, models: Pa
     log, backend = Log(out / "fusion.log"), OnnxRuntime()
     torch.manual_seed(seed)
     ear = load_encoder("audio", backend, models)
-    reader, tokenizer = backend.load(models / FILES["text"]), SentencePiece(models / "text.spm")
+    reader = load_encoder("text", backend, models)
     train_clips = ravdess(root, "train")
     clean = tracks.joint(ear, train_clips)
     joint = tracks.augmented_joint(clean, train_clips, out, copies=4)
     dev_clips = tracks.joint(ear, ravdess(root, "dev"))
-    dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
+    dev_texts = tracks.texts(reader, sentences(root, "dev"))
     stills = fer2013(root, "train")
     faces = tracks.face_clips(Faces(stills.images[::3], stills.labels[::3]), out)
     texts = tracks.augmented_texts(sentences(root, "train"), out)
@@ -138,12 +137,11 @@ def settled(root: Path, out: Path, models: Path = MODELS) -> dict[str, Any]:
     """The last step of training, over ``out/fusion.pt``: its sentiment is settled on train texts in their own
     proportions."""
     log, backend, saved = Log(out / "fusion.log"), OnnxRuntime(), checkpoint.load(out / "fusion.pt")
-    ear, reader = load_encoder("audio", backend, models), backend.load(models / FILES["text"])
-    tokenizer = SentencePiece(models / "text.spm")
+    ear, reader = load_encoder("audio", backend, models), load_encoder("text", backend, models)
     model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
     model.load_state_dict(dict(saved.weights))
-    found = settle(model, tracks.texts(reader, tokenizer, sentences(root, "train")[::SETTLED]))
-    dev_texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
+    found = settle(model, tracks.texts(reader, sentences(root, "train")[::SETTLED]))
+    dev_texts = tracks.texts(reader, sentences(root, "dev"))
     facts = {**saved.facts, "metrics": evaluate(model, tracks.joint(ear, ravdess(root, "dev")), dev_texts)}
     log(f"fusion settled: scale {found.scale:.3f} offset {found.offset.tolist()} {facts['metrics']['t']}")
     checkpoint.save(out / "fusion.pt", checkpoint.TrainingCheckpoint(model.state_dict(), facts, saved.epoch))

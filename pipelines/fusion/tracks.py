@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from edge_mer.perception.audio import TOKEN_SAMPLES
+from edge_mer.perception.dialogue import VOCABULARY
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, Encoder, TextSegment, Word
 from edge_mer.perception.face import SLOT_US
-from edge_mer.perception.text import SentencePiece, TextEncoder
-from edge_mer.runtime.backend import Graph
+from edge_mer.perception.wordpiece import WordPiece
 from pipelines.data.corpora import NO_ORDINAL, Faces, Sentence, Speech
 from pipelines.encoders import audio, checkpoint, face, text
-from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
+from pipelines.encoders.minilm import DialogueNet
+from pipelines.encoders.misheard import bare, confusions
+from pipelines.encoders.nets import AudioNet, FaceNet
 from pipelines.fusion.windows import Example, TokenTrack, text_track
 
 TOWARDS: Final = 0.85
@@ -99,35 +101,33 @@ def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> lis
     return out
 
 
-def texts(graph: Graph, tokenizer: Any, rows: Sequence[Sentence]) -> list[Example]:
-    """Sentences without punctuation through the encoder on the device."""
-    encoder = TextEncoder(graph, tokenizer)
+def texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence]) -> list[Example]:
+    """Sentences without punctuation through the encoder on the device, each without a turn before it."""
     out = []
     for row in rows:
-        words = tuple(Word(w, i, i + 1) for i, w in enumerate(text.bare(row.text).split()))
-        _, tokens = encoder.step(None, TextSegment(0, words, True))
+        words = tuple(Word(w, i, i + 1) for i, w in enumerate(bare(row.text).split()))
+        _, tokens = encoder.step(encoder.initial(), TextSegment(0, words, True))
         if len(tokens):
             out.append(_text_example(tokens.values, row))
     return out
 
 
 def augmented_texts(rows: Sequence[Sentence], runs: Path, seed: int = 0) -> list[Example]:
-    """Sentences with a fifth of their sub-words unknown, half of them without punctuation."""
+    """Sentences half as written and half as a recogniser with errors writes them."""
     saved = checkpoint.load(runs / "text.pt")
-    net = TextNet(len(saved.weights["words.weight"]))
+    net = DialogueNet(len(saved.weights["words.weight"]))
     net.load_state_dict(dict(saved.weights))
     net.eval()
-    tokenizer = SentencePiece(runs / "text.spm")
-    encoded = text.encode(tokenizer, rows)
-    random = torch.Generator().manual_seed(seed)
+    random = np.random.default_rng(seed)
+    reader = text.reader(WordPiece.read(runs / VOCABULARY), confusions(row.text for row in rows))
+    said = [reader.heard(r.text, random) if i % 2 else reader.written(r.text) for i, r in enumerate(rows)]
+    readings = [text.Reading(i, pieces) for i, pieces in enumerate(said) if pieces]
     out: list[Example] = []
-    for start in range(0, len(rows), 512):
-        some = range(start, min(start + 512, len(rows)))
-        ids, mask = text.batch([(encoded.full if i % 2 else encoded.bare)[i] for i in some])
-        ids = torch.where(torch.rand(ids.shape, generator=random) < 0.2, torch.full_like(ids, text.UNK), ids)
+    for some in text.batches(readings, 512):
+        ids, mask, turn, current = text.batch(reader.tokenizer, some)
         with torch.no_grad():
-            tokens = net(ids, mask).numpy()
-        out += [_text_example(tokens[r][mask[r].numpy() > 0], rows[i]) for r, i in enumerate(some)]
+            tokens = net(ids, mask, turn, current).numpy()
+        out += [_text_example(t[: len(r.pieces)], rows[r.row]) for t, r in zip(tokens, some, strict=True)]
     return out
 
 

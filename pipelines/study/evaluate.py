@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
@@ -57,9 +56,9 @@ def fusion(root: Path, models: Path) -> Mapping[str, Figures]:
     """Every combination on the windows that can be had for it; label-paired ones are named so."""
     backend = OnnxRuntime()
     ear = load_encoder("audio", backend, models)
-    reader, tokenizer = backend.load(models / FILES["text"]), SentencePiece(models / "text.spm")
+    reader = load_encoder("text", backend, models)
     clips = tracks.joint(ear, ravdess(root, "dev"))
-    texts = tracks.texts(reader, tokenizer, sentences(root, "dev"))
+    texts = tracks.texts(reader, sentences(root, "dev"))
     results: dict[str, Figures] = {}
     for c in COMBINATIONS:
         graph = backend.load(models / f"fusion.{c}.onnx")
