@@ -45,8 +45,8 @@ class VideoConfig(Section):
 
 class TextConfig(Section):
     source: Literal["asr", "typed", "recorded", "wyoming", "off"] = "asr"
-    engine: Literal["pocketsphinx", "whisper"] = "pocketsphinx"
-    model: str | None = Field(None, description="Whisper: local path or hub id")
+    engine: Literal["pocketsphinx", "faster-whisper", "whisper"] = "pocketsphinx"
+    model: str | None = Field(None, description="Whisper: name of a pulled model, or local path")
     path: str | None = Field(None, description="recorded transcript with word times (JSON)")
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
 

@@ -46,6 +46,7 @@ MODELS = (
 REINSTALL = "pip install --force-reinstall edge-mer"
 EXTRAS = {
     "asr-lite": "pocketsphinx",
+    "asr-faster": "faster_whisper",
     "asr": "transformers",
     "train": "torch",
     "hub": "aiohttp",

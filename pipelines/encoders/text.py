@@ -33,15 +33,15 @@ NEW: Final = 13.0
 WHEELS: Final = Path("/work/scratch/wheels")
 # How often each set is read in an epoch, and how much each head counts.
 TIMES: Final = {
-    "goemotions": 1.0,
+    "goemotions": 0.85,
     "meld": 2.0,
-    "mosi": 2.0,
-    "dailydialog": 0.4,
-    "isear": 0.6,
-    "semeval": 0.25,
-    "emoevent": 0.25,
-    "xed": 0.25,
-    "foreign": 0.5,
+    "mosi": 1.0,
+    "dailydialog": 0.25,
+    "isear": 0.3,
+    "semeval": 0.1,
+    "emoevent": 0.1,
+    "xed": 0.15,
+    "foreign": 0.3,
 }
 SHARE: Final = {"goemotions": 1.0, "meld": 1.0, "fine": 10.0, "semeval": 2.0, "xed": 2.0}
 OTHERS_SHARE, ENGLISH_SHARE = 0.5, 0.3

@@ -32,7 +32,7 @@ class Recogniser(Protocol):
 
 
 class Choice(Struct, frozen=True):
-    """Which recogniser, and its model (Whisper: path or hub id) or address (Wyoming: host:port)."""
+    """Which recogniser, and its model (Whisper: path, or name of a pulled one) or address (Wyoming: host:port)."""
 
     engine: str
     argument: str | None = None
@@ -41,6 +41,7 @@ class Choice(Struct, frozen=True):
 # Loaded by name, so that nobody imports the packages of another.
 _MODULES = {
     "pocketsphinx": "edge_mer.capture.asr.pocketsphinx",
+    "faster-whisper": "edge_mer.capture.asr.faster_whisper",
     "whisper": "edge_mer.capture.asr.whisper",
     "wyoming": "edge_mer.capture.asr.wyoming",
 }
@@ -51,7 +52,7 @@ def choose(config: Config) -> Choice:
     if config.text.source == "wyoming":
         return Choice("wyoming", _consented_address(config))
     if config.text.engine == "whisper" and not config.text.model:
-        raise ConfigError("text.model is not set: name a Whisper model, as a local path or a hub id")
+        raise ConfigError("text.model is not set: name a Whisper model: a local path, or a hub id that was pulled")
     return Choice(config.text.engine, config.text.model)
 
 
