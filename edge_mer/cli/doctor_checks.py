@@ -44,6 +44,7 @@ MODELS = (
     *(f"fusion.{c}.onnx" for c in COMBINATIONS),
 )
 REINSTALL = "pip install --force-reinstall edge-mer"
+ENGINE_EXTRAS = {"pocketsphinx": "asr-lite", "faster-whisper": "asr-faster", "whisper": "asr"}
 EXTRAS = {
     "asr-lite": "pocketsphinx",
     "asr-faster": "faster_whisper",
@@ -164,7 +165,7 @@ def extras(config: Config) -> Iterator[Finding]:
             there = find_spec(module) is not None
         except ModuleNotFoundError:
             there = False
-        needed = config.text.source == "asr" and (extra == ("asr" if config.text.engine == "whisper" else "asr-lite"))
+        needed = config.text.source == "asr" and extra == ENGINE_EXTRAS[config.text.engine]
         if there or needed:
             yield Finding(
                 there,
