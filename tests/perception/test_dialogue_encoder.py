@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.contract.clock import SECOND
+from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.errors import InputError, ModelError
+from edge_mer.contract.messages import InputRef, Message, RawText, WordTime
 from edge_mer.perception.dialogue import (
     CONTEXT,
     CURRENT,
@@ -27,6 +29,8 @@ from edge_mer.perception.dialogue import (
 )
 from edge_mer.perception.encoder import TextSegment, Tokens, Word
 from edge_mer.perception.load import open_text
+from edge_mer.perception.replay import replay
+from edge_mer.perception.stream import FeatureStream
 from edge_mer.perception.wordpiece import SPECIAL, WordPiece
 from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs
 from tests.perception.fakes import F32
@@ -172,3 +176,47 @@ def test_a_graph_names_its_tokenizer_and_an_older_one_is_read_as_before(tmp_path
             open_text(Graph(tokenizer=wrong), tmp_path)
     with pytest.raises(ModelError, match="sentencepiece"):
         open_text(Graph(24, 24), tmp_path)
+
+
+class Spoken:
+    """Segments through a gate and a stream; ``features`` as recorded, ``raw`` by reference."""
+
+    def __init__(self) -> None:
+        clock, broker = FakeClock(), MemoryBroker()
+        self.gate = MemoryBus(broker, clock, "gate").publisher("raw/text", "transcript")
+        self.worker = MemoryBus(broker, clock, "perception").publisher("feature/text", "perception.text")
+        self.stream = FeatureStream(ENCODER)
+        self.state = self.stream.initial()
+        self.raw: dict[InputRef, Message[Any]] = {}
+        self.features: list[Message[Any]] = []
+
+    def say(self, block: TextSegment, epoch: int = 0, lost: bool = False) -> None:
+        words = tuple(WordTime(w.text, w.start_us, w.end_us) for w in block.words)
+        body = RawText(block.segment, words, block.final, None, "typed", epoch)
+        message = self.gate.send(body, (), origin_us=0)
+        self.raw[message.ref] = message
+        if not lost:
+            self.state, draft = self.stream.step(self.state, message)
+            assert draft is not None
+            self.features.append(self.worker.send(draft.body, draft.payload, origin_us=draft.origin_us))
+
+
+def test_a_mask_forgets_every_turn() -> None:
+    spoken = Spoken()
+    spoken.say(segment(1, "a"), epoch=1)
+    assert spoken.state.encoder
+    spoken.say(segment(2, "b"), epoch=2)
+    assert [turn.segment for turn in spoken.state.encoder] == [2]
+    assert int(spoken.features[-1].payload[0][0, 1]) == 0
+
+
+@given(st.lists(st.tuples(blocks, st.integers(0, 1), st.booleans()), max_size=12))
+@settings(max_examples=60)
+def test_a_recorded_dialogue_is_encoded_again_to_the_same_bytes(script: list[tuple[TextSegment, int, bool]]) -> None:
+    spoken = Spoken()
+    for block, masks, lost in script:
+        spoken.say(block, epoch=masks, lost=lost)
+    for encoded in replay(spoken.features, spoken.raw.get, FeatureStream(ENCODER)):
+        assert encoded.draft is not None
+        again, before = encoded.draft.payload, encoded.feature.payload
+        assert [np.asarray(a).tobytes() for a in again] == [np.asarray(b).tobytes() for b in before]

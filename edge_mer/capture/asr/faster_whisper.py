@@ -51,7 +51,7 @@ class FasterWhisper:
         samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
         segments, _ = self._model.transcribe(
             samples,
-            beam_size=1,
+            beam_size=5,
             temperature=0.0,
             language=None if self._model.model.is_multilingual else "en",
             condition_on_previous_text=False,
