@@ -93,9 +93,9 @@ Row = Mapping[str, str]
 def utterances(root: Path, split: Split, sources: Sequence[str] | None = None) -> list[Utterance]:
     """All texts of ``split``, of ``sources`` alone where given. Raises DataError when a set is absent."""
     rows = [row for source in sources or READERS for row in READERS[source](root, split)]
-    rows = [_polite(row) for row in rows]
     if split == "dev":
         return rows
+    rows = [_polite(row) for row in rows]
     kept_apart = {key for source in READERS for row in READERS[source](root, "dev") if (key := _key(row.text))}
     return [
         replace(row, before=tuple(t for t in row.before if _key(t.text) not in kept_apart))

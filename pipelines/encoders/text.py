@@ -30,7 +30,7 @@ from pipelines.encoders.train_log import Log
 EPOCHS, BATCH, RATE, AVERAGE = 1, 48, 1.5e-4, 0.998
 # The heads are new and learn faster than what was trained before.
 NEW: Final = 13.0
-WHEELS: Final = Path("/work/scratch/wheels")
+WHEELS: Final = Path("../scratch/wheels")
 # How often each set is read in an epoch, and how much each head counts.
 TIMES: Final = {
     "goemotions": 0.85,

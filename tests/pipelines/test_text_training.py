@@ -141,10 +141,12 @@ def test_the_shared_sets_have_dev_parts_that_train_lacks() -> None:
     ],
 )
 def test_politeness_alone_is_hardly_positive(text: str, polite: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "READERS", {"meld": lambda root, split: [row(text, ordinal=1)]})
-    (kept,) = utterances(Path(), "dev")
+    parts = {"train": [row(text, ordinal=1)], "dev": [row("hi", ordinal=1)]}
+    monkeypatch.setattr(texts, "READERS", {"meld": lambda root, split: parts[split]})
+    (kept,), (scored,) = utterances(Path(), "train"), utterances(Path(), "dev")
     assert (kept.score == texts.POLITE_SCORE) is polite
     assert (kept.ordinal is None) is polite
+    assert scored.ordinal == 1
 
 
 def test_a_recogniser_writes_no_punctuation_and_no_case() -> None:
