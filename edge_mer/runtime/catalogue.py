@@ -74,7 +74,7 @@ def _entry(path: Path) -> CatalogueEntry:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if path.suffix != ".onnx":
-        kind = {".spm": "tokenizer", ".weights": "weights"}[path.suffix]
+        kind = "weights" if path.suffix == ".weights" else "tokenizer"
         return CatalogueEntry(path.name, kind, len(content), digest, "as its model")
     try:
         metadata = OnnxRuntime().load(path).metadata
