@@ -25,7 +25,7 @@ from edge_mer.contract.errors import EdgeMerError, ModelError
 from edge_mer.fusion.baseline import MODALITIES, SHARE, Neutral, described, moved, shifts
 from edge_mer.fusion.calibration import read, weights_of
 from pipelines.data.corpora import DEFAULT_ROOT
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.scores import cases
 from pipelines.fusion.windows import Example
 from pipelines.study.evaluate import run

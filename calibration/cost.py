@@ -12,7 +12,8 @@ from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ravdess, sentences
-from pipelines.exporting.export import FILES, MEASURED
+from pipelines.encoders.shipped import FILES
+from pipelines.exporting.export import MEASURED
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
 from pipelines.fusion.scores import figures as scored
@@ -47,14 +48,14 @@ class Yardstick:
         )
         texts = self._once(
             models,
-            (text,),
+            (text, *(p.name for p in sorted(models.glob("text.*")) if p.suffix in (".spm", ".vocab"))),
             lambda: tracks.texts(load_encoder("text", backend, models), sentences(root, "dev")),
         )
         rows: dict[str, dict[str, float]] = {}
         for c in COMBINATIONS:
             _, some = cases(c, clips, texts)
-            said = evaluate.run(backend.load(models / f"fusion.{c}.onnx"), c, some)
-            rows[c] = _points(scored(c, some, said))
+            predicted = evaluate.run(backend.load(models / f"fusion.{c}.onnx"), c, some)
+            rows[c] = _points(scored(c, some, predicted))
         found = self._once(models, (face,), lambda: evaluate.face(root, models))
         rows[FACE] = _points(next(iter(found.values())))
         return rows

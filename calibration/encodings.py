@@ -22,18 +22,19 @@ from edge_mer.perception.face import SHARP, SLOT_US, sharpness
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data import recordings
+from pipelines.data.files import draft
 from pipelines.demo import face as demo_face
 from pipelines.demo import voice as demo_voice
 from pipelines.encoders import audio_augment as sound
-from pipelines.encoders import face
-from pipelines.encoders.face import jitter
-from pipelines.exporting.export import FILES
+from pipelines.encoders import face_augment
+from pipelines.encoders.face_augment import jitter
+from pipelines.encoders.shipped import FILES
 from pipelines.fusion import windows
 from pipelines.fusion.windows import WORD_S, TokenTrack
 
 FRAMES: Final = 10
 # Whose code decides on the tokens, beside the encoders' and this file's.
-MODULES: Final = (damage, demo_face, demo_voice, face, material, recordings, sound, windows)
+MODULES: Final = (damage, demo_face, demo_voice, face_augment, material, recordings, sound, windows)
 
 
 def made_by(models: Path, data: Path) -> str:
@@ -52,7 +53,7 @@ class Encodings:
     def __init__(self, models: Path, data: Path, cache: Path) -> None:
         self._models, self._cache = models, cache
         backend = OnnxRuntime()
-        self.ear = load_encoder("audio", backend, models)
+        self.audio = load_encoder("audio", backend, models)
         self.reader = load_encoder("text", backend, models)
         self._face = backend.load(models / FILES["video"])
         self._made_by = made_by(models, data)
@@ -63,27 +64,25 @@ class Encodings:
         if path.is_file():
             return _read(path)
         made = list(make())
-        self._cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(
-            partial,
-            length=[len(t.values) for t in made],
-            values=np.concatenate([t.values for t in made]),
-            end_s=np.concatenate([t.end_s for t in made]),
-            valid=np.concatenate([t.valid for t in made]),
-        )
-        partial.replace(path)
+        with draft(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                length=[len(t.values) for t in made],
+                values=np.concatenate([t.values for t in made]),
+                end_s=np.concatenate([t.end_s for t in made]),
+                valid=np.concatenate([t.valid for t in made]),
+            )
         return made
 
-    def heard(self, samples: NDArray[np.float32]) -> TokenTrack:
-        _, tokens = self.ear.step(self.ear.initial(), AudioBlock(samples, 0))
+    def audio_track(self, samples: NDArray[np.float32]) -> TokenTrack:
+        _, tokens = self.audio.step(self.audio.initial(), AudioBlock(samples, 0))
         return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
     def read(self, words: Sequence[str]) -> TokenTrack:
-        """Words said one every 0.3 s, the last ending at 0."""
+        """Words spoken one every 0.3 s, the last ending at 0."""
         starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
-        said = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
-        _, tokens = self.reader.step(self.reader.initial(), TextSegment(0, said, True))
+        spoken_words = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
+        _, tokens = self.reader.step(self.reader.initial(), TextSegment(0, spoken_words, True))
         return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
     def watched(self, film: Sequence[VideoFrame]) -> TokenTrack:

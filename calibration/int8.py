@@ -11,25 +11,27 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
 from calibration.qdq import products, quantise
-from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio import AudioEncoder
-from edge_mer.perception.load import open_text
-from edge_mer.runtime.backend import Arrays
+from edge_mer.perception.text_adapter import open_text
+from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, fer2013, ravdess, sentences
-from pipelines.exporting.export import FILES, GATHERED, MODELS
+from pipelines.encoders.shipped import FILES, MODELS
+from pipelines.exporting.export import GATHERED
 from pipelines.exporting.onnx_file import GraphDraft, write
 from pipelines.exporting.onnx_variants import FUSION, derived, expected, graph_files, reread
 from pipelines.fusion import tracks
@@ -44,16 +46,36 @@ T = TypeVar("T")
 Recorded = Mapping[str, Sequence[Arrays]]
 
 
+@dataclass(slots=True, eq=False)
+class InputRecorder:
+    """A graph that keeps every ``stride``-th of its inputs, at most ``most``."""
+
+    graph: Graph
+    stride: int = 1
+    most: int = 400
+    seen: list[Arrays] = field(default_factory=list)
+    count: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.graph, name)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        if self.count % self.stride == 0 and len(self.seen) < self.most:
+            self.seen.append({n: np.array(x) for n, x in inputs.items()})
+        self.count += 1
+        return self.graph.run(inputs)
+
+
 def record(root: Path, models: Path) -> Recorded:
     """Real inputs of every model, from train data: by file name."""
     backend, random = OnnxRuntime(), np.random.default_rng(0)
-    ear, speech = (RangeRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
-    reader = RangeRecorder(backend.load(models / "text.onnx"))
-    clips = tracks.joint(AudioEncoder(ear, speech), _some(ravdess(root, "train"), CLIPS, random))
+    audio, speech = (InputRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
+    reader = InputRecorder(backend.load(models / "text.onnx"))
+    clips = tracks.joint(AudioEncoder(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
     texts = tracks.texts(open_text(reader, models), _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
     found: dict[str, Sequence[Arrays]] = {
-        "audio.onnx": ear.seen,
+        "audio.onnx": audio.seen,
         "speech.onnx": speech.seen,
         "text.onnx": reader.seen,
         "face.onnx": [{"face": f[None, None].astype(np.float32) / np.float32(255)} for f in faces[:400]],
@@ -83,7 +105,7 @@ def quantised(path: Path, inputs: Sequence[Arrays]) -> GraphDraft:
     """The INT8 form of one FP32 file; its golden vectors are what ONNX Runtime makes of it."""
     draft = reread(path)
     chosen = [p for p in products(draft.model) if p.worthwhile]
-    model = quantise(draft.model, chosen, ranges(draft.model, chosen, inputs))
+    model = quantise(draft.model, chosen, inputs)
     form = derived(draft, model, "int8", path)
     with tempfile.TemporaryDirectory() as place:
         onnx.save(_labelled(model, draft), Path(place) / path.name)

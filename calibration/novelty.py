@@ -17,7 +17,7 @@ from edge_mer.fusion.novelty import Novelty, describe
 from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.text import Tokenizer
 from pipelines.data.corpora import Sentence, Speech
-from pipelines.encoders.misheard import bare
+from pipelines.encoders.text_input import bare
 from pipelines.fusion.scores import cases
 from pipelines.fusion.tracks import audio_track
 from pipelines.fusion.windows import Example, collate
@@ -81,8 +81,8 @@ def in_rooms(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech], seed: i
 
 def of_texts(tokenizer: Tokenizer, sentences: Sequence[Sentence], capacity: int) -> tuple[Floats, NDArray[np.str_]]:
     """The same of texts: only how their words split matters."""
-    said = [(describe_text(tokenizer, s.text, capacity), s.group) for s in sentences]
-    kept = [(d, g) for d, g in said if d is not None]
+    described = [(describe_text(tokenizer, s.text, capacity), s.group) for s in sentences]
+    kept = [(d, g) for d, g in described if d is not None]
     return np.array([d for d, _ in kept]), np.array([g for _, g in kept])
 
 

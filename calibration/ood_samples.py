@@ -79,8 +79,8 @@ def voices(root: Path) -> dict[str, list[Sound]]:
     return {
         "CREMA-D, acted English": acted,
         "read English": read,
-        "drawn voice, English": said("en-us"),
-        "drawn voice, German, French, Spanish, Finnish": [s for v in list(SPOKEN)[1:] for s in said(v)],
+        "drawn voice, English": spoken("en-us"),
+        "drawn voice, German, French, Spanish, Finnish": [s for v in list(SPOKEN)[1:] for s in spoken(v)],
         "two voices over drawn music (television)": television,
         "drawn music": songs,
         "noise": [0.1 * sound.noise(int(SECONDS * SAMPLE_RATE), c, random) for c in np.linspace(0, 2, 12)],
@@ -111,7 +111,7 @@ def texts() -> dict[str, list[str]]:
     }
 
 
-def said(voice: str) -> list[Sound]:
+def spoken(voice: str) -> list[Sound]:
     """What ``voice`` says, by a man and by a woman. Raises DeviceError where espeak-ng is not installed."""
     espeak = Espeak()
     return [

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from calibration.validation import Validation
 from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
-from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import UNKNOWN, ravdess, sentences
 from pipelines.exporting.export import MEASURED
-from pipelines.fusion import tracks
 from pipelines.fusion.scores import ScoredWindow, cases
+from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import Example
 from pipelines.study.evaluate import run
 
@@ -44,9 +43,8 @@ def graphs_of(models: Path) -> dict[Combination, Graph]:
 
 def examples(root: Path, models: Path) -> tuple[list[Example], list[Example]]:
     """Clips and texts of the dev splits, through the shipped encoders: never trained on, by actor and dialogue."""
-    backend = OnnxRuntime()
-    clips = tracks.joint(load_encoder("audio", backend, models), ravdess(root, "dev"))
-    return clips, tracks.texts(load_encoder("text", backend, models), sentences(root, "dev"))
+    encoders = TokenEncoders(models)
+    return encoders.joint(ravdess(root, "dev")), encoders.texts(sentences(root, "dev"))
 
 
 def predictions(

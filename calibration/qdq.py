@@ -1,28 +1,30 @@
-"""Writes INT8 into a graph as explicit Q/DQ that ONNX Runtime and the TensorRT parser both take.
+"""INT8 in a graph as explicit Q/DQ that ONNX Runtime and the TensorRT parser both take.
 
-Symmetric INT8 on both sides (TensorRT refuses zero points), one scale per output channel of the weights, biases and
-results in FP32 (TensorRT refuses ONNX Runtime's INT32 biases, and a rounded result gains nothing). Each product has a
-DQ of its own, or ONNX Runtime does not fuse it. Only a convolution's result is rounded too: else its kernel stays FP32.
-Kept higher: softmax, norms, sums, products of few rows (routers, pooling, heads), and convolutions that read an input.
+``onnxruntime.quantization`` writes it: symmetric INT8 on both sides (TensorRT refuses zero points), one scale per
+output channel of the weights, biases in FP32 (TensorRT refuses INT32 biases). Only a convolution's result is rounded
+too: else its kernel stays FP32. Kept higher: softmax, norms, sums, products of few rows (routers, pooling, heads), and
+convolutions that read an input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+from edge_mer.contract.errors import ModelError
+from edge_mer.runtime.backend import Arrays
 from pipelines.exporting.autocast import PRODUCTS, first_products
 
 LEVELS: Final = 127
-# No scale is smaller: an activation that never moved must not divide by zero.
-LEAST: Final = 1e-8
-ZERO: Final = "int8_zero"
 # A product of fewer rows gains no time, and decides the most: routers, the pooling's scores, heads.
 LEAST_ROWS: Final = 8
 # Fewer weights per output than this are a depthwise convolution.
@@ -86,69 +88,69 @@ def shapes_of(model: onnx.ModelProto) -> Mapping[str, list[int]]:
     return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
 
 
-def quantise(model: onnx.ModelProto, chosen: Sequence[Product], largest: Mapping[str, float]) -> onnx.ModelProto:
-    """A copy with the ``chosen`` products in INT8; ``largest``: of each tensor, the magnitude that becomes 127."""
+class _Inputs(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, inputs: Iterable[Arrays]) -> None:
+        self._left = iter(inputs)
+
+    def get_next(self) -> dict[str, Any] | None:
+        found = next(self._left, None)
+        return None if found is None else dict(found)
+
+
+def quantise(model: onnx.ModelProto, chosen: Sequence[Product], inputs: Sequence[Arrays]) -> onnx.ModelProto:
+    """A copy with the ``chosen`` products in INT8; the largest magnitude that ``inputs`` reach becomes 127.
+
+    Raises ModelError without inputs.
+    """
+    if not inputs:
+        raise ModelError("no recorded input to take INT8 ranges from")
+    with tempfile.TemporaryDirectory() as place:
+        source, out = Path(place) / "fp32.onnx", Path(place) / "int8.onnx"
+        draft = with_own_inputs(model, chosen)
+        add_pre_process_metadata(draft)  # no warning: an exported graph needs none of it
+        onnx.save(draft, source)
+        quantize_static(
+            source,
+            out,
+            _Inputs(inputs),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=[p.name for p in chosen],
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
+            },
+        )
+        return onnx.load(out)
+
+
+def with_own_inputs(model: onnx.ModelProto, chosen: Sequence[Product]) -> onnx.ModelProto:
+    """A copy in which no ``chosen`` product shares its activation or weights with another node.
+
+    ONNX Runtime would give them one DQ, and fuses only a product whose DQ are its own.
+    """
     out = onnx.ModelProto()
     out.CopyFrom(model)
-    graph = out.graph
-    tables = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    by_name = {p.name: p for p in chosen}
-    made: dict[str, TensorProto] = {}
-    nodes: list[NodeProto] = []
+    graph, by_name = out.graph, {p.name: p for p in chosen}
+    tables = {t.name: t for t in graph.initializer}
+    nodes, made = list[NodeProto](), list[TensorProto]()
     for node in graph.node:
         if (product := by_name.get(node.name)) is not None:
-            nodes += _activation(node, product.activation, largest, made)
-            nodes += _weights(node, product, tables[product.weights], made)
+            activation, weights = f"{node.name}_activation", f"{node.name}_weights"
+            nodes.append(helper.make_node("Identity", [product.activation], [activation], f"{activation}_identity"))
+            own = TensorProto()
+            own.CopyFrom(tables[product.weights])
+            own.name = weights
+            made.append(own)
+            node.input[0], node.input[1] = activation, weights
         nodes.append(node)
-        if product is not None and product.result is not None:
-            nodes += _rounded(node, largest, made)
-    del graph.node[:]
-    graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
     kept = [t for t in graph.initializer if t.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *made.values()])
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*kept, *made])
     return out
-
-
-def _activation(
-    node: NodeProto, name: str, largest: Mapping[str, float], made: dict[str, TensorProto]
-) -> Iterator[NodeProto]:
-    if f"{name}_scale" not in made:
-        yield _q(name, largest, made)
-    node.input[0] = f"{node.name}_activation"
-    yield _dq(name, node.input[0])
-
-
-def _rounded(node: NodeProto, largest: Mapping[str, float], made: dict[str, TensorProto]) -> Iterator[NodeProto]:
-    result = node.output[0]
-    node.output[0] = f"{result}_in_fp32"
-    largest = {node.output[0]: largest[result]}
-    yield _q(node.output[0], largest, made)
-    yield _dq(node.output[0], result)
-
-
-def _q(name: str, largest: Mapping[str, float], made: dict[str, TensorProto]) -> NodeProto:
-    scale = np.float32(max(largest[name], LEAST) / LEVELS)
-    made[f"{name}_scale"] = numpy_helper.from_array(np.asarray(scale), f"{name}_scale")
-    made[ZERO] = numpy_helper.from_array(np.asarray(np.int8(0)), ZERO)
-    return helper.make_node("QuantizeLinear", [name, f"{name}_scale", ZERO], [f"{name}_int8"], f"{name}_q")
-
-
-def _dq(name: str, out: str) -> NodeProto:
-    return helper.make_node("DequantizeLinear", [f"{name}_int8", f"{name}_scale", ZERO], [out], f"{out}_dq")
-
-
-def _weights(
-    node: NodeProto, p: Product, values: NDArray[np.float32], made: dict[str, TensorProto]
-) -> Iterator[NodeProto]:
-    others = tuple(i for i in range(values.ndim) if i != p.axis)
-    scale = np.maximum(np.abs(values).max(axis=others), LEAST) / LEVELS
-    shaped = scale.reshape([-1 if i == p.axis else 1 for i in range(values.ndim)])
-    rounded = np.clip(np.rint(values / shaped), -LEVELS, LEVELS).astype(np.int8)
-    names = [f"{node.name}_weights{end}" for end in ("_int8", "_scale", "_zero")]
-    for name, array in zip(names, (rounded, scale.astype(np.float32), np.zeros(len(scale), np.int8)), strict=True):
-        made[name] = numpy_helper.from_array(array, name)
-    own = f"{node.name}_weights"
-    yield helper.make_node("DequantizeLinear", names, [own], f"{own}_dq", axis=p.axis)
-    node.input[1] = own

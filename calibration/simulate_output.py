@@ -42,7 +42,7 @@ def publish(model: FusionModel, placed: Placed) -> Estimate:
         m: Presence("present", None, used[m].tokens) if m in used else Presence("absent", NOTHING[m], 0)
         for m in MODALITIES
     }
-    body = estimate(Pending(0, used, presence, 0, False, 0, None), SETTINGS, model).estimate
+    body = estimate(Pending(0, used, presence, {}, 0, None), SETTINGS, model).estimate
     assert body is not None
     return body
 

@@ -35,8 +35,8 @@ from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.detect import Haar
 from edge_mer.perception.encoder import VideoFrame
 from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
-from pipelines.encoders.misheard import bare
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
+from pipelines.encoders.text_input import bare
 from pipelines.fusion import tracks
 from pipelines.fusion.windows import Placed, TokenTrack
 
@@ -146,17 +146,17 @@ class Stress:
     def _voice(self, family: str, level: str, harm: Callable[[Any, np.random.Generator], Any]) -> list[StressRow]:
         def encode() -> list[TokenTrack]:
             random = np.random.default_rng(0)
-            return [self.encodings.heard(harm(c.samples(), random)) for c in self._clips]
+            return [self.encodings.audio_track(harm(c.samples(), random)) for c in self._clips]
 
-        heard = self.encodings.tracks(f"ravdess dev {family} {level}", encode)
-        placed = [_together(audio=a, video=v) for a, v in zip(heard, self._faces, strict=True)]
+        voices = self.encodings.tracks(f"ravdess dev {family} {level}", encode)
+        placed = [_together(audio=a, video=v) for a, v in zip(voices, self._faces, strict=True)]
         return [self._row(family, level, c, placed, self._labels) for c in ("a", "av")]
 
-    def _heard(self) -> list[TokenTrack]:
+    def _voices(self) -> list[TokenTrack]:
         """The voices as recorded."""
         clips = self._clips
         return self.encodings.tracks(
-            f"ravdess dev {CLEAN} ", lambda: (self.encodings.heard(c.samples()) for c in clips)
+            f"ravdess dev {CLEAN} ", lambda: (self.encodings.audio_track(c.samples()) for c in clips)
         )
 
     def picture(self) -> list[StressRow]:
@@ -178,33 +178,35 @@ class Stress:
     def order(self) -> list[StressRow]:
         """Lost frames, and voice or face missing at uneven rates."""
         random, rows = np.random.default_rng(0), list[StressRow]()
-        heard = self._heard()
+        voices = self._voices()
         for share in (0.0, *DROPPED):
             thin = [damage.thinned(t, share, random) for t in self._faces]
             family, level = (CLEAN, "") if not share else ("frames lost", f"{share:.0%}")
             for c in ("v", "av"):
-                placed = [_together(audio=a, video=v) for a, v in zip(heard, thin, strict=True)]
+                placed = [_together(audio=a, video=v) for a, v in zip(voices, thin, strict=True)]
                 rows.append(self._row(family, level, c, placed, self._labels))
         return rows
 
     def missing(self) -> list[list[str]]:
         """Rows of the table of missing rates: whole modalities are gone, the device takes what is left."""
-        heard = self._heard()
+        voices = self._voices()
         random, out = np.random.default_rng(0), []
         for rates in RATES:
-            gone = random.random((len(heard), 2)) < rates
+            gone = random.random((len(voices), 2)) < rates
             placed = [
                 _together(**{m: t for m, t, lost in zip(("audio", "video"), pair, row, strict=True) if not lost})
-                for pair, row in zip(zip(heard, self._faces, strict=True), gone, strict=True)
+                for pair, row in zip(zip(voices, self._faces, strict=True), gone, strict=True)
             ]
             bodies = [publish(self.model, p) for p in placed]
             cells = [f"{rates[0]:.0%} / {rates[1]:.0%}"]
-            said = [(b, EMOTIONS[t]) for b, t in zip(bodies, self._labels, strict=True) if b.probabilities is not None]
-            cells.append(", ".join(f"{c} {sum(b.combination == c for b, _ in said)}" for c in ("av", "a", "v")))
-            hits = np.array([top(b) == t for b, t in said])
-            pooled = np.array([b.confidence for b, _ in said])
-            labels = [b.label == t for b, t in said if b.label is not None]
-            sets = [t in b.prediction_set for b, t in said if b.prediction_set is not None]
+            published = [
+                (b, EMOTIONS[t]) for b, t in zip(bodies, self._labels, strict=True) if b.probabilities is not None
+            ]
+            cells.append(", ".join(f"{c} {sum(b.combination == c for b, _ in published)}" for c in ("av", "a", "v")))
+            hits = np.array([top(b) == t for b, t in published])
+            pooled = np.array([b.confidence for b, _ in published])
+            labels = [b.label == t for b, t in published if b.label is not None]
+            sets = [t in b.prediction_set for b, t in published if b.prediction_set is not None]
             cells += [
                 f"{hits.mean():.3f}",
                 f"{excess(pooled, hits, draws=200):+.3f}",
@@ -271,7 +273,7 @@ class Stress:
         """What else a home hears, sees and reads; nobody labelled it."""
         out = []
         sets: list[tuple[Modality, Mapping[str, Sequence[Any]], Callable[[Any], TokenTrack]]] = [
-            ("audio", material.voices(self.root), self.encodings.heard),
+            ("audio", material.voices(self.root), self.encodings.audio_track),
             ("video", material.films(self.root, Haar()), self.encodings.watched),
             ("text", material.texts(), lambda line: self.encodings.read(bare(line).split())),
         ]
@@ -382,7 +384,7 @@ one, one adds one. Late: the last words have not arrived yet, and revise the est
     two = f"""`python -m calibration.stress`: real recordings of `av_clips` and `speech_clips`, and drawn ones, through
 the same chain. Nobody labelled them, so that only this can be told: whether anything is usable at all (voice
 activity, a face), whether it is unfamiliar, whether a label is given. Few items each: signs, not figures. A foreign
-language that is heard by an English recogniser comes out as English words, which the text cannot tell.
+language that reaches an English recogniser comes out as English words, which the text cannot tell.
 
 {report.table(["what", "as", "items", "usable", "unfamiliar", "given a label", "mean confidence"], stress.strange())}"""
     return one, two, found

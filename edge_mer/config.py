@@ -1,28 +1,60 @@
 """One typed TOML config: pydantic-settings reads the file, the environment and the command line, in that order.
 
-``edge-mer config`` shows every value and where it came from. Environment: ``EDGE_MER__AUDIO__DEVICE=2``.
+``edge-mer config`` shows every value and its origin. Environment: ``EDGE_MER__AUDIO__DEVICE=2``.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
+from edge_mer.contract.modality_row import ModalityRow
+from edge_mer.contract.places import user_directory
+from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
 
 PREFIX = "EDGE_MER__"
-# What a working microphone and camera are like: dB, mean grey of 255, share of the picture's height.
+# Limits of a usable signal: dB, mean grey of 255, share of the frame's height.
 VOICE_OVER_NOISE_DB: Final = 10.0
 DARK, BRIGHT, SMALL_FACE = 40.0, 215.0, 1 / 6
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def per_modality(field: Callable[[ModalityRow], Any]) -> Callable[[type[S]], type[S]]:
+    """Adds one key for each modality that the class does not have yet; ``field``: its (type, default)."""
+
+    def complete(section: type[S]) -> type[S]:
+        missing = {name: field(row) for name, row in TABLE.items() if name not in section.model_fields}
+        return create_model(
+            section.__name__, __base__=section, __module__=section.__module__, __doc__=section.__doc__, **missing
+        )
+
+    return complete
+
+
+def sensor_section(row: ModalityRow) -> tuple[type[Section], Section]:
+    """The section of a modality without its own keys."""
+    choice: Any = Literal.__getitem__((row.source, "off"))
+    made = create_model(
+        f"{row.name.title()}Config",
+        __base__=Section,
+        __module__=__name__,
+        source=(choice, row.source),
+        device=(int | str | None, Field(None, description=f"device of the {row.words.sensor.lower()}")),
+    )
+    return made, made()
 
 
 class RunConfig(Section):
@@ -44,11 +76,16 @@ class VideoConfig(Section):
 
 
 class TextConfig(Section):
-    source: Literal["asr", "typed", "recorded", "wyoming", "off"] = "asr"
-    engine: Literal["pocketsphinx", "faster-whisper", "whisper"] = "pocketsphinx"
+    source: TextSource = "asr"
+    engine: Engine = "pocketsphinx"
     model: str | None = Field(None, description="Whisper: name of a pulled model, or local path")
     path: str | None = Field(None, description="recorded transcript with word times (JSON)")
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
+
+    @property
+    def recogniser(self) -> RecogniserRow | None:
+        """None where speech is not recognised: words are typed, recorded or off."""
+        return recogniser_of(self.source, self.engine)
 
 
 class FileConfig(Section):
@@ -56,26 +93,24 @@ class FileConfig(Section):
     loop: bool = False
 
 
+@per_modality(lambda row: (str | None, Field(None, description=row.words.large_encoder)))
 class PerceptionConfig(Section):
     placement: Literal["separate", "together"] = "separate"
     yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
-    audio: str | None = Field(None, description="large encoder (Wav2Vec2, WavLM): folder, or hub id that was pulled")
-    video: str | None = Field(None, description="large encoder (ViT expression classifier): folder or pulled hub id")
-    text: str | None = Field(None, description="large encoder (RoBERTa, DeBERTa): folder or pulled hub id")
 
 
 class ModelsConfig(Section):
     directory: str | None = Field(None, description="directory of ONNX files; default: those shipped in the package")
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime", "torch"] = Field(
-        "auto", description="auto: the best that is there and passes its self-test; a named one is used or fails"
+        "auto", description="auto: the fastest that is installed and passes its self-test; a named one is used or fails"
     )
     precision: Literal["fp32", "fp16", "int8"] = Field(
-        "fp32", description="which form of the models; fp32 where one has no other form"
+        "fp32", description="precision of the models; fp32 where a model has no other"
     )
     engines: str | None = Field(None, description="directory of compiled engines; default ~/.cache/edge_mer/engines")
-    engine_level: int = Field(3, ge=0, le=5, description="how long the engine builder searches")
+    engine_level: int = Field(3, ge=0, le=5, description="builder optimization level; higher searches longer")
     workspace_mb: int | None = Field(None, ge=1, description="GPU memory that the engine builder may use")
-    dla_core: int | None = Field(None, ge=0, description="deep learning accelerator of a Jetson; its rest on the GPU")
+    dla_core: int | None = Field(None, ge=0, description="deep learning accelerator of a Jetson; the GPU runs the rest")
     allow_noncommercial: bool = Field(True, description="false refuses weights trained on non-commercial data")
 
 
@@ -86,10 +121,10 @@ class FusionConfig(Section):
     horizon_s: float = Field(2.0, ge=0, description="how long late text may revise an estimate")
     smoothing_s: float = Field(0.5, ge=0, description="time constant of the output average; 0 is off")
     min_tokens: float = Field(0.25, gt=0, le=1, description="share of valid tokens that makes a modality present")
-    baseline: bool = Field(False, description="use the neutral that `edge-mer baseline learn` wrote on this host")
+    baseline: bool = Field(False, description="use the personal neutral of `edge-mer baseline learn` on this host")
     hysteresis_hops: int = Field(2, ge=1, description="hops of missing quality before a modality is dropped")
-    max_age_s: dict[Literal["audio", "video", "text"], float] = Field(
-        {"audio": 1.0, "video": 1.0, "text": 2.0},
+    max_age_s: dict[Modality, float] = Field(
+        {m: row.max_age_s for m, row in TABLE.items()},
         description="age of the newest token after which a modality is absent",
     )
 
@@ -104,35 +139,35 @@ class RemoteConfig(Section):
 
 
 class SensorsConfig(Section):
-    """What `edge-mer calibrate` measured in this room; without it nothing is assumed."""
+    """Measurements of `edge-mer calibrate` in this room; without them, defaults apply."""
 
     date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="day of the calibration")
     noise_floor_db: float | None = Field(None, ge=-100, le=0, description="of the microphone, dB below full scale")
     voice_db: float | None = Field(None, ge=-100, le=0, description="level of the voice, dB below full scale")
-    exposure: float | None = Field(None, ge=0, le=255, description="mean grey of the camera's picture")
-    face_size: float | None = Field(None, ge=0, le=1, description="height of the face, as a share of the picture")
-    offset_s: float = Field(0.0, ge=-1, le=1, description="how much later the picture arrives than its sound")
+    exposure: float | None = Field(None, ge=0, le=255, description="mean grey of the camera's frames")
+    face_size: float | None = Field(None, ge=0, le=1, description="height of the face, as a share of the frame")
+    offset_s: float = Field(0.0, ge=-1, le=1, description="how much later video arrives than its audio")
 
     @property
     def is_weak_voice(self) -> bool:
-        """Whether the voice hardly rises above the noise; not where it was not measured."""
+        """Whether the voice is too close to the noise floor; False where it was not measured."""
         noise, voice = self.noise_floor_db, self.voice_db
         return noise is not None and voice is not None and voice - noise < VOICE_OVER_NOISE_DB
 
     @property
-    def is_weak_picture(self) -> bool:
-        """Whether faces are small or badly lit; not where they were not measured."""
+    def is_weak_video(self) -> bool:
+        """Whether faces are small or badly lit; False where they were not measured."""
         light, size = self.exposure, self.face_size
         return (light is not None and not DARK <= light <= BRIGHT) or (size is not None and size < SMALL_FACE)
 
 
 class HubConfig(Section):
-    """TCP for hubs; nothing listens by default. Keys come in by ``edge-mer keys allow`` or ``keys pair``."""
+    """TCP for hubs; nothing listens by default. Add keys with ``edge-mer keys allow`` or ``keys pair``."""
 
     publish: str | None = Field(None, description="address of the public topics, as tcp://192.168.1.5:7651")
     requests: str | None = Field(None, description="address of describe, schema, status, mask, unmask: tcp://...:7652")
     plaintext: bool = Field(
-        False, description="no CURVE and no keys: every program of this host reads it; loopback only"
+        False, description="no CURVE and no keys: every program on this host can read it; loopback only"
     )
 
 
@@ -144,17 +179,17 @@ class MqttConfig(Section):
     password_file: str | None = Field(None, description="file whose first line is the password")
     ca: str | None = Field(None, description="certificate authority of the broker (PEM); default: those of the system")
     discovery: str = Field("homeassistant", pattern=r"^[\w/-]+$", description="Home Assistant's discovery prefix")
-    steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it has held for so long")
+    steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it is stable for this time")
     min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")
-    forget_s: float = Field(10.0, ge=0, description="without a confident emotion for so long, none is shown")
-    guest_hours: float = Field(3.0, gt=0, le=720, description="how long the button for guests masks everything")
+    forget_s: float = Field(10.0, ge=0, description="without a confident emotion for this time, none is shown")
+    guest_hours: float = Field(3.0, gt=0, le=720, description="how long the guest button masks all modalities")
 
 
 class PageConfig(Section):
     """The web page and, under /metrics, Prometheus; nothing listens by default. `edge-mer page` shows the link."""
 
-    address: str | None = Field(None, description="http://127.0.0.1:7653, or https://192.168.1.5:7653 for the house")
-    names: tuple[str, ...] = Field((), description="further host names that browsers may use for it, without port")
+    address: str | None = Field(None, description="http://127.0.0.1:7653, or https://192.168.1.5:7653 for the LAN")
+    names: tuple[str, ...] = Field((), description="further host names that browsers may use, without port")
     certificate: str | None = Field(None, description="certificate of https (PEM)")
     key: str | None = Field(None, description="its private key (PEM)")
 
@@ -162,36 +197,42 @@ class PageConfig(Section):
 class ButtonConfig(Section):
     source: str | None = Field(
         None,
-        description="evdev:/dev/input/event3, gpio:/dev/gpiochip0:17 or keyboard:/dev/tty1: masks, unmasks, also hard",
+        description="evdev:/dev/input/event3, gpio:/dev/gpiochip0:17 or keyboard:/dev/tty1: masks, unmasks, locks",
     )
 
 
+@per_modality(lambda row: (str | None, Field(None, description=row.words.indicator)))
 class IndicatorConfig(Section):
     """``led:NAME`` of /sys/class/leds, or ``command:PROGRAM``, which is called with the modality and on or off."""
-
-    audio: str | None = Field(None, description="on while the microphone is open: led:NAME or command:PROGRAM")
-    video: str | None = Field(None, description="on while the camera is open")
-    text: str | None = Field(None, description="on while words are taken down")
 
 
 class RecordConfig(Section):
     path: str | None = None
     raw: bool = Field(False, description="also record raw media (needs consent)")
-    min_free_mb: int = Field(200, ge=0, description="recording stops when the disk has less room than this")
-    encrypt: bool = Field(True, description="seal raw and feature channels with a key of their modality")
+    min_free_mb: int = Field(200, ge=0, description="recording stops when the disk has less free space")
+    encrypt: bool = Field(True, description="encrypt raw and feature channels with a key for each modality")
     keys: str | None = Field(None, description="directory of these keys; default: session_keys in privacy.state")
     keep_days: float = Field(
         0, ge=0, description="delete older sessions in the folder of record.path, with their keys; 0 keeps them"
     )
-    keep_gb: float = Field(0, ge=0, description="delete the oldest sessions there while all take more; 0 keeps them")
+    keep_gb: float = Field(0, ge=0, description="delete the oldest sessions there above this total; 0 keeps them")
 
 
 class ReplayConfig(Section):
-    path: str | None = Field(None, description="session file that the player plays on the bus")
-    speed: float | Literal["max"] = Field(1.0, description="1 is the original spacing")
-    topics: tuple[str, ...] = Field((), description="play only these topics; default: all that were recorded")
+    path: str | None = Field(None, description="session file that the player publishes on the bus")
+    speed: float | Literal["max"] = Field(1.0, description="1 is the original timing")
+    topics: tuple[str, ...] = Field((), description="play only these topics; default: all recorded topics")
 
 
+class PluginsConfig(Section):
+    """Installed packages of others that take part; `edge-mer doctor` lists what is installed."""
+
+    sources: dict[Modality, str] = Field({}, description="entry points of edge_mer.sources, in place of our devices")
+    encoders: dict[Modality, str] = Field({}, description="entry points of edge_mer.encoders, in place of ours")
+    outlets: tuple[str, ...] = Field((), description="entry points of edge_mer.outlets that run")
+
+
+@per_modality(sensor_section)
 class Config(Section):
     run: RunConfig = RunConfig()
     audio: AudioConfig = AudioConfig()
@@ -211,23 +252,25 @@ class Config(Section):
     indicator: IndicatorConfig = IndicatorConfig()
     record: RecordConfig = RecordConfig()
     replay: ReplayConfig = ReplayConfig()
+    plugins: PluginsConfig = PluginsConfig()
 
 
 Layer = tuple[str, Mapping[str, Any]]
 
 
 def default_path() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "edge_mer.toml"
+    """Raises ConfigError where no home directory is known."""
+    return user_directory("XDG_CONFIG_HOME", ".config", "--config") / "edge_mer.toml"
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> tuple[Config, dict[str, str]]:
-    """Resolve the config, and map every ``section.key`` to where its value came from.
+    """Resolve the config, and map every ``section.key`` to the origin of its value.
 
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest known one) or a bad value.
     """
     layers: list[Layer] = []
-    chosen = path or default_path()
-    if path is not None or chosen.exists():
+    chosen = path or _default_file()
+    if chosen is not None:
         layers.append((str(chosen), _from_file(chosen)))
     layers.append(("environment", _from_environment()))
     layers.append(("command line", overrides or {}))
@@ -242,6 +285,15 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         return Config.model_validate(merged), origin
     except ValidationError as error:
         raise ConfigError(_explain(error, origin)) from error
+
+
+def _default_file() -> Path | None:
+    """The user's config file, if it exists."""
+    try:
+        path = default_path()
+    except ConfigError:
+        return None
+    return path if path.exists() else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -259,7 +311,7 @@ def _from_environment() -> dict[str, Any]:
     from pydantic_settings import BaseSettings, EnvSettingsSource
 
     class Environment(BaseSettings, Config):  # type: ignore[misc]  # both carry a model_config
-        """The environment's view of the config; workers get theirs ready-made and never import this."""
+        """The config as read from the environment; workers get theirs resolved and never import this."""
 
     for name in os.environ:
         if name.upper().startswith(PREFIX):
@@ -301,6 +353,13 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def plays_with_file(config: Config) -> bool:
-    """Whether the process ``file`` plays the transcript: it must share the t0 of the sound or picture it belongs to."""
-    return config.text.source == "recorded" and "file" in (config.audio.source, config.video.source)
+def is_off(config: Config, modality: Modality) -> bool:
+    return bool(getattr(config, modality).source == "off")
+
+
+def plays_with_file(config: Config, modality: Modality) -> bool:
+    """Whether the process ``file`` plays this modality. A recorded transcript plays there with its audio or video,
+    because they must share t0."""
+    source = getattr(config, modality).source
+    others = [getattr(config, m).source for m in MODALITIES if m != modality]
+    return source == "file" or (source == "recorded" and "file" in others)

@@ -1,16 +1,16 @@
-"""pytest plug-in: try your automation on recorded sessions, without devices, sockets or waiting. Nothing to import.
+"""pytest plug-in: test your automation on recorded sessions, without devices, sockets or waiting. No import is needed.
 
-``replay_session``: a session folded again by this version; it fails the test when the results are not the recorded::
+``replay_session`` replays a session with this version, and fails the test when the results differ from the recording::
 
-    def test_the_lamp_is_dimmed_when_somebody_is_sad(replay_session):
+    def test_lamp_dims_for_sad_estimates(replay_session):
         lamp = Lamp()
         for message in replay_session("evening.mcap").messages("emotion"):
             lamp.on_estimate(message.body)
         assert lamp.dimmed
 
-``session_stage``: the same through a bus on a fake clock, with faults in between::
+``session_stage`` plays a session on a bus with a fake clock, and can inject faults::
 
-    def test_the_lamp_survives_a_lossy_bus(session_stage):
+    def test_lamp_stays_safe_on_a_lossy_bus(session_stage):
         lamp, faults = Lamp(), session_stage.faults
         faults.drop("emotion", 0.3)
         faults.delay("emotion", 2.0)
@@ -19,7 +19,7 @@
         assert faults.done["emotion dropped"] > 0
         assert lamp.is_safe
 
-``fake_clock`` is the clock of the stage: it moves only when told, or when the stage plays.
+``fake_clock`` is the clock of the stage: only the test or the stage advances it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import pytest
 
 from edge_mer.contract.clock import SECOND, FakeClock
 
-# Everything else is imported where it is used: every pytest run on this host loads this file.
+# Other imports are local, because every pytest run on this host loads this file.
 if TYPE_CHECKING:
     from edge_mer.bus import MemoryBroker, MemoryBus, Reader
     from edge_mer.config import Config
@@ -48,29 +48,29 @@ __all__ = ["FakeClock", "Faults", "Replay", "Stage", "fake_clock", "replay", "re
 
 
 class Replay:
-    """A session and its ``report``. ``messages`` come in the order in which they were made."""
+    """A session and its ``report``. ``messages`` are in the order of their creation."""
 
     def __init__(self, session: Session, config: Config, report: Report) -> None:
         self.session, self.report = session, report
         self._config = config
 
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
-        """Estimates are those that this version gives; everything else is as recorded. No topic: all of them."""
+        """Estimates are those of this version, other messages are as recorded. Without ``topics``, all of them."""
         from edge_mer.contract.services import SERVICES
-        from edge_mer.session.player import again, in_order
+        from edge_mer.session.player import in_order, replayed_estimates
         from edge_mer.session.replay_components import installed
 
         kept = [t for t in topics or SERVICES if t != "emotion"]
         parts = [in_order(self.session.timed(*kept))] if kept else []
         if not topics or "emotion" in topics:
-            parts.append(again(self.session, installed(self._config)))
+            parts.append(replayed_estimates(self.session, installed(self._config)))
         return (message for _, message in heapq.merge(*parts, key=lambda item: item[0]))
 
 
 def replay(path: str | Path, config: Config | None = None) -> Replay:
-    """Fold a session again. Fails the test when a result is not the recorded one, naming the first difference.
+    """Replay a session. Fails the test, naming the differences, when a result differs from the recording.
 
-    An erased modality is no failure: what comes is the run without it. ``config``: default is the user's own.
+    An erased modality is not a failure: the session is replayed without it. ``config``: default is the user's own.
     """
     from edge_mer.config import load
     from edge_mer.session.keys import key_store
@@ -88,7 +88,7 @@ def replay(path: str | Path, config: Config | None = None) -> Replay:
 
 
 class Faults:
-    """What may go wrong on a bus, per topic; ``done`` counts what did. The same ``seed`` gives the same faults."""
+    """Injected faults per topic; ``done`` counts them. The same ``seed`` gives the same faults."""
 
     def __init__(self, broker: MemoryBroker, clock: FakeClock, seed: int = 0) -> None:
         self.done: Counter[str] = Counter()
@@ -100,7 +100,7 @@ class Faults:
         self._count = 0
 
     def drop(self, topic: str, share: float) -> None:
-        """Lose this share of the messages."""
+        """Drop this fraction of the messages."""
         self._shares["dropped", topic] = share
 
     def duplicate(self, topic: str, share: float) -> None:
@@ -111,19 +111,19 @@ class Faults:
         self._shares["corrupted", topic] = share
 
     def delay(self, topic: str, seconds: float) -> None:
-        """Hold every message for that long; with 0 what is held comes at once."""
+        """Delay every message by this time; 0 ends the delay for later messages."""
         self._delays[topic] = round(seconds * SECOND)
 
     def turn(self) -> None:
-        """Deliver what was held long enough."""
+        """Deliver the messages whose delay has passed."""
         now = self._clock.now_us()
         while self._held and self._held[0][0] <= now:
             _, _, topic, frames = heapq.heappop(self._held)
             self._deliver(topic, frames)
 
-    def _happens(self, what: str, topic: str) -> bool:
-        happens = self._rng.random() < self._shares.get((what, topic), 0.0)
-        self.done[f"{topic} {what}"] += happens
+    def _happens(self, fault: str, topic: str) -> bool:
+        happens = self._rng.random() < self._shares.get((fault, topic), 0.0)
+        self.done[f"{topic} {fault}"] += happens
         return happens
 
     def _inject(self, topic: str, frames: list[bytes]) -> None:
@@ -143,7 +143,7 @@ class Faults:
 
 
 class Stage:
-    """A bus in memory on a fake clock. ``bus(name)`` is the view of one process; closing it is kill -9."""
+    """A bus in memory with a fake clock. ``bus(name)`` is the bus of one process; closing it acts like kill -9."""
 
     def __init__(self, clock: FakeClock) -> None:
         from edge_mer.bus import MemoryBroker
@@ -158,14 +158,14 @@ class Stage:
 
         return MemoryBus(self.broker, self.clock, name)
 
-    def listen(self, topic: str, heard: Callable[[Message[Any]], object]) -> Reader:
-        """Call ``heard`` with every message that arrives whole; the reader counts the others."""
+    def listen(self, topic: str, callback: Callable[[Message[Any]], object]) -> Reader:
+        """Call ``callback`` with every valid message; the reader counts the others."""
         reader = self.bus().reader(topic)
-        self._listeners.append((reader, heard))
+        self._listeners.append((reader, callback))
         return reader
 
     def run(self, seconds: float, step_us: int = SECOND // 50) -> None:
-        """Let time pass: everybody in ``workers`` gets turns, listeners hear."""
+        """Advance the time; all ``workers`` get turns, and listeners get their messages."""
         end = self.clock.now_us() + round(seconds * SECOND)
         while self.clock.now_us() < end:
             self._turn()
@@ -176,12 +176,12 @@ class Stage:
         """Play a session to its end and ``linger_s`` longer; returns the player with its counters."""
         from edge_mer.config import load
         from edge_mer.session.keys import key_store
-        from edge_mer.session.player import Player, parts_for
+        from edge_mer.session.player import Player, components_for
         from edge_mer.session.reader import Session
 
         config = load()[0]
         session = Session(Path(path), key_store(config))
-        player = Player(session, self.bus("player"), speed, topics, parts=parts_for(session, config))
+        player = Player(session, self.bus("player"), speed, topics, components=components_for(session, config))
         while not player.done:
             wait = player.turn()
             self._turn()
@@ -194,24 +194,24 @@ class Stage:
         self.faults.turn()
         for worker in self.workers:
             worker.turn()
-        for reader, heard in self._listeners:
+        for reader, callback in self._listeners:
             for message in reader.drain():
-                heard(message)
+                callback(message)
 
 
 @pytest.fixture
 def replay_session() -> Callable[..., Replay]:
-    """``replay_session(path)``: a session folded again; fails when it does not replay."""
+    """``replay_session(path)`` replays a session; the test fails when the results differ."""
     return replay
 
 
 @pytest.fixture
 def fake_clock() -> FakeClock:
-    """A clock that moves only when told."""
+    """A clock that only the test advances."""
     return FakeClock()
 
 
 @pytest.fixture
 def session_stage(fake_clock: FakeClock) -> Stage:
-    """A bus in memory on ``fake_clock``, with faults to choose from."""
+    """A bus in memory on ``fake_clock``, with injectable faults."""
     return Stage(fake_clock)

@@ -1,9 +1,10 @@
 """Command line of training.
 
-``python -m pipelines.train speech|audio|face|text|fusion [--data DIR] [--out DIR]`` makes the weights that ship;
-``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains the full model on a feature set (see
-pipelines/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a kill.
-Under ``torchrun --nproc-per-node N -m pipelines.train CONFIG.toml`` it uses N processes.
+``python -m pipelines.train speech|audio|face|text|dialogue [--data DIR] [--out DIR]`` trains an encoder.
+``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains a fusion model as the file says (see
+pipelines/fusion/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a
+kill. ``fusion`` is a name for pipelines/fusion/configs/starter.toml, the model that ships. Under
+``torchrun --nproc-per-node N -m pipelines.train CONFIG.toml`` it uses N processes.
 """
 
 from __future__ import annotations
@@ -11,37 +12,46 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from edge_mer.contract.errors import EdgeMerError
-from pipelines.data.corpora import DEFAULT_ROOT
-from pipelines.exporting.export import MODELS, RUNS
+from pipelines.data.corpora import DEFAULT_ROOT, DataError
+from pipelines.encoders.shipped import MODELS, RUNS
 
-_TRAINERS = {
-    **{what: f"pipelines.encoders.{what}" for what in ("speech", "audio", "face", "text")},
-    "fusion": "pipelines.fusion.starter",
-}
-WHAT = tuple(_TRAINERS)
+ENCODERS = ("speech", "audio", "face", "text", "dialogue")
+WHAT = (*ENCODERS, "fusion")
+STARTER = Path(__file__).parent / "fusion" / "configs" / "starter.toml"
+# Of ``--epochs N`` for ``fusion``, the share that trains the base.
+BASE_SHARE = 0.7
 
 
-def experiment(config: Path, data: Path, out: Path) -> Path:
-    """Train what ``config`` says; returns the checkpoint. Raises an EdgeMerError for a bad file."""
-    from pipelines.data import feature_sets as sets
+def experiment(config: Path, data: Path, out: Path, models: Path = MODELS, **changes: Any) -> Path:
+    """Train what ``config`` says, with ``changes``; returns the checkpoint. Raises an EdgeMerError for a bad file."""
+    from dataclasses import replace
+
     from pipelines.data import splits
-    from pipelines.fusion import launch, saved, trainer
+    from pipelines.fusion import launch, saved, starter, trainer
     from pipelines.fusion.experiment import load
 
-    plan = load(config)
-    rows = sets.read(plan.data, data)
-    work, path = out / f"{config.stem}.work", out / f"{config.stem}.safetensors"
+    plan = replace(load(config), **changes)
+    rows = starter.open_rows(plan.data, data, models)
+    work, path = work_of(config, out), out / f"{config.stem}.safetensors"
     fabric = launch.launch(plan, work)
     trained = trainer.train(plan, rows, splits.release(rows), work, fabric=fabric)
     if fabric.is_global_zero:
         saved.save(path, trained)
         how = "chosen on dev" if plan.keep == "best" else "the last, dev"
         print(f"{path}: epoch {trained.facts['epoch']} of {sum(plan.epochs)}, {how} ({trained.facts['dev']:.4f})")
+        for combination, measured in trained.facts.get("metrics", {}).items():
+            print(f"  {combination}: {measured}")
     return path
+
+
+def work_of(config: Path, out: Path) -> Path:
+    """Where an unfinished training keeps its state."""
+    return out / f"{config.stem}.work"
 
 
 def main() -> None:
@@ -51,11 +61,11 @@ def main() -> None:
     parser.add_argument("what", help=f"one of {', '.join(WHAT)}, or a TOML file")
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--out", type=Path, default=RUNS)
-    parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by fusion")
+    parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by the set starter")
     parser.add_argument("--epochs", type=int, help="fewer for a trial (not for a TOML file, which says its own)")
     parser.add_argument("--seed", type=int, help="0 if not given; a TOML file says its own")
     parser.add_argument("--fold", type=Path, nargs="+", metavar="DIR", help="face: those of these folders in one")
-    parser.add_argument("--settle", action="store_true", help="fusion: only its last step, over OUT/fusion.pt")
+    parser.add_argument("--settle", action="store_true", help="fusion: only the last step; goes in the next version")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if wrong := misplaced(arguments):
@@ -68,7 +78,7 @@ def main() -> None:
 
 
 def misplaced(arguments: argparse.Namespace) -> str | None:
-    """What of the command line makes no sense, in words."""
+    """The option that the named training does not have, in words."""
     what, config = arguments.what, arguments.what.endswith(".toml")
     given = [name for name in ("epochs", "seed") if getattr(arguments, name) is not None]
     if not config and what not in WHAT:
@@ -77,25 +87,36 @@ def misplaced(arguments: argparse.Namespace) -> str | None:
         return "--fold is of face"
     if arguments.settle and what != "fusion":
         return "--settle is of fusion"
-    if given and (config or arguments.settle):
-        return f"--{given[0]} is not of {'a TOML file, which says its own' if config else '--settle'}"
+    if given and config:
+        return f"--{given[0]} is not of a TOML file, which says its own"
     return None
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The training that was named, with its options."""
-    data, out = arguments.data, arguments.out
-    if arguments.what.endswith(".toml"):
-        experiment(Path(arguments.what), data, out)
-        return
+    what, data, out = arguments.what, arguments.data, arguments.out
     options = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
-    if arguments.fold:
+    if what.endswith(".toml"):
+        experiment(Path(what), data, out, arguments.models)
+    elif what == "fusion":
+        if arguments.settle:
+            print("--settle goes in the next version: run the same command without it, it does only what is left")
+            if not work_of(STARTER, out).is_dir():
+                raise DataError(f"{work_of(STARTER, out)} is absent; run: python -m pipelines.train fusion")
+        experiment(STARTER, data, out, arguments.models, **fusion_options(options))
+    elif arguments.fold:
         importlib.import_module("pipelines.encoders.distil").train(data, out, arguments.fold, **options)
-    elif arguments.settle:
-        importlib.import_module("pipelines.fusion.starter").settled(data, out, arguments.models)
     else:
-        models = {"models": arguments.models} if arguments.what == "fusion" else {}
-        importlib.import_module(_TRAINERS[arguments.what]).train(data, out, **options, **models)
+        importlib.import_module(f"pipelines.encoders.{what}").train(data, out, **options)
+
+
+def fusion_options(options: dict[str, int]) -> dict[str, Any]:
+    """``--epochs N`` of fusion as epochs of the base, of the adapters, and none of self-distillation."""
+    changes: dict[str, Any] = dict(options)
+    if "epochs" in changes:
+        base = max(1, round(changes["epochs"] * BASE_SHARE))
+        changes["epochs"] = (base, max(1, changes["epochs"] - base), 0)
+    return changes
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven over WebDriver."""
+"""A headless Chromium, controlled over WebDriver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAIT_S = 30.0
 
 
 class Browser:
-    """``driver`` is Selenium's; what is here waits for something, or reads it."""
+    """Helpers around Selenium's ``driver`` that wait, read and click."""
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver
@@ -23,8 +23,8 @@ class Browser:
     def script(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(code, *arguments)
 
-    def until(self, what: str, code: str, seconds: float = WAIT_S) -> Any:
-        """Waits until the expression ``code`` is true in the page."""
+    def until(self, event: str, code: str, seconds: float = WAIT_S) -> Any:
+        """Waits until the JavaScript expression ``code`` is true."""
         from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -32,19 +32,19 @@ class Browser:
         try:
             return WebDriverWait(self.driver, seconds, poll_frequency=0.1).until(found)
         except TimeoutException:
-            raise AssertionError(f"{what}: not within {seconds} s; the page says {self.text('main')!r}") from None
+            raise AssertionError(f"{event}: not within {seconds} s; the page shows {self.text('main')!r}") from None
 
     def text(self, selector: str) -> str:
         return str(self.script(f"return document.querySelector({selector!r}).innerText"))
 
     def click(self, selector: str) -> None:
-        """As a person does: it must be there, visible, and not covered."""
+        """Clicks like a user: the element must be visible and not covered."""
         self.driver.find_element("css selector", selector).click()
 
-    def type(self, selector: str, words: str) -> None:
-        self.driver.find_element("css selector", selector).send_keys(words)
+    def type(self, selector: str, keys: str) -> None:
+        self.driver.find_element("css selector", selector).send_keys(keys)
 
-    def look(self, width: int, height: int, scheme: str = "light") -> None:
+    def set_screen(self, width: int, height: int, scheme: str = "light") -> None:
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
@@ -52,18 +52,18 @@ class Browser:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
-    def complaints(self) -> list[str]:
-        """Errors of the console, refusals of the content security policy included, since the last call."""
+    def errors(self) -> list[str]:
+        """Console errors since the last call, including violations of the content security policy."""
         return [e["message"] for e in self.driver.get_log("browser") if e["level"] in ("SEVERE", "ERROR")]
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Skips where there is none (CI installs it)."""
+    """Skips the test without Chromium (CI installs it)."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
-        pytest.skip("no Chromium here: apt install chromium chromium-driver")
+        pytest.skip("Chromium is not installed: apt install chromium chromium-driver")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

@@ -1,6 +1,6 @@
-"""Real devices for tests: a PulseAudio source heard through PortAudio, and cameras over MJPEG/HTTP and RTSP.
+"""Real devices for tests: a PulseAudio source read through PortAudio, and cameras over MJPEG/HTTP and RTSP.
 
-Each is a context manager that ends what it started, by its process id.
+Each is a context manager that ends its own processes by id.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 @contextmanager
 def child(*command: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that is gone when the block ends."""
+    """A child process that is killed when the block ends."""
     process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
     try:
         yield process
@@ -46,9 +46,9 @@ def free_port() -> int:
 
 
 class PulseAudio:
-    """A sound server of its own with one null sink; its monitor is the only microphone that ALSA offers.
+    """A separate sound server with one null sink; its monitor is the only microphone in ALSA.
 
-    ``env`` is the environment of processes that shall hear it.
+    ``env`` is the environment for processes that use it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -79,23 +79,23 @@ class PulseAudio:
             log = process.stderr
             assert log is not None
             if not any(b"startup complete" in line for line in log):
-                pytest.skip("pulseaudio does not start here")
+                pytest.skip("pulseaudio does not start")
             threading.Thread(target=log.read, daemon=True).start()
             self._process = process
             yield process
 
     def stop(self) -> None:
-        """What pulling the plug looks like."""
+        """Kill the server, like an unplugged device."""
         assert self._process is not None
         self._process.kill()
 
     def listeners(self) -> int:
-        """How many streams record from the microphone now, as the sound server sees it."""
+        """Number of streams that record from the microphone, according to the sound server."""
         command = ("pactl", "list", "short", "source-outputs")
         return len(subprocess.run(command, env=self.env, capture_output=True, check=True).stdout.splitlines())
 
     def play(self, samples: NDArray[np.int16]) -> subprocess.Popen[bytes]:
-        """Begin to play int16 mono at 16 kHz into the microphone."""
+        """Start to play int16 mono at 16 kHz into the microphone."""
         path = self._directory / "playing.raw"
         path.write_bytes(samples.tobytes())
         command = ("pacat", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=1", "--latency-msec=50", str(path))
@@ -103,7 +103,7 @@ class PulseAudio:
 
     @contextmanager
     def quiet_room(self) -> Iterator[None]:
-        """Endless silence: an idle null sink has no clock, and its monitor then gives no data at all."""
+        """Plays endless silence: an idle null sink has no clock, so its monitor delivers no data."""
         with child(
             "pacat",
             "--raw",
@@ -119,7 +119,7 @@ class PulseAudio:
 
 @contextmanager
 def pulseaudio(directory: Path) -> Iterator[PulseAudio]:
-    """Skips the test, saying why, where PulseAudio or PortAudio is not installed."""
+    """Skips the test with a reason when PulseAudio or PortAudio is not installed."""
     for tool in ("pulseaudio", "pactl", "pacat"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed (apt install pulseaudio pulseaudio-utils libasound2-plugins)")
@@ -133,9 +133,9 @@ def pulseaudio(directory: Path) -> Iterator[PulseAudio]:
 
 
 class MjpegCamera(ThreadingHTTPServer):
-    """A network camera: multipart JPEG over HTTP at 15 frames a second, each with its number drawn as bits.
+    """A network camera: multipart JPEG over HTTP at 15 frames a second, each with its number encoded as squares.
 
-    ``behaviour``: "live", "frozen" (the same frame again and again) or "stalled" (connected, but silent).
+    ``behaviour``: "live", "frozen" (always the same frame) or "stalled" (connected, but without data).
     """
 
     daemon_threads = True
@@ -149,7 +149,7 @@ class MjpegCamera(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/video?password=secret"
 
     def unplug(self) -> None:
-        """The camera leaves the network: connections end, new ones are refused."""
+        """Take the camera off the network: connections end, new ones are refused."""
         self.ended.set()
         self.shutdown()
         self.server_close()
@@ -226,19 +226,17 @@ GLib.MainLoop().run()
 
 @contextmanager
 def rtsp_camera() -> Iterator[str]:
-    """The URL of an RTSP camera (GStreamer's server under the system's Python). Skips where that is absent."""
+    """The URL of an RTSP camera (GStreamer's server under the system's Python). Skips the test when it is missing."""
     with child(SYSTEM_PYTHON, "-c", RTSP_SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         port = process.stdout.readline().strip().decode()
         if not port:
-            pytest.skip(
-                "no RTSP server here (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)"
-            )
+            pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
         yield f"rtsp://127.0.0.1:{port}/camera"
 
 
 def main() -> None:
-    """``python -m tests.devices COMMAND ...``: run COMMAND where the microphone is a silent PulseAudio source."""
+    """``python -m tests.devices COMMAND ...``: run COMMAND with a silent PulseAudio source as microphone."""
     with TemporaryDirectory() as place, pulseaudio(Path(place)) as server, server.quiet_room():
         raise SystemExit(subprocess.run(sys.argv[1:], env=server.env).returncode)
 

@@ -1,4 +1,4 @@
-"""A house on a fake clock and an in-memory bus: the switch, and what tests plug into it."""
+"""A privacy switch on a fake clock and an in-memory bus, and fakes that tests connect to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ EVERYBODY = home_consent("Anna", CONSENT_SCOPES, TODAY)
 
 
 class SwitchBench:
-    """``switch`` may be replaced, or set to None: then nobody answers. ``live``: the console unmasks what it may."""
+    """``switch`` may be replaced, or set to None: then there is no answer. ``live``: the console unmasks all consented
+    modalities."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class SwitchBench:
         self.switch = Switch(self.config, self._switch_bus, BOOT_ID, SwitchInputs(button=self.button))
 
     def kill_switch(self) -> None:
-        """As kill -9 does: nothing is said, nothing is saved."""
+        """As kill -9 does: no message is sent, no state is saved."""
         assert self._switch_bus is not None
         self._switch_bus.close()
         self._switch_bus.broker.servers.pop("switch", None)
@@ -94,7 +95,7 @@ class SwitchBench:
         requester: str = "local",
         grant: Grant | None = None,
     ) -> None:
-        """Unmasking takes a fresh grant of the console, unless another is given."""
+        """Send a command. Unmasking uses a new grant of the console, unless another is given."""
         if action == "unmask":
             grant = grant or self.grant(*modalities)
             self._unmasked += [(m, self.clock.now_us()) for m in modalities]
@@ -110,21 +111,21 @@ class SwitchBench:
         self.person.send(command)
 
     def grant(self, *modalities: Modality, identity: Identity | None = None, ahead: int = 0) -> Grant:
-        """Leave to unmask, by somebody who sees the newest mask epoch, or knows that it is ``ahead`` by then."""
+        """A grant to unmask, for the newest mask epoch, or one that is ``ahead`` of it."""
         epoch = ahead + max(self.switch.epochs().values()) if self.switch is not None else 0
         host = self.host_public.public_bytes_raw().hex()
         return (identity or self.console).grant(host, modalities, epoch, self.clock.wall_us())
 
     def openings(self, modality: Modality) -> list[int]:
-        """When unmasking it was asked (us)."""
+        """Times (us) of the requests to unmask it."""
         return [at for m, at in self._unmasked if m == modality]
 
     def answers(self) -> list[Answer]:
-        """Those that came since the last call, in the order of the questions."""
+        """The answers since the last call, in the order of the commands."""
         return sorted((m for m in received(self.person) if isinstance(m, Answer)), key=lambda a: a.id)
 
     def turn(self, *workers: Any) -> None:
-        """Everybody speaks and listens until all is said, without time passing."""
+        """Take turns of the switch and all workers until all messages are exchanged; the clock stands still."""
         for _ in range(4):
             if self.switch is not None:
                 self.switch.turn()
@@ -153,7 +154,7 @@ def kinds(messages: Iterable[object]) -> list[str]:
 
 
 class FakeDevice:
-    """A camera that gives a block when told, and releases at once unless it is ``stuck``."""
+    """A camera whose blocks the test provides; it releases at once unless it is ``stuck``."""
 
     name = "fake camera"
     interval_us: int | None = 66_667

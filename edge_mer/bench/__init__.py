@@ -1,1 +1,1 @@
-"""Benchmarks and soak tests of a running instance, and the figures that they print."""
+"""Benchmarks and soak tests of a running instance, and their figures."""

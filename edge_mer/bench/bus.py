@@ -1,6 +1,6 @@
-"""The bus against raw pyzmq, in the same run, between two processes over ``ipc://``.
+"""The bus compared with raw pyzmq, in the same run, between two processes over ``ipc://``.
 
-Run as a program it is the sending side: ``python -m edge_mer.bench.bus DIRECTORY``.
+Run as a program, this module is the sender: ``python -m edge_mer.bench.bus DIRECTORY``.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def _subscriber(context: zmq.Context[zmq.Socket[bytes]], directory: Path, name: 
 
 
 def _hops(bus: ZmqBus, ours: Reader, raw: zmq.Socket[bytes]) -> list[Figure]:
-    """Time from just before sending to having the message, our envelope and checks included. Blocks in turn."""
+    """Time from sending to receiving a message, with envelope and checks. Both buses alternate in blocks."""
     figures = []
     for name, size in SIZES.items():
-        here, there = list[float](), list[float]()
+        ours_us, raw_us = list[float](), list[float]()
         for _ in range(BLOCKS):
-            here += _our_block(bus, ours, size)[WARM_UP:]
-            there += _raw_block(raw)[WARM_UP:]
-        figures += spread(f"bus hop {name}", here, "us")
-        figures += spread(f"raw pyzmq hop {name}", there, "us")
-        ratio = percentile(here, 0.95) / percentile(there, 0.95)
+            ours_us += _our_block(bus, ours, size)[WARM_UP:]
+            raw_us += _raw_block(raw)[WARM_UP:]
+        figures += spread(f"bus hop {name}", ours_us, "us")
+        figures += spread(f"raw pyzmq hop {name}", raw_us, "us")
+        ratio = percentile(ours_us, 0.95) / percentile(raw_us, 0.95)
         figures.append(Figure(f"bus hop {name}, p95 against raw pyzmq", round(ratio, 3), "x", RATIO_TARGET))
     return figures
 
@@ -95,9 +95,9 @@ def _raw_block(socket: zmq.Socket[bytes]) -> list[float]:
 
 
 def _after_stall(ours: Reader, raw: zmq.Socket[bytes]) -> list[Figure]:
-    """Both readers sleep through 3 s of frames; how old is what they get next?"""
+    """Age of the next message after both readers paused for 3 s of frames."""
     clock = SystemClock()
-    raw.recv_multipart()  # the stream runs
+    raw.recv_multipart()  # wait until the stream runs
     ours.drain()
     time.sleep(STALL_S)
     try:
@@ -106,16 +106,16 @@ def _after_stall(ours: Reader, raw: zmq.Socket[bytes]) -> list[Figure]:
     except Stale:
         age = STALL_S * SECOND
     _, stamp, _ = raw.recv_multipart()
-    theirs = clock.now_us() - struct.unpack("q", stamp)[0]
+    raw_age = clock.now_us() - struct.unpack("q", stamp)[0]
     interval = SECOND / FPS
     return [
         Figure("next read after a 3 s stall, in frame intervals", round(age / interval, 2), "x", 2.0),
-        Figure("the same, raw SUB with a high-water mark of 2", round(theirs / interval, 2), "x"),
+        Figure("the same, raw SUB with a high-water mark of 2", round(raw_age / interval, 2), "x"),
     ]
 
 
 def send(directory: Path) -> None:
-    """The sending side: hops of every size, ours and raw in turn, then a steady stream until killed."""
+    """The sender: hops of every size, alternating both buses, then a steady stream until it is killed."""
     bus, context, clock = ZmqBus(directory), zmq.Context(), SystemClock()
     hop, stall = context.socket(zmq.PUB), context.socket(zmq.PUB)
     stall.setsockopt(zmq.SNDHWM, 2)

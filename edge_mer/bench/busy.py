@@ -1,4 +1,4 @@
-"""A busy machine. Run as a program it burns one processor until killed."""
+"""CPU load for tests. Run as a program, this module uses one core until it is killed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """``count`` processes that do nothing but compute."""
-    burners = [subprocess.Popen([sys.executable, "-m", "edge_mer.bench.busy"]) for _ in range(count)]
+    """Run ``count`` processes that only compute."""
+    processes = [subprocess.Popen([sys.executable, "-m", "edge_mer.bench.busy"]) for _ in range(count)]
     try:
         yield
     finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an explanation costs on one thread: the graphs of all subsets of a full window, asked in one tick."""
+"""Cost of an explanation on one thread: the graphs of all subsets of a full window, run in one tick."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def measure(models: ModelsConfig | None = None) -> list[Figure]:
     random = np.random.default_rng(0)
     windows = {m: full_window(model, m, random) for m in MODALITIES}
     presence = {m: Presence("present", None, w.tokens) for m, w in windows.items()}
-    pending = Pending(0, windows, presence, 0, True, 0, None)
+    pending = Pending(0, windows, presence, {}, 0, None)
     pending = estimate(pending, settings_from(Config().fusion), model)
     took = []
     for _ in range(WARM + TIMES):
@@ -40,7 +40,7 @@ def measure(models: ModelsConfig | None = None) -> list[Figure]:
 
 
 def full_window(model: FusionModel, modality: Modality, random: np.random.Generator) -> TokenWindow:
-    """A window with every place taken by drawn tokens."""
+    """A full window of random tokens."""
     n, dim = model.capacity[modality], model.dims[modality]
     values = random.standard_normal((n, dim)).astype(np.float32)
     ages = np.linspace(4, 0, n, dtype=np.float32)

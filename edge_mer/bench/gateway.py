@@ -1,6 +1,6 @@
-"""The hub: estimates to 50 CURVE clients, what viewers of the page cost fusion, and a mask over MQTT until it holds.
+"""The gateway: estimates to 50 CURVE clients, cost of page viewers for fusion, and time of a mask over MQTT.
 
-Real processes and sockets on loopback. The last needs a mosquitto broker on this host and is left out without.
+Real processes and sockets on loopback. The MQTT part needs mosquitto on this host and is skipped without it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import zmq
 from edge_mer.bench.live import unmask
 from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
+from edge_mer.client import SwitchClient
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
@@ -58,7 +58,7 @@ def measure() -> list[Figure]:
 
 
 def clients() -> list[Figure]:
-    """From the estimate's making to its arrival at each of 50 clients with keys of their own."""
+    """Time from the creation of an estimate to its arrival at each of 50 clients, each with its own key."""
     with temporary_place() as place, ExitStack() as stack:
         state, directory = Path(place) / "state", Path(place) / "run"
         for folder in (state, directory):
@@ -76,7 +76,7 @@ def clients() -> list[Figure]:
         stack.callback(hub.wait, 2)
         stack.callback(hub.terminate)
         publisher = bus.publisher("emotion", "bench")
-        _until_all_listen(bus, publisher, poller)
+        _wait_for_clients(bus, publisher, poller)
         took: list[float] = []
         for n in range(WARM + ESTIMATES):
             bus.wait(SPACING_US)
@@ -96,20 +96,20 @@ def _client(context: zmq.Context[zmq.Socket[bytes]], state: Path, address: str, 
     return client
 
 
-def _until_all_listen(bus: ZmqBus, publisher: Any, poller: zmq.Poller) -> None:
-    heard: set[int] = set()
+def _wait_for_clients(bus: ZmqBus, publisher: Any, poller: zmq.Poller) -> None:
+    connected: set[int] = set()
     deadline = bus.clock.now_us() + PATIENCE_US
-    while len(heard) < CLIENTS:
+    while len(connected) < CLIENTS:
         if bus.clock.now_us() > deadline:
-            raise EdgeMerError(f"only {len(heard)} of {CLIENTS} clients heard the hub; run: edge-mer doctor")
+            raise EdgeMerError(f"only {len(connected)} of {CLIENTS} clients received messages; run: edge-mer doctor")
         publisher.send(SAMPLE, origin_us=bus.clock.now_us())
         for client, _ in poller.poll(200):
             client.recv_multipart()
-            heard.add(id(client))
+            connected.add(id(client))
 
 
 def _arrivals(bus: ZmqBus, poller: zmq.Poller, seq: int) -> list[int]:
-    """When each client had it."""
+    """The time of arrival at each client."""
     found: list[int] = []
     while len(found) < CLIENTS and (ready := poller.poll(2000)):
         for client, _ in ready:
@@ -124,12 +124,12 @@ def _arrivals(bus: ZmqBus, poller: zmq.Poller, seq: int) -> list[int]:
 
 
 def viewers() -> list[Figure]:
-    """CPU of the fusion process without viewers, and with ten that also look at the explanation."""
+    """CPU of the fusion process without viewers, and with ten viewers that also have the explanation open."""
     port = free_port()
     with _instance({"page": {"address": f"http://127.0.0.1:{port}"}}) as (bus, state):
         fusion = psutil.Process(_pid(bus, "fusion"))
         _wait_for_port(bus, port)
-        alone = _share(fusion)
+        baseline = _share(fusion)
         with ExitStack() as stack:
             token = Token(state).read()
             for _ in range(VIEWERS):
@@ -137,14 +137,14 @@ def viewers() -> list[Figure]:
                     stack.enter_context(_viewer(port, token, path))
             watched = _share(fusion)
     return [
-        Figure("fusion process without viewers", round(alone, 2), "% CPU"),
-        Figure(f"fusion process with {VIEWERS} viewers, all asking why", round(watched, 2), "% CPU"),
-        Figure(f"added to fusion by {VIEWERS} viewers", round(max(0.0, watched - alone), 2), "% CPU", VIEWERS_SHARE),
+        Figure("fusion process without viewers", round(baseline, 2), "% CPU"),
+        Figure(f"fusion process with {VIEWERS} viewers, all with explanations", round(watched, 2), "% CPU"),
+        Figure(f"added to fusion by {VIEWERS} viewers", round(max(0.0, watched - baseline), 2), "% CPU", VIEWERS_SHARE),
     ]
 
 
 def _share(process: psutil.Process) -> float:
-    """Per cent of one core over the next seconds."""
+    """CPU use in per cent of one core, over the next VIEW_S seconds."""
     before, began = sum(process.cpu_times()[:2]), time.monotonic()
     time.sleep(VIEW_S)
     spent: float = sum(process.cpu_times()[:2]) - before
@@ -179,7 +179,7 @@ def _viewer(port: int, token: str, path: str) -> Iterator[None]:
 
 
 def masks(mosquitto: str) -> list[Figure]:
-    """From publishing OFF to a switch's state OFF, which says that the device is closed."""
+    """Time from publishing OFF to the switch state OFF, which confirms that the device is closed."""
     from paho.mqtt import client as paho
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -187,7 +187,7 @@ def masks(mosquitto: str) -> list[Figure]:
     with ExitStack() as stack:
         place = Path(stack.enter_context(temporary_place()))
         (place / "broker.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-        place.chmod(0o755)  # mosquitto drops its rights
+        place.chmod(0o755)  # mosquitto drops its privileges
         broker = subprocess.Popen([mosquitto, "-c", str(place / "broker.conf")], stderr=subprocess.DEVNULL)
         stack.callback(broker.wait)
         stack.callback(broker.kill)
@@ -196,33 +196,34 @@ def masks(mosquitto: str) -> list[Figure]:
         key = public_key(state)
         assert key is not None
         names = Names(key.public_bytes_raw().hex()[:8], "homeassistant")
-        said: dict[str, str] = {}
+        states: dict[str, str] = {}
         client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.on_message = lambda c, u, message: said.update({message.topic: message.payload.decode()})
+        client.on_message = lambda c, u, message: states.update({message.topic: message.payload.decode()})
         client.connect("127.0.0.1", port)
         stack.callback(client.disconnect)
         client.subscribe([(names.state(m), 1) for m in MODALITIES])
+        switch = SwitchClient.on_bus(bus)
         took: list[float] = []
         for n in range(MASKS):
             modality = MODALITIES[n % 3]
-            _until_said(client, said, names.state(modality), ON)
+            _until_state(client, states, names.state(modality), ON)
             began = time.monotonic()
             client.publish(names.command(modality), OFF, qos=1)
-            _until_said(client, said, names.state(modality), OFF)
+            _until_state(client, states, names.state(modality), OFF)
             took.append(1000 * (time.monotonic() - began))
-            LocalSwitch(bus).ask("unmask", (modality,))
+            switch.unmask(modality)
     return spread("MQTT mask command to confirmed state", took, "ms", MASK_MS)
 
 
-def _until_said(client: Any, said: dict[str, str], topic: str, value: str) -> None:
+def _until_state(client: Any, states: dict[str, str], topic: str, value: str) -> None:
     deadline = time.monotonic() + PATIENCE_US / SECOND
-    while said.get(topic) != value:
+    while states.get(topic) != value:
         if time.monotonic() > deadline:
-            raise EdgeMerError(f"{topic} did not become {value}; it is {said.get(topic)}")
+            raise EdgeMerError(f"{topic} did not become {value}; it is {states.get(topic)}")
         client.loop(0.005)
 
 
-# -- what they share ---------------------------------------------------------------------------------------------
+# -- shared helpers ----------------------------------------------------------------------------------------------
 
 SAMPLE = Estimate(
     combination="atv",
@@ -246,7 +247,7 @@ SAMPLE = Estimate(
 
 @contextmanager
 def _instance(sections: dict[str, dict[str, Any]]) -> Iterator[tuple[ZmqBus, Path]]:
-    """The demo's session with everything unmasked; yields a bus, and the directory of its keys."""
+    """The demo session with everything unmasked; yields a bus and the directory of its keys."""
     with temporary_place() as place, ExitStack() as stack:
         directory = Path(place) / "run"
         directory.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""``edge-mer doctor --gpu``: every compiled runtime on this device, tested and timed; plain text, made to be pasted."""
+"""``edge-mer doctor --gpu``: test and time every compiled runtime on this device; plain text for bug reports."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from edge_mer.runtime.tensorrt_graph import EngineGraph
 PACKAGES: Final = ("edge-mer", "tensorrt", "tensorrt-rtx", "cuda-bindings", "onnxruntime", "onnxruntime-gpu", "numpy")
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 WARM, RUNS = 20, 200
-# How a Jetson says which board and which release it is.
+# Files in which a Jetson names its board and release.
 _BOARD: Final = (Path("/proc/device-tree/model"), Path("/etc/nv_tegra_release"))
 
-Say = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
-def report(models: ModelsConfig, say: Say) -> bool:
-    """Says all that can be found out; whether at least one GPU runtime gave what every model promises."""
-    say("edge-mer doctor --gpu")
+def report(models: ModelsConfig, emit: Emit) -> bool:
+    """Write the report through ``emit``. True when at least one GPU runtime passes the tests of every model."""
+    emit("edge-mer doctor --gpu")
     for line in (*_machine(), *_device()):
-        say(f"  {line}")
-    results = [_runtime(models, name, say) for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda")]
-    _runtime(models, "onnxruntime", say)
+        emit(f"  {line}")
+    results = [_runtime(models, name, emit) for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda")]
+    _runtime(models, "onnxruntime", emit)
     good = any(results)
-    say("a GPU runtime works" if good else "no GPU runtime works: models.backend = auto uses onnxruntime on the CPU")
+    emit("a GPU runtime works" if good else "no GPU runtime works: models.backend = auto uses onnxruntime on the CPU")
     return good
 
 
@@ -67,10 +67,10 @@ def _device() -> Iterator[str]:
     )
 
 
-def _runtime(models: ModelsConfig, name: str, say: Say) -> bool:
-    """All models in all precisions that there are; False at the first thing that cannot be had at all."""
+def _runtime(models: ModelsConfig, name: str, emit: Emit) -> bool:
+    """Test all models in all available precisions. False at the first missing requirement."""
 
-    say(name)
+    emit(name)
     good = True
     seen: set[Path] = set()
     for precision in PRECISIONS:
@@ -80,14 +80,14 @@ def _runtime(models: ModelsConfig, name: str, say: Say) -> bool:
                 continue
             seen.add(path)
             try:
-                say(f"  ok  {_tested(backend, path)}")
+                emit(f"  ok  {_tested(backend, path)}")
             except (GpuError, MissingExtra) as error:
-                say(f"  --  {error}")
+                emit(f"  --  {error}")
                 return False
             except ModelError as error:
                 good = False
-                say(f"  NO  {error}")
-    say("  " + ", ".join(f"{k} {v}" for k, v in _open(models, name).describe().items()))
+                emit(f"  NO  {error}")
+    emit("  " + ", ".join(f"{k} {v}" for k, v in _open(models, name).describe().items()))
     return good
 
 
@@ -99,13 +99,13 @@ def _open(models: ModelsConfig, name: str) -> Backend:
 
 
 def _tested(backend: Backend, path: Path) -> str:
-    """Built where needed, compared with the golden vectors, and timed."""
+    """Build the graph where needed, compare it with its golden vectors, and time it."""
 
     began = time.monotonic()
     graph = backend.load(path)
     ready = time.monotonic() - began
-    there = "golden" in graph.metadata
-    tested = ", ".join(map(str, self_test(graph))) if there else "untested: no golden vectors"
+    has_golden = "golden" in graph.metadata
+    tested = ", ".join(map(str, self_test(graph))) if has_golden else "untested: no golden vectors"
     p50, p95 = _times(graph)
     line = f"{path.parent.name}/{path.name}: p50 {p50:.3f} ms, p95 {p95:.3f} ms, ready in {ready:.1f} s; {tested}"
     if isinstance(graph, EngineGraph):

@@ -1,7 +1,7 @@
-"""Masks and unmasks a running instance again and again, watched by a subscriber that is none of ours.
+"""Masks and unmasks a running instance repeatedly, observed by an independent subscriber.
 
-The soak, the bench and the tests on real processes share it. A leak is a byte of the sensor that was published after
-``closed``, one derived from it that was published after ``purged``, or either arriving 50 ms after the receipt.
+Used by the soak test, the benchmark and the tests on real processes. A leak is sensor data published after ``closed``,
+derived data published after ``purged``, or any of them that arrives more than 50 ms after the receipt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import zmq
 
 from edge_mer.bus import ReliableReader, ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
 from edge_mer.contract.clock import SECOND, SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
@@ -30,7 +30,7 @@ PATIENCE_US = 20 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One message as it came over the wire: after ``empty_us``, when none was there, and before ``read_us``."""
+    """One message from the wire. It arrived between ``empty_us``, when no message was waiting, and ``read_us``."""
 
     topic: str
     created_us: int
@@ -44,7 +44,7 @@ class Seen:
 
 
 class Observer:
-    """A plain ZeroMQ subscriber of ``raw/*`` and ``feature/*`` in a thread of its own: not our reader."""
+    """A plain ZeroMQ subscriber of ``raw/*`` and ``feature/*`` in its own thread, independent of our reader."""
 
     def __init__(self, directory: Path) -> None:
         self.seen: list[Seen] = []
@@ -88,10 +88,10 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Toggle:
-    """One mask: asked, closed, purged, answered with the receipt, and until when it held (us)."""
+    """Times of one mask (us): requested, closed, purged, answered with the receipt, and its end."""
 
     modality: Modality
-    asked_us: int
+    requested_us: int
     closed_us: int
     purged_us: int
     answered_us: int
@@ -99,15 +99,15 @@ class Toggle:
 
     @property
     def closed_ms(self) -> float:
-        return (self.closed_us - self.asked_us) / 1000
+        return (self.closed_us - self.requested_us) / 1000
 
     @property
     def receipt_ms(self) -> float:
-        return (self.answered_us - self.asked_us) / 1000
+        return (self.answered_us - self.requested_us) / 1000
 
 
 class Spans:
-    """Disjoint spans of time; ``in`` says whether a time lies strictly inside one."""
+    """Disjoint spans of time; ``in`` tests whether a time lies strictly inside one."""
 
     def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
         self._spans = sorted(span for span in spans if span[0] < span[1])
@@ -117,18 +117,18 @@ class Spans:
         return self.of(at_us) is not None
 
     def of(self, at_us: int) -> int | None:
-        """Which of them a time lies in."""
+        """Index of the span that contains a time."""
         place = bisect_left(self._starts, at_us) - 1
         return place if place >= 0 and at_us < self._spans[place][1] else None
 
     def hold(self, first_us: int, last_us: int) -> bool:
-        """Whether both times lie in the same one."""
+        """Whether both times lie in the same span."""
         return self.of(first_us) is not None and self.of(first_us) == self.of(last_us)
 
 
 @dataclass
 class Toggler:
-    """``toggles`` are finished; ``refused`` is what the switch said when a mask was not proven."""
+    """``toggles`` are the finished masks; ``refused`` are the switch's answers for masks that were not proven."""
 
     bus: ZmqBus
     observer: Observer
@@ -136,36 +136,36 @@ class Toggler:
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._console = LocalSwitch(self.bus)
+        self._switch = SwitchClient.on_bus(self.bus, requester="toggles")
         self._receipts = ReliableReader(self.bus, "receipt")
         self._open: dict[Modality, tuple[int, int, int, int]] = {}
         self._known: dict[int, Receipt] = {}
 
     def unmask(self, modality: Modality) -> None:
         now = self.bus.clock.now_us()
-        answer = self._console.ask("unmask", (modality,), requester="toggles")
+        answer = self._switch.unmask(modality)
         if not answer.ok:
             raise EdgeMerError(f"{modality} cannot be unmasked: {answer.text}")
         if (mask := self._open.pop(modality, None)) is not None:
             self.toggles.append(Toggle(modality, *mask, now))
 
     def until_data(self, modality: Modality, count: int = 1) -> None:
-        """Wait until more messages of it came. Raises EdgeMerError when none do."""
+        """Wait for ``count`` more messages. Raises EdgeMerError when they do not arrive."""
         enough, deadline = self.observer.count(modality) + count, self.bus.clock.now_us() + PATIENCE_US
         while self.observer.count(modality) < enough:
             if self.bus.clock.now_us() > deadline:
-                raise EdgeMerError(f"{modality} gives no data {PATIENCE_US // SECOND} s after it was unmasked")
+                raise EdgeMerError(f"{modality} delivered no data within {PATIENCE_US // SECOND} s of its unmask")
             self.wait(2000)
 
     def mask(self, modality: Modality) -> None:
-        asked = self.bus.clock.now_us()
-        answer = self._console.ask("mask", (modality,), requester="toggles")
+        requested = self.bus.clock.now_us()
+        answer = self._switch.mask(modality)
         answered = self.bus.clock.now_us()
         if not answer.ok:
             self.refused.append(answer.text)
             return
         receipt = self._receipt(modality, answer.receipts)
-        self._open[modality] = (asked, receipt.closed_us, receipt.purged_us, answered)
+        self._open[modality] = (requested, receipt.closed_us, receipt.purged_us, answered)
 
     def wait(self, us: int) -> None:
         deadline = self.bus.clock.now_us() + us
@@ -174,14 +174,14 @@ class Toggler:
             self._collect()
 
     def finish(self) -> None:
-        """The masks that hold now end here."""
+        """End the masks that are still active."""
         self.wait(2 * ARRIVAL_US)
         now = self.bus.clock.now_us()
         self.toggles += [Toggle(m, *mask, now) for m, mask in self._open.items()]
         self._open.clear()
 
     def leaks(self) -> list[Seen]:
-        """What the observer should not have seen."""
+        """Messages that the observer must not receive."""
         silent = self._silent_after(lambda t, raw: t.closed_us if raw else t.purged_us)
         quiet = self._silent_after(lambda t, raw: t.answered_us + ARRIVAL_US)
         return [
@@ -190,18 +190,18 @@ class Toggler:
             if s.created_us in silent[s.topic] or quiet[s.topic].hold(s.empty_us, s.read_us)
         ]
 
-    def held_up(self) -> list[Seen]:
-        """What was read more than 50 ms after the receipt, by an observer that had not looked since before: on an
-        overloaded machine it does not know when such a message came. None of them was made after ``closed``."""
+    def late_reads(self) -> list[Seen]:
+        """Messages that the observer read more than 50 ms after the receipt, but had not polled since before it: on an
+        overloaded machine their time of arrival is unknown. None of them was created after ``closed``."""
         quiet = self._silent_after(lambda t, raw: t.answered_us + ARRIVAL_US)
         leaks = set(self.leaks())
         return [s for s in self.observer.seen if s.read_us in quiet[s.topic] and s not in leaks]
 
-    def told(self, seen: Seen) -> str:
-        """When it was made and when it came, by the mask that it belongs to."""
+    def describe(self, seen: Seen) -> str:
+        """Times of creation and arrival, relative to the message's mask."""
         mask = max(
-            (t for t in self.toggles if t.modality == seen.modality and t.asked_us <= seen.read_us),
-            key=lambda t: t.asked_us,
+            (t for t in self.toggles if t.modality == seen.modality and t.requested_us <= seen.read_us),
+            key=lambda t: t.requested_us,
         )
         is_raw = seen.topic.startswith("raw/")
         made = (seen.created_us - (mask.closed_us if is_raw else mask.purged_us)) / 1000
@@ -212,12 +212,12 @@ class Toggler:
         )
 
     def recorded_leaks(self, path: Path) -> int:
-        """Messages in a session file that should not be there."""
+        """Number of messages in a session file that must not be there."""
         silent = self._silent_after(lambda t, raw: t.closed_us if raw else t.purged_us)
         return sum(m.envelope.created_us in silent[m.topic] for m in Session(path).messages(*silent))
 
     def _silent_after(self, begins: Callable[[Toggle, bool], int]) -> dict[str, Spans]:
-        """For each topic, when nothing of it may be."""
+        """For each topic, the spans in which it must be silent."""
         return {
             f"{kind}/{m}": Spans((begins(t, kind == "raw"), t.until_us) for t in self.toggles if t.modality == m)
             for kind in ("raw", "feature")

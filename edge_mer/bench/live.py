@@ -18,7 +18,6 @@ from edge_mer.bench.result import Figure, spread
 from edge_mer.bus import ZmqBus
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
@@ -41,7 +40,7 @@ def measure(seconds: float) -> list[Figure]:
 
 
 def start_to_first_estimate() -> list[Figure]:
-    """From the command ``edge-mer demo`` to its first line, and to the first estimate that uses a sensor."""
+    """Time from the command ``edge-mer demo`` to its first line, and to the first estimate that uses a sensor."""
     began = time.monotonic()
     demo = subprocess.Popen(
         [sys.executable, "-m", "edge_mer.cli.main", "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -89,7 +88,7 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
             bus.close()
     newest = [m for m in found if m.body.revision == 0 and not m.body.final]
     if not newest:
-        raise EdgeMerError(f"no estimates came with {name}; run: edge-mer doctor")
+        raise EdgeMerError(f"no estimates arrived with {name}; run: edge-mer doctor")
     hop = [(m.envelope.created_us - m.envelope.origin_us) / 1000 for m in newest]
     figures = spread(f"hop boundary to estimate, {name}", hop, "ms", target)
     figures += _stages(name, newest)
@@ -97,15 +96,11 @@ def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, 
 
 
 def unmask(bus: ZmqBus) -> None:
-    """Let the sensors of a fresh instance open, as soon as its switch speaks."""
-
-    opening, reader, picture = AutoUnmask(bus, MODALITIES, action="unmask"), bus.reader(*TOPICS), Snapshot(0)
+    """Unmask the sensors of a new instance as soon as its switch answers."""
+    opening = AutoUnmask(bus, MODALITIES, resume=False)
     while not opening.done:
         bus.wait(SECOND // 10)
-        for message in reader.drain():
-            picture.fold(message)
-        opening.turn(picture)
-    reader.close()
+        opening.turn()
     if opening.refusal:
         raise EdgeMerError(opening.refusal)
 
@@ -137,7 +132,7 @@ def _stages(name: str, newest: list[Message[Estimate]]) -> list[Figure]:
 
 
 def _processes(root: int) -> dict[int, Usage]:
-    """CPU seconds, resident and proportional bytes of the supervisor and everything below it."""
+    """CPU seconds, resident and proportional bytes of the supervisor and its descendants."""
     found = {}
     for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
         try:

@@ -1,7 +1,7 @@
-"""How fast a mask takes effect: command to ``closed`` and to receipt, per source, and what a lost switch costs.
+"""Time until a mask takes effect: command to ``closed`` and to receipt, per source, and with a stopped switch.
 
-Real processes throughout. The microphone is measured where PortAudio finds one; the camera is an MJPEG server of our
-own on loopback, live and stalled (connected, but silent).
+Real processes throughout. The microphone is measured where PortAudio finds one; the camera is a local MJPEG server,
+live and stalled (connected, but without data).
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ def _demo_session(place: Path) -> list[Figure]:
     sections: dict[str, dict[str, Any]] = {}
     if find_spec("pocketsphinx") is not None:
         sections["text"] = {"source": "asr", "engine": "pocketsphinx", "path": None}
-    words = "words, PocketSphinx decoding" if sections else "recorded words"
+    text_source = "text, PocketSphinx decoding" if sections else "recorded text"
     with _running(place, sections) as (toggler, bus, instance):
         toggler.until_data("video", FPS)
-        figures = _toggled(toggler, "audio", "sound of a file, with its words")
-        figures += _toggled(toggler, "video", "picture of a file")
-        figures += _toggled(toggler, "text", words)
+        figures = _toggled(toggler, "audio", "audio of a file, with its text")
+        figures += _toggled(toggler, "video", "video of a file")
+        figures += _toggled(toggler, "text", text_source)
         return figures + _lost_switch(bus, toggler.observer, instance)
 
 
 def _devices(place: Path) -> list[Figure]:
     try:
-        heard = bool(microphones())
+        has_microphone = bool(microphones())
     except DeviceError:
-        heard = False
+        has_microphone = False
     with _camera() as camera:
         sections: dict[str, dict[str, Any]] = {
-            "audio": {"source": "microphone" if heard else "off"},
+            "audio": {"source": "microphone" if has_microphone else "off"},
             "video": {"source": "camera", "device": camera.url, "live": False},
             "text": {"source": "off", "path": None},
         }
         with _running(place, sections) as (toggler, _, _):
             toggler.until_data("video", FPS)
-            figures = _toggled(toggler, "audio", "microphone") if heard else []
+            figures = _toggled(toggler, "audio", "microphone") if has_microphone else []
             figures += _toggled(toggler, "video", "MJPEG camera")
             camera.stalled = True
             return figures + _toggled(toggler, "video", "stalled MJPEG camera", data=False)
@@ -114,13 +114,13 @@ def _toggled(toggler: Toggler, modality: Modality, name: str, data: bool = True)
 
 
 def _lost_switch(bus: ZmqBus, observer: Observer, instance: Instance) -> list[Figure]:
-    """Switch and supervisor are stopped dead (SIGSTOP): how long until the last byte of any sensor?"""
+    """Time until the last byte of any sensor after switch and supervisor were stopped (SIGSTOP)."""
 
     lease_s = Config().privacy.lease_s
     reader = bus.reader("health")
     pid = _pid_of_switch(bus, reader)
     begin, stopped = len(observer.seen), bus.clock.now_us()
-    both = (instance.process.pid, pid)  # the supervisor would restart the switch, which masks sooner
+    both = (instance.process.pid, pid)  # a running supervisor would restart the switch, which masks earlier
     for stop in both:
         os.kill(stop, signal.SIGSTOP)
     try:
@@ -134,7 +134,7 @@ def _lost_switch(bus: ZmqBus, observer: Observer, instance: Instance) -> list[Fi
     raw = [s for s in observer.seen[begin:] if s.topic.startswith("raw/")]
     last = max((s.created_us for s in raw), default=stopped)
     lasted = round((last - stopped) / SECOND, 3)
-    return [Figure("switch and supervisor stopped dead, to the last raw byte", lasted, "s", lease_s, "lease expiry")]
+    return [Figure("switch and supervisor stopped, to the last raw byte", lasted, "s", lease_s, "lease expiry")]
 
 
 def _pid_of_switch(bus: ZmqBus, reader: Reader) -> int:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from edge_mer.bench.result import Figure, table
 from edge_mer.capture.asr.recogniser import Choice, Recogniser, load
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.raw import SAMPLE_RATE
 
-RATE: Final = 16_000
 ENGINES: Final = ("pocketsphinx", "faster-whisper=whisper-tiny.en", "faster-whisper=whisper-base")
 WER, REAL_TIME = 0.08, 1.0
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -77,7 +77,7 @@ def errors(said: Sequence[str], heard: Sequence[str]) -> int:
 
 def samples(path: Path) -> NDArray[np.int16]:
     """int16 [n] at 16 kHz mono."""
-    resampler = av.AudioResampler("s16", "mono", RATE)
+    resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
     with av.open(str(path)) as container:
         parts = [f.to_ndarray()[0] for frame in container.decode(audio=0) for f in resampler.resample(frame)]
     parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
@@ -95,8 +95,8 @@ def measure(folder: Path, engines: Sequence[str] = ENGINES) -> list[Figure]:
     """Figures of each engine (``NAME`` or ``NAME=MODEL``); one that does not load is left out, with the reason."""
     said = {name: normal(text) for name, text in transcripts((folder / "README.md").read_text("utf-8")).items()}
     clips = {name: samples(folder / name) for name in said}
-    silence = np.random.default_rng(0).normal(0, 30, 4 * RATE).astype(np.int16)
-    seconds = sum(len(clip) for clip in clips.values()) / RATE
+    silence = np.random.default_rng(0).normal(0, 30, 4 * SAMPLE_RATE).astype(np.int16)
+    seconds = sum(len(clip) for clip in clips.values()) / SAMPLE_RATE
     figures: list[Figure] = []
     for engine in engines:
         name, _, model = engine.partition("=")

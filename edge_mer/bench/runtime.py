@@ -1,4 +1,4 @@
-"""The compiled models on this machine: a step of each, its tail, and what 10,000 steps leave behind."""
+"""The compiled models on this machine: step time, its tail, and memory growth over 10,000 steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
 def measure(models: ModelsConfig | None = None) -> list[Figure]:
-    """Each model in each precision that there is, one window at a time, on the configured backend."""
+    """Each model in each available precision, one window at a time, on the configured backend."""
     models = models or ModelsConfig()
     figures: list[Figure] = []
     for precision in PRECISIONS:
@@ -42,7 +42,7 @@ def measure(models: ModelsConfig | None = None) -> list[Figure]:
             name = f"{path.stem} {precision}, {backend.name}"
             figures += spread(f"step of {name}", took, "ms", STEP_MS if path.stem.startswith("fusion") else None)
             figures += [
-                Figure(f"p99 / p50 of {name}", _tail(took), "x", None, "others on this machine included"),
+                Figure(f"p99 / p50 of {name}", _tail(took), "x", None, "other load on this machine included"),
                 Figure(f"p99 / p50 of its own CPU time, {name}", _tail(used), "x", None),
             ]
             if path.stem == "fusion.atv":
@@ -51,10 +51,10 @@ def measure(models: ModelsConfig | None = None) -> list[Figure]:
 
 
 def _beside_workers(models: ModelsConfig) -> list[Figure]:
-    """The fusion step while capture, encoders and fusion of the demo session run as processes of their own.
+    """The fusion step while capture, encoders and fusion of the demo session run in their own processes.
 
-    With a pause between steps, as the fusion node has one: a loop without any would compete for the two cores itself.
-    That loop is measured too, and stated.
+    Steps are paced as in the fusion node, because a loop without pauses would itself compete for the cores. That loop
+    is measured too, without a target.
     """
     graph = open_backend(models).load(next(p for p in model_files(models) if p.stem == "fusion.atv"))
     with temporary_place() as place:
@@ -71,18 +71,18 @@ def _beside_workers(models: ModelsConfig) -> list[Figure]:
             instance.stop()
             bus.close()
     figures: list[Figure] = []
-    for name, ((took, used), heard), tail in zip(("every 20 ms", "without a pause"), runs, (TAIL, None), strict=True):
+    for name, ((took, used), count), tail in zip(("every 20 ms", "without a pause"), runs, (TAIL, None), strict=True):
         name = f"fusion.atv beside the live workers, {name}"
         figures += spread(f"step of {name}", took, "ms")
         figures += [
-            Figure(f"p99 / p50 of {name}", _tail(took), "x", tail, f"n={STEPS}; meanwhile {heard} estimates of theirs"),
+            Figure(f"p99 / p50 of {name}", _tail(took), "x", tail, f"n={STEPS}; {count} estimates by the workers"),
             Figure(f"p99 / p50 of its own CPU time, {name}", _tail(used), "x", TAIL, f"n={STEPS}"),
         ]
     return figures
 
 
 def inputs_of(graph: Graph) -> dict[str, Any]:
-    """Plausible arrays for any of our models."""
+    """Plausible random input for any of our models."""
     ranges: dict[str, Range] = {
         name: {"low": 0.0 if "_" in name else -1.0, "high": 1.0, "integer": name.endswith(("mask", "ids"))}
         for name in graph.inputs
@@ -91,7 +91,7 @@ def inputs_of(graph: Graph) -> dict[str, Any]:
 
 
 def _times(graph: Graph, steps: int, pause_s: float = 0.0) -> tuple[list[float], list[float]]:
-    """Milliseconds of each step on the clock, and of the CPU time that this thread used for it."""
+    """Wall time and CPU time of this thread for each step (ms)."""
     inputs, took, used = inputs_of(graph), list[float](), list[float]()
     for _ in range(WARM + steps):
         if pause_s:
@@ -108,7 +108,7 @@ def _tail(values: list[float]) -> float:
 
 
 def _growth(name: str, graph: Graph) -> Figure:
-    """Memory that is held after 10,000 steps and was not before."""
+    """Growth of memory over 10,000 steps."""
     inputs = inputs_of(graph)
     for _ in range(LONG // 10):
         graph.run(inputs)

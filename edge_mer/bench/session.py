@@ -1,4 +1,4 @@
-"""Sessions: what a recorder costs the live path, how fast a session replays, how soon a long one is open."""
+"""Sessions: cost of a recorder for the live path, speed of replay, and time to open a long session."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measure(seconds: float) -> list[Figure]:
 
 
 def _cost(folder: Path, seconds: float) -> list[Figure]:
-    """The same session with and without recorder, in turn, so that both see the same machine."""
+    """The same session with and without recorder, alternating, so that both run under the same load."""
     without, with_, shares = list[float](), list[float](), list[float]()
     for number in range(ROUNDS):
         without += _live(folder / f"off{number}", None, seconds, shares)
@@ -46,7 +46,7 @@ def _cost(folder: Path, seconds: float) -> list[Figure]:
     cost = percentile(with_, 0.99) - percentile(without, 0.99)
     return [
         *figures,
-        Figure("what the recorder adds to p99", round(cost, 3), "ms", COST_MS, f"{ROUNDS} rounds in turn"),
+        Figure("added to p99 by the recorder", round(cost, 3), "ms", COST_MS, f"{ROUNDS} rounds, alternating"),
         Figure("CPU of the recorder", round(100 * sum(shares) / len(shares), 2), "%", CPU_SHARE, "of one core"),
     ]
 
@@ -88,10 +88,10 @@ def _recorder_cpu(instance: Instance) -> float:
 
 
 def _pace(recorded: Path) -> list[Figure]:
-    """How many seconds of session a second of ``replay --verify`` folds again, from features, with loaded models."""
+    """Seconds of session per second of ``replay --verify``, from features, with loaded models."""
     config, _ = load(None)
     with_ = parts.installed(config)
-    fusion_only = parts.Parts(with_.fusion, None, with_.runtime)
+    fusion_only = parts.ReplayComponents(with_.fusion, None, with_.runtime)
     keys = keys_of(recorded)
     verifier.verify(recorded, fusion_only, keys)  # loads the models
     paces = []
@@ -112,7 +112,7 @@ def keys_of(recorded: Path) -> KeyStore:
 
 
 def _open(recorded: Path, hour: Path) -> list[Figure]:
-    """An hour made of the recorded session again and again; opened, and one message read at places all over it."""
+    """Time to open a session of one hour (the recording repeated) and to read one message at evenly spaced times."""
     lengthen(recorded, hour)
     took = []
     for number in range(SEEKS):

@@ -1,6 +1,6 @@
 """``edge-mer soak privacy``: masks and unmasks the bundled session at random, on real processes.
 
-Passes only if every mask was proven, nothing leaked to an independent subscriber or into the recording, and the
+It passes only when every mask was proven, nothing leaked to an independent subscriber or into the recording, and the
 receipts verify.
 """
 
@@ -22,10 +22,10 @@ from edge_mer.client.instance import Instance, temporary_place
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.demo.config import demo_config
 from edge_mer.privacy.keys.host_key import read_public
-from edge_mer.privacy.switch.receipts import FILE, verify
+from edge_mer.privacy.switch.receipts import verify_all
 
 SEED = 1
-# Bounded logs of recent receipts and journal entries are full after so many masks.
+# The bounded logs of receipts and journal entries are full after this number of masks.
 RING = 2000
 
 
@@ -68,8 +68,8 @@ def soak_privacy(count: int) -> bool:
         recording = out.stat().st_size / 1e6
         alive = len(psutil.Process(instance.process.pid).children())
         stop()
-        leaks, held_up, recorded = toggler.leaks(), toggler.held_up(), toggler.recorded_leaks(out)
-        receipts = verify(Path(place) / "privacy" / FILE, read_public(Path(place) / "privacy" / "host.pub"))
+        leaks, late, recorded = toggler.leaks(), toggler.late_reads(), toggler.recorded_leaks(out)
+        receipts = tuple(verify_all(Path(place) / "privacy", read_public(Path(place) / "privacy" / "host.pub")))
     closed, proven = ([getattr(t, n) for t in toggler.toggles] for n in ("closed_ms", "receipt_ms"))
     typer.echo(
         f"{len(toggler.toggles)} masks in {time.monotonic() - began:.0f} s, {len(toggler.refused)} not proven "
@@ -77,20 +77,20 @@ def soak_privacy(count: int) -> bool:
         f"closed p50 {percentile(closed, 0.5):.1f} p99 {percentile(closed, 0.99):.1f} max {max(closed):.1f} ms; "
         f"receipt p50 {percentile(proven, 0.5):.1f} p99 {percentile(proven, 0.99):.1f} max {max(proven):.1f} ms\n"
         f"leaked: {sum(s.size for s in leaks)} of {sum(s.size for s in observer.seen)} bytes in {len(observer.seen)} "
-        f"messages; in the recording: {recorded} messages; made in time and read late by a held-up observer: "
-        f"{len(held_up)} messages\n"
-        f"receipts: {len(receipts.receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
+        f"messages; in the recording: {recorded} messages; created in time but read late by a delayed observer: "
+        f"{len(late)} messages\n"
+        f"receipts: {len(receipts)}, verified; {alive} processes; recording {recording:.0f} MB\n"
         f"memory: {_total(before)} -> {_total(warm)} -> {_total(after)} MB at the start, once bounded logs are full, "
         f"at the end; by process: {', '.join(_growth(before, warm, after))}"
     )
-    for name, some in (("leak", leaks), ("held up", held_up)):
+    for name, some in (("leak", leaks), ("read late", late)):
         for seen in some:
-            typer.echo(f"{name}: {toggler.told(seen)}", err=True)
+            typer.echo(f"{name}: {toggler.describe(seen)}", err=True)
     return not (toggler.refused or leaks or recorded)
 
 
 def _memory(pid: int) -> dict[str, float]:
-    """MB of each process of an instance, by the worker's name; its supervisor stands first."""
+    """MB of each process of an instance, by worker name; the supervisor is first."""
     family = {"supervisor": psutil.Process(pid)}
     family |= {p.cmdline()[3]: p for p in psutil.Process(pid).children() if len(p.cmdline()) > 4}
     return {name: process.memory_info().rss / 1e6 for name, process in family.items()}
@@ -100,6 +100,6 @@ def _total(memory: dict[str, float]) -> str:
     return f"{sum(memory.values()):.0f}"
 
 
-def _growth(*looks: dict[str, float]) -> list[str]:
-    """Each worker at every look."""
-    return [f"{name} {' -> '.join(f'{look.get(name, 0.0):.1f}' for look in looks)}" for name in looks[-1]]
+def _growth(*samples: dict[str, float]) -> list[str]:
+    """Memory of each worker at every measurement."""
+    return [f"{name} {' -> '.join(f'{sample.get(name, 0.0):.1f}' for sample in samples)}" for name in samples[-1]]

@@ -1,4 +1,4 @@
-"""``edge-mer soak replay``: a session run again in real processes, many times at each speed, half on a busy machine."""
+"""``edge-mer soak replay``: replays a session in real processes, many times at each speed, half under CPU load."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import typer
 from edge_mer.bench.busy import busy
 from edge_mer.bench.live import unmask
 from edge_mer.bus import ZmqBus
+from edge_mer.client import SwitchClient
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.config import Config, load
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError
@@ -23,7 +23,7 @@ from edge_mer.demo.config import demo_config
 from edge_mer.session import replay_components as parts
 from edge_mer.session import verifier
 from edge_mer.session.player import Speed
-from edge_mer.session.process_replay import Rerun, rerun
+from edge_mer.session.process_replay import ProcessReplay, replay_in_process
 
 SPEEDS: tuple[Speed, ...] = (0.5, 1.0, "max")
 WARM_UP_S = 60.0
@@ -39,20 +39,20 @@ def soak_replay(file: Path | None, runs: int, seconds: float, json: bool) -> boo
         for speed in SPEEDS:
             for number in range(runs):
                 with busy(os.cpu_count() or 1) if number % 2 else nullcontext():
-                    outcome = rerun(path, settings, speed)
+                    outcome = replay_in_process(path, settings, speed)
                 bad += not outcome.identical
                 typer.echo(msgspec.json.encode(outcome).decode() if json else _line(outcome, number))
     typer.echo(f"{runs} runs at each of {', '.join(map(str, SPEEDS))}: {bad} not identical", err=json)
     return not bad
 
 
-def _line(outcome: Rerun, number: int) -> str:
+def _line(outcome: ProcessReplay, number: int) -> str:
     return f"{number + 1:3} {'busy' if number % 2 else 'idle'}  {outcome.line}"
 
 
 @contextmanager
 def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
-    """The bundled session through the real application, with a mask in it and raw media, recorded for ``seconds``."""
+    """A recording of the bundled session through the real application, with raw media and a mask, for ``seconds``."""
     with temporary_place() as place:
         path, runtime = Path(place) / "soak.mcap", Path(place) / "run"
         runtime.mkdir(mode=0o700)
@@ -60,13 +60,13 @@ def recorded(seconds: float) -> Iterator[tuple[Path, Config]]:
         config = demo_config(Path(place), None, path, {"record": record})
         instance, bus = Instance(config, runtime), ZmqBus(runtime)
         try:
-            reader = bus.reader("emotion")
+            reader, switch = bus.reader("emotion"), SwitchClient.on_bus(bus)
             unmask(bus)
             _until(bus, instance, WARM_UP_S, lambda: any(m.body.combination == "atv" for m in reader.drain()))
             _until(bus, instance, seconds * 0.5)
-            LocalSwitch(bus).ask("mask", ("audio",))
+            switch.mask("audio")
             _until(bus, instance, seconds * 0.2)
-            LocalSwitch(bus).ask("unmask", ("audio",))
+            switch.unmask("audio")
             _until(bus, instance, seconds * 0.3)
         finally:
             instance.stop()

@@ -1,6 +1,6 @@
-"""The bus: publishers and readers over ZeroMQ ``ipc://``, with an in-memory twin for deterministic tests.
+"""The bus: publishers and readers over ZeroMQ ``ipc://``, with an in-memory implementation for deterministic tests.
 
-Latest topics (PUB/SUB): the reader's high-water mark covers its worst stall, it drains every turn, and
+Latest topics (PUB/SUB): the reader's high-water mark covers its longest stall, it drains every turn, and
 ``read_latest(max_age_us)`` raises when stale. Reliable topics (ROUTER/DEALER): acknowledged, resent, gap-checked.
 """
 

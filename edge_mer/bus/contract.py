@@ -1,4 +1,4 @@
-"""What the ZeroMQ bus and its in-memory twin have in common."""
+"""The interface of the ZeroMQ bus and of the in-memory bus."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge_mer.contract.clock import Clock
 
 
 class Bus(Protocol):
-    """Makes the sockets of one process. Every publisher owns its topic's endpoint alone."""
+    """Creates the sockets of one process. Every topic has one publisher, which owns its endpoint."""
 
     @property
     def clock(self) -> Clock: ...
 
     @property
     def boot(self) -> str:
-        """Names this life of the process."""
+        """Instance id: identifies this run of the process."""
         ...
 
     def publisher(self, topic: str, source: str) -> Publisher:

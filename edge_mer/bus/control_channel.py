@@ -1,4 +1,4 @@
-"""Both ends of a reliable conversation; what carries the frames is the bus's business."""
+"""Client and server of a reliable endpoint, independent of the transport of the frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Frames = list[bytes]
 
 
 class Client:
-    """One asker (DEALER). ``bad`` counts corrupt messages, and sends that found nobody: the sender asks again."""
+    """One client (DEALER). ``bad`` counts corrupt messages and sends without a receiver: the sender repeats those."""
 
     def __init__(
         self, send: Callable[[Frames], bool], receive: Callable[[], Frames | None], close: Callable[[], None]
@@ -24,7 +24,7 @@ class Client:
         self.bad += not self._send([control.encode(message)])
 
     def receive(self) -> AnyControl | Frames | None:
-        """The next message, or the frames of one of a reliable topic; None when there is none."""
+        """The next control message, or the frames of a message of a reliable topic; None when there is none."""
         while (frames := self._receive()) is not None:
             if len(frames) > 1:
                 return frames

@@ -1,4 +1,4 @@
-"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. Nothing else of the bus leaves the host."""
+"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. All other endpoints are local."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ZAP_VERSION, CURVE = b"1.0", b"CURVE"
 HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
 
 
-class Gatekeeper:
-    """The ZAP server of one process: ``admit`` says whether a CURVE public key (Z85) may come in."""
+class ZapServer:
+    """The ZAP server of one process: ``admit``: whether a CURVE public key (Z85) may connect."""
 
     def __init__(self, zap: zmq.Socket[bytes], admit: Callable[[str], bool]) -> None:
         self.refused = 0
         self._zap, self._admit = zap, admit
-        zap.bind(ZAP_ENDPOINT)  # before any listener: without a ZAP server everybody would be let in
+        zap.bind(ZAP_ENDPOINT)  # before any listener: without a ZAP server every peer would be admitted
 
     def turn(self) -> None:
         while int(self._zap.get(zmq.EVENTS)) & zmq.POLLIN:
@@ -37,7 +37,7 @@ class Gatekeeper:
 
 
 def require_curve(socket: zmq.Socket[bytes], keys: tuple[bytes, bytes]) -> None:
-    """Only peers with CURVE, that the process's gatekeeper admits. ``keys``: public and secret, Z85."""
+    """Only peers with CURVE whose key the process's ZAP server admits. ``keys``: public and secret, Z85."""
     socket.curve_publickey, socket.curve_secretkey = keys
     socket.curve_server = True
     socket.setsockopt(zmq.ZAP_DOMAIN, b"edge_mer")
@@ -51,7 +51,7 @@ def listen(
     queued: int = MOST_QUEUED,
     backlog: int = BACKLOG,
 ) -> str:
-    """Bind to TCP, with bounds on what one peer can cost; returns the endpoint. Raises ConfigError."""
+    """Bind to TCP, with limits on the resources of one peer; returns the endpoint. Raises ConfigError."""
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
@@ -66,7 +66,7 @@ def listen(
 
 
 class CurveServer:
-    """``admit`` says whether a CURVE public key (Z85) may come in. ``counters``: ``refused`` keys, ``bad`` messages."""
+    """``admit``: whether a CURVE public key (Z85) may connect. ``counters``: ``refused`` keys, ``bad`` messages."""
 
     def __init__(
         self,
@@ -79,14 +79,14 @@ class CurveServer:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.close = close
-        self._socket, self._gatekeeper = socket, Gatekeeper(zap, admit)
+        self._socket, self._zap = socket, ZapServer(zap, admit)
         require_curve(socket, keys)
         self.address = listen(socket, address, "remote.listen", control.MAX_BYTES)
 
     def receive(self) -> tuple[bytes, str, AnyControl] | None:
-        """The next message: who to answer, the CURVE key that sent it, and what it says."""
-        self._gatekeeper.turn()
-        self.counters["refused"] = self._gatekeeper.refused
+        """The next message: the peer to answer, the CURVE key of the sender, and the message."""
+        self._zap.turn()
+        self.counters["refused"] = self._zap.refused
         while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:

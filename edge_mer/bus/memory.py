@@ -1,4 +1,4 @@
-"""The in-memory twin: same checks, same bounds, same drop rules, no sockets and a clock of the test's choice."""
+"""The in-memory bus: same checks, same bounds, same drop rules, no sockets, and a clock that the test provides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_mer.contract.services import SERVICES
 
 
 class MemoryBroker:
-    """What ZeroMQ and the file system are to the real bus: the place where sockets meet."""
+    """Connects publishers and readers, as ZeroMQ and the file system do for the real bus."""
 
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
@@ -24,10 +24,10 @@ class MemoryBroker:
         self.identities = itertools.count()
 
     def inject(self, topic: str, frames: list[bytes]) -> None:
-        """Deliver raw frames to the readers of ``topic``: how tests send what no publisher would."""
+        """Deliver raw frames to the readers of ``topic``; with it, tests send invalid frames."""
         mark, name = SERVICES[topic].high_water_mark, topic.encode()
         for inbox in self.inboxes.get(topic, []):
-            # A full ZMQ pipe drops the newest, and every publisher has a pipe of its own.
+            # A full ZMQ pipe drops the newest message, and every publisher has its own pipe.
             if len(inbox) < mark or sum(held[0] == name for held in inbox if held) < mark:
                 inbox.append(frames)
 
@@ -96,7 +96,7 @@ class MemoryBus:
         def send(frames: list[bytes]) -> bool:
             if (server := self.broker.servers.get(endpoint)) is not None:
                 server.append([identity, *frames])
-            return True  # as over ZeroMQ, what is sent before anybody listens is simply gone
+            return True  # as over ZeroMQ, messages that are sent without a server are lost
 
         def close() -> None:
             self.broker.clients.pop(identity, None)
@@ -106,12 +106,12 @@ class MemoryBus:
         return client
 
     def wait(self, timeout_us: int, *wake: int) -> None:
-        """Tests take turns by hand; waiting only moves a fake clock."""
+        """Tests call the turns themselves; waiting only advances a fake clock."""
         if isinstance(self.clock, FakeClock):
             self.clock.advance(timeout_us)
 
     def close(self) -> None:
-        """Also what kill -9 looks like to the others: sockets are gone, nothing is said."""
+        """Also stands for kill -9: the sockets close without a message."""
         for closer in self._closers:
             closer.close()
         for endpoint in list(self._owned):

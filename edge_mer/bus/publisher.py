@@ -15,7 +15,7 @@ from edge_mer.contract.services import SERVICES
 
 
 class Publisher:
-    """Publishes one topic. Sending never blocks: a reader that does not keep up loses messages and sees the gap."""
+    """Publishes one topic. Sending never blocks: a slow reader loses messages and counts the gap."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Publisher:
         self.source, self.boot = source, boot
         self.seq = 0
         self._clock, self._send, self.close = clock, send, close
-        self.wanted = wanted  # whether somebody reads; known of ``on_request`` topics, assumed of the others
+        self.wanted = wanted  # whether there is a reader; known for ``on_request`` topics, assumed for the others
 
     def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
         """Publish and return the message as a reader will get it. Raises BadMessage when it breaks its row."""
@@ -54,7 +54,7 @@ class Publisher:
         return Message(row.topic, envelope, body, tuple(payload), frames[1])
 
     def forward(self, frames: list[bytes]) -> Message[Any]:
-        """Publish a message that was made elsewhere, with its own envelope (a replay). Raises BadMessage."""
+        """Publish a message from elsewhere with its original envelope (a replay). Raises BadMessage."""
         row = self.service
         message: Message[Any] = wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
         self._send(frames)

@@ -1,4 +1,4 @@
-"""Reader of latest topics: drains, checks, counts gaps, and refuses stale answers."""
+"""Reader of latest topics: drains, checks, counts gaps, and raises on stale messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_mer.contract.services import SERVICES
 
 
 class Reader:
-    """Reads some topics of the table. Nothing that arrives can raise: bad messages are dropped and counted.
+    """Reads some topics of the table. Received data never raises: bad messages are dropped and counted.
 
     ``counters``: ``bad`` (corrupt, truncated, oversized, foreign), ``gap`` (missing sequence numbers), ``old``
     (repeated or reordered sequence numbers), ``masked`` (from before the current mask epoch).
@@ -43,7 +43,7 @@ class Reader:
         self._newest = {t: m for t, m in self._newest.items() if not self._is_masked(m)}
 
     def drain(self) -> list[Message[Any]]:
-        """Everything good that arrived since the last call, in order of arrival."""
+        """All valid messages since the last call, in order of arrival."""
         fresh: list[Message[Any]] = []
         for _ in range(self._limit):
             frames = self._receive()

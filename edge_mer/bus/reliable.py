@@ -20,22 +20,22 @@ from edge_mer.contract.services import SERVICES
 
 RESEND_US = SECOND
 FORGET_US = 10 * SECOND
-ASK_US = SECOND // 2
-PATIENCE_US = 2 * RESEND_US
+ACK_US = SECOND // 2
+GIVE_UP_US = 2 * RESEND_US
 
 
 @dataclass
 class _Peer:
-    """``waiting_us``: since when what was sent waits for an acknowledgement."""
+    """``waiting_us``: time of the oldest message without an acknowledgement."""
 
     acked: int
     sent: int
     waiting_us: int
-    heard_us: int
+    last_us: int
 
 
 class ReliablePublisher:
-    """Keeps the last ``keep`` messages; a reader that falls further behind sees a gap in the sequence, never a lie."""
+    """Keeps the last ``keep`` messages; a reader that falls further behind sees a gap in the sequence."""
 
     def __init__(self, bus: Bus, topic: str, source: str, keep: int = 2_000) -> None:
         self._bus = bus
@@ -50,7 +50,7 @@ class ReliablePublisher:
 
     @property
     def behind(self) -> int | None:
-        """How many messages the slowest reader has not acknowledged; None while nobody reads."""
+        """How many messages the slowest reader has not acknowledged; None without a reader."""
         return max((self.seq - 1 - peer.acked for peer in self._peers.values()), default=None)
 
     def send(self, body: Body, payload: Sequence[NDArray[Any]] = (), *, origin_us: int) -> Message[Any]:
@@ -62,14 +62,14 @@ class ReliablePublisher:
         self._log.append((self._publisher.seq, frames))
 
     def pump(self) -> None:
-        """Answer subscriptions and push what each reader has not had. Call once a turn."""
+        """Process subscriptions and send each reader the messages it lacks. Call once a turn."""
         now = self._bus.clock.now_us()
         while (item := self._server.receive()) is not None:
             peer_id, message = item
             if isinstance(message, Subscribe):
-                self._hear(peer_id, message, now)
+                self._receive_subscription(peer_id, message, now)
         for peer_id, peer in list(self._peers.items()):
-            if now - peer.heard_us > FORGET_US:
+            if now - peer.last_us > FORGET_US:
                 del self._peers[peer_id]
                 continue
             if peer.sent == peer.acked:
@@ -81,12 +81,12 @@ class ReliablePublisher:
                     self._server.send(peer_id, frames)
                     peer.sent = seq
 
-    def _hear(self, peer_id: bytes, message: Subscribe, now: int) -> None:
+    def _receive_subscription(self, peer_id: bytes, message: Subscribe, now: int) -> None:
         after = message.after if message.boot == self._bus.boot else -1
         peer = self._peers.setdefault(peer_id, _Peer(after, after, now, now))
         if after > peer.acked:
             peer.waiting_us = now
-        peer.acked, peer.heard_us = after, now
+        peer.acked, peer.last_us = after, now
         peer.sent = max(peer.sent, after)
 
     def close(self) -> None:
@@ -94,13 +94,13 @@ class ReliablePublisher:
 
 
 class ReliableReader:
-    """Every message of one reliable topic, in order. ``counters["gap"]`` says how many were lost for good."""
+    """Every message of one reliable topic, in order. ``counters["gap"]``: how many were lost permanently."""
 
     def __init__(self, bus: Bus, topic: str) -> None:
         self._bus, self._row = bus, SERVICES[topic]
         self._client = bus.client(topic)
         self._boot, self._last = "", -1
-        self._asked_us = -ASK_US
+        self._acked_us = -ACK_US
         self._jumped_us: int | None = None
         self._previous = 0
         self.counters: Counter[str] = Counter()
@@ -112,8 +112,8 @@ class ReliableReader:
             if message is not None:
                 fresh.append(message)
         now = self._bus.clock.now_us()
-        if fresh or now - self._asked_us >= ASK_US:
-            self._asked_us = now
+        if fresh or now - self._acked_us >= ACK_US:
+            self._acked_us = now
             self._client.send(Subscribe(boot=self._boot, after=self._last))
         return fresh
 
@@ -129,22 +129,22 @@ class ReliableReader:
             self._boot, self._last, self._jumped_us = envelope.boot, -1, None
         if envelope.seq <= self._last:
             return None
-        if envelope.seq > self._last + 1 and not self._lost_for_good(envelope.seq):
+        if envelope.seq > self._last + 1 and not self._is_lost(envelope.seq):
             return None
         self._jumped_us = None
         self.counters["gap"] += envelope.seq - self._last - 1
         self._last = envelope.seq
         return message
 
-    def _lost_for_good(self, seq: int) -> bool:
-        """Whether the publisher has had time to send the missing messages again, and this is the oldest that it has:
-        it sends again from there on, so numbers fall back where that begins."""
+    def _is_lost(self, seq: int) -> bool:
+        """Whether the publisher had time to resend the missing messages, and ``seq`` is the oldest that it still has:
+        it resends from there on, so the sequence numbers go back at the beginning of each resend."""
         now = self._bus.clock.now_us()
         if self._jumped_us is None:
             self._jumped_us, self._previous = now, seq
         is_oldest, self._previous = seq <= self._previous, seq
         waited = now - self._jumped_us
-        return waited > 2 * PATIENCE_US or (waited > PATIENCE_US and is_oldest)
+        return waited > 2 * GIVE_UP_US or (waited > GIVE_UP_US and is_oldest)
 
     def close(self) -> None:
         self._client.close()

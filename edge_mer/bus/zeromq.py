@@ -19,21 +19,25 @@ from edge_mer.bus.publisher import Publisher
 from edge_mer.bus.reader import Reader
 from edge_mer.contract.clock import Clock, SystemClock
 from edge_mer.contract.errors import ConfigError, EndpointInUse
+from edge_mer.contract.places import unwritable
 from edge_mer.contract.services import SERVICES
 
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
 RECONNECT_MS = 20
-SETTLE_S = 0.08  # a reader looks for a new publisher at random within twice the reconnect interval, then subscribes
+SETTLE_S = 0.08  # a reader reconnects at random within twice the reconnect interval, then subscribes
 
 
 def runtime_directory(configured: str | None = None) -> Path:
-    """The directory of the sockets: created 0700, refused when somebody else could enter it."""
+    """The directory of the sockets: created 0700, refused when other users could access it."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     default = Path(base) / "edge_mer" if base else Path(f"/tmp/edge_mer-{os.getuid()}")
     path = Path(configured).absolute() if configured else default
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, "run.directory") from error
     info = path.stat()
-    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+    if path.lstat().st_uid != os.getuid() or info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
         raise ConfigError(f"{path} must be yours alone; run: chmod 700 {path}")
     if len(str(path)) > PATH_LIMIT - 20:
         raise ConfigError(f"{path} is too long for a socket path; set run.directory to at most {PATH_LIMIT - 20} bytes")
@@ -106,7 +110,7 @@ class ZmqBus:
         return CurveServer(socket, zap, address, keys, admit, partial(self.release, socket, zap))
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
-        """A socket for what the bus has no name for, as TCP listeners; ``wait`` ends when it is readable."""
+        """A socket outside the bus's endpoints, as for TCP listeners; ``wait`` ends when it is readable."""
         socket = self._socket(kind)
         self._poller.register(socket, zmq.POLLIN)
         return socket
@@ -116,7 +120,7 @@ class ZmqBus:
             self._close(socket)
 
     def settle(self) -> None:
-        """Let readers find the publishers that were bound just now, so that all of them see the first message."""
+        """Wait until readers have connected to new publishers, so that all of them receive the first message."""
         time.sleep(SETTLE_S)
 
     def wait(self, timeout_us: int, *wake: int) -> None:
@@ -164,7 +168,7 @@ class ZmqBus:
 
 
 class _Readers:
-    """Whether anybody subscribes to the topic of an XPUB socket; one that died counts no more, ZeroMQ sees to that."""
+    """Whether the topic of an XPUB socket has subscribers; ZeroMQ removes those that have ended."""
 
     def __init__(self, socket: zmq.Socket[bytes], topic: str) -> None:
         self._socket, self._topic = socket, topic.encode()
@@ -179,7 +183,7 @@ class _Readers:
 
 
 class _Endpoint:
-    """A socket path held by a lock, because ZeroMQ would silently take over a path that is in use."""
+    """A socket path held by a lock, because ZeroMQ would replace a path that is in use without an error."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, path.with_name(path.name + ".lock")
@@ -204,7 +208,7 @@ class _Endpoint:
 
 
 def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
-    """Whether the frames were taken: a peer that is gone or full gets nothing."""
+    """Whether the frames were sent: not to a peer that has ended or whose queue is full."""
     try:
         socket.send_multipart(frames, zmq.NOBLOCK)
     except zmq.ZMQError:
@@ -213,7 +217,7 @@ def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
-    if not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:  # a tenth of what the exception below costs
+    if not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:  # ten times faster than the exception below
         return None
     try:
         return socket.recv_multipart(zmq.NOBLOCK)

@@ -1,1 +1,1 @@
-"""Capture workers: each process alone owns its device, and the gate that may open it is inside."""
+"""Capture workers: each process owns one device and the gate that opens it."""

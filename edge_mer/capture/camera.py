@@ -7,7 +7,6 @@ import socket
 import stat
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -19,31 +18,36 @@ from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.open_handles import network_connections, open_files
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config, VideoConfig
+from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
 
 QUEUE = 8
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 5.0
-# How often a local camera's thread looks up from waiting for the next frame.
+# Longest wait of a local camera's thread for the next frame, before it checks for an abort.
 LOCAL_WAIT_NS = 20_000_000
-# The variables are the only way to tell OpenCV's FFmpeg. RTSP over UDP loses packets without a word; and what FFmpeg
-# prints when a stream ends is no news: the state says it.
+# OpenCV's FFmpeg takes options from environment variables only. RTSP over UDP loses packets without an error; FFmpeg's
+# own message at the end of a stream is redundant, because the sensor state reports it.
 FFMPEG_OPTIONS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 Image = NDArray[Any]
 
 
 def public_name(source: int | str) -> str:
-    """A source without user, password and query, fit for a topic that leaves the host."""
-    if isinstance(source, int) or "://" not in source:
+    """The part of a source that may leave the host: no user, password, path or query (a path may be a stream's key).
+
+    A GStreamer pipeline may hold all of these anywhere, so none of it is published.
+    """
+    if isinstance(source, int) or source.startswith("/dev/"):
         return f"camera {source}"
-    url = urlsplit(source)
-    return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+    if "://" in source and (address := public_address(source)) is not None:
+        return address
+    return "camera pipeline" if "!" in source else "camera address"
 
 
 class Camera(ThreadedDevice):
-    """One camera; its thread opens it, opens it again with backoff when it is lost, and releases it on abort."""
+    """One camera; its thread opens it, reopens it with backoff when it is lost, and releases it on abort."""
 
     def __init__(self, video: VideoConfig, clock: Clock) -> None:
         self._interval = round(SECOND / video.fps)
@@ -69,7 +73,7 @@ class Camera(ThreadedDevice):
             finally:
                 capture.release()
                 opening.read_fails = not capture.grab()
-            opening.say(Fault("absent", f"{self.name} cannot be opened, or its stream ended; it is tried again"))
+            opening.set_fault(Fault("absent", f"{self.name} cannot be opened, or its stream ended; retrying"))
             opening.aborted.wait(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_S)
 
@@ -91,7 +95,7 @@ class Camera(ThreadedDevice):
         return capture
 
     def _record(self, capture: cv2.VideoCapture, opening: DeviceThread) -> bool:
-        """Put frames until the abort or the end of the stream; returns whether there was any."""
+        """Put frames until the abort or the end of the stream; returns whether a frame was read."""
         local = capture.isOpened() and capture.getBackendName() == "V4L2"
         previous: Image | None = None
         repeats = due = 0
@@ -110,7 +114,7 @@ class Camera(ThreadedDevice):
                 continue
             same = self._video.live and previous is not None and np.array_equal(previous, image)
             repeats, previous = repeats + 1 if same else 0, image
-            opening.say(None)
+            opening.set_fault(None)
             opening.put(self._captured(image, now, repeats))
         return previous is not None
 
@@ -128,9 +132,9 @@ class Camera(ThreadedDevice):
 
 
 def shut_network_sockets() -> None:
-    """End every TCP connection of this process: a read that waits for the network returns at once.
+    """Shut down every TCP connection of this process, so that a read that waits for the network returns at once.
 
-    Only the camera's stream has one, for the bus of this host is made of Unix sockets.
+    Only the camera's stream has one: the bus of this host uses Unix sockets.
     """
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The device contract: what a capture worker's loop asks of a microphone, a camera, a track or a transcript."""
+"""The device contract: what a capture worker's loop needs of a microphone, a camera, a track or a transcript."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Health
-from edge_mer.contract.messages import RawAudio, RawText, RawVideo
+from edge_mer.contract.messages import Body
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """One block as it left the device. The body's ``mask_epoch`` is filled in when it is published.
+    """One block as it left the device, with the raw body of its modality; ``mask_epoch`` is filled in when published.
 
     ``origin_us``: when the physical event began; ``arrived_us``: when the capture thread had the block.
-    ``repeats``: how many blocks right before it were identical (0 where identical blocks are normal).
+    ``repeats``: how many blocks directly before it were identical (0 where identical blocks are normal).
     """
 
     origin_us: int
     arrived_us: int
-    body: RawAudio | RawVideo | RawText
+    body: Body
     payload: tuple[NDArray[Any], ...] = ()
     repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a device knows to be wrong with itself, for example ``absent``, "the clip has no audio track"."""
+    """A fault that the device itself reports, for example ``absent``, "the clip has no audio track"."""
 
     health: Health
     reason: str
@@ -37,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What was measured of a device that closed: which of its handles /proc still shows, and whether a read fails."""
+    """Measurements on a closed device: which of its handles /proc still shows, and whether a read fails."""
 
     held: tuple[str, ...]
     read_fails: bool
@@ -53,11 +53,11 @@ class Release:
 
 
 class Device(Protocol):
-    """A device as its worker's loop sees it: no call blocks. Blocking work is in a thread of the device's own."""
+    """A device as its worker's loop sees it: no call blocks. Blocking work runs in the device's own thread."""
 
     @property
     def name(self) -> str:
-        """For people: "USB microphone", a URL without its password, a file name."""
+        """Display name: "USB microphone", a URL without its password, a file name."""
         ...
 
     @property
@@ -84,25 +84,25 @@ class Device(Protocol):
         ...
 
     def open(self) -> None:
-        """Begin to open; called only while ``closed``. What goes wrong shows in ``fault``, and reopening is the
-        device's own task: the worker calls this once per leave to be open, also for a clip that has ended."""
+        """Begin to open; called only while ``closed``. Errors show in ``fault``, and the device reopens itself: the
+        worker calls this once each time the gate opens, also for a clip that has ended."""
         ...
 
     def read(self) -> list[Captured]:
         """All blocks since the last call, oldest first; nothing after ``abort``.
 
-        Raises DeviceError when the device is lost in a way that only a new process can mend.
+        Raises DeviceError when the device is lost and only a new process can reopen it.
         """
         ...
 
     def abort(self) -> None:
-        """Begin to release, at once: what was captured and not yet read is discarded, never drained."""
+        """Begin to release, at once: blocks that were captured and not yet read are discarded, never drained."""
         ...
 
     def release(self) -> Release:
-        """Measured while ``closed``: that nothing of it is left open."""
+        """Measure, while ``closed``, that no handle is left open."""
         ...
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for ``closed`` at the end of the process; returns it."""
+        """Wait for ``closed`` at the end of the process; returns whether it is closed."""
         ...

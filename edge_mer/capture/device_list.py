@@ -1,4 +1,4 @@
-"""Microphones and cameras of this host, found without opening any."""
+"""Lists the microphones and cameras of this host without opening any."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Found:
 
 
 def microphones() -> list[Found]:
-    """PortAudio inputs. Raises DeviceError, with the command that helps, when PortAudio is not installed."""
+    """PortAudio inputs. Raises DeviceError, with the command that installs it, when PortAudio is missing."""
 
     try:
         import sounddevice
@@ -36,7 +36,7 @@ def microphones() -> list[Found]:
 
 
 def cameras() -> list[Found]:
-    """Video capture nodes of this host; a camera's metadata nodes, which give no picture, are left out."""
+    """Video capture nodes of this host; a camera's metadata nodes, which deliver no video, are left out."""
     found = []
     for node in sorted(Path("/sys/class/video4linux").glob("video*"), key=lambda p: int(p.name[5:])):
         try:

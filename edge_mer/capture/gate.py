@@ -1,7 +1,7 @@
-"""The gate: one modality's leave to have its device open, held inside the process that owns the device.
+"""The gate: one modality's permission to have its device open, inside the process that owns the device.
 
-It fails closed. Open means that a lease which this process verified is in force at this moment; a forged lease,
-a silent switch, a suspended host or an order to close all end the same way: ``is_open`` is False.
+It fails closed. It is open while a lease that this process verified is in force. A forged lease, a switch that does
+not answer, a suspended host or an order to close make ``is_open`` False.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.lease import LeaseVerifier, holder_name, in_force
 
 REGISTER_US = SECOND
-# Until the switch has answered once, ask often: it may still be starting.
-EAGER_US = SECOND // 20
+# Request interval until the switch has answered once: it may still be starting.
+FIRST_REQUEST_US = SECOND // 20
 
 
 class DeviceGate:
-    """Call ``turn`` in every turn, obey ``is_open`` at once, and ``confirm_closed`` while the device is closed.
+    """Call ``turn`` in every turn, open and close the device with ``is_open``, ``confirm_closed`` while it is closed.
 
     ``directory`` is the privacy state directory, where the host's public key is. ``mask_epoch`` goes into every
-    message of this modality. ``reason`` says why the gate is not live, in words for people.
+    message of this modality. ``reason`` says why the gate is not live, for display.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class DeviceGate:
         self._closed_as: Gate = "masked"
         self._reason = "the switch has not answered yet"
         self._answered = False
-        self._ordered: int | None = None
+        self._close_order: int | None = None
         self._request_due = self._register_due = 0
 
     @property
@@ -61,47 +61,55 @@ class DeviceGate:
         return "the lease ran out: the switch does not answer" if self._lease else self._reason
 
     def turn(self, last_seq: int | None) -> int:
-        """Talk to the switch; returns the longest wait (us) until the next turn.
+        """Exchange messages with the switch; returns the longest wait (us) until the next turn.
 
         ``last_seq``: sequence number of the last raw message published, None before the first.
         """
         while (message := self._switch.receive()) is not None:
             if isinstance(message, Lease) and message.modality == self.modality:
-                self._take(message)
+                self._accept_lease(message)
             elif isinstance(message, (Refused, Close)) and message.modality == self.modality:
-                self._obey(message)
+                self._close(message)
         now = self._clock.now_us()
         if now >= self._register_due:
             self._register_due = now + REGISTER_US
-            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=(self.modality,), gate=True))
+            self._switch.send(
+                Register(
+                    name=self._name,
+                    boot=self._bus.boot,
+                    modalities=(self.modality,),
+                    gate=True,
+                    mask_epoch=self.mask_epoch,
+                )
+            )
         if now >= self._request_due:
-            self._request_due = now + (self._lease_us // 4 if self._answered else EAGER_US)
+            self._request_due = now + (self._lease_us // 4 if self._answered else FIRST_REQUEST_US)
             self._switch.send(
                 LeaseRequest(modality=self.modality, name=self._name, boot=self._bus.boot, last_seq=last_seq)
             )
         return max(0, min(self._request_due - now, self._remaining_us()))
 
     def confirm_closed(self, last_seq: int | None, check: str) -> None:
-        """Tell the switch that the device is closed, once per order to close; does nothing without an order.
+        """Report to the switch that the device is closed, once per order to close; without an order nothing is sent.
 
         ``check`` says how that was measured.
         """
-        if self._ordered is None:
+        if self._close_order is None:
             return
         self._switch.send(
             Closed(
                 modality=self.modality,
                 name=self._name,
-                mask_epoch=self._ordered,
+                mask_epoch=self._close_order,
                 closed_us=self._clock.now_us(),
                 last_seq=last_seq,
                 handle_closed=True,
                 check=check,
             )
         )
-        self._ordered = None
+        self._close_order = None
 
-    def _take(self, lease: Lease) -> None:
+    def _accept_lease(self, lease: Lease) -> None:
         self._answered = True
         try:
             self._verify(lease)
@@ -109,7 +117,7 @@ class DeviceGate:
             self.refused_leases += 1
             self._reason = str(error)
             return
-        self._lease, self._closed_as, self._ordered = lease, "masked", None
+        self._lease, self._closed_as, self._close_order = lease, "masked", None
         self.mask_epoch = lease.mask_epoch
 
     def _verify(self, lease: Lease) -> None:
@@ -125,12 +133,12 @@ class DeviceGate:
             self._verifier.require_epoch(self.mask_epoch)
         self._verifier.accept(lease)
 
-    def _obey(self, order: Refused | Close) -> None:
+    def _close(self, order: Refused | Close) -> None:
         self._answered = True
         if order.mask_epoch < self.mask_epoch:
-            return  # about a time before the lease that is held now
+            return  # the order is older than the current lease
         if isinstance(order, Close) or self._lease is not None:
-            self._ordered = order.mask_epoch
+            self._close_order = order.mask_epoch
         self._lease = None
         self._closed_as = "hard" if order.gate == "hard" else "masked"
         self._reason = order.reason
@@ -139,7 +147,7 @@ class DeviceGate:
             self._verifier.require_epoch(order.mask_epoch)
 
     def _remaining_us(self) -> int:
-        """Until the lease runs out: then the device must close, whether a message came or not."""
+        """Time until the lease runs out: then the device must close, with or without a message."""
         if self._lease is None or not self.is_open:
             return REGISTER_US
         return self._lease.expires_us - self._clock.boottime_us()

@@ -1,6 +1,6 @@
-"""What every capture worker is: a gate, a device that opens only while the gate does, and a publisher.
+"""The common part of capture workers: a gate, a device that is open only while the gate is, and a publisher.
 
-A worker with two tracks (a file plays as microphone and camera) holds two ``GatedSource`` of the same process.
+A worker with two tracks (a file plays as microphone and camera) has two ``GatedSource`` in one process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import BadMessage, DeviceError
 from edge_mer.contract.messages import SensorState
+from edge_mer.contract.plain_text import visible
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 
 RELEASE_US = 60_000
 STATE_US = SECOND
 FLOOD = 1.5
-LOOK_US = SECOND // 100
-# Exit code of a process that could not release its device in time: only its end closes the handle for certain.
+POLL_US = SECOND // 100
+# Exit code of a process that could not release its device in time: the end of the process closes the handle.
 EXIT_HELD = 70
 
 __all__ = ["CaptureWorker", "Captured", "Device", "Fault", "GatedSource"]
@@ -50,8 +51,8 @@ class GatedSource:
     ) -> None:
         self.modality, self.device = modality, device
         self._indicator = indicator or choose_indicator(config, modality, bus.clock)
-        self._indicator.dark()  # a life that was killed may have left it on
-        self._is_lit = False
+        self._indicator.turn_off()  # an earlier process that was killed may have left it on
+        self._is_on = False
         self.gate = DeviceGate(
             bus, modality, name, state_directory(config.privacy.state), round(config.privacy.lease_s * SECOND), boot_id
         )
@@ -60,12 +61,12 @@ class GatedSource:
         self._state = bus.publisher(f"state/{modality}", name)
         self._leave = leave
         self._liveness = Liveness(device.interval_us)
-        # A device that floods cannot flood the bus.
+        # Limits the message rate of a device that delivers too fast.
         self._budget = Budget(FLOOD * self._raw.service.rate_hz, FLOOD * self._raw.service.rate_hz)
         self._open_epoch: int | None = None
         self._aborted_us: int | None = None
         self._release: Release | None = None
-        self._said: SensorState | None = None
+        self._published: SensorState | None = None
         self._state_due = 0
         self.flood = self.unfit = 0
 
@@ -83,18 +84,18 @@ class GatedSource:
         }
 
     def turn(self) -> int:
-        """Obey the gate, move blocks, say the state. Returns the longest wait in us."""
+        """Follow the gate, publish blocks and state. Returns the longest wait in us."""
         wait = self.gate.turn(self.last_seq)
-        self._obey()
+        self._follow_gate()
         try:
-            self._move()
+            self._publish_blocks()
         except DeviceError as error:
-            self._say(Fault("absent", str(error)))
+            self._publish_state(Fault("absent", str(error)))
             raise
-        self._say(self._measured())
+        self._publish_state(self._measured())
         return min(wait, self._due_us())
 
-    def _obey(self) -> None:
+    def _follow_gate(self) -> None:
         wanted = self.gate.is_open and self._open_epoch in (None, self.gate.mask_epoch)
         if self._open_epoch is not None and not wanted:
             self.device.abort()
@@ -106,48 +107,48 @@ class GatedSource:
         elif self.gate.is_open:
             self._open()
         elif self._release is not None:
-            self._darken()  # it may be on its way to light although the device never opened
+            self._turn_off()  # it may be turning on although the device never opened
             self.gate.confirm_closed(self.last_seq, str(self._release))
 
     def _open(self) -> None:
-        self._is_lit = True
-        if not self._indicator.light() or not self.gate.is_open:
+        self._is_on = True
+        if not self._indicator.turn_on() or not self.gate.is_open:
             return
         self._open_epoch, self._release = self.gate.mask_epoch, None
         self._liveness.open(self._clock.now_us())
         self.device.open()
 
     def _is_released(self) -> bool:
-        """Measured once for each closing: the device says so, /proc shows no handle of it, and a read fails."""
+        """Measured once for each closing: the device reports it, /proc shows no handle of it, and a read fails."""
         if self._release is None and self.device.closed:
             release = self.device.release()
             if release.complete:
                 self._release, self._aborted_us = release, None
-                self._darken()
+                self._turn_off()
         return self._release is not None
 
-    def _darken(self) -> None:
-        if self._is_lit:
-            self._indicator.dark()
-            self._is_lit = False
+    def _turn_off(self) -> None:
+        if self._is_on:
+            self._indicator.turn_off()
+            self._is_on = False
 
     def finish(self) -> None:
-        """At the end of the process: the light goes out if the device has closed."""
+        """At the end of the process: turn the indicator off if the device has closed."""
         if self.device.join(RELEASE_US / SECOND):
-            self._indicator.dark()
+            self._indicator.turn_off()
 
     def _check_release(self) -> None:
         if self._aborted_us is None or self._clock.now_us() - self._aborted_us < RELEASE_US:
             return
         logging.getLogger(self.modality).error(
-            "%s did not release within %d ms; this process ends, which closes it",
+            "%s was not released within %d ms; this process ends to close it",
             self.device.name,
             RELEASE_US // 1000,
         )
         self._leave(EXIT_HELD)
 
-    def _move(self) -> None:
-        blocks = self.device.read()  # also while closed: it takes back what woke the loop
+    def _publish_blocks(self) -> None:
+        blocks = self.device.read()  # also while closed: it resets the descriptor that woke the loop
         if self._open_epoch is None:
             return
         for block in blocks:
@@ -171,23 +172,23 @@ class GatedSource:
             return Fault("absent", self.gate.reason or self._indicator.fault or "the device is being released")
         return self.device.fault or Fault(*self._liveness.health(self._clock.now_us()))
 
-    def _say(self, measured: Fault) -> None:
+    def _publish_state(self, measured: Fault) -> None:
         now = self._clock.now_us()
         reason = (None if measured.health == "ok" else measured.reason) if self.gate.is_open else self.gate.reason
-        held = not self.gate.is_open and not self._is_released()  # masked means closed, so not yet
+        held = not self.gate.is_open and not self._is_released()  # masked is reported only after the close
         state = SensorState(
             modality=self.modality,
             gate="live" if held else self.gate.state,
             health=measured.health,
-            reason=reason,
-            device=self.device.name,
+            reason=reason and visible(reason),
+            device=visible(self.device.name),
             mask_epoch=self.gate.mask_epoch,
             rate_hz=0.0,
             dropped=0,
         )
-        if state == self._said and now < self._state_due:
+        if state == self._published and now < self._state_due:
             return
-        self._said, self._state_due = state, now + STATE_US
+        self._published, self._state_due = state, now + STATE_US
         counters = self.counters
         rate = 0.0 if self._open_epoch is None else self._liveness.rate_hz(now)
         full = msgspec.structs.replace(state, rate_hz=rate, dropped=counters.get("dropped", 0) + counters["flood"])
@@ -197,7 +198,7 @@ class GatedSource:
         now = self._clock.now_us()
         due = [self._state_due]
         if self.gate.is_open and self._open_epoch is None:
-            due.append(now + LOOK_US)  # for the indicator, or the end of a release
+            due.append(now + POLL_US)  # until the indicator is on or the release is complete
         if self._aborted_us is not None:
             due.append(self._aborted_us + RELEASE_US)
         if self._open_epoch is not None:
@@ -206,7 +207,7 @@ class GatedSource:
 
 
 class CaptureWorker:
-    """The worker of a capture process: turns of its sources, nothing else."""
+    """The worker of a capture process: it takes the turns of its sources."""
 
     def __init__(self, *sources: GatedSource) -> None:
         self.sources = sources

@@ -1,4 +1,6 @@
-"""The light beside a device: on before the device opens, off after it has closed. Without the light it stays closed."""
+"""The indicator light of a device: on before the device opens, off after it has closed. A device whose indicator
+cannot be switched on stays closed.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,16 @@ RETRY_US = 5 * SECOND
 
 
 class IndicatorLight(Protocol):
-    """``fault`` says why it cannot be switched on."""
+    """``fault``: why it cannot be switched on."""
 
     @property
     def fault(self) -> str | None: ...
 
-    def light(self) -> bool:
+    def turn_on(self) -> bool:
         """Switch it on; call again until it returns True: only then may the device open."""
         ...
 
-    def dark(self) -> None:
+    def turn_off(self) -> None:
         """Switch it off; the device has closed."""
         ...
 
@@ -34,24 +36,24 @@ class IndicatorLight(Protocol):
 class NoIndicator:
     fault: str | None = None
 
-    def light(self) -> bool:
+    def turn_on(self) -> bool:
         return True
 
-    def dark(self) -> None:
+    def turn_off(self) -> None:
         return None
 
 
 class Led:
-    """An LED of the kernel's LED class. What was written is read back."""
+    """An LED of the kernel's LED class. The brightness is read back after it is written."""
 
     def __init__(self, directory: Path) -> None:
         self.fault: str | None = None
         self._directory = directory
 
-    def light(self) -> bool:
+    def turn_on(self) -> bool:
         return self._set("on")
 
-    def dark(self) -> None:
+    def turn_off(self) -> None:
         self._set("off")
 
     def _set(self, word: str) -> bool:
@@ -67,7 +69,7 @@ class Led:
 
 
 class Program:
-    """Any program, called as ``PROGRAM audio on`` and ``PROGRAM audio off``; exit code 0 says that it is done."""
+    """Any program, called as ``PROGRAM audio on`` and ``PROGRAM audio off``; exit code 0 means success."""
 
     def __init__(self, program: str, modality: Modality, clock: Clock) -> None:
         self.fault: str | None = None
@@ -75,10 +77,10 @@ class Program:
         self._running: subprocess.Popen[bytes] | None = None
         self._word = ""
         self._since_us = self._retry_us = 0
-        self._is_lit = False
+        self._is_on = False
 
-    def light(self) -> bool:
-        if self._is_lit:
+    def turn_on(self) -> bool:
+        if self._is_on:
             return True
         now = self._clock.now_us()
         if self._word != "on" or (self._running is None and now >= self._retry_us):
@@ -92,15 +94,15 @@ class Program:
             self._running.kill()
             self._running.wait()
         self._running = None
-        self._is_lit = code == 0
-        if self._is_lit:
+        self._is_on = code == 0
+        if self._is_on:
             self.fault = None
         else:
             self._fail("did not end" if code is None else f"ended with {code}")
-        return self._is_lit
+        return self._is_on
 
-    def dark(self) -> None:
-        self._is_lit = False
+    def turn_off(self) -> None:
+        self._is_on = False
         self._start("off")
 
     def _start(self, word: str) -> None:
@@ -122,7 +124,7 @@ class Program:
 
 
 def choose_indicator(config: Config, modality: Modality, clock: Clock) -> IndicatorLight:
-    """Raises ConfigError when the setting is none of the kinds there are."""
+    """Raises ConfigError for a setting of unknown kind."""
     setting: str | None = getattr(config.indicator, modality)
     if setting is None:
         return NoIndicator()
@@ -131,4 +133,4 @@ def choose_indicator(config: Config, modality: Modality, clock: Clock) -> Indica
         return Led(LEDS / what)
     if kind == "command" and what:
         return Program(what, modality, clock)
-    raise ConfigError(f"indicator.{modality} = {setting!r}: begin it with led: or command:")
+    raise ConfigError(f"indicator.{modality} = {setting!r}: it must begin with led: or command:")

@@ -8,9 +8,9 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Health
 
 MISSED_BLOCKS = 3
-# The measured p99.9 of lateness is the worst of the last thousand; the first guess is one tenth of a second.
+# The measured p99.9 of lateness is the largest of the last thousand; the initial value is one tenth of a second.
 LATENESS_KEPT, FIRST_LATENESS_US = 1000, SECOND // 10
-# A silence longer than this was an outage; it says nothing about jitter.
+# A longer gap is an outage and does not count as jitter.
 OUTAGE_US = SECOND
 WARMING_US = 5 * SECOND
 FROZEN_AFTER = 10
@@ -45,7 +45,7 @@ class Liveness:
 
     @staticmethod
     def is_frozen(repeats: int) -> bool:
-        """Whether a block that repeats the ``repeats`` before it is proof of a stuck device (ten in all)."""
+        """Whether a block that repeats the ``repeats`` before it proves a frozen device (ten in all)."""
         return repeats + 1 >= FROZEN_AFTER
 
     def health(self, now_us: int) -> tuple[Health, str]:
@@ -63,11 +63,11 @@ class Liveness:
 
     @property
     def limit_us(self) -> int:
-        """Silence that means loss: three block intervals and the jitter measured on this device."""
+        """Gap after which the device counts as lost: three block intervals and the jitter measured on this device."""
         return MISSED_BLOCKS * (self._interval or 0) + self._margin
 
     def due(self, now_us: int) -> list[int]:
-        """When the health will change if nothing arrives."""
+        """Times at which the health changes if nothing arrives."""
         if self._interval is None:
             return []
         due = self._opened_us + WARMING_US if self._last_us is None else self._last_us + self.limit_us

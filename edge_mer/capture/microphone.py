@@ -18,20 +18,21 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.errors import DeviceError, MissingExtra
 from edge_mer.contract.messages import RawAudio
+from edge_mer.contract.raw import SAMPLE_RATE
 
-RATE, BLOCK = 16_000, 512
-BLOCK_US = BLOCK * SECOND // RATE
+BLOCK = 512
+BLOCK_US = BLOCK * SECOND // SAMPLE_RATE
 QUEUE = 32
 CHECK_S = 0.1
-# A stream that ran and then gave nothing for this long is lost; one that never ran is opened again.
+# A stream that delivered data and then none for this long is lost; one that never delivered any is reopened.
 LOST_US, NEVER_RAN_US = 2 * SECOND, 5 * SECOND
 REOPEN_S = 1.0
-# Asked of the sound system; what it really is comes with every block, and is believed below the limit.
+# Requested from PortAudio; every block reports its own latency, which is used if it is below the limit.
 LATENCY_S, LATENCY_LIMIT_S = 0.05, 1.0
 
 
 def load_portaudio() -> ModuleType:
-    """Raises MissingExtra with the command that installs what is missing."""
+    """Raises MissingExtra with the command that installs the missing package."""
     try:
         import sounddevice
     except ImportError as error:
@@ -59,7 +60,7 @@ class Microphone(ThreadedDevice):
         try:
             portaudio = load_portaudio()
         except MissingExtra as error:
-            opening.say(Fault("failed", str(error)))
+            opening.set_fault(Fault("failed", str(error)))
             opening.aborted.wait()
             return
         while not opening.aborted.is_set():
@@ -67,7 +68,8 @@ class Microphone(ThreadedDevice):
             try:
                 _Recording(self, portaudio, opening).run()
             except portaudio.PortAudioError as error:
-                opening.say(Fault("absent", f"cannot open {self.name}: {_first_line(error)}; see: edge-mer devices"))
+                reason = f"cannot open {self.name}: {_first_line(error)}; see: edge-mer devices"
+                opening.set_fault(Fault("absent", reason))
                 opening.aborted.wait(REOPEN_S)
 
     def _refresh(self, portaudio: ModuleType) -> None:
@@ -80,7 +82,7 @@ class Microphone(ThreadedDevice):
     def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> Any:
         self._name = str(portaudio.query_devices(self._device, "input")["name"])
         return portaudio.RawInputStream(
-            samplerate=RATE,
+            samplerate=SAMPLE_RATE,
             blocksize=BLOCK,
             device=self._device,
             channels=1,
@@ -100,7 +102,7 @@ class _Recording:
 
     def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: DeviceThread) -> None:
         self._opening, self._clock = opening, microphone.clock
-        self._time = SampleClock(RATE)
+        self._time = SampleClock(SAMPLE_RATE)
         self._index = self._overflows = 0
         self._last_us: int | None = None
         self._ended = threading.Event()
@@ -108,7 +110,7 @@ class _Recording:
         self._stream = microphone.open_stream(portaudio, self._callback, self._ended.set)
 
     def run(self) -> None:
-        """Record until the abort. Says why and returns when the device never gave data or was lost."""
+        """Record until the abort. Returns with a fault set when no data came; raises DeviceError when it was lost."""
         started = self._clock.now_us()
         try:
             self._stream.start()
@@ -117,7 +119,7 @@ class _Recording:
                 if self._ended.is_set() or (self._last_us is not None and now - self._last_us > LOST_US):
                     raise DeviceError("the microphone stopped: it was unplugged, or its sound server ended")
                 if self._last_us is None and now - started > NEVER_RAN_US:
-                    self._opening.say(Fault("absent", "the microphone opened but gives no data"))
+                    self._opening.set_fault(Fault("absent", "the microphone opened but delivers no data"))
                     return
         finally:
             self._stream.abort(ignore_errors=True)
@@ -138,11 +140,11 @@ class _Recording:
             self._opening.counters["overflow"] += 1
         latency = time.currentTime - time.inputBufferAdcTime
         sensible = time.inputBufferAdcTime > 0 and 0 <= latency < LATENCY_LIMIT_S
-        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // RATE)
-        body = RawAudio(rate=RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
+        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // SAMPLE_RATE)
+        body = RawAudio(rate=SAMPLE_RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
         origin = self._time.stamp(self._index, adc_us)
         self._index += frames
-        self._opening.say(None)
+        self._opening.set_fault(None)
         self._opening.put(Captured(origin, now, body, (np.frombuffer(bytes(data), np.int16),)))
 
 

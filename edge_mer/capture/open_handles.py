@@ -1,4 +1,4 @@
-"""Which handles this process holds, as the kernel lists them in /proc/self/fd: the measure of "closed"."""
+"""Handles of this process, as the kernel lists them in /proc/self/fd: they prove that a device is closed."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
-# Endpoints of our own bus (bus.zeromq) that a process talks to at any time.
+# Suffix of the bus's own endpoints (bus.zeromq), to which every process is connected.
 BUS_ENDING = ".rel"
 
 
 def open_files(*beginnings: str) -> list[str]:
-    """Open files whose path begins so."""
+    """Open files whose path begins with one of ``beginnings``."""
     return [target for _, target in listed() if target.startswith(beginnings)]
 
 
 def network_connections() -> list[str]:
-    """TCP sockets: the peer of each, or "nobody" when it has none."""
-    return [peer or "nobody" for peer, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
+    """TCP sockets: the peer of each, or "no peer"."""
+    return [peer or "no peer" for peer, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def local_connections() -> list[str]:
-    """Paths of the Unix sockets that this process is connected to, the bus apart: a sound server, for example."""
+    """Paths of the Unix sockets that this process is connected to, except the bus: a sound server, for example."""
     found = [peer for peer, family in _sockets() if family == socket.AF_UNIX]
     return [peer for peer in found if peer and not peer.endswith(BUS_ENDING)]
 
 
 def listed() -> Iterator[tuple[int, str]]:
-    """Every descriptor of this process, and what it leads to."""
+    """Every descriptor of this process and its target."""
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             yield int(name), os.readlink(f"/proc/self/fd/{name}")
 
 
 def _sockets() -> Iterator[tuple[str, int]]:
-    """Name of the peer ("" without) and family of every stream socket."""
+    """Name of the peer ("" if none) and family of every stream socket."""
     for fd, _ in listed():
         with suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):

@@ -1,18 +1,18 @@
-"""Time of audio blocks: from the sample index, anchored to the times at which the converter saw them."""
+"""Time of audio blocks: from the sample index, anchored to the ADC times."""
 
 from __future__ import annotations
 
 from edge_mer.contract.clock import SECOND
 
-# A jump of this size is lost samples or a suspended host; less is jitter and slow drift of the device's clock.
+# A larger step means lost samples or a suspended host; a smaller one is jitter or drift of the device's clock.
 JUMP_US = SECOND // 5
 GAIN, SLEW = 64, 200
-# A sound server's first guess of its latency is off by up to half a second, and settles within one.
+# A sound server's first latency estimate is wrong by up to half a second, and settles within one second.
 SETTLE_US, SETTLE_GAIN = 2 * SECOND, 4
 
 
 class SampleClock:
-    """Stamps never go back, follow the device's drift slowly, and jump when samples were lost."""
+    """Time stamps are monotonic, follow the device's drift slowly, and jump when samples were lost."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -22,7 +22,7 @@ class SampleClock:
         self.jumps = 0
 
     def stamp(self, index: int, adc_us: int) -> int:
-        """Time (us) of sample ``index``, whose block the converter saw at about ``adc_us``."""
+        """Time (us) of sample ``index``, whose block has the ADC time ``adc_us``."""
         elapsed = index * SECOND // self._rate
         if self._anchor is None:
             self._anchor = adc_us - elapsed

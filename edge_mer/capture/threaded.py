@@ -1,4 +1,4 @@
-"""A device whose calls block: they live in one named thread, which hands blocks to the worker's loop."""
+"""A device whose calls block: they run in one named thread, which passes blocks to the worker's loop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge_mer.contract.errors import DeviceError
 class DeviceThread:
     """One opening of a device, from ``open`` until its thread has released every handle.
 
-    The thread calls ``put``, ``say`` and ``lose``, and ends when ``aborted`` is set; ``read_fails`` is what reading the
-    released handle came to. A full deque drops its oldest
-    block and counts it; after ``abort`` nothing that is put comes out.
+    The thread calls ``put``, ``set_fault`` and ``mark_lost``, and ends when ``aborted`` is set; ``read_fails``: whether
+    reading the released handle failed. A full deque drops its oldest block and counts it; blocks that are put after
+    ``abort`` are discarded.
     """
 
     def __init__(self, capacity: int, wake: int, counters: Counter[str]) -> None:
@@ -40,15 +40,15 @@ class DeviceThread:
             self._blocks.append(block)
         self.signal()
 
-    def say(self, fault: Fault | None) -> None:
-        """The device's own word on its health; None when all is well."""
+    def set_fault(self, fault: Fault | None) -> None:
+        """The fault that the device itself reports; None when it works."""
         if fault != self.fault:
             self.fault = fault
             self.signal()
 
-    def lose(self, why: str) -> None:
-        """The device is gone in a way that only a new process can mend."""
-        self.lost = why
+    def mark_lost(self, reason: str) -> None:
+        """The device is lost and only a new process can reopen it."""
+        self.lost = reason
         self.signal()
 
     def take(self) -> list[Captured]:
@@ -67,8 +67,8 @@ class DeviceThread:
 
 
 class ThreadedDevice(ABC):
-    """Base of devices that block. A subclass gives ``_run``, ``_handles`` (and ``_interrupt``, if its calls can be cut
-    short); ``handles`` names its kind of handle."""
+    """Base of devices that block. A subclass implements ``_run``, ``_handles`` (and ``_interrupt``, if its calls can be
+    interrupted); ``handles`` names its kind of handle."""
 
     handles = "handle"
 
@@ -137,14 +137,14 @@ class ThreadedDevice(ABC):
         """Handles of this device that /proc shows now."""
 
     def _interrupt(self) -> None:
-        """In the loop: cut short the call that the thread is blocked in, where it does not end by itself."""
+        """In the loop: interrupt the call that blocks the thread, where it does not end by itself."""
         return
 
     def _main(self, opening: DeviceThread) -> None:
         try:
             self._run(opening)
-        except Exception as error:  # a thread that ended in silence would look like a silent device
-            opening.lose(f"{self._name}: {type(error).__name__}: {error}")
+        except Exception as error:  # without this, a failed thread would look like a device that delivers no data
+            opening.mark_lost(f"{self._name}: {type(error).__name__}: {error}")
         finally:
             opening.released.set()
             opening.signal()

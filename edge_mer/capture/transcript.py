@@ -1,7 +1,7 @@
-"""The process ``transcript``: the gate of text, and behind it whatever makes the words.
+"""The process ``transcript``: the gate of text, and the source of the words behind it.
 
-Words that were made from the microphone have the parent ``raw/audio`` and share its mask: the process is then a
-lineage child of audio too. Typed and recorded words are nobody's children.
+Words recognised from the microphone have the parent ``raw/audio`` and share its mask: the process is then a data
+holder of audio too. Typed and recorded words have no parent.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edge_mer.perception.speech import PackagedVad
 from edge_mer.privacy.purge_client import PurgeClient
 
 NAME = "transcript"
-# Until the killed child is known to be gone.
-ASK_AGAIN_US = SECOND // 200
+# Poll interval until the killed child has ended.
+POLL_US = SECOND // 200
 
 Gated = Callable[[Device], GatedSource]
 
 
 class RecordedWorker(CaptureWorker):
-    """Says each word when it is due."""
+    """Publishes each word when it is due."""
 
     def __init__(self, device: RecordedTranscript, source: GatedSource) -> None:
         super().__init__(source)
@@ -46,25 +46,25 @@ class RecordedWorker(CaptureWorker):
 class AsrWorker(CaptureWorker):
     """Carries out purges of audio before anything else."""
 
-    def __init__(self, device: AsrTranscript, source: GatedSource, lineage: PurgeClient) -> None:
+    def __init__(self, device: AsrTranscript, source: GatedSource, purges: PurgeClient) -> None:
         super().__init__(source)
-        self._device, self._lineage = device, lineage
+        self._device, self._purges = device, purges
         self._orders: list[Purge] = []
 
     def turn(self) -> int:
-        for order in self._lineage.orders():
-            self._device.forget(order.mask_epoch)
+        for order in self._purges.orders():
+            self._device.purge(order.mask_epoch)
             self._orders.append(order)
-        if self._orders and self._device.forgotten:
+        if self._orders and self._device.purged:
             for order in self._orders:
-                self._lineage.done(order)
+                self._purges.done(order)
             self._orders.clear()
         wait = super().turn()
-        return min(wait, ASK_AGAIN_US) if self._orders or not self._device.forgotten else wait
+        return min(wait, POLL_US) if self._orders or not self._device.purged else wait
 
 
 class Idle:
-    """Nothing to do here: the process ``file`` plays the transcript that belongs to its clip."""
+    """No work: the process ``file`` plays the transcript that belongs to its clip."""
 
     wake: tuple[int, ...] = ()
     counters: Mapping[str, int] = {}
@@ -84,7 +84,7 @@ def build(config: Config, bus: Bus) -> Worker:
 
 def assemble(config: Config, bus: Bus, gated: Gated, directory: Path | None = None) -> Worker:
     """``gated`` puts a device behind the gate of text; ``directory`` is the runtime directory."""
-    if plays_with_file(config):
+    if plays_with_file(config, "text"):
         return Idle()
     if config.text.source == "recorded":
         transcript = read_transcript(config.text.path)

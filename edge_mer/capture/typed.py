@@ -1,4 +1,4 @@
-"""Typed lines as a transcript: whoever may enter the runtime directory writes lines into its FIFO ``typed``.
+"""Typed lines as a transcript: a user with access to the runtime directory writes lines into its FIFO ``typed``.
 
 ``echo "what a lovely day" > $XDG_RUNTIME_DIR/edge_mer/typed``
 """
@@ -18,7 +18,7 @@ from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import RawText
 
 NAME = "typed"
-# A line counts as said in the time just before it came: so long for each word, but never before the line before it.
+# A line is timed directly before its arrival: this long for each word, but never before the end of the previous line.
 WORD_US = 3 * SECOND // 10
 LONGEST_US = 3 * SECOND
 MOST_BYTES = 4096
@@ -40,7 +40,7 @@ class TypedTranscript:
         self._rest = b""
         self._skip = False
         self._segment = 0
-        self._said_until = 0
+        self._last_word_us = 0
 
     @property
     def closed(self) -> bool:
@@ -51,19 +51,19 @@ class TypedTranscript:
         return () if self._fd is None else (self._fd,)
 
     def open(self) -> None:
-        """Raises DeviceError when something else stands in the FIFO's place."""
+        """Raises DeviceError when the path exists and is no FIFO."""
         try:
             if self.path.exists() and not stat.S_ISFIFO(self.path.lstat().st_mode):
                 raise DeviceError(f"{self.path} is no FIFO; remove it")
             self.path.unlink(missing_ok=True)
             os.mkfifo(self.path, 0o600)
-            # Read and write: so that it never reads as ended when a writer leaves.
+            # Opened for reading and writing, so that there is no end of file when a writer closes it.
             self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise DeviceError(f"{self.path}: {error}") from error
         self._last_fd = self._fd
         self._rest, self._skip = b"", False
-        self._said_until = max(self._said_until, self._clock.now_us())  # nothing counts as said behind the closed gate
+        self._last_word_us = max(self._last_word_us, self._clock.now_us())  # no word is dated while the gate was closed
 
     def read(self) -> list[Captured]:
         return [c for line in self._lines() if (c := self._captured(line)) is not None]
@@ -108,8 +108,8 @@ class TypedTranscript:
         if not text:
             return None
         now = self._clock.now_us()
-        start = max(self._said_until, now - min(LONGEST_US, WORD_US * len(text.split())))
-        self._said_until = now
+        start = max(self._last_word_us, now - min(LONGEST_US, WORD_US * len(text.split())))
+        self._last_word_us = now
         self._segment += 1
         body = RawText(
             segment=self._segment, words=spread(text, start, now), final=True, parent=None, engine="typed", mask_epoch=0

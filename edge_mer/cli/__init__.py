@@ -1,1 +1,1 @@
-"""The command line: one file per command, and the live terminal view that ``run`` and ``demo`` share."""
+"""The command line: one module per command, listed in ``main.COMMANDS``. Nothing else imports it."""

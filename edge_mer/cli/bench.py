@@ -1,34 +1,17 @@
-"""``edge-mer bench``: every figure beside its target, every ratio against its rival in the same run."""
+"""``edge-mer bench``: every figure beside its target, every ratio against its alternative in the same run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from edge_mer.bench import (
-    bus as bench_bus,
-)
-from edge_mer.bench import (
-    explain as bench_explain,
-)
-from edge_mer.bench import (
-    gateway as bench_hub,
-)
-from edge_mer.bench import (
-    live as bench_live,
-)
-from edge_mer.bench import (
-    privacy as bench_privacy,
-)
-from edge_mer.bench import (
-    runtime as bench_runtime,
-)
-from edge_mer.bench import (
-    session as bench_session,
-)
+from edge_mer.bench import bus, explain, gateway, live, privacy, runtime, session
 from edge_mer.bench.result import Figure, table
+from edge_mer.bench.results_file import measured_here, rewritten
 from edge_mer.cli.options import Json
 
 
@@ -36,27 +19,39 @@ def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
     only: Annotated[str | None, typer.Option(help="bus, runtime, explain, live, session, privacy or hub")] = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown file whose tables of these parts are rewritten")] = None,
 ) -> None:
-    """Measure the bus, the models, explanations, the live path, sessions, the privacy switch and the hub.
+    """Measure speed and reliability against their targets.
 
-    Exit code 0 when measured, whether or not targets are met.
+    Covers the bus, the models, explanations, the live path, sessions, the privacy switch and the hub. Exit code 0 when
+    measured, whether or not targets are met.
     """
-    import msgspec
-
     parts: dict[str, Callable[[], list[Figure]]] = {
-        "bus": bench_bus.measure,
-        "runtime": bench_runtime.measure,
-        "explain": bench_explain.measure,
-        "live": lambda: bench_live.measure(seconds),
-        "session": lambda: bench_session.measure(seconds),
-        "privacy": bench_privacy.measure,
-        "hub": bench_hub.measure,
+        "bus": bus.measure,
+        "runtime": runtime.measure,
+        "explain": explain.measure,
+        "live": lambda: live.measure(seconds),
+        "session": lambda: session.measure(seconds),
+        "privacy": privacy.measure,
+        "hub": gateway.measure,
     }
+    if write is not None and not write.parent.is_dir():
+        raise typer.BadParameter(f"--write {write}: {write.parent} is not a directory; create it first")
     if only is not None and only not in parts:
         raise typer.BadParameter(f"--only takes {', '.join(parts)}; got {only!r}")
-    figures = [figure for name, measure in parts.items() if only in (None, name) for figure in measure()]
+    figures: list[Figure] = []
+    for name, measure in parts.items():
+        if only in (None, name):
+            figures += (found := measure())
+            if write is not None:
+                _rewrite(write, name, found, f"edge-mer bench --only {name} --seconds {seconds:g}")
     if json:
         for figure in figures:
             typer.echo(msgspec.json.encode({**msgspec.to_builtins(figure), "verdict": figure.verdict}).decode())
     else:
         typer.echo("\n".join(table(figures)))
+
+
+def _rewrite(path: Path, part: str, figures: list[Figure], command: str) -> None:
+    text = path.read_text() if path.is_file() else "# Measured figures\n"
+    path.write_text(rewritten(text, part, figures, measured_here(command)))

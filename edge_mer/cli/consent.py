@@ -1,16 +1,18 @@
-"""The householder's consent: asked in a terminal on the first ``edge-mer run``, or given by ``--consent``."""
+"""Consent: asked in a terminal on the first ``edge-mer run``, or given by ``--consent``."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import sys
+from collections.abc import Iterator
 
 import msgspec
 import typer
 
-from edge_mer.config import Config
+from edge_mer.config import Config, is_off
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.modalities import MODALITIES, TABLE
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.consent.consent_file import (
     CONSENT_SCOPES,
@@ -24,13 +26,6 @@ from edge_mer.privacy.consent.consent_file import (
 )
 from edge_mer.privacy.consent_setup import agree, pair_console
 
-QUESTIONS: dict[ConsentScope, str] = {
-    "audio": "May the microphone be opened? Sound is used on this machine and not kept.",
-    "video": "May the camera be opened? Pictures are used on this machine and not kept.",
-    "text": "May what is said or typed be used as words?",
-    "wyoming": "May the microphone's sound be SENT to the Wyoming server {server}?",
-}
-
 
 def matters(text: str) -> tuple[ConsentScope, ...]:
     """``audio,video`` as a tuple. An unknown name is wrong usage (exit code 2)."""
@@ -43,19 +38,19 @@ def matters(text: str) -> tuple[ConsentScope, ...]:
 
 
 def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
-    """Whether somebody who starts edge_mer here and now wants it to sense: then what nobody masked is unmasked.
+    """Whether to unmask at the start what nobody masked: in a terminal, and when this call gave the first consent.
 
-    That is so in a terminal, and when this call gave the first consent. Raises PrivacyError when there is none.
+    Raises PrivacyError when there is no consent.
     """
     path = deployment_path(config)
     today, terminal = datetime.date.today(), sys.stdin.isatty()
     is_new = not path.exists()
     if is_new and given is None and not terminal:
-        raise PrivacyError(f"nobody has agreed to anything here yet; {HOW}")
+        raise PrivacyError(f"no consent has been given on this host yet; {HOW}")
     if is_new:
         who, agreed = (None, given) if given is not None else _asked(config)
         agree(config.privacy.state, agreed, who, today)
-        typer.echo(f"consent is written to {path}; to change it edit that file, or erase it", err=True)
+        typer.echo(f"consent written to {path}; to change it, edit or delete that file", err=True)
         return True
     if given is not None:
         _add(config, given, today)
@@ -74,22 +69,22 @@ def _add(config: Config, given: tuple[ConsentScope, ...], today: datetime.date) 
 
 
 def _asked(config: Config) -> tuple[str, tuple[ConsentScope, ...]]:
-    """Ask in the terminal. Raises PrivacyError for a place where edge_mer does not run, or when all is refused."""
-    typer.echo("edge_mer estimates emotions that are expressed in voice, face and words. Nothing leaves this machine.")
+    """Ask in the terminal. Raises PrivacyError for a workplace or school, or when everything is refused."""
+    typer.echo("edge_mer estimates emotions expressed in voice, face and words. Nothing leaves this machine.")
     if not typer.confirm("Is this a private home (no workplace, no school)?"):
         check_place("workplace")
     who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
-    agreed = tuple(
-        m
-        for m in CONSENT_SCOPES
-        if _concerns(config, m) and typer.confirm(QUESTIONS[m].format(server=config.text.wyoming or ""))
-    )
+    agreed = tuple(scope for scope, question in _questions(config) if typer.confirm(question))
     if not agreed:
-        raise PrivacyError("you agreed to nothing, so there is nothing to run")
+        raise PrivacyError("no consent given, nothing to start; run edge-mer run again to change that")
     return who, agreed
 
 
-def _concerns(config: Config, matter: ConsentScope) -> bool:
-    if matter == "wyoming":
-        return config.text.source == "wyoming"
-    return bool(getattr(config, matter).source != "off")
+def _questions(config: Config) -> Iterator[tuple[ConsentScope, str]]:
+    """What this configuration needs consent to."""
+    for modality in MODALITIES:
+        if not is_off(config, modality):
+            yield modality, TABLE[modality].words.question
+    row = config.text.recogniser
+    if row is not None and row.scope is not None:
+        yield row.scope, row.question.format(server=getattr(config.text, row.argument or "", None) or "")

@@ -1,7 +1,8 @@
-"""``edge-mer demo``: the whole application on a bundled session, or on your own clip, with nothing to set up."""
+"""``edge-mer demo``: the whole application on a bundled session, or on your own clip, without any setup."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,9 @@ import typer
 
 from edge_mer.bus import ZmqBus
 from edge_mer.cli.options import Json, Setting, overrides
+from edge_mer.client import PendingCommands
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.local_switch import LocalSwitch
 from edge_mer.client.show import Watcher, choose, save_svg
 from edge_mer.contract.errors import InputError, SessionError
 from edge_mer.demo.config import demo_config
@@ -30,7 +31,7 @@ def demo(
     json: Json = False,
     setting: Setting = None,
 ) -> None:
-    """Play a session through capture, perception and fusion, masking and killing things on the way.
+    """Play a session through the whole pipeline, with masks and crashes.
 
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
     """
@@ -47,19 +48,20 @@ def demo(
         ending.callback(instance.stop)
         bus = ZmqBus(runtime)
         ending.callback(bus.close)
-        if (link := page_link(settings)) is not None:
+        if (link := page_link(settings, sys.stderr.isatty())) is not None:
             typer.echo(f"the page: {link}", err=True)
         show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = AutoUnmask(bus, agreed_sources(settings), action="unmask")
-        director = None if media else Director(bus, watcher.picture, LocalSwitch(bus), stay_us=0 if json else STAY_US)
-        play(watcher, instance.check, stop, opening, director)
+        unmask = AutoUnmask(bus, agreed_sources(settings), resume=False)
+        switch = PendingCommands.local(bus, "the demo")
+        director = None if media else Director(bus.clock, watcher.snapshot, switch, stay_us=0 if json else STAY_US)
+        play(watcher, instance.check, stop, unmask, director)
         if picture is not None:
-            save_svg(picture, watcher.picture, bus.clock.now_us(), "demo of the bundled session")
+            save_svg(picture, watcher.snapshot, bus.clock.now_us(), "demo of the bundled session")
     for line in director.summary() if director else watcher.summary():
         typer.echo(line, err=json)
     if record is not None:
         typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
-    if watcher.picture.estimate is None or (director is not None and director.missing and not stop.asked):
+    if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.requested):
         raise typer.Exit(1)

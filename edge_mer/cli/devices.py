@@ -9,8 +9,7 @@ from edge_mer.contract.errors import DeviceError
 
 
 def devices() -> None:
-    """List microphones and cameras, without opening any."""
-
+    """List microphones and cameras without opening any."""
     typer.echo("microphones (audio.device)")
     try:
         _list(microphones(), "no microphone found; plug one in, or play a file: edge-mer demo --media FILE")

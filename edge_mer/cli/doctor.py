@@ -1,4 +1,4 @@
-"""``edge-mer doctor``: what works, what does not, and the one command that fixes it."""
+"""``edge-mer doctor``: what works, what does not, and one command that fixes it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ def doctor(
     config: ConfigFile = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="test every GPU runtime; prints a report to paste")] = False,
 ) -> None:
-    """Check this installation. Exit code 1 only when edge-mer demo cannot run; with --gpu, when no GPU runtime can."""
+    """Check this installation and name a fix for each fault.
 
+    Exit code 1 only when edge-mer demo cannot run; with --gpu, when no GPU runtime can.
+    """
     try:
         resolved, _ = load(config)
     except ConfigError as error:
@@ -33,8 +35,8 @@ def doctor(
         typer.echo(name)
         for finding in check(resolved):
             typer.echo(f"  {'ok' if finding.good else 'NO'}  {finding.what}")
-            if not finding.good and finding.mend:
-                typer.echo(f"      run: {finding.mend}")
+            if not finding.good and finding.fix:
+                typer.echo(f"      run: {finding.fix}")
             blocked |= finding.demo and not finding.good
     typer.echo("edge-mer demo cannot run" if blocked else "edge-mer demo can run")
     if blocked:

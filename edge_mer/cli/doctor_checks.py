@@ -1,4 +1,4 @@
-"""What ``edge-mer doctor`` looks at: one function per thing, each saying what is and which command mends it."""
+"""The checks of ``edge-mer doctor``: each finds what is there, and the command that fixes what is not."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from edge_mer.bus import runtime_directory
 from edge_mer.capture.device_list import PORTAUDIO, cameras, microphones
 from edge_mer.client.instance import owner
 from edge_mer.config import Config
-from edge_mer.contract.domain import COMBINATIONS
-from edge_mer.contract.errors import DeviceError, EdgeMerError
+from edge_mer.contract.errors import ConfigError, DeviceError, EdgeMerError
+from edge_mer.contract.modalities import MODEL_FILES
+from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
+from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.host.files import state_directory
 from edge_mer.host.launcher import last_error
@@ -35,22 +37,13 @@ PACKAGES = (
     "mcap",
     "psutil",
 )
-MODELS = (
-    "speech.onnx",
-    "audio.onnx",
-    "face.onnx",
-    "text.onnx",
-    "text.spm",
-    *(f"fusion.{c}.onnx" for c in COMBINATIONS),
-)
 REINSTALL = "pip install --force-reinstall edge-mer"
-ENGINE_EXTRAS = {"pocketsphinx": "asr-lite", "faster-whisper": "asr-faster", "whisper": "asr"}
 EXTRAS = {
-    "asr-lite": "pocketsphinx",
-    "asr-faster": "faster_whisper",
-    "asr": "transformers",
+    **{row.extra: row.package for row in RECOGNISERS.values() if row.extra and row.package},
     "train": "torch",
     "hub": "aiohttp",
+    "gpio": "gpiod",
+    "evdev": "evdev",
     "tensorrt": "tensorrt",
     "rtx": "tensorrt_rtx",
 }
@@ -58,11 +51,11 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``mend`` is one command. ``demo`` says whether the demo cannot run without it."""
+    """``fix`` is one command. ``demo``: whether the demo cannot run without it."""
 
     good: bool
     what: str
-    mend: str | None = None
+    fix: str | None = None
     demo: bool = False
 
 
@@ -90,18 +83,17 @@ def packages(config: Config) -> Iterator[Finding]:
 
 
 def models(config: Config) -> Iterator[Finding]:
-
     try:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models.model_copy(update={"allow_noncommercial": True}))
     except EdgeMerError as error:
         yield Finding(False, str(error), REINSTALL, demo=True)
         return
-    for name in MODELS:
+    for name in MODEL_FILES:
         path = directory / name
         if not path.is_file():
-            mend = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
-            yield Finding(False, f"{name} is missing in {directory}", mend, demo=True)
+            fix = "edge-mer config --set models.directory=null" if config.models.directory else REINSTALL
+            yield Finding(False, f"{name} is missing in {directory}", fix, demo=True)
             continue
         if path.suffix != ".onnx":
             yield Finding(True, f"{name}, {path.stat().st_size / 1e6:.1f} MB", demo=True)
@@ -117,7 +109,6 @@ def models(config: Config) -> Iterator[Finding]:
 
 
 def session(config: Config) -> Iterator[Finding]:
-
     for path in (SESSION, WORDS):
         if path.is_file():
             yield Finding(True, f"{path.name}, {path.stat().st_size / 1e6:.2f} MB", demo=True)
@@ -126,7 +117,6 @@ def session(config: Config) -> Iterator[Finding]:
 
 
 def directories(config: Config) -> Iterator[Finding]:
-
     try:
         place = runtime_directory(config.run.directory)
         pid = owner(place)
@@ -144,17 +134,18 @@ def directories(config: Config) -> Iterator[Finding]:
 
 
 def sensors(config: Config) -> Iterator[Finding]:
-
     try:
         found = microphones()
         what = ", ".join(d.name for d in found) or "no microphone found"
         yield Finding(bool(found), f"microphone: {what}", None if found else "edge-mer run --set audio.source=off")
     except DeviceError as error:
         yield Finding(False, f"microphone: {error}", PORTAUDIO)
-    eyes = cameras()
-    what = ", ".join(d.name for d in eyes) or "no camera found"
-    yield Finding(bool(eyes), f"camera: {what}", None if eyes else "edge-mer run --set video.source=off")
-    closed = [d.key for d in eyes if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
+    cameras_found = cameras()
+    what = ", ".join(d.name for d in cameras_found) or "no camera found"
+    yield Finding(
+        bool(cameras_found), f"camera: {what}", None if cameras_found else "edge-mer run --set video.source=off"
+    )
+    closed = [d.key for d in cameras_found if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
     if closed:
         yield Finding(False, f"no permission to open /dev/video{closed[0]}", "sudo usermod -aG video $USER")
 
@@ -165,25 +156,49 @@ def extras(config: Config) -> Iterator[Finding]:
             there = find_spec(module) is not None
         except ModuleNotFoundError:
             there = False
-        needed = config.text.source == "asr" and extra == ENGINE_EXTRAS[config.text.engine]
+        needed = _needing(config, extra)
         if there or needed:
             yield Finding(
                 there,
-                f"extra {extra}" + ("" if there else ", which text.engine needs, is not installed"),
+                f"extra {extra}" + ("" if there else f", which {needed} needs, is not installed"),
                 f"pip install 'edge-mer[{extra}]'",
             )
 
 
-def logs(config: Config) -> Iterator[Finding]:
-    """What the processes of the last run said last; telling, but no fault of this installation."""
+def _needing(config: Config, extra: str) -> str | None:
+    """The configuration key that needs an extra."""
+    if config.text.recogniser is not None and config.text.recogniser.extra == extra:
+        return "text.engine"
+    return "button.source" if (config.button.source or "").startswith(f"{extra}:") else None
 
+
+def plugins(config: Config) -> Iterator[Finding]:
+    """What installed packages register, and what the configuration names and nobody does."""
+    for group in GROUPS:
+        kind = group.rpartition(".")[2].removesuffix("s")
+        found = installed_plugins(group)
+        for plugin in found.values():
+            try:
+                plugin.load()
+            except ConfigError as error:
+                yield Finding(False, str(error))
+                continue
+            yield Finding(True, f"{kind} {plugin.name} of {plugin.package}")
+    named = {ENCODERS: config.plugins.encoders.values(), SOURCES: config.plugins.sources.values()}
+    for group, names in {**named, OUTLETS: config.plugins.outlets}.items():
+        for name in sorted(set(names) - set(installed_plugins(group))):
+            yield Finding(False, f"the configuration names {name}, which no installed package registers in {group}")
+
+
+def logs(config: Config) -> Iterator[Finding]:
+    """The last error of each process of the last run, which is no fault of this installation."""
     try:
         place = runtime_directory(config.run.directory) / "log"
     except EdgeMerError:
         return
     for path in sorted(place.glob("*.jsonl")) if place.is_dir() else ():
-        if (said := last_error(path)) is not None:
-            yield Finding(True, f"{path.stem} last said: {said}")
+        if (error := last_error(path)) is not None:
+            yield Finding(True, f"last error of {path.stem}: {error}")
 
 
 CHECKS: dict[str, Check] = {
@@ -193,5 +208,6 @@ CHECKS: dict[str, Check] = {
     "places": directories,
     "sensors": sensors,
     "extras": extras,
+    "plug-ins": plugins,
     "logs of the last run": logs,
 }

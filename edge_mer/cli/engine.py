@@ -1,53 +1,49 @@
-"""``edge-mer engine``: the compiled models of this machine's GPU: build, list, verify, clean."""
+"""``edge-mer engine``: the compiled models of this machine's GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile, Setting, overrides
+from edge_mer.cli.typer_apps import command_group
 from edge_mer.config import ModelsConfig, load
 from edge_mer.contract.errors import GpuError, MissingExtra, ModelError
 from edge_mer.runtime.engine_builds import build_missing, engine_backend, engine_cache, engine_lines, model_files
 from edge_mer.runtime.golden import self_test
 
-Action = Annotated[str, typer.Argument(metavar="ACTION", help="build, list, verify or clean")]
+engine = command_group(
+    "Build, list, verify or clean TensorRT engines for this GPU.\n\n"
+    "Engines of TensorRT or TensorRT-RTX for every model, in the configured precision. Exit code 1: no GPU where one "
+    "is needed, or an engine is damaged."
+)
 
 
-def engine(
-    action: Action,
-    config: ConfigFile = None,
-    setting: Setting = None,
-    everything: Annotated[bool, typer.Option("--all", help="clean: also engines that fit this machine")] = False,
-) -> None:
-    """Engines of TensorRT or TensorRT-RTX for every model, in the configured precision.
-
-    build makes what is missing; list shows what is there; verify checks every file and runs the golden vectors where
-    there is a GPU; clean removes what no longer fits. Exit code 1: no GPU where one is needed, or an engine is bad.
-    """
-
-    if action not in _ACTIONS:
-        raise typer.BadParameter(f"unknown action {action!r}; known: {', '.join(_ACTIONS)}")
-    resolved, _ = load(config, overrides(setting))
-    _ACTIONS[action](resolved.models, everything)
+def _models(config: Path | None, setting: list[str] | None) -> ModelsConfig:
+    return load(config, overrides(setting))[0].models
 
 
-def _build(models: ModelsConfig, everything: bool) -> None:
-    build_missing(models, typer.echo)
+@engine.command()
+def build(config: ConfigFile = None, setting: Setting = None) -> None:
+    """Build the engines that are missing."""
+    build_missing(_models(config, setting), typer.echo)
 
 
-def _list(models: ModelsConfig, everything: bool) -> None:
-    cache = engine_cache(models)
+@engine.command("list")
+def list_(config: ConfigFile = None, setting: Setting = None) -> None:
+    """Show the engines that exist."""
+    cache = engine_cache(_models(config, setting))
     for line in engine_lines(cache.entries()):
         typer.echo(line)
     typer.echo(f"in {cache.directory}")
 
 
-def _verify(models: ModelsConfig, everything: bool) -> None:
-    """Files first, then what this machine would load: engines that give what the models promise."""
-
+@engine.command()
+def verify(config: ConfigFile = None, setting: Setting = None) -> None:
+    """Check every file, and run the golden vectors where there is a GPU."""
+    models = _models(config, setting)
     bad = [entry for entry in engine_cache(models).entries() if entry.fault is not None]
     for entry in bad:
         typer.echo(f"NO  {entry.path.name}: {entry.fault}")
@@ -67,9 +63,14 @@ def _verify(models: ModelsConfig, everything: bool) -> None:
         raise typer.Exit(1)
 
 
-def _clean(models: ModelsConfig, everything: bool) -> None:
-    """Everything that this machine's workers would not load: other models, versions, GPUs, options, damaged files."""
-
+@engine.command()
+def clean(
+    config: ConfigFile = None,
+    setting: Setting = None,
+    everything: Annotated[bool, typer.Option("--all", help="also engines that fit this machine")] = False,
+) -> None:
+    """Remove what this machine would not load: other models, versions, GPUs or options, and damaged files."""
+    models = _models(config, setting)
     cache = engine_cache(models)
     keep: frozenset[str] = frozenset()
     if not everything:
@@ -83,11 +84,3 @@ def _clean(models: ModelsConfig, everything: bool) -> None:
         keep -= {entry.path.name for entry in cache.entries() if entry.fault is not None}
     for path in cache.clean(keep):
         typer.echo(f"removed {path.name}")
-
-
-_ACTIONS: Final[Mapping[str, Callable[[ModelsConfig, bool], None]]] = {
-    "build": _build,
-    "list": _list,
-    "verify": _verify,
-    "clean": _clean,
-}

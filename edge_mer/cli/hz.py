@@ -1,10 +1,11 @@
-"""``edge-mer hz``: how often every topic really comes, against what the services table expects."""
+"""``edge-mer hz``: the measured rate of every topic against the services table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Annotated
 
+import msgspec
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory, Json
@@ -21,14 +22,15 @@ def hz(
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Count messages of every topic: rate, the most the table allows, gaps, and what was dropped as bad or old."""
-    import msgspec
+    """Measure the message rate of every topic, with gaps and drops.
 
-    counts: Counter[str] = Counter()
+    Columns: rate, the most the services table allows, gaps, and messages dropped as invalid or old.
+    """
+    counts = Counter[str]()
     with connected(directory, config) as bus, interruptible() as stop:
         readers = {topic: read(bus, topic) for topic in SERVICES}
         began = bus.clock.now_us()
-        while not stop.asked and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
+        while not stop.requested and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
             bus.wait(min(left, SECOND // 10))
             for topic, reader in readers.items():
                 # A reliable topic sends its history first.

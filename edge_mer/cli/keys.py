@@ -1,15 +1,17 @@
-"""``edge-mer keys``: who may unmask this host, and this machine's own keys for a host elsewhere."""
+"""``edge-mer keys``: who may unmask this host, and this machine's own keys for a remote host."""
 
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edge_mer.cli.options import ConfigFile
-from edge_mer.client.remote_switch import RemoteSwitch
+from edge_mer.cli.typer_apps import command_group
+from edge_mer.client import SwitchClient
 from edge_mer.config import load
 from edge_mer.contract.clock import SystemClock, host_boot_id
 from edge_mer.contract.errors import PrivacyError
@@ -22,9 +24,9 @@ from edge_mer.privacy.keys.keyring import Keyring, PairedKey, check_key
 from edge_mer.privacy.keys.pairing import open_pairing, read_link, server_curve
 from edge_mer.privacy.switch.remote import link_to
 
-keys = typer.Typer(help="Keys that may unmask: new, pair, allow, revoke, list.", no_args_is_help=True)
+keys = command_group("Manage keys that may unmask: new, pair, allow, revoke, list.")
 
-Name = Annotated[str, typer.Argument(help="what to call them")]
+Name = Annotated[str, typer.Argument(help="name of the keys")]
 WAIT_S = 300
 
 
@@ -36,7 +38,6 @@ def _directory(config: Path | None) -> Path:
 @keys.command("list")
 def list_(config: ConfigFile = None) -> None:
     """Show the keys that are paired with this host, and what each may do."""
-
     directory = _directory(config)
     try:
         deployment = read_deployment(directory / FILE)
@@ -55,11 +56,12 @@ def list_(config: ConfigFile = None) -> None:
 @keys.command()
 def new(
     name: Name,
-    hub: Annotated[bool, typer.Option("--hub", help="pair them with this host too, as a hub: mqtt needs it")] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="also pair them with this host as a hub, which mqtt needs")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Make keys on this machine, for a host elsewhere. Only the public halves are printed."""
-
+    """Create keys on this machine for a remote host. Only the public keys are printed."""
     directory = _directory(config)
     ring = Keyring(directory)
     if hub:
@@ -74,9 +76,11 @@ def new(
 @keys.command()
 def pair(
     name: Name,
-    link: Annotated[str | None, typer.Argument(help="on the phone or hub: the link that the host showed")] = None,
-    hub: Annotated[bool, typer.Option("--hub", help="a hub: it may unmask only what hub.may_unmask names")] = False,
-    page: Annotated[bool, typer.Option("--page", help="a browser: show the code to type on the web page")] = False,
+    link: Annotated[str | None, typer.Argument(help="on the phone or hub: the link shown by the host")] = None,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="pair a hub, which may unmask only what hub.may_unmask names")
+    ] = False,
+    page: Annotated[bool, typer.Option("--page", help="pair a browser: show the code to type on the web page")] = False,
     config: ConfigFile = None,
 ) -> None:
     """On the host: show a one-time link (or code) and wait. On the phone or hub: use that link."""
@@ -92,29 +96,27 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
     host = public_key(directory)
     if settings.remote.listen is None and not page:
         raise PrivacyError(
-            "the switch listens to this host only: set remote.listen to an address of this host, as "
+            "the switch listens on this host only: set remote.listen to an address of this host, as "
             "tcp://192.168.1.5:7650, and start edge-mer run again"
         )
     if host is None:
-        raise PrivacyError("the switch has never run here; start edge-mer run first")
+        raise PrivacyError("the switch has never run on this host; start edge-mer run first")
     check_key(PairedKey(name, "phone", None, None, ""))
     ring = Keyring(directory)
     _unused(ring, name)
     opened = open_pairing(directory, name, "hub" if hub else "phone", clock, host_boot_id())
     if page:
-        typer.echo(f"on the page, within 5 minutes, the code:\n  {opened.code}")
+        typer.echo(f"type this code on the web page within 5 minutes:\n  {opened.code}")
     else:
         link = link_to(directory, settings.remote.listen or "", host.public_bytes_raw().hex(), opened.code)
-        typer.echo(f"on {name}, within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
+        typer.echo(f"run this on {name} within 5 minutes:\n  edge-mer keys pair {name} '{link.text()}'")
     with interruptible() as stop:
-        import time
-
-        while not stop.asked and clock.boottime_us() < opened.until_us:
+        while not stop.requested and clock.boottime_us() < opened.until_us:
             if any(k.name == name for k in ring.paired()):
                 typer.echo(f"paired: {name}")
                 return
             time.sleep(0.5)
-    raise PrivacyError(f"{name} did not come; the code is void")
+    raise PrivacyError(f"{name} did not pair in time, and the code has expired; run the command again")
 
 
 def _unused(ring: Keyring, name: str) -> None:
@@ -131,11 +133,7 @@ def _join(name: str, link: str, directory: Path) -> None:
 
     found = read_link(link)
     identity = read_identity(directory, name) or new_identity(directory, name)
-    client = RemoteSwitch(identity, found.address, found.curve)
-    try:
-        answer = client.pair(found, name)
-    finally:
-        client.close()
+    answer = SwitchClient.pair(identity, found, name)
     if not answer.ok:
         raise PrivacyError(answer.text)
     identity.joined(found.host, found.curve, found.address)
@@ -148,19 +146,17 @@ def allow(
     curve: Annotated[str, typer.Argument(help="its CURVE public key (40 characters of Z85)")],
     config: ConfigFile = None,
 ) -> None:
-    """Let a key in over TCP to look and to mask, never to unmask."""
-
+    """Let a key view and mask over TCP, never unmask."""
     today = datetime.date.today().isoformat()
     directory = _directory(config)
     ring = Keyring(directory)
     _unused(ring, name)
     ring.add(PairedKey(name, "reader", None, curve, today))
-    typer.echo(f"{name} may look and mask over TCP; it cannot unmask\nserver  {server_curve(directory)[0].decode()}")
+    typer.echo(f"{name} may view and mask over TCP; it cannot unmask\nserver  {server_curve(directory)[0].decode()}")
 
 
 @keys.command()
 def revoke(name: Name, config: ConfigFile = None) -> None:
-    """Shut a key out at once; what it unmasked is masked."""
-
+    """Revoke a key at once; what it unmasked is masked."""
     gone = Keyring(_directory(config)).revoke(name)
     typer.echo(f"revoked: {gone.name} ({gone.role}); what it unmasked is masked within a second")

@@ -1,59 +1,50 @@
-"""Entry point of ``edge-mer``. Exit codes: 0 done, 1 failed and says why, 2 wrong usage."""
+"""Entry point of ``edge-mer``. Exit codes: 0 done, 1 failed with the reason on standard error, 2 wrong usage."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
 
+from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.host.terminal import make_output_visible
 
-# In the order in which people meet them. The function of a command is in the file of its name.
-COMMANDS = (
-    "demo",
-    "run",
-    "page",
-    "status",
-    "mask",
-    "unmask",
-    "receipts",
-    "keys",
-    "devices",
-    "calibrate",
-    "baseline",
-    "doctor",
-    "models",
-    "config",
-    "record",
-    "replay",
-    "session",
-    "tap",
-    "hz",
-    "schema",
-    "bench",
-    "soak",
-    "engine",
-)
+# In the order in which people meet them.
+COMMANDS: Final[Mapping[str, CommandRow]] = {
+    "demo": CommandRow("edge_mer.cli.demo", "Play a session through the whole pipeline, with masks and crashes."),
+    "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),
+    "page": CommandRow("edge_mer.cli.page", "Show the link to the web page."),
+    "status": CommandRow("edge_mer.cli.status", "Show sensors, masks, consent and processes of what runs."),
+    "mask": CommandRow("edge_mer.cli.mask", "Close sensors and purge what was derived from them."),
+    "unmask": CommandRow("edge_mer.cli.unmask", "Let sensors open again, by a grant of this console's key."),
+    "receipts": CommandRow("edge_mer.cli.receipts", "Show the signed receipts of masks, or verify them offline."),
+    "keys": CommandRow("edge_mer.cli.keys", "Manage keys that may unmask: new, pair, allow, revoke, list."),
+    "devices": CommandRow("edge_mer.cli.devices", "List microphones and cameras without opening any."),
+    "calibrate": CommandRow(
+        "edge_mer.cli.calibrate", "Measure the microphone, the camera and the offset between them."
+    ),
+    "baseline": CommandRow("edge_mer.cli.baseline", "Manage the stored neutral voice and face of a person."),
+    "doctor": CommandRow("edge_mer.cli.doctor", "Check this installation and name a fix for each fault."),
+    "models": CommandRow("edge_mer.cli.models", "List, check or download models."),
+    "config": CommandRow("edge_mer.cli.config", "Show every configuration value and where it came from."),
+    "record": CommandRow("edge_mer.cli.record", "Record the running instance until Ctrl-C, never what is masked."),
+    "replay": CommandRow("edge_mer.cli.replay", "Play a session on the bus, or verify that it replays exactly."),
+    "session": CommandRow("edge_mer.cli.session", "Inspect, repair, trim, export, erase and score sessions."),
+    "tap": CommandRow("edge_mer.cli.tap", "Print the header of every message of one topic until Ctrl-C."),
+    "hz": CommandRow("edge_mer.cli.hz", "Measure the message rate of every topic, with gaps and drops."),
+    "schema": CommandRow("edge_mer.cli.schema", "Print the JSON Schema of message headers."),
+    "bench": CommandRow("edge_mer.cli.bench", "Measure speed and reliability against their targets."),
+    "soak": CommandRow("edge_mer.cli.soak", "Repeat a test many times and count its failures."),
+    "engine": CommandRow("edge_mer.cli.engine", "Build, list, verify or clean TensorRT engines for this GPU."),
+}
 
 
-class LazyCommands(TyperGroup):
-    """Imports a command's file when it is called, so that starting is quick; turns our errors into one clear line."""
+class Commands(LazyGroup):
+    """All commands. An EdgeMerError is printed as one line (exit code 1)."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        found = getattr(import_module(f"edge_mer.cli.{cmd_name}"), cmd_name)
-        if isinstance(found, typer.Typer):
-            return get_command(found)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(found)
-        return get_command(single)
+    rows = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -63,20 +54,15 @@ class LazyCommands(TyperGroup):
             raise typer.Exit(1) from None
 
 
-app = typer.Typer(
-    cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+ABOUT = """Estimates expressed emotion from microphone, camera and words, on this machine alone.
 
-
-@app.callback()
-def edge_mer() -> None:
-    """Expressed emotion from microphone, camera and words, on this machine alone.
-
-    First steps: edge-mer demo, edge-mer doctor, edge-mer run.
-    """
+First steps: edge-mer demo, edge-mer doctor, edge-mer run.
+"""
+app = command_group(ABOUT, Commands)
 
 
 def main() -> None:
+    make_output_visible()
     app(prog_name="edge-mer")
 
 

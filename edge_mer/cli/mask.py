@@ -1,4 +1,4 @@
-"""``edge-mer mask M...``: close sensors of the running instance, and say what really happened."""
+"""``edge-mer mask M...``: close sensors of every running instance, and show the result."""
 
 from __future__ import annotations
 
@@ -8,21 +8,49 @@ import typer
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
-from edge_mer.client.switch_commands import ask, tell
+from edge_mer.cli.switch import report
+from edge_mer.client import SwitchClient
+from edge_mer.client.instance import find_instances
+from edge_mer.contract.errors import EdgeMerError
+
+FAILURE = "NOT fully masked: "
 
 
 def mask(
     modalities: Modalities,
-    hard: Annotated[bool, typer.Option("--hard", help="no undo over any bus: only the button, or root here")] = False,
-    hours: Annotated[float, typer.Option("--hours", min=0, max=720, help="guest mode: ends by itself; 0 never")] = 0,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="lock: only the physical button or root on this host can unmask")
+    ] = False,
+    hours: Annotated[
+        float, typer.Option("--hours", min=0, max=720, help="unmask automatically after N hours (0 = never)")
+    ] = 0,
     at: At = None,
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Close sensors and purge what was derived from them. Anybody may mask."""
+    """Close sensors and purge what was derived from them.
 
+    Anybody may mask.
+    """
     names = checked(modalities)
     if hard and hours:
-        raise typer.BadParameter("a hard mask does not end by itself; leave out --hours or --hard")
-    answer = ask("mask", names, at, directory, config, hard=hard, for_s=round(hours * 3600))
-    tell(answer, "NOT fully masked: ")
+        raise typer.BadParameter("a locked mask has no end; leave out --hours or --hard")
+    for_s = round(hours * 3600)
+    if at is not None:
+        with SwitchClient.paired(at, config) as switch:
+            report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+        return
+    places, failed = find_instances(directory, config), False
+    for place in places:
+        if len(places) > 1:
+            typer.echo(f"in {place}")
+        try:
+            with SwitchClient.local(place) as switch:
+                report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+        except typer.Exit:
+            failed = True
+        except EdgeMerError as error:  # the other instances are masked all the same
+            typer.echo(f"edge-mer: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)

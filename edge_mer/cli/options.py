@@ -17,17 +17,22 @@ Setting = Annotated[
 Directory = Annotated[
     Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
 ]
-Modalities = Annotated[list[str], typer.Argument(metavar="M...", help="some of: audio, video, text; or all")]
-At = Annotated[
-    str | None, typer.Option("--at", metavar="NAME", help="a switch elsewhere, by the name of the keys paired with it")
+Modalities = Annotated[
+    list[str], typer.Argument(metavar="M...", help=f"one or more of {', '.join(MODALITIES)}; or all")
 ]
+At = Annotated[str | None, typer.Option("--at", metavar="NAME", help="name of a paired remote host")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
-From = Annotated[float, typer.Option("--from", metavar="S", min=0, help="second to begin at, from the first message")]
-To = Annotated[float | None, typer.Option("--to", metavar="S", min=0, help="second to end before; default: the end")]
+From = Annotated[float, typer.Option("--from", metavar="S", min=0, help="start, in seconds from the first message")]
+To = Annotated[
+    float | None,
+    typer.Option(
+        "--to", metavar="S", min=0, help="end, in seconds from the first message; default: the end of the session"
+    ),
+]
 
 
 def overrides(settings: list[str] | None) -> dict[str, dict[str, Any]]:
-    """``["video.fps=10"]`` is ``{"video": {"fps": 10}}``. Wrong form is wrong usage (exit code 2)."""
+    """``["video.fps=10"]`` is ``{"video": {"fps": 10}}``. Raises BadParameter (exit code 2) for any other form."""
     found: dict[str, dict[str, Any]] = {}
     for text in settings or []:
         name, equals, value = text.partition("=")
@@ -47,7 +52,7 @@ def _value(text: str) -> Any:
 
 
 def modalities(names: list[str]) -> tuple[Modality, ...]:
-    """Checked names, each once; ``all`` is every modality. An unknown one is wrong usage (exit code 2)."""
+    """Checked names, each once; ``all`` is every modality. Raises BadParameter (exit code 2) for an unknown one."""
     if names == ["all"]:
         return MODALITIES
     if unknown := [n for n in names if n not in MODALITIES]:

@@ -9,31 +9,33 @@ import typer
 from edge_mer.cli.options import ConfigFile, Setting, overrides
 from edge_mer.config import load
 from edge_mer.contract.errors import ConfigError
-from edge_mer.gateway.page.http_auth import METRICS, Token, link_of, place_of
+from edge_mer.gateway.page.http_auth import METRICS, Token, link_of, parse_address
 from edge_mer.host.files import state_directory
 
 
 def page(
     new_token: Annotated[
-        bool, typer.Option("--new-token", help="make a new viewing token: whoever looks now needs the new link")
+        bool, typer.Option("--new-token", help="create a new viewing token; the old link stops working")
     ] = False,
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="show the address of the metrics and the token for Prometheus instead")
+        bool, typer.Option("--metrics", help="show the address and token of the metrics for Prometheus instead")
     ] = False,
     config: ConfigFile = None,
     setting: Setting = None,
 ) -> None:
-    """Show the link to the web page. Whoever has it may look and mask; to unmask, pair the browser on the page."""
+    """Show the link to the web page.
 
+    Whoever has the link may view and mask. To unmask, pair the browser on the page.
+    """
     settings = load(config, overrides(setting))[0]
     if settings.page.address is None:
         raise ConfigError(
-            "there is no page: set page.address, as edge-mer run --set page.address=http://127.0.0.1:7653"
+            "the web page is off: set page.address, for example edge-mer run --set page.address=http://127.0.0.1:7653"
         )
     token = Token(state_directory(settings.privacy.state))
     if new_token:
         token.renew()
     if metrics:
-        typer.echo(f"{place_of(settings.page).url.rstrip('/')}{METRICS}\n{token.for_metrics()}")
+        typer.echo(f"{parse_address(settings.page).url.rstrip('/')}{METRICS}\n{token.for_metrics()}")
     else:
         typer.echo(link_of(settings.page, token))

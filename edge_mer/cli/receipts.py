@@ -1,4 +1,4 @@
-"""``edge-mer receipts``: what the switch signed about every mask, for people and for auditors."""
+"""``edge-mer receipts``: the signed proofs of masks, for people and for auditors."""
 
 from __future__ import annotations
 
@@ -6,66 +6,68 @@ import datetime
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from edge_mer.cli.options import ConfigFile
+from edge_mer.cli.typer_apps import command_group
 from edge_mer.config import load
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import read_public
-from edge_mer.privacy.switch.receipts import FILE, ChainHead
-from edge_mer.privacy.switch.receipts import verify as check
+from edge_mer.privacy.switch.receipts import FILE, ChainHead, lines_of, receipt_files, verify_all
+from edge_mer.privacy.switch.receipts import verify as verify_file
 from edge_mer.privacy.switch.state import FILE as STATE
 from edge_mer.privacy.switch.state import read_state
 
-receipts = typer.Typer(help="Proofs of masks: show them, or verify them offline.", no_args_is_help=True)
+receipts = command_group("Show the signed receipts of masks, or verify them offline.")
 
-File = Annotated[Path | None, typer.Argument(help="a file of receipts; default: this host's")]
+File = Annotated[Path | None, typer.Argument(help="file of receipts; default: that of this host")]
 Key = Annotated[Path | None, typer.Option("--key", help="the host's public key (host.pub); default: beside the file")]
 
 
 @receipts.command()
 def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> None:
-    """Check form, order, chain and signature of every receipt. Exit code 1 names the first bad line."""
-
+    """Check format, order, hash chain and signature of every receipt. Exit code 1 names the first bad line."""
     path = file or state_directory(load(config)[0].privacy.state) / FILE
     public = read_public(key or path.parent / "host.pub")
-    head = None
+    head: ChainHead | None = None
     if file is None:
         try:
             state = read_state(path.parent / STATE, public)
             head = ChainHead(state.receipts, state.head)
         except (PrivacyError, FileNotFoundError) as error:
-            typer.echo(f"whether receipts are missing at the end cannot be told: {error}", err=True)
-    found = check(path, public, head)
-    end = "none missing at the end" if head is not None else "whether some are missing at the end: not known"
-    typer.echo(f"{path}: {len(found.receipts)} receipts from {found.first} on, all signed and in one chain; {end}")
+            typer.echo(f"missing receipts at the end cannot be detected: {error}", err=True)
+    count = first = 0
+    for receipt in verify_all(path.parent, public, head) if file is None else verify_file(path, public).receipts:
+        first = first if count else receipt.number
+        count += 1
+    end = "none missing at the end" if head is not None else "missing ones at the end cannot be detected"
+    typer.echo(f"{path}: {count} receipts from {first} on, all signed and in one chain; {end}")
 
 
 @receipts.command()
 def show(file: File = None, config: ConfigFile = None) -> None:
-    """Print receipts in words, unchecked; newest last."""
-    import msgspec
-
-    path = file or state_directory(load(config)[0].privacy.state) / FILE
-    if not path.exists():
+    """Print receipts as text, without checking them; newest last."""
+    files = [file] if file is not None else receipt_files(state_directory(load(config)[0].privacy.state))
+    if not any(path.exists() for path in files):
         typer.echo("no receipts yet")
-        return
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            typer.echo(in_words(msgspec.json.decode(line, type=Receipt)))
-        except msgspec.DecodeError:
-            typer.echo(f"line {number} is no receipt; run: edge-mer receipts verify", err=True)
+    for path in files:
+        for where, line in lines_of(path):
+            try:
+                typer.echo(in_words(msgspec.json.decode(line, type=Receipt)))
+            except msgspec.DecodeError:
+                typer.echo(f"{where} is not a receipt; run: edge-mer receipts verify", err=True)
 
 
 def in_words(receipt: Receipt) -> str:
     """``12  2026-11-21 18:30:05  video masked by anna: closed after 41 ms, purged after 44 ms, last message 1203``."""
     wall = datetime.datetime.fromtimestamp((receipt.requested_us + receipt.wall_offset_us) / 1e6)
     closed, purged = ((t - receipt.requested_us) / 1000 for t in (receipt.closed_us, receipt.purged_us))
-    last = "nothing sent before" if receipt.last_seq is None else f"last message {receipt.last_seq}"
+    last = "no message before" if receipt.last_seq is None else f"last message {receipt.last_seq}"
     return (
         f"{receipt.number:>5}  {wall:%Y-%m-%d %H:%M:%S}  {receipt.modality} {receipt.gate} by {receipt.requester}: "
         f"closed after {closed:.0f} ms ({'; '.join(receipt.checks)}), purged after {purged:.0f} ms "
-        f"({', '.join(receipt.purged) or 'nobody held anything'}), {last}"
+        f"({', '.join(receipt.purged) or 'no data was held'}), {last}"
     )

@@ -20,16 +20,15 @@ from edge_mer.session.format import Trailer
 
 def record(
     out: Annotated[Path, typer.Argument(help="session file to write (MCAP); never overwritten")],
-    raw: Annotated[bool, typer.Option("--raw", help="also raw media of the modalities with consent")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="also record raw media of the modalities with consent")] = False,
     directory: Directory = None,
     setting: Setting = None,
     config: ConfigFile = None,
 ) -> None:
-    """Record what runs until Ctrl-C; nothing masked is ever recorded.
+    """Record the running instance until Ctrl-C, never what is masked.
 
-    It begins in the middle: verification follows fusion until it is in step, and proves what comes after.
+    The recording starts while fusion runs: verification covers everything after both have the same state.
     """
-
     if out.exists():
         raise SessionError(f"{out} exists and is not overwritten; choose another name")
     asked = overrides(setting)
@@ -37,7 +36,7 @@ def record(
     with connected(directory, config) as bus, interruptible() as stop:
         name = f"record-{os.getpid()}"
         worker = recorder.build(settings, bus, name, joins=True)
-        typer.echo(f"recording {bus.directory} into {out}; Ctrl-C ends it", err=True)
+        typer.echo(f"recording {bus.directory} into {out}; stop with Ctrl-C", err=True)
         run(name, worker, bus, stop)
     typer.echo(summary(out, worker.trailer))
 
@@ -45,6 +44,6 @@ def record(
 def summary(out: Path, trailer: Trailer | None) -> str:
     """``a.mcap: 120 messages of 8 topics, verifiable``."""
     if trailer is None:
-        return f"{out}: recording did not end well; whole chunks can be read"
+        return f"{out}: the recording was not finished; complete chunks can be read"
     proof = "verifiable" if trailer.unverifiable is None else f"not verifiable: {trailer.unverifiable}"
     return f"{out}: {sum(trailer.messages.values())} messages of {len(trailer.messages)} topics, {proof}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,49 +20,47 @@ from edge_mer.host.interrupt import interruptible
 from edge_mer.session import replay_components as parts
 from edge_mer.session import verifier
 from edge_mer.session.keys import key_store
-from edge_mer.session.player import Player, Speed, parts_for
-from edge_mer.session.process_replay import rerun
+from edge_mer.session.player import Player, Speed, components_for
+from edge_mer.session.process_replay import replay_in_process
 from edge_mer.session.reader import Session
 from edge_mer.session.verifier import Report
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="session file, as written by --record or edge-mer record")],
-    speed: Annotated[str | None, typer.Option(help="1 is the original spacing, 10 is ten times as fast; max")] = None,
+    file: Annotated[Path, typer.Argument(help="session file, written by --record or edge-mer record")],
+    speed: Annotated[str | None, typer.Option(help="1 is the original speed, 10 is ten times as fast; or max")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="run again and compare every result byte for byte")] = False,
     begin: From = 0.0,
     end: To = None,
-    loop: Annotated[bool, typer.Option("--loop", help="again and again until Ctrl-C")] = False,
-    perception: Annotated[bool, typer.Option(help="with --verify: encode raw media again, where it is there")] = True,
+    loop: Annotated[bool, typer.Option("--loop", help="repeat until Ctrl-C")] = False,
+    perception: Annotated[bool, typer.Option(help="with --verify: encode recorded raw media again")] = True,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="with --verify: the most a number may differ; default: 0, elsewhere 0.001"),
+        typer.Option(min=0, help="with --verify: largest difference allowed; default 0, or 0.001 on another machine"),
     ] = None,
     json: Json = False,
     directory: Directory = None,
     setting: Setting = None,
     config: ConfigFile = None,
 ) -> None:
-    """Play a session on the sockets of the live workers. In a terminal: space pauses, arrows seek, + - change speed.
+    """Play a session on the bus, or verify that it replays exactly.
 
-    With --verify exit code 0 only if every result is identical (on another backend or processor: within the
-    tolerance, and it says so). With --verify --speed it is run again through sockets and processes at that speed.
+    It is played on the sockets of the live workers. In a terminal, space pauses, the arrows seek, and + and - change
+    the speed. With --verify, exit code 0 only if every result is identical (on another backend or processor: within
+    the tolerance, which is reported). With --verify --speed it also runs through sockets and processes at that speed.
     """
-
     settings, _ = load(config, overrides(setting))
     if verify and (begin or end is not None or loop):
-        raise typer.BadParameter("--verify takes the whole session; cut it first with: edge-mer session trim")
+        raise typer.BadParameter("--verify takes the whole session; trim it first with: edge-mer session trim")
     if not verify:
         if tolerance is not None or not perception:
-            raise typer.BadParameter("--tolerance and --no-perception go with --verify")
+            raise typer.BadParameter("--tolerance and --no-perception need --verify")
         _play(file, _speed(speed or "1"), (begin, end, loop), directory, settings, json)
     elif not (_verify(file, settings, json, perception, tolerance) and _rerun(file, settings, json, speed)):
         raise typer.Exit(1)
 
 
 def _verify(file: Path, settings: Config, json: bool, perception: bool, tolerance: float | None) -> bool:
-    from dataclasses import replace
-
     began = time.monotonic()
     with_ = parts.installed(settings, any_model=bool(tolerance))
     if not perception:
@@ -73,7 +72,7 @@ def _verify(file: Path, settings: Config, json: bool, perception: bool, toleranc
 
 
 def verdict(report: Report, took_s: float) -> list[str]:
-    """What a person reads: the verdict, and the first difference field by field."""
+    """The verdict as text, with the first difference field by field."""
     span = report.span_us / 1e6
     counts = f"{report.results} results of {report.entries} journal entries"
     counts += (f", {report.features} features" if report.features else "") + f", {span:.1f} s"
@@ -86,24 +85,23 @@ def verdict(report: Report, took_s: float) -> list[str]:
             f"{counts}, {pace}"
         ]
     else:
-        lines = [f"NOT identical: {report.reason}", f"compared until then: {counts}"]
+        lines = [f"NOT identical: {report.reason}", f"compared before that: {counts}"]
     lines += [f"  {d.field}: recorded {d.recorded}, replayed {d.replayed}" for d in report.differences]
-    lines += [f"another {k}: recorded on {a or 'unknown'}, here {b}" for k, (a, b) in report.elsewhere.items()]
+    lines += [f"different {k}: recorded on {a or 'unknown'}, here {b}" for k, (a, b) in report.elsewhere.items()]
     if report.joining:
-        lines.append(f"{report.joining} entries at the beginning are not proven: the recording joined a running node")
+        lines.append(f"{report.joining} entries at the beginning are not verified: the recording joined a running node")
     if report.unproven:
-        lines.append(f"{report.unproven} estimates without journal entry: their fusion node died in that moment")
+        lines.append(f"{report.unproven} estimates without journal entry: their fusion node died at that moment")
     if report.features_unproven:
-        lines.append(f"{report.features_unproven} features are not proven: their raw media is not wholly there")
+        lines.append(f"{report.features_unproven} features are not verified: their raw media is incomplete")
     return lines
 
 
 def _rerun(file: Path, settings: Config, json: bool, speed: str | None) -> bool:
-    """Once more through sockets and processes, where a speed was asked for."""
+    """Run again through sockets and processes, if a speed was given."""
     if speed is None:
         return True
-
-    outcome = rerun(file, settings, _speed(speed))
+    outcome = replay_in_process(file, settings, _speed(speed))
     typer.echo(msgspec.json.encode(outcome).decode() if json else outcome.line)
     return outcome.identical
 
@@ -116,7 +114,6 @@ def _play(
     settings: Config,
     json: bool,
 ) -> None:
-
     def show(message: Message[Any]) -> None:
         if message.topic == "emotion":
             typer.echo(message.header.decode() if json else line(message))
@@ -134,10 +131,10 @@ def _play(
             start_us=round(begin * SECOND),
             end_us=None if end is None else round(end * SECOND),
             loop=loop,
-            parts=parts_for(session, settings),
+            components=components_for(session, settings),
         )
         with interruptible() as stop, Keyboard() as keyboard:
-            while not (player.done or stop.asked):
+            while not (player.done or stop.requested):
                 bus.wait(min(player.turn(), SECOND // 4), *keyboard.wake)
                 for key in keyboard.pressed():
                     if key == "q":
@@ -148,8 +145,7 @@ def _play(
 
 
 def steer(player: Player, key: str) -> None:
-    """What a key does to a playing session."""
-
+    """Apply a key press to a playing session."""
     jump, faster = {"right": 5, "left": -5}, {"+": 2.0, "-": 0.5}
     if key == " ":
         (player.resume if player.paused else player.pause)()
@@ -170,7 +166,7 @@ def line(message: Message[Estimate]) -> str:
 
 
 def _speed(text: str) -> Speed:
-    """Wrong form is wrong usage (exit code 2)."""
+    """Raises BadParameter (exit code 2) for what is no speed."""
     if text == "max":
         return "max"
     try:

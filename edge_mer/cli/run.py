@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -14,8 +15,10 @@ from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Watcher, choose
 from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agreed_sources
 from edge_mer.runtime.engine_builds import prepare
 
@@ -25,15 +28,15 @@ def run(
     setting: Setting = None,
     json: Json = False,
     consent: Annotated[
-        str | None, typer.Option("--consent", help="agree to some of audio,video,text,wyoming without being asked")
+        str | None,
+        typer.Option("--consent", help=f"consent to one or more of {','.join(CONSENT_SCOPES)} without being asked"),
     ] = None,
 ) -> None:
-    """Run on this machine's microphone and camera (or as the config says) until Ctrl-C.
+    """Run on microphone and camera, or as configured, until Ctrl-C.
 
-    The first time it asks in the terminal who agrees to what. Started without a terminal, it stays masked until
-    somebody unmasks.
+    The first start asks in the terminal for consent. Started without a terminal, everything stays masked until
+    somebody unmasks it.
     """
-
     resolved, _ = load(config, overrides(setting))
     is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
     directory = runtime_directory(resolved.run.directory)
@@ -43,16 +46,22 @@ def run(
         ending.callback(instance.stop)
         bus = ZmqBus(directory)
         ending.callback(bus.close)
-        link = page_link(resolved)
+        link = page_link(resolved, sys.stderr.isatty())
         if link is not None:
             typer.echo(f"the page: {link}", err=True)
         show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        opening = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
+        unmask = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
-        while not stop.asked:
+        while not stop.requested:
             watcher.turn()
-            opening.turn(watcher.picture)
+            unmask.turn()
+            if unmask.refusal:
+                watcher.snapshot.note(bus.clock.now_us(), f"not unmasked: {unmask.refusal}")
+                unmask.refusal = ""
             instance.check()
+        stopped = watcher.snapshot.recording_stopped
+    if stopped is not None:
+        raise SessionError(stopped)

@@ -15,8 +15,10 @@ from edge_mer.contract.services import SERVICES
 def schema(
     topic: Annotated[str | None, typer.Argument(help="one topic; default: every public one")] = None,
 ) -> None:
-    """Print the JSON Schema of message headers: envelope and body in one flat object."""
+    """Print the JSON Schema of message headers.
 
+    Envelope and body are one flat object.
+    """
     names = [known(topic)] if topic else [s.topic for s in SERVICES.values() if s.public]
     schemas = {name: topic_schema(name) for name in names}
     typer.echo(json.dumps(schemas[names[0]] if topic else schemas, indent=2))

@@ -1,21 +1,24 @@
-"""``edge-mer session``: look into recordings, mend, cut, export, erase and score them. One file per command."""
+"""``edge-mer session``: inspect, repair, trim, export, erase and score recordings. One module per command."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Mapping
+from typing import Final
 
-from edge_mer.cli.session_erase import erase
-from edge_mer.cli.session_export import export
-from edge_mer.cli.session_info import info
-from edge_mer.cli.session_recover import recover
-from edge_mer.cli.session_score import score
-from edge_mer.cli.session_trim import trim
+from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
 
-session = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Look into recorded sessions, mend, cut, export, erase and score them.",
-)
-for command in (info, recover, trim, export, erase, score):
-    session.command(command.__name__)(command)
+COMMANDS: Final[Mapping[str, CommandRow]] = {
+    "info": CommandRow("edge_mer.cli.session_info", "Show what a session holds."),
+    "recover": CommandRow("edge_mer.cli.session_recover", "Write the intact part of a damaged session."),
+    "trim": CommandRow("edge_mer.cli.session_trim", "Copy a range of seconds into a new session."),
+    "export": CommandRow("edge_mer.cli.session_export", "Export estimates as a table, or recorded raw media."),
+    "erase": CommandRow("edge_mer.cli.session_erase", "Destroy the keys of modalities, which cannot be undone."),
+    "score": CommandRow("edge_mer.cli.session_score", "Score final estimates against time-stamped labels."),
+}
+
+
+class SessionCommands(LazyGroup):
+    rows = COMMANDS
+
+
+session = command_group("Inspect, repair, trim, export, erase and score sessions.", SessionCommands)

@@ -1,4 +1,4 @@
-"""``edge-mer session erase FILE --modality M``: destroy the key of a modality, and so every copy of it."""
+"""``edge-mer session erase FILE --modality M``: destroy the key of a modality, which makes every copy unreadable."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ import typer
 
 from edge_mer.cli.options import ConfigFile, modalities
 from edge_mer.config import load
+from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import SessionError
+from edge_mer.contract.recognisers import is_from_microphone
 from edge_mer.session.keys import erased_with, key_store
 from edge_mer.session.reader import Session
 
+KNOWN = f"{', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}"
+
 
 def erase(
-    file: Annotated[Path, typer.Argument(help="session file; a copy will do, all have the same key")],
-    modality: Annotated[list[str], typer.Option("--modality", help="audio, video or text; may be given again")],
+    file: Annotated[Path, typer.Argument(help="session file or any copy: all have the same key")],
+    modality: Annotated[list[str], typer.Option("--modality", help=f"{KNOWN}; may be repeated")],
     config: ConfigFile = None,
 ) -> None:
-    """Destroy keys. Words that were made from the microphone go with it. It cannot be undone."""
+    """Destroy the keys of modalities, which cannot be undone.
 
+    A transcript is erased together with the microphone it was made from.
+    """
     asked = modalities(modality)
     keys = key_store(load(config)[0])
     session = Session(file, keys)
     if session.opening is None:
-        raise SessionError(f"{file}: its opening is damaged, so its keys are unknown; delete the file")
+        raise SessionError(f"{file}: its opening record is damaged, so its keys are unknown; delete the file")
     doomed = dict.fromkeys(m for a in asked for m in erased_with(a, transcribed(session)))
     there = [m for m in doomed if keys.erase(session.opening.session, m)]
     for name in doomed:
         already = keys.erased_at(session.opening.session, name) is not None
         if name in there:
-            typer.echo(f"{name}: its key is destroyed; no copy of it can be read any more")
+            typer.echo(f"{name}: its key is destroyed; no copy can be read any more")
         elif name in session.sealed:
             typer.echo(f"{name}: " + ("was erased before" if already else "its key is not on this host"))
         elif any(t.endswith(f"/{name}") and not t.startswith("state") for t in session.topics):
@@ -40,14 +46,13 @@ def erase(
                 "delete the file to erase it"
             )
         else:
-            typer.echo(f"{name}: nothing of it was recorded")
+            typer.echo(f"{name}: was not recorded")
     if there:
-        typer.echo(
-            "estimates that were made with it stay in the file as results; replay and export make them anew without it"
-        )
+        typer.echo("estimates made with it stay in the file as results; replay and export recompute them without it")
 
 
 def transcribed(session: Session) -> bool:
-    """Whether its words were made from the microphone, by what was configured or by what the words themselves say."""
-    configured = session.opening is not None and session.opening.config.get("text", {}).get("source")
-    return configured in ("asr", "wyoming") or any(m.body.biometric for m in session.messages("feature/text"))
+    """Whether its text came from the microphone, by the configuration or by the text messages themselves."""
+    text = session.opening.config.get("text", {}) if session.opening is not None else {}
+    made = is_from_microphone(text.get("source", ""), text.get("engine", ""))
+    return made or any(m.body.biometric for m in session.messages("feature/text"))

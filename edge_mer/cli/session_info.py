@@ -1,4 +1,4 @@
-"""``edge-mer session info FILE``: what was recorded, when, with what; what is sealed, erased or damaged."""
+"""``edge-mer session info FILE``: what was recorded, when and how; what is sealed, erased or damaged."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import typer
 
 from edge_mer.cli.options import ConfigFile, Json
 from edge_mer.config import load
+from edge_mer.contract.errors import SessionError
 from edge_mer.session.keys import KeyStore, key_store
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, is_held
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="session file")],
-    check: Annotated[bool, typer.Option("--check", help="read everything and name all damage")] = False,
+    check: Annotated[bool, typer.Option("--check", help="read everything and list all damage")] = False,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """What a session holds. With --check, exit code 1 when anything in it is damaged."""
+    """Show what a session holds.
 
+    With --check, exit code 1 when anything in it is damaged.
+    """
     keys = key_store(load(config)[0])
     found = Session(file, keys)
+    if found.foreign is not None:
+        raise SessionError(f"{file} is not an edge_mer session: it was written by {found.foreign}")
     if check:
         found.check()
     facts = describe(found, keys)
     typer.echo(msgspec.json.encode(facts).decode() if json else "\n".join(lines(facts)))
-    if check and found.faults:
+    if check and found.faults and not is_held(file):
         raise typer.Exit(1)
 
 
@@ -45,7 +50,7 @@ def describe(session: Session, keys: KeyStore) -> dict[str, Any]:
         "bytes": session.path.stat().st_size,
         "joined": opening.joined if opening is not None else None,
         "origin": trailer.origin if trailer is not None else None,
-        "unverifiable": trailer.unverifiable if trailer is not None else "its recording was not finished",
+        "unverifiable": trailer.unverifiable if trailer is not None else _unfinished(session.path),
         "entries": trailer.entries if trailer is not None else None,
         "results": trailer.results if trailer is not None else None,
         "messages": trailer.messages if trailer is not None else dict.fromkeys(sorted(session.topics)),
@@ -61,13 +66,17 @@ def describe(session: Session, keys: KeyStore) -> dict[str, Any]:
     }
 
 
+def _unfinished(path: Path) -> str:
+    return "it is being recorded now" if is_held(path) else "its recording was not finished"
+
+
 def wall(us: int, offset_us: int) -> str:
     return datetime.fromtimestamp((us + offset_us) / 1e6, timezone.utc).isoformat(timespec="seconds")
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
-    """A line per fact that there is, lists and tables on one line each."""
-    told = []
+    """A line per fact that is not empty; lists and tables take one line each."""
+    shown = []
     for name, value in facts.items():
         if value in (None, [], {}):
             continue
@@ -77,5 +86,5 @@ def lines(facts: dict[str, Any]) -> list[str]:
             value = "; ".join(map(str, value))
         elif isinstance(value, bool):
             value = "yes" if value else "no"
-        told.append(f"{name.replace('_', ' '):13}{value}")
-    return told
+        shown.append(f"{name.replace('_', ' '):13}{value}")
+    return shown

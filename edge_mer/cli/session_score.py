@@ -19,21 +19,23 @@ from edge_mer.session.score import ScoreRow
 
 def score(
     place: Annotated[Path, typer.Argument(help="session file, or a folder of them")],
-    labels: Annotated[Path, typer.Option(help="CSV: start, end, label, sentiment; and file for a folder")],
-    jobs: Annotated[int, typer.Option(min=1, help="sessions at a time; default: one per processor")] = os.cpu_count()
+    labels: Annotated[Path, typer.Option(help="CSV: start, end, label, sentiment; for a folder also file")],
+    jobs: Annotated[int, typer.Option(min=1, help="parallel sessions; default: one per processor")] = os.cpu_count()
     or 1,
-    ray: Annotated[str | None, typer.Option(help="address of a Ray cluster that sees the same files; or local")] = None,
+    ray: Annotated[str | None, typer.Option(help="address of a Ray cluster with the same files; or local")] = None,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """Score final estimates: accuracy, UAR and F1 of labels; MAE, correlation, Acc-2 and Acc-7 of sentiment."""
+    """Score final estimates against time-stamped labels.
 
+    Accuracy, UAR and F1 of labels; MAE, correlation, Acc-2 and Acc-7 of sentiment.
+    """
     work = scoring.jobs(place, scoring.read_labels(labels), key_store(load(config)[0]))
     found = scoring.on_ray(work, ray) if ray else scoring.in_processes(work, jobs)
     if not found:
         raise SessionError(
-            f"no final estimate of {place} falls under any label of {labels}; are its times seconds "
-            "from the beginning of the session?"
+            f"no final estimate of {place} falls under any label of {labels}; check that its times are seconds "
+            "from the beginning of the session"
         )
     rows = scoring.table(found)
     if json:
@@ -44,7 +46,7 @@ def score(
 
 
 def lines(rows: list[ScoreRow]) -> list[str]:
-    """A table with a column per figure; a figure that there is none of is ``-``."""
+    """A table with a column per figure; ``-`` where there is none."""
     names = list(rows[0].__struct_fields__)
     cells = [names, *([_cell(getattr(row, n)) for n in names] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]

@@ -12,7 +12,7 @@ from edge_mer.cli.record import summary
 from edge_mer.config import load
 from edge_mer.contract.clock import SECOND
 from edge_mer.session.keys import key_store
-from edge_mer.session.rewrite import trim as cut
+from edge_mer.session.rewrite import trim as rewrite
 
 
 def trim(
@@ -22,7 +22,9 @@ def trim(
     end: To = None,
     config: ConfigFile = None,
 ) -> None:
-    """Copy what was recorded in a range of seconds; sealed parts stay sealed with the same key."""
+    """Copy a range of seconds into a new session.
 
+    Sealed parts stay sealed with the same key.
+    """
     until = None if end is None else round(end * SECOND)
-    typer.echo(summary(out, cut(file, out, round(begin * SECOND), until, key_store(load(config)[0]))))
+    typer.echo(summary(out, rewrite(file, out, round(begin * SECOND), until, key_store(load(config)[0]))))

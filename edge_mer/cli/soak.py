@@ -1,4 +1,4 @@
-"""``edge-mer soak WHAT``: long proofs, to be run before a release."""
+"""``edge-mer soak WHAT``: long tests, to be run before a release."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import typer
 
 from edge_mer.cli.options import Json
 
-# What there is: the file of that name in edge_mer/cli, and its function.
+# A module of edge_mer.bench, and its function of the same name.
 SOAKS = {"replay": "soak_replay", "privacy": "soak_privacy"}
 
 
 def soak(
     what: Annotated[str, typer.Argument(help=f"one of: {', '.join(SOAKS)}")],
-    file: Annotated[Path | None, typer.Option(help="replay: a session; default: one is recorded first")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="how many times, at each speed")] = 20,
-    seconds: Annotated[float, typer.Option(min=2, help="replay: length of the session that is recorded")] = 10.0,
-    toggles: Annotated[int, typer.Option(min=10, help="privacy: how many masks")] = 10_000,
+    file: Annotated[Path | None, typer.Option(help="replay: session file; default: one is recorded first")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="replay: repetitions at each speed")] = 20,
+    seconds: Annotated[float, typer.Option(min=2, help="replay: length of the recorded session")] = 10.0,
+    toggles: Annotated[int, typer.Option(min=10, help="privacy: number of masks")] = 10_000,
     json: Json = False,
 ) -> None:
-    """Do something many times over and count what went wrong. Exit code 0 only when nothing did."""
+    """Repeat a test many times and count its failures.
+
+    Exit code 0 only when there are none.
+    """
     if what not in SOAKS:
-        raise typer.BadParameter(f"soak what? one of: {', '.join(SOAKS)}")
+        raise typer.BadParameter(f"unknown soak test {what!r}; choose one of: {', '.join(SOAKS)}")
     run = getattr(import_module(f"edge_mer.bench.{SOAKS[what]}"), SOAKS[what])
     if not (run(toggles) if what == "privacy" else run(file, runs, seconds, json)):
         raise typer.Exit(1)

@@ -1,16 +1,17 @@
-"""``edge-mer status``: what is sensed, who masked what, and how every process is."""
+"""``edge-mer status``: what is sensed, who masked what, and the state of every process."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import typer
 
 from edge_mer.bus import Bus
 from edge_mer.cli.options import At, ConfigFile, Directory
-from edge_mer.client.instance import connected
-from edge_mer.client.local_switch import LocalSwitch
+from edge_mer.client import SwitchClient
+from edge_mer.client.instance import connected, find_instances
 from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
-from edge_mer.client.switch_commands import ask_elsewhere, paired
 from edge_mer.contract.clock import SECOND
 from edge_mer.host.files import shown_state_directory
 
@@ -18,31 +19,40 @@ LOOK_US = 3 * SECOND // 2
 
 
 def status(at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Show sensors, masks, consent and processes of the running instance. Exit code 1 when one of them has failed."""
+    """Show sensors, masks, consent and processes of what runs.
 
+    Exit code 1 when a process has failed.
+    """
     if at is not None:
-        typer.echo("\n".join(privacy_lines(ask_elsewhere(paired(at, config), "status", ()).modalities)))
+        with SwitchClient.paired(at, config) as switch:
+            typer.echo("\n".join(privacy_lines(switch.status().modalities)))
         return
-
-    def look(bus: Bus) -> Snapshot:
-        reader, picture = bus.reader(*TOPICS), Snapshot(bus.clock.now_us())
-        deadline = picture.started_us + LOOK_US
-        while (left := deadline - bus.clock.now_us()) > 0:
-            bus.wait(left)
-            for message in reader.drain():
-                picture.fold(message)
-        return picture
-
-    with connected(directory, config) as bus:
-        picture = look(bus)
-        answer = LocalSwitch(bus).ask("status")
-        now, place, state = bus.clock.now_us(), bus.directory, shown_state_directory(bus.directory)
-    workers = picture.health.workers if picture.health else {}
-    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
-    lines += [*consent_lines(state), "", "sensors"]
-    lines += sensor_lines(picture.sensors)
-    lines += ["", "processes", *worker_lines(workers)]
-    typer.echo("\n".join(lines))
-    if failed := [name for name, w in workers.items() if w.state == "failed"]:
+    failed = [name for place in find_instances(directory, config) for name in _show(place)]
+    if failed:
         typer.echo(f"edge-mer: failed: {', '.join(failed)}", err=True)
         raise typer.Exit(1)
+
+
+def _show(place: Path) -> list[str]:
+    """Print one instance; the names of its failed processes."""
+    with connected(place) as bus:
+        snapshot = _look(bus)
+        answer = SwitchClient.on_bus(bus).status()
+        now, state = bus.clock.now_us(), shown_state_directory(place)
+    workers = snapshot.health.workers if snapshot.health else {}
+    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
+    lines += [*consent_lines(state), "", "sensors"]
+    lines += sensor_lines(snapshot.sensors)
+    lines += ["", "processes", *worker_lines(workers)]
+    typer.echo("\n".join(lines))
+    return [name for name, w in workers.items() if w.state == "failed"]
+
+
+def _look(bus: Bus) -> Snapshot:
+    reader, snapshot = bus.reader(*TOPICS), Snapshot(bus.clock.now_us())
+    deadline = snapshot.started_us + LOOK_US
+    while (left := deadline - bus.clock.now_us()) > 0:
+        bus.wait(left)
+        for message in reader.drain():
+            snapshot.fold(message)
+    return snapshot

@@ -20,7 +20,7 @@ class Drains(Protocol):
 
 
 def known(topic: str) -> str:
-    """The topic, or wrong usage (exit code 2) that names the nearest one."""
+    """The topic. Raises BadParameter (exit code 2) that names the nearest one."""
     if topic in SERVICES:
         return topic
     close = difflib.get_close_matches(topic, SERVICES, n=1, cutoff=0.3)

@@ -1,36 +1,29 @@
-"""Unmasks for the person who starts an instance: once, as soon as its switch speaks."""
+"""Unmasks once for the user who starts an instance, as soon as its switch answers."""
 
 from __future__ import annotations
 
-import secrets
-
 from edge_mer.bus import ZmqBus
-from edge_mer.client.local_switch import LocalSwitch
-from edge_mer.client.snapshot import Snapshot
-from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command
+from edge_mer.client.pending_commands import FOREVER_US, PendingCommands
+from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import Modality
-
-AGAIN_US = SECOND
 
 
 class AutoUnmask:
-    """``turn`` until ``done``. ``action``: ``resume`` leaves masks that somebody asked for."""
+    """Call ``turn`` until ``done``; ``refusal`` is the reason of a failure. ``resume`` keeps masks that users set."""
 
-    def __init__(self, bus: ZmqBus, modalities: tuple[Modality, ...], action: str = "resume") -> None:
+    def __init__(self, bus: ZmqBus, modalities: tuple[Modality, ...], resume: bool = True) -> None:
         self.done = not modalities
         self.refusal = ""
-        self._bus, self._modalities, self._action = bus, modalities, action
-        self._client = bus.client("switch")
-        self._again_us = 0
+        self._commands = PendingCommands.local(bus, "edge-mer run")
+        self._commands.patience_us = FOREVER_US
+        if modalities:
+            self._commands.unmask(modalities, self._answered, resume=resume)
 
-    def turn(self, picture: Snapshot) -> None:
-        while not self.done and isinstance(answer := self._client.receive(), Answer):
-            self.done, self.refusal = True, "" if answer.ok else answer.text
-        now = self._bus.clock.now_us()
-        if not self.done and picture.privacy is not None and now >= self._again_us:
-            self._again_us = now + AGAIN_US
-            command = Command(
-                id=secrets.token_hex(8), action=self._action, modalities=self._modalities, requester="edge-mer run"
-            )
-            self._client.send(LocalSwitch(self._bus).granted(command, picture.privacy.modalities))
+    def turn(self) -> None:
+        if not self.done:
+            self._commands.turn()
+            if self.done:
+                self._commands.close()  # late answers to repeated commands must not wake the bus
+
+    def _answered(self, answer: Answer) -> None:
+        self.done, self.refusal = True, "" if answer.ok else answer.text

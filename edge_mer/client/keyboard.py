@@ -1,4 +1,4 @@
-"""Single keys from a terminal; without one there are none."""
+"""Single key presses from a terminal; none without a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMED = {"\x1b[C": "right", "\x1b[D": "left"}
 
 
 class Keyboard:
-    """A context in which keys come at once and unseen; Ctrl-C still interrupts. The terminal is then as it was."""
+    """A context in which keys arrive at once and without echo; Ctrl-C still interrupts. Restores the terminal."""
 
     def __init__(self) -> None:
         self._fd: int | None = None
@@ -38,7 +38,7 @@ class Keyboard:
         return () if self._fd is None else (self._fd,)
 
     def pressed(self) -> list[str]:
-        """Those pressed since the last call; arrows by name."""
+        """Keys pressed since the last call; arrow keys by name."""
         if self._fd is None:
             return []
         os.set_blocking(self._fd, False)

@@ -13,27 +13,29 @@ from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.view import render
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Estimate, Message
+from edge_mer.contract.plain_text import visible
+from edge_mer.host.terminal import raw_stdout
 
 FRAME_US = SECOND // 4
 
 
 class Show(Protocol):
-    def message(self, message: Message[Any], picture: Snapshot) -> None: ...
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None: ...
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None: ...
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None: ...
 
     def close(self) -> None: ...
 
 
 class JsonLines:
-    """One line per estimate: the header as it was on the wire, nothing else."""
+    """One line per estimate: the header as sent on the wire, nothing else."""
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         if isinstance(message.body, Estimate):
             sys.stdout.write(message.header.decode() + "\n")
             sys.stdout.flush()
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
         return None
 
     def close(self) -> None:
@@ -46,51 +48,52 @@ class PlainLines:
     def __init__(self) -> None:
         self._shown_us = self._noted = 0
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         if isinstance(message.body, Estimate) and message.envelope.origin_us > self._shown_us:
             self._shown_us = message.envelope.origin_us
-            at = (message.envelope.created_us - picture.started_us) / 1e6
-            print(f"{at:7.1f} s  {in_words(message.body)}", flush=True)
+            at = (message.envelope.created_us - snapshot.started_us) / 1e6
+            print(f"{at:7.1f} s  {one_line(message.body)}", flush=True)
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
-        fresh = list(picture.events)[-(picture.noted - self._noted) :] if picture.noted > self._noted else []
-        self._noted = picture.noted
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
+        fresh = list(snapshot.events)[-(snapshot.noted - self._noted) :] if snapshot.noted > self._noted else []
+        self._noted = snapshot.noted
         for at, text in fresh:
-            print(f"{(at - picture.started_us) / 1e6:7.1f} s  * {text}", flush=True)
+            print(f"{(at - snapshot.started_us) / 1e6:7.1f} s  * {text}", flush=True)
 
     def close(self) -> None:
         return None
 
 
 class Screen:
-    """The live view in a terminal; leaves the terminal as it was."""
+    """The live view in a terminal; restores the terminal on close."""
 
     def __init__(self, title: str) -> None:
+        from rich.console import Console
         from rich.live import Live
 
-        self._title, self._due = title, 0
-        self._live = Live(screen=True, auto_refresh=False, vertical_overflow="crop")
+        self._title, self._due = visible(title), 0
+        self._live = Live(console=Console(file=raw_stdout()), screen=True, auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
-    def message(self, message: Message[Any], picture: Snapshot) -> None:
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
         return None
 
-    def refresh(self, picture: Snapshot, now_us: int) -> None:
+    def refresh(self, snapshot: Snapshot, now_us: int) -> None:
 
         if now_us >= self._due:
             self._due = now_us + FRAME_US
-            self._live.update(render(picture, now_us, self._title), refresh=True)
+            self._live.update(render(snapshot, now_us, self._title), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
 
 
-def save_svg(path: Path, picture: Snapshot, now_us: int, title: str) -> None:
-    """The live view as a picture, for a README."""
+def save_svg(path: Path, snapshot: Snapshot, now_us: int, title: str) -> None:
+    """The live view as an SVG, for a README."""
     from rich.console import Console
 
     console = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
-    console.print(render(picture, now_us, title))
+    console.print(render(snapshot, now_us, title))
     path.write_text(console.export_svg(title="edge-mer demo"))
 
 
@@ -100,7 +103,7 @@ def choose(title: str, json: bool) -> Show:
     return Screen(title) if sys.stdout.isatty() else PlainLines()
 
 
-def in_words(body: Estimate) -> str:
+def one_line(body: Estimate) -> str:
     """``atv   happy 0.62   sentiment +0.40   312 ms``."""
     label = f"{body.label} {body.confidence or 0:.2f}" if body.label else f"({body.abstain})"
     sentiment = "" if body.sentiment is None else f"  sentiment {body.sentiment:+.2f}"
@@ -108,28 +111,28 @@ def in_words(body: Estimate) -> str:
 
 
 class Watcher:
-    """Reads the topics of the picture and shows them; never writes to the bus."""
+    """Reads the topics of the snapshot and shows them; never writes to the bus."""
 
     def __init__(self, bus: Bus, show: Show) -> None:
         self.bus, self.show = bus, show
-        self.picture = Snapshot(bus.clock.now_us())
+        self.snapshot = Snapshot(bus.clock.now_us())
         self.seen: Counter[str] = Counter()
         self._reader = bus.reader(*TOPICS)
 
     def turn(self) -> list[Message[Any]]:
-        """Everything that arrived since the last turn; waits at most one frame for it."""
+        """All messages since the last turn; waits at most one frame for one."""
         self.bus.wait(FRAME_US)
         fresh = self._reader.drain()
         for message in fresh:
-            self.picture.fold(message)
+            self.snapshot.fold(message)
             if isinstance(message.body, Estimate) and message.body.final:
                 self.seen[message.body.combination] += 1
-            self.show.message(message, self.picture)
-        self.show.refresh(self.picture, self.bus.clock.now_us())
+            self.show.message(message, self.snapshot)
+        self.show.refresh(self.snapshot, self.bus.clock.now_us())
         return fresh
 
     def summary(self) -> list[str]:
-        """How many final estimates of which combination there were."""
+        """Counts of final estimates by combination."""
         if not self.seen:
             return ["no final estimate was seen"]
         return ["final estimates: " + ", ".join(f"{n} of {c}" for c, n in self.seen.most_common())]

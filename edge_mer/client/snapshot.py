@@ -1,4 +1,4 @@
-"""What a person should know at this moment, folded from the topics. No I/O."""
+"""The current state of an instance for display, folded from the topics. No I/O."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
+from edge_mer.contract.visible_fields import visible_fields
 
-TOPICS = ("emotion", "state/audio", "state/video", "state/text", "privacy", "health")
+TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
 WORDS = {
     "none": "nothing",
     "restarting": "is restarting",
@@ -19,11 +22,15 @@ WORDS = {
     "stopped": "has stopped",
 }
 MOST_EVENTS = 50
+RECORDER = "recorder"
 
 
 @dataclass
 class Snapshot:
-    """``events`` are (time in us, sentence), newest last. ``started_us``: when looking began."""
+    """``events`` are (time in us, text), newest last. ``started_us``: start of observation.
+
+    ``recording_stopped``: why a recording ended early; None while it runs, or without one.
+    """
 
     started_us: int
     estimate: Message[Estimate] | None = None
@@ -32,6 +39,7 @@ class Snapshot:
     health: HealthReport | None = None
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     noted: int = 0
+    recording_stopped: str | None = None
 
     def note(self, at_us: int, text: str) -> None:
         self.noted += 1
@@ -42,9 +50,11 @@ class Snapshot:
         return sum(w.restarts for w in self.health.workers.values()) if self.health else 0
 
     def fold(self, message: Message[Any]) -> None:
-        body, at = message.body, message.envelope.created_us
+        if not isinstance(message.body, Estimate | SensorState | Privacy | HealthReport):
+            return
+        body, at = visible_fields(message.body), message.envelope.created_us
         if isinstance(body, Estimate):
-            self._estimate(message, at)
+            self._estimate(msgspec.structs.replace(message, body=body), at)
         elif isinstance(body, SensorState):
             self._sensor(body, at)
         elif isinstance(body, Privacy):
@@ -53,7 +63,7 @@ class Snapshot:
             self._health(body, at)
 
     def _estimate(self, message: Message[Estimate], at: int) -> None:
-        """Only the newest window is shown; late revisions of older ones go by."""
+        """Keep the newest window only; late revisions of older windows are ignored."""
         was = self.estimate
         if was is not None and message.envelope.origin_us < was.envelope.origin_us:
             return
@@ -73,12 +83,15 @@ class Snapshot:
             was = self.privacy.modalities.get(m) if self.privacy else None
             now = body.modalities.get(m)
             if was is not None and now is not None and was.requested != now.requested:
-                self.note(at, f"{m} is asked to be {now.requested}" + (f" ({now.reason})" if now.reason else ""))
+                self.note(at, f"{m} requested: {now.requested}" + (f" ({now.reason})" if now.reason else ""))
         self.privacy = body
 
     def _health(self, body: HealthReport, at: int) -> None:
         for name, worker in body.workers.items():
             was = self.health.workers.get(name) if self.health else None
+            if name == RECORDER and worker.counters.get("stopped") and not self.recording_stopped:
+                self.recording_stopped = "; ".join(worker.notes) or "recording stopped"
+                self.note(at, self.recording_stopped)
             if was is None or was.state == worker.state or worker.state == "starting":
                 continue
             back = worker.state == "running"

@@ -1,4 +1,4 @@
-"""A running instance in lines of text: masks, consent, sensors, processes."""
+"""State of a running instance as lines of text: masks, consent, sensors, processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edge_mer.privacy.keys.keyring import Keyring
 
 
 def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = None) -> list[str]:
-    """``audio  masked  for 12 s, masked by the hub``; says so when what was asked does not hold yet.
+    """``audio  masked  for 12 s, masked by the hub``, with a note when the requested state does not hold yet.
 
-    ``now_us``: on the clock of the host that the states come from.
+    ``now_us``: time on the clock of the host of these states.
     """
     lines = []
     for m in MODALITIES:
@@ -32,7 +32,7 @@ def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = 
 
 
 def consent_lines(state: Path | None) -> list[str]:
-    """Who agreed to what, and which keys may unmask."""
+    """Given consent, and the keys that may unmask."""
 
     if state is None:
         return ["  the privacy switch does not run"]
@@ -42,7 +42,7 @@ def consent_lines(state: Path | None) -> list[str]:
     except PrivacyError as error:
         return [f"  {error}", f"  paired keys: {keys}"]
     lines = [f"  place: {deployment.place}", *(f"  {line}" for line in in_words(deployment, SystemClock().wall_us()))]
-    after = "what was live is live again" if deployment.resume else "everything is masked"
+    after = "sensors that were live are live again" if deployment.resume else "everything is masked"
     return [*lines, f"  after a restart {after}", f"  paired keys: {keys}"]
 
 

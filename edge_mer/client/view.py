@@ -1,4 +1,4 @@
-"""The live terminal view: a pure function from a picture to what rich draws. Fits 80 columns and 24 lines."""
+"""The live terminal view: a pure function from a snapshot to rich renderables. Fits 80 columns and 24 lines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STALE_US = 3_000_000
 LAST_EVENTS = 6
 
 
-def render(picture: Snapshot, now_us: int, title: str) -> RenderableType:
-    """Three sensor tiles, the estimate, the processes, and what happened last."""
+def render(snapshot: Snapshot, now_us: int, title: str) -> RenderableType:
+    """Sensor tiles, the estimate, the processes, and the latest events."""
     tiles = Table.grid(expand=True)
     for _ in MODALITIES:
         tiles.add_column(ratio=1)
-    tiles.add_row(*(_tile(m, picture) for m in MODALITIES))
+    tiles.add_row(*(_tile(m, snapshot) for m in MODALITIES))
     return Group(
-        _headline(picture, now_us, title), tiles, _estimate(picture, now_us), _processes(picture), *_events(picture)
+        _headline(snapshot, now_us, title), tiles, _estimate(snapshot, now_us), _processes(snapshot), *_events(snapshot)
     )
 
 
@@ -33,22 +33,22 @@ def _line(*parts: tuple[str, str] | str) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
-def _headline(picture: Snapshot, now_us: int, title: str) -> Text:
-    seconds = (now_us - picture.started_us) // 1_000_000
+def _headline(snapshot: Snapshot, now_us: int, title: str) -> Text:
+    seconds = (now_us - snapshot.started_us) // 1_000_000
     return _line((" edge_mer ", "reverse bold"), f" {title}", (f"   {seconds} s   Ctrl-C ends", "dim"))
 
 
-def _tile(modality: Modality, picture: Snapshot) -> Panel:
-    sensor = picture.sensors.get(modality)
+def _tile(modality: Modality, snapshot: Snapshot) -> Panel:
+    sensor = snapshot.sensors.get(modality)
     lines = [_line(("not started", "dim"))] if sensor is None else _sensor_lines(sensor)
-    estimate = picture.estimate.body if picture.estimate else None
+    estimate = snapshot.estimate.body if snapshot.estimate else None
     presence = estimate.presence.get(modality) if estimate else None
     if presence is not None:
         used = presence.state == "present"
-        told = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
-        why = "" if told else f": {presence.reason or presence.state}"
-        words = f"used, {presence.tokens} tokens" if used else f"not used{why}"
-        lines.append(_line((words, "bold" if used else "dim")))
+        shown = sensor is not None and sensor.reason == presence.reason and presence.reason is not None
+        why = "" if shown else f": {presence.reason or presence.state}"
+        status = f"used, {presence.tokens} tokens" if used else f"not used{why}"
+        lines.append(_line((status, "bold" if used else "dim")))
     while len(lines) < 4:
         lines.append(Text(""))
     return Panel(
@@ -72,8 +72,8 @@ def _sensor_lines(sensor: SensorState) -> list[Text]:
     ]
 
 
-def _estimate(picture: Snapshot, now_us: int) -> Panel:
-    message = picture.estimate
+def _estimate(snapshot: Snapshot, now_us: int) -> Panel:
+    message = snapshot.estimate
     if message is None:
         return Panel(
             Text("waiting for the first estimate", style="dim"),
@@ -89,10 +89,10 @@ def _estimate(picture: Snapshot, now_us: int) -> Panel:
     for bar, fact in zip(_bars(body), _facts(body), strict=True):
         table.add_row(bar, fact)
     age = now_us - message.envelope.created_us
-    late = age > STALE_US
-    title = f"expressed emotion{f' (nothing new for {age / 1e6:.0f} s)' if late else ''}"
+    is_stale = age > STALE_US
+    title = f"expressed emotion{f' (no update for {age / 1e6:.0f} s)' if is_stale else ''}"
     return Panel(
-        table, title=title, title_align="left", height=9, padding=(0, 1), border_style="red" if late else "none"
+        table, title=title, title_align="left", height=9, padding=(0, 1), border_style="red" if is_stale else "none"
     )
 
 
@@ -114,7 +114,7 @@ def _bars(body: Estimate) -> list[Text]:
 
 
 def _facts(body: Estimate) -> list[Text]:
-    spend = body.latency_ms
+    latency = body.latency_ms
     label = (body.label, "bold cyan") if body.label else (f"abstains: {body.abstain}", "yellow")
     confidence = "-" if body.confidence is None else f"{body.confidence:.2f}"
     facts = [
@@ -126,30 +126,30 @@ def _facts(body: Estimate) -> list[Text]:
     if body.sentiment is None:
         facts.append(_line((f" {body.sentiment_reason}", "dim")))
     facts += [
-        _line("latency       ", f"{spend.total:.0f} ms", ("  since it happened", "dim")),
-        _line((f" capture {spend.capture:.0f}  encode {spend.encode:.0f}  wait {spend.wait:.0f}", "dim")),
-        _line((f" fuse {spend.fuse:.1f}  publish {spend.publish:.1f}", "dim")),
+        _line("latency       ", f"{latency.total:.0f} ms", ("  since the event", "dim")),
+        _line((f" capture {latency.capture:.0f}  encode {latency.encode:.0f}  wait {latency.wait:.0f}", "dim")),
+        _line((f" fuse {latency.fuse:.1f}  publish {latency.publish:.1f}", "dim")),
     ]
     return facts[: len(EMOTIONS)]
 
 
-def _processes(picture: Snapshot) -> Text:
-    if picture.health is None:
+def _processes(snapshot: Snapshot) -> Text:
+    if snapshot.health is None:
         return _line((" processes: starting", "dim"))
-    workers = picture.health.workers
+    workers = snapshot.health.workers
     bad = [f"{name} {w.state}" for name, w in workers.items() if w.state not in ("running", "starting")]
     cpu, rss = sum(w.cpu for w in workers.values()), sum(w.rss for w in workers.values())
     running = sum(w.state == "running" for w in workers.values())
-    restarts = counted(picture.restarts, "restart")
+    restarts = counted(snapshot.restarts, "restart")
     return _line(
         f" {running} of {len(workers)} processes run, {restarts}, {cpu:.2f} cores, {rss / 1e6:.0f} MB",
         ("   " + ", ".join(bad) if bad else "", "bold red"),
     )
 
 
-def _events(picture: Snapshot) -> list[Text]:
-    newest = list(picture.events)[-LAST_EVENTS:]
-    lines = [_line((f" {(at - picture.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
+def _events(snapshot: Snapshot) -> list[Text]:
+    newest = list(snapshot.events)[-LAST_EVENTS:]
+    lines = [_line((f" {(at - snapshot.started_us) / 1e6:6.1f} s  ", "dim"), text) for at, text in newest]
     return lines + [Text("")] * (LAST_EVENTS - len(lines))
 
 

@@ -1,1 +1,1 @@
-"""What every package may import: the vocabulary, messages, topics, the wire format, errors and clocks."""
+"""Definitions that every package may import: vocabulary, messages, topics, the wire format, errors and clocks."""

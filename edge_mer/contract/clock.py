@@ -1,7 +1,7 @@
-"""Time in integer microseconds, and its fake twin for tests.
+"""Time in integer microseconds, and a fake clock for tests.
 
 ``now_us`` (CLOCK_MONOTONIC) orders events; ``boottime_us`` (CLOCK_BOOTTIME, counts suspend) times leases;
-``wall_us`` is an annotation for people and never orders anything.
+``wall_us`` is for display and never used for ordering.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SystemClock:
 
 @dataclass
 class FakeClock:
-    """A clock that moves only when told. ``suspended_us`` is what CLOCK_BOOTTIME counts on top."""
+    """A clock that a test advances. ``suspended_us`` is the additional time that CLOCK_BOOTTIME counts."""
 
     monotonic_us: int = 1_000 * SECOND
     suspended_us: int = 0
@@ -54,11 +54,11 @@ class FakeClock:
 
     def advance(self, us: int) -> None:
         if us < 0:
-            raise ValueError("a monotonic clock does not go back; jump the wall clock with epoch_us")
+            raise ValueError("a monotonic clock does not go back; change the wall clock with epoch_us")
         self.monotonic_us += us
 
     def suspend(self, us: int) -> None:
-        """What a laptop lid does: boot time passes, monotonic time stands still."""
+        """A suspended host: boot time passes, monotonic time does not."""
         self.suspended_us += us
 
 

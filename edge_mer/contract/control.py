@@ -21,16 +21,20 @@ class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower
 
 
 class Register(Control, frozen=True):
-    """A capture gate (``gate=True``) or a lineage child says which modalities it holds data of."""
+    """A capture gate (``gate=True``) or another data holder registers the modalities whose data it holds.
+
+    ``mask_epoch``: the newest that it knows; a switch that has lost its state counts on from there.
+    """
 
     name: str
     boot: str
     modalities: tuple[Modality, ...]
     gate: bool
+    mask_epoch: int = 0
 
 
 class LeaseRequest(Control, frozen=True):
-    """A gate asks to open, or to stay open. ``last_seq`` is the last raw message that it published."""
+    """A gate requests to open, or to stay open. ``last_seq`` is the last raw message that it published."""
 
     modality: Modality
     name: str
@@ -39,10 +43,10 @@ class LeaseRequest(Control, frozen=True):
 
 
 class Lease(Control, frozen=True):
-    """Leave to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
+    """Permission to keep one device open until ``expires_us`` (CLOCK_BOOTTIME), signed by the switch's host key.
 
-    Bound to the host's boot and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
-    ``signature``: see privacy.signing.
+    Bound to the host boot id and to the mask epoch; ``counter`` grows, so that an old lease cannot be replayed.
+    ``signature``: see privacy.keys.signing.
     """
 
     modality: Modality
@@ -65,7 +69,7 @@ class Refused(Control, frozen=True):
 
 
 class Close(Control, frozen=True):
-    """The switch orders a gate to close now. Sent again until ``Closed`` answers it."""
+    """The switch orders a gate to close now. Repeated until ``Closed`` answers it."""
 
     modality: Modality
     gate: Gate
@@ -74,7 +78,7 @@ class Close(Control, frozen=True):
 
 
 class Closed(Control, frozen=True):
-    """The device handle is gone, and ``check`` says how that was measured; ``last_seq`` was the last message."""
+    """The device handle is closed, and ``check`` says how that was measured; ``last_seq`` was the last message."""
 
     modality: Modality
     name: str
@@ -86,7 +90,7 @@ class Closed(Control, frozen=True):
 
 
 class Purge(Control, frozen=True):
-    """The switch orders a lineage child to forget a modality before ``mask_epoch``."""
+    """The switch orders a data holder to delete its data of a modality from before ``mask_epoch``."""
 
     modality: Modality
     mask_epoch: int
@@ -99,10 +103,10 @@ class Purged(Control, frozen=True):
 
 
 class Grant(Control, frozen=True):
-    """Leave to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
+    """Permission to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
 
-    ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer saw: a mask that came
-    later voids the grant, so one that was held back on its way opens nothing. ``signature``: see privacy.signing.
+    ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer knew: a later
+    mask voids the grant, so a delayed grant opens nothing. ``signature``: see privacy.keys.signing.
     """
 
     key: str
@@ -114,11 +118,11 @@ class Grant(Control, frozen=True):
 
 
 class Command(Control, frozen=True):
-    """A person or hub asks: ``mask``, ``unmask`` or ``resume`` (with a ``grant``), or ``status``.
+    """A request of a user or hub: ``mask``, ``unmask`` or ``resume`` (with a ``grant``), or ``status``.
 
-    ``resume`` is what ``edge-mer run`` asks: as unmask, but masks that somebody asked for stay. ``for_s``: a mask that
-    ends by itself after so many seconds; 0 is until somebody unmasks. ``counter`` grows with every command of one
-    sender over TCP; on the host's own sockets it is not looked at.
+    ``resume`` is the request of ``edge-mer run``: as unmask, but masks that a user requested stay. ``for_s``: seconds
+    until a mask ends by itself; 0 means until an unmask. ``counter`` grows with every command of one sender over TCP;
+    on the host's own sockets it is not checked.
     """
 
     id: str
@@ -132,9 +136,9 @@ class Command(Control, frozen=True):
 
 
 class Pair(Control, frozen=True):
-    """A phone or hub brings its public keys (Ed25519 hex, CURVE Z85) and the proof that it knows the one-time code.
+    """A phone or hub sends its public keys (Ed25519 hex, CURVE Z85) and the proof that it knows the one-time code.
 
-    ``proof``: HMAC-SHA256 hex, see privacy.pairing.
+    ``proof``: HMAC-SHA256 hex, see privacy.keys.pairing.
     """
 
     id: str
@@ -145,7 +149,7 @@ class Pair(Control, frozen=True):
 
 
 class Answer(Control, frozen=True):
-    """What came of a command: ``ok`` only when it took effect; ``text`` says loudly what did not.
+    """The result of a command: ``ok`` only when it took effect; ``text`` says what did not.
 
     ``receipts`` are the numbers of the receipts that prove a mask.
     """
@@ -160,7 +164,7 @@ class Answer(Control, frozen=True):
 class Heartbeat(Control, frozen=True):
     """A worker is alive: one turn of its loop ended. ``counters`` are its drops, gaps and overflows.
 
-    ``notes``: what a person should know about it, as which runtime it uses and why no faster one.
+    ``notes``: information for the user, as which runtime it uses and why no faster one.
     """
 
     name: str
@@ -172,14 +176,14 @@ class Heartbeat(Control, frozen=True):
 
 
 class Exited(Control, frozen=True):
-    """The supervisor tells the switch that a capture process is gone: its device handles are closed."""
+    """The supervisor reports to the switch that a process has ended: its device handles are closed."""
 
     name: str
     boot: str
 
 
 class Subscribe(Control, frozen=True):
-    """A reliable reader has everything up to ``after`` of life ``boot`` (-1: nothing yet) and wants the rest.
+    """A reliable reader has all messages up to ``after`` of instance ``boot`` (-1: none yet) and requests the rest.
 
     Sent on every receipt and twice a second: subscription, acknowledgement and keep-alive in one.
     """

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Modality = Literal["audio", "video", "text"]
-Combination = Literal["atv", "at", "av", "tv", "a", "t", "v", "none"]
+from edge_mer.contract.modalities import COMBINATIONS as COMBINATIONS
+from edge_mer.contract.modalities import LETTER as LETTER
+from edge_mer.contract.modalities import MODALITIES as MODALITIES
+from edge_mer.contract.modalities import Combination as Combination
+from edge_mer.contract.modalities import Modality as Modality
+
 Emotion = Literal["neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"]
 Gate = Literal["live", "masked", "hard"]
 Health = Literal["ok", "absent", "frozen", "warming", "failed"]
 
-MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
 EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
-# The seven trained combinations in the MCULoRA code's order; "none" has no model.
-COMBINATIONS: Final[tuple[Combination, ...]] = get_args(Combination)[:7]
 
-# How corpora and other models call the seven, in lower case.
+# Names of the seven labels in corpora and other models, in lower case.
 NAMES: Final[dict[str, Emotion]] = {
     **{e: e for e in EMOTIONS},
     **dict.fromkeys(("neu",), "neutral"),
@@ -27,8 +28,6 @@ NAMES: Final[dict[str, Emotion]] = {
     **dict.fromkeys(("sur", "surprised"), "surprise"),
 }
 
-LETTER: Final[dict[Modality, str]] = {"audio": "a", "text": "t", "video": "v"}
-
 
 def combination_of(present: set[Modality] | frozenset[Modality]) -> Combination:
     """Name the combination of the modalities that are present: ``{"audio", "video"}`` is ``"av"``."""
@@ -37,5 +36,5 @@ def combination_of(present: set[Modality] | frozenset[Modality]) -> Combination:
 
 
 def modalities_of(combination: Combination) -> tuple[Modality, ...]:
-    """The modalities that a combination uses, in the order audio, video, text."""
+    """The modalities that a combination uses, in the order of MODALITIES."""
     return tuple(m for m in MODALITIES if combination != "none" and LETTER[m] in combination)

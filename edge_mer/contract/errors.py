@@ -1,10 +1,10 @@
-"""Typed errors. Every message names what was wrong and what to do about it."""
+"""Typed errors. Every message names the cause and the fix."""
 
 from __future__ import annotations
 
 
 class EdgeMerError(Exception):
-    """Root of all errors that a user can cause and mend."""
+    """Root of all errors that a user can cause and fix."""
 
 
 class ConfigError(EdgeMerError):
@@ -20,7 +20,7 @@ class Stale(EdgeMerError):
 
 
 class EndpointInUse(EdgeMerError):
-    """Another live process owns the socket of this topic."""
+    """Another live process owns the socket of this topic, or the privacy state directory."""
 
 
 class DeviceError(EdgeMerError):
@@ -44,11 +44,11 @@ class InputError(EdgeMerError):
 
 
 class LeaseError(EdgeMerError):
-    """A lease is forged, expired, replayed or meant for somebody else."""
+    """A lease is forged, expired, replayed or issued for another holder."""
 
 
 class PrivacyError(EdgeMerError):
-    """A grant, key, receipt or state file of the privacy switch is missing, damaged or not what it claims to be."""
+    """A grant, key, receipt or state file of the privacy switch is missing, damaged or forged."""
 
 
 class SessionError(EdgeMerError):
@@ -56,5 +56,5 @@ class SessionError(EdgeMerError):
 
 
 def missing_extra(package: str, extra: str) -> MissingExtra:
-    """The one clear line for an optional package that is absent."""
+    """The error for an optional package that is not installed."""
     return MissingExtra(f"{package} is not installed; run: pip install 'edge-mer[{extra}]'")

@@ -1,9 +1,9 @@
 """Typed messages, one per row of the services table.
 
-Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` puts them into frames.
+Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` encodes them as frames.
 
 Every body field is a *result* (exact under replay) unless it is marked ``Delivery``; ``result_bytes`` is the
-canonical form that promises 3 and 4 speak of.
+canonical form in which exact replay and non-interference compare results (.github/ARCHITECTURE.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Combination, Emotion, Gate, Health, Modality
+from edge_mer.contract.raw import Body as Body
+from edge_mer.contract.raw import RawAudio as RawAudio
+from edge_mer.contract.raw import RawText as RawText
+from edge_mer.contract.raw import RawVideo as RawVideo
+from edge_mer.contract.raw import WordTime as WordTime
 
 DELIVERY = Meta(extra={"part": "delivery"})
-
-
-class Body(Struct, kw_only=True, frozen=True):
-    """Fields of one message without its envelope."""
 
 
 class ArraySpec(Struct, frozen=True):
@@ -46,45 +47,6 @@ class Envelope(Struct, kw_only=True, frozen=True):
     origin_us: int
     created_us: int
     payload: tuple[ArraySpec, ...] = ()
-
-
-class RawAudio(Body, frozen=True):
-    """PCM int16 mono. ``sample_index`` counts since the device opened; time comes from it, anchored to ADC time."""
-
-    rate: int
-    sample_index: int
-    overflows: int
-    mask_epoch: int
-
-
-class RawVideo(Body, frozen=True):
-    """One JPEG frame."""
-
-    frame: int
-    width: int
-    height: int
-    mask_epoch: int
-
-
-class WordTime(Struct, frozen=True):
-    text: str
-    start_us: int
-    end_us: int
-    approx: bool = False
-
-
-class RawText(Body, frozen=True):
-    """All words of one segment as known now; a later message of the same segment replaces it.
-
-    ``parent`` is ``raw/audio`` when the words were made from the microphone: its mask then masks them too.
-    """
-
-    segment: int
-    words: tuple[WordTime, ...]
-    final: bool
-    parent: str | None
-    engine: str
-    mask_epoch: int
 
 
 class SensorState(Body, frozen=True):
@@ -359,5 +321,5 @@ def result_bytes(message: Message[Any]) -> bytes:
 
 
 def digest(data: bytes) -> str:
-    """sha256, first 32 hex digits: long enough to prove, short enough to print."""
+    """sha256, first 32 hex digits."""
     return hashlib.sha256(data).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""JSON Schema of the topics, made from the services table."""
+"""JSON Schema of the topics, generated from the services table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def topic_schema(topic: str) -> dict[str, Any]:
-    """Schema of the header frame of one topic; ``$comment`` says what the other frames are."""
+    """Schema of the header frame of one topic; ``$comment`` describes the other frames."""
     row = SERVICES[topic]
     (envelope, body), parts = msgspec.json.schema_components([Envelope, row.body], ref_template="#/$defs/{name}")
     envelope, body = parts[Envelope.__name__], parts.pop(row.body.__name__)

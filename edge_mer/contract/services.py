@@ -1,12 +1,13 @@
-"""THE table: one row per topic. Sockets, limits, recording, lineage and the public plane all follow from it."""
+"""The services table: one row per topic. Sockets, limits, recording, lineage and public topics follow from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from edge_mer.contract import messages as m
-from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.modalities import KB, MB, MODALITIES, TABLE, Modality
 
 Policy = Literal["latest", "reliable"]
 Logged = Literal["default", "consent", "never"]
@@ -14,19 +15,20 @@ Logged = Literal["default", "consent", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``rate_hz`` is the most that normal work sends; ``max_bytes`` bounds one message.
+    """``rate_hz`` is the highest rate in normal operation; ``max_bytes`` bounds one message.
 
     ``parents`` are the topics that this one is derived from: masking follows them. ``logged="consent"`` rows are
-    recorded only when the householder said so; ``public`` rows may leave the host through the hub. ``on_request`` rows
-    are made only while somebody reads them, so a recorder must not.
+    recorded only with a user's consent; ``public`` rows may leave the host through the hub. ``on_request`` rows are
+    published only while they have a reader, so a recorder must not read them.
     """
 
     topic: str
     body: type[m.Body]
-    version: int
+    _: KW_ONLY
     rate_hz: float
-    policy: Policy
     max_bytes: int
+    version: int = 1
+    policy: Policy = "latest"
     modality: Modality | None = None
     parents: tuple[str, ...] = ()
     logged: Logged = "default"
@@ -40,42 +42,63 @@ class Service:
 
     @property
     def high_water_mark(self) -> int:
-        """Messages that cover a stall of 10 s at 1.5 times the rate: a smaller mark would keep the oldest."""
+        """Messages that cover a stall of 10 s at 1.5 times the rate: a full queue would keep the oldest messages."""
         return max(32, round(self.rate_hz * 15))
 
 
-KB, MB = 1_000, 1_000_000
+def _of_sensor(modality: Modality) -> Iterator[Service]:
+    row, name = TABLE[modality], modality
+    yield Service(
+        f"raw/{name}",
+        row.raw,
+        rate_hz=row.raw_rate_hz,
+        max_bytes=row.raw_bytes,
+        modality=name,
+        parents=tuple(f"raw/{parent}" for parent in row.made_from),
+        logged="consent",
+        biometric=True,
+    )
+    yield Service(f"state/{name}", m.SensorState, rate_hz=2, max_bytes=8 * KB, modality=name, public=True)
+    yield Service(
+        f"feature/{name}",
+        m.Feature,
+        rate_hz=row.feature_rate_hz,
+        max_bytes=row.feature_bytes,
+        modality=name,
+        parents=(f"raw/{name}",),
+        biometric=True,
+    )
+
 
 _ROWS = (
-    Service("raw/audio", m.RawAudio, 1, 31.25, "latest", 64 * KB, "audio", (), "consent", False, True),
-    Service("raw/video", m.RawVideo, 1, 15, "latest", 2 * MB, "video", (), "consent", False, True),
-    Service("raw/text", m.RawText, 1, 10, "latest", 256 * KB, "text", ("raw/audio",), "consent", False, True),
-    Service("state/audio", m.SensorState, 1, 2, "latest", 8 * KB, "audio", (), "default", True),
-    Service("state/video", m.SensorState, 1, 2, "latest", 8 * KB, "video", (), "default", True),
-    Service("state/text", m.SensorState, 1, 2, "latest", 8 * KB, "text", (), "default", True),
-    Service("feature/audio", m.Feature, 1, 8, "latest", 256 * KB, "audio", ("raw/audio",), "default", False, True),
-    Service("feature/video", m.Feature, 1, 5, "latest", 256 * KB, "video", ("raw/video",), "default", False, True),
-    Service("feature/text", m.Feature, 1, 10, "latest", 1 * MB, "text", ("raw/text",), "default", False, True),
+    # All raw topics, then all states, then all features.
+    *(row for kind in zip(*map(_of_sensor, MODALITIES), strict=True) for row in kind),
     Service(
         "emotion",
         m.Estimate,
-        1,
-        10,
-        "latest",
-        32 * KB,
-        None,
-        ("feature/audio", "feature/video", "feature/text"),
-        "default",
-        True,
-        True,
+        rate_hz=10,
+        max_bytes=32 * KB,
+        parents=tuple(f"feature/{name}" for name in MODALITIES),
+        public=True,
+        biometric=True,
     ),
-    Service("explain", m.Explain, 1, 2, "latest", 16 * KB, None, ("emotion",), "never", True, True, True),
-    Service("journal", m.Journal, 1, 2, "reliable", 1 * MB),
-    Service("privacy", m.Privacy, 1, 2, "latest", 16 * KB, None, (), "default", True),
-    Service("receipt", m.Receipt, 1, 1, "reliable", 16 * KB, None, (), "default", True),
-    Service("health", m.HealthReport, 1, 1, "latest", 64 * KB, None, (), "default", True),
-    Service("clock", m.ClockReport, 1, 1, "latest", 4 * KB, None, (), "default", True),
-    Service("heartbeat", m.HubHeartbeat, 1, 1, "latest", 4 * KB, None, (), "never", True),
+    Service(
+        "explain",
+        m.Explain,
+        rate_hz=2,
+        max_bytes=16 * KB,
+        parents=("emotion",),
+        logged="never",
+        public=True,
+        biometric=True,
+        on_request=True,
+    ),
+    Service("journal", m.Journal, rate_hz=2, max_bytes=1 * MB, policy="reliable"),
+    Service("privacy", m.Privacy, rate_hz=2, max_bytes=16 * KB, public=True),
+    Service("receipt", m.Receipt, rate_hz=1, max_bytes=16 * KB, policy="reliable", public=True),
+    Service("health", m.HealthReport, rate_hz=1, max_bytes=64 * KB, public=True),
+    Service("clock", m.ClockReport, rate_hz=1, max_bytes=4 * KB, public=True),
+    Service("heartbeat", m.HubHeartbeat, rate_hz=1, max_bytes=4 * KB, logged="never", public=True),
 )
 
 SERVICES: dict[str, Service] = {row.topic: row for row in _ROWS}
@@ -90,7 +113,7 @@ if clash := _prefixes(list(SERVICES)):
 
 
 def derived_from(topic: str) -> frozenset[str]:
-    """All topics below ``topic`` in the lineage: what a mask of it must purge."""
+    """All topics below ``topic`` in the lineage: a mask of ``topic`` must purge them."""
     below: set[str] = set()
     frontier = {topic}
     while frontier:
@@ -100,6 +123,7 @@ def derived_from(topic: str) -> frozenset[str]:
 
 
 def masked_with(modality: Modality, transcribed: bool) -> frozenset[Modality]:
-    """The modalities that a mask of ``modality`` closes: words made from the microphone go with it, typed ones stay."""
-    below = derived_from(f"raw/{modality}") if transcribed else frozenset()
-    return frozenset({modality} | {x for x in MODALITIES if f"raw/{x}" in below})
+    """The modalities that a mask of ``modality`` closes: words from the microphone with it, typed ones not."""
+    below = derived_from(f"raw/{modality}")
+    made = {x for x in MODALITIES if f"raw/{x}" in below and (transcribed or not TABLE[x].stands_alone)}
+    return frozenset({modality} | made)

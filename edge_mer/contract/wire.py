@@ -1,6 +1,6 @@
 """The wire form of a message: ``topic | JSON header | payload frames``, checked on both sides.
 
-The header is one flat object of envelope and body fields, so that a shell script can read it.
+The header is one flat object of envelope and body fields, easy to read in a shell script.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def specs_of(payload: Sequence[NDArray[Any]]) -> tuple[ArraySpec, ...]:
-    """What an envelope says of its payload."""
+    """The payload description of an envelope."""
     return tuple([ArraySpec(_NAMES.get(a.dtype) or a.dtype.name, a.shape) for a in payload])
 
 
@@ -45,7 +45,7 @@ def encode(topic: str, envelope: Envelope, body: Body, payload: Sequence[NDArray
 
 
 def decode(topic: str, body: type[B], version: int, max_bytes: int, frames: Sequence[bytes]) -> Message[B]:
-    """Check and decode wire frames (without trusting any of them). Raises BadMessage naming the fault."""
+    """Check and decode untrusted wire frames. Raises BadMessage naming the error."""
     check_size(topic, max_bytes, frames)
     if len(frames) < 2 or frames[0] != topic.encode():
         raise BadMessage(f"{topic}: expected topic and header frames, got {len(frames)} frames")
@@ -75,7 +75,7 @@ def _decoder(body: type[B]) -> msgspec.json.Decoder[B]:
 
 @cache
 def _holds_floats(body: type[Body]) -> bool:
-    """Most bodies hold no number that could be NaN; those that do are walked before they are sent."""
+    """Whether a body has float fields; only those bodies are checked for NaN before they are sent."""
     return b'"number"' in _ENCODER.encode(msgspec.json.schema(body))
 
 

@@ -1,4 +1,4 @@
-"""The configuration of the demo: everything from files, and a state directory of its own."""
+"""The configuration of the demo: all input from files, and a separate state directory."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SESSION, WORDS = ASSETS / "demo.mkv", ASSETS / "demo.words.json"
 
 
 def demo_config(place: Path, media: Path | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
-    """Everything from files, a deployment of its own: nothing of the user's is read or changed.
+    """All input from files, and a separate deployment: the user's own state is neither read nor changed.
 
-    The file is what is consented to here, by whoever starts the command.
+    Starting the demo is consent to process its files.
     """
 
-    user, _ = load(None, more)  # names what is wrong with --set
+    user, _ = load(None, more)  # reports errors in --set
     sections: dict[str, dict[str, Any]] = {
         "audio": {"source": "file"},
         "video": {"source": "file", "live": False},
         "text": {"source": "recorded", "path": str(WORDS)},
         "file": {"path": str(SESSION), "loop": True},
         "privacy": {"state": str(place / "privacy")},
-        # The keys of a recording outlive the demo's own state.
+        # The keys of a recording must survive the demo's state directory.
         "record": {"path": str(record.absolute()) if record else None, "keys": str(key_store(user).directory)},
     }
     if media is not None:
-        heard = find_spec("pocketsphinx") is not None
-        sections["text"] = {"source": "asr", "engine": "pocketsphinx"} if heard else {"source": "off"}
+        has_recogniser = find_spec("pocketsphinx") is not None
+        sections["text"] = {"source": "asr", "engine": "pocketsphinx"} if has_recogniser else {"source": "off"}
         sections["file"] = {"path": str(media.absolute()), "loop": False}
     for section, values in more.items():
         sections.setdefault(section, {}).update(values)

@@ -1,4 +1,4 @@
-"""The loop of the demo: show what comes, and act out the script, or watch a clip to its end."""
+"""The loop of the demo: show messages, and run the script or play a clip to its end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from edge_mer.contract.errors import InputError
 from edge_mer.demo.script import LIMIT_S, Director
 from edge_mer.host.worker import Stop
 
-LINGER_S = 2.5  # after a clip's end: late words may still revise the last estimates
+LINGER_S = 2.5  # after a clip's end: late text may still revise the last estimates
 
 
 def play(
-    watcher: Watcher, check: Callable[[], object], stop: Stop, opening: AutoUnmask, director: Director | None
+    watcher: Watcher, check: Callable[[], object], stop: Stop, unmask: AutoUnmask, director: Director | None
 ) -> None:
-    """Until the script or the clip has ended, or somebody stops it. ``check`` raises when the instance is gone."""
+    """Run until the script or clip has ended, or the user stops it. ``check`` raises when the instance has ended."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
-    while not stop.asked:
+    while not stop.requested:
         fresh = watcher.turn()
         check()
-        opening.turn(watcher.picture)
+        unmask.turn()
         now = clock.now_us()
         if director is not None:
             director.turn(fresh)
@@ -38,13 +38,13 @@ def play(
 def check_clip(watcher: Watcher) -> None:
     """Raises InputError when the capture process cannot play the clip."""
 
-    health = watcher.picture.health
+    health = watcher.snapshot.health
     worker = health.workers.get("file") if health else None
     if worker is not None and worker.reason and worker.state in ("restarting", "failed") and worker.restarts > 0:
         raise InputError(worker.reason)
 
 
 def clip_ended(watcher: Watcher) -> bool:
-    """Both tracks of the clip say that they are over (or that the clip has none)."""
-    sensors = [watcher.picture.sensors.get(m) for m in ("audio", "video")]
+    """Whether both tracks of the clip have ended or do not exist."""
+    sensors = [watcher.snapshot.sensors.get(m) for m in ("audio", "video")]
     return all(s is not None and s.gate == "live" and s.health == "absent" for s in sensors)

@@ -1,30 +1,30 @@
-"""The script of ``edge-mer demo``, as data, and the director that plays it by what is seen, not by the clock."""
+"""The script of ``edge-mer demo`` as data, and the director that advances it by observed estimates, not by time."""
 
 from __future__ import annotations
 
 import os
 import signal
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
-from edge_mer.bus import Bus
+from edge_mer.client import PendingCommands
 from edge_mer.client.snapshot import Snapshot
-from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.clock import SECOND, Clock
+from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import Combination, Modality
-from edge_mer.contract.messages import Estimate, Message, PrivacyState
+from edge_mer.contract.messages import Estimate, Message
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Do one thing, then wait until an estimate of a later window has the combination ``until``.
+    """One action, then a wait until an estimate of a later window has the combination ``until``.
 
-    ``back``: wait also until the killed process runs again.
+    ``back``: also wait until the killed process runs again.
     """
 
-    say: str
+    title: str
     until: Combination
     mask: tuple[Modality, ...] = ()
     unmask: tuple[Modality, ...] = ()
@@ -34,37 +34,31 @@ class Step:
 
 
 SCRIPT: tuple[Step, ...] = (
-    Step("all three sensors play", "atv", patience_s=12),
+    Step("all three modalities are used", "atv", patience_s=12),
     Step("the camera is masked", "at", mask=("video",)),
-    Step("the words are masked too", "a", mask=("text",)),
-    Step("the camera may open again", "av", unmask=("video",)),
+    Step("text is masked too", "a", mask=("text",)),
+    Step("the camera is unmasked", "av", unmask=("video",)),
     Step("kill -9 of the audio encoder", "v", kill="perception.audio"),
-    Step("the supervisor brings it back", "av"),
-    Step("the microphone is masked, the words may come again", "tv", mask=("audio",), unmask=("text",)),
+    Step("the supervisor restarts it", "av"),
+    Step("the microphone is masked, text is unmasked", "tv", mask=("audio",), unmask=("text",)),
     Step("the camera is masked", "t", mask=("video",)),
     Step("everything is masked", "none", mask=("text",)),
-    Step("all sensors may open again", "atv", unmask=("audio", "video", "text")),
+    Step("all sensors are unmasked", "atv", unmask=("audio", "video", "text")),
     Step("kill -9 of the capture process", "atv", kill="file", back=True),
     Step("kill -9 of the fusion node", "atv", kill="fusion", back=True),
 )
 WANTED = frozenset(get_args(Combination))
 LIMIT_S = 55.0
-STAY_US = 3 * SECOND // 2  # so that a person can see what a step did
-
-
-class Signer(Protocol):
-    """Signs what needs leave: cli.console.Console."""
-
-    def granted(self, command: Command, seen: Mapping[Modality, PrivacyState]) -> Command: ...
+STAY_US = 3 * SECOND // 2  # so that a user can see the effect of a step
 
 
 @dataclass
 class Director:
-    """Plays a script on a running instance. ``seen`` maps every combination to when it was first seen (us)."""
+    """Runs a script on an instance. ``seen`` maps every combination to the time it was first seen (us)."""
 
-    bus: Bus
-    picture: Snapshot
-    console: Signer
+    clock: Clock
+    snapshot: Snapshot
+    switch: PendingCommands
     script: tuple[Step, ...] = SCRIPT
     kill: Callable[[int, int], object] = os.kill
     stay_us: int = STAY_US
@@ -75,9 +69,6 @@ class Director:
     _reached_us: int | None = None
     _killed_pid: int | None = None
 
-    def __post_init__(self) -> None:
-        self._switch = self.bus.client("switch")
-
     @property
     def done(self) -> bool:
         return self._number >= len(self.script)
@@ -87,17 +78,15 @@ class Director:
         return sorted(WANTED - set(self.seen))
 
     def turn(self, messages: Iterable[Message[Any]]) -> None:
-        """Look at what came, and go on when the awaited combination is there or patience has ended."""
-        while isinstance(answer := self._switch.receive(), Answer):
-            if not answer.ok:
-                self.failed.append(answer.text)
+        """Process messages, and advance when the awaited combination was seen or the step timed out."""
+        self.switch.turn()
         for message in messages:
             if isinstance(message.body, Estimate):
                 self.seen.setdefault(message.body.combination, message.envelope.created_us)
                 if self._reached_us is None and self._is_awaited(message):
                     self._reached_us = message.envelope.created_us
         if not self.done:
-            self._advance(self.bus.clock.now_us())
+            self._advance(self.clock.now_us())
 
     def _advance(self, now: int) -> None:
         if self._number < 0:
@@ -108,7 +97,7 @@ class Director:
             if now - self._reached_us >= self.stay_us:
                 self._next(now)
         elif now - self._acted_us > step.patience_s * SECOND:
-            self.failed.append(f"{step.say}: {step.until} was not seen within {step.patience_s:.0f} s")
+            self.failed.append(f"{step.title}: {step.until} was not seen within {step.patience_s:.0f} s")
             self._next(now)
 
     def _is_awaited(self, message: Message[Estimate]) -> bool:
@@ -119,7 +108,7 @@ class Director:
         return later and message.body.combination == step.until and (not step.back or self._is_back(step.kill))
 
     def _is_back(self, name: str | None) -> bool:
-        worker = self.picture.health.workers.get(name or "") if self.picture.health else None
+        worker = self.snapshot.health.workers.get(name or "") if self.snapshot.health else None
         return worker is not None and worker.state == "running" and worker.pid != self._killed_pid
 
     def _next(self, now: int) -> None:
@@ -128,36 +117,36 @@ class Director:
         if self.done:
             return
         step = self.script[self._number]
-        self.picture.note(now, f"step {self._number + 1} of {len(self.script)}: {step.say}; awaiting {step.until}")
-        self._command("mask", step.mask)
-        self._command("unmask", step.unmask)
+        self.snapshot.note(now, f"step {self._number + 1} of {len(self.script)}: {step.title}; awaiting {step.until}")
+        self._send_commands(step)
         if step.kill is not None:
             self._kill(step.kill)
 
-    def _command(self, action: str, modalities: tuple[Modality, ...]) -> None:
-        if not modalities:
-            return
-        command = Command(
-            id=f"demo-{self._number}-{action}", action=action, modalities=modalities, requester="the demo"
-        )
-        seen = self.picture.privacy.modalities if self.picture.privacy is not None else {}
-        self._switch.send(self.console.granted(command, seen) if action == "unmask" else command)
+    def _send_commands(self, step: Step) -> None:
+        if step.mask:
+            self.switch.command("mask", step.mask, self._answered)
+        if step.unmask:
+            self.switch.unmask(step.unmask, self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        if not answer.ok:
+            self.failed.append(answer.text)
 
     def _kill(self, name: str) -> None:
-        worker = self.picture.health.workers.get(name) if self.picture.health else None
+        worker = self.snapshot.health.workers.get(name) if self.snapshot.health else None
         if worker is None or worker.pid is None:
-            self.failed.append(f"{name} does not run, so it cannot be killed")
+            self.failed.append(f"{name} cannot be killed: it does not run")
             return
         self._killed_pid = worker.pid
         self.kill(worker.pid, signal.SIGKILL)
 
     def summary(self) -> list[str]:
-        """What was seen, for people."""
+        """The result as lines of text."""
         order = sorted(self.seen.items(), key=lambda item: item[1])
-        began = self.picture.started_us
+        began = self.snapshot.started_us
         seen = "seen: " + ", ".join(f"{c} at {(at - began) / 1e6:.1f} s" for c, at in order)
         lines = textwrap.wrap(seen, 78, subsequent_indent="      ")
-        lines.append(f"restarts of killed processes: {self.picture.restarts}")
+        lines.append(f"restarts of killed processes: {self.snapshot.restarts}")
         lines += [f"not as planned: {text}" for text in self.failed]
         if self.missing:
             return [*lines, f"missing: {', '.join(self.missing)}"]

@@ -1,4 +1,4 @@
-"""When no label is given, and why. Pure: the first rule that applies gives the reason."""
+"""Decides whether an estimate abstains, and why. Pure: the first rule that applies gives the reason."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.presence import FEW, WARMING
 
 NOTHING: Final = "no modality present"
-UNBOUND: Final = "unbound"  # as the face encoder says it
+UNBOUND: Final = "unbound"  # as the face encoder reports it
 NOVEL, LARGE, LOW = "out of distribution", "set too large", "low confidence"
 
 
 def without_estimate(presence: Mapping[Modality, Presence]) -> str:
-    """Why there is none: two faces, a sensor that has only begun, one with too little that can be used, or nothing."""
+    """Why no estimate exists: several faces, a sensor that just started, too few valid tokens, or no modality."""
     reasons = [p.reason for p in presence.values()]
     return next((r for r in (UNBOUND, WARMING, FEW) if r in reasons), NOTHING)
 
@@ -31,11 +31,12 @@ def abstention(
 ) -> str | None:
     """Why the label of an estimate is withheld; None where it is given.
 
-    ``scarce``: present modalities with fewer tokens than presence asks for. ``labels``: size of the conformal set.
-    Without a ``fit`` nobody knows how sure is sure enough, so that confidence alone never withholds anything.
+    ``scarce``: present modalities with fewer tokens than presence requires. ``unfamiliar``: modalities out of
+    distribution. ``labels``: size of the conformal set. Without a ``fit`` no confidence threshold exists, so low
+    confidence does not withhold the label.
     """
     if any(p.reason == UNBOUND for p in presence.values()):
-        return UNBOUND  # the voice may be of either face
+        return UNBOUND  # the voice may belong to either face
     if scarce:
         return f"{FEW} ({', '.join(scarce)})"
     if unfamiliar:

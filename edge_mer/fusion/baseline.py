@@ -1,7 +1,7 @@
-"""A person's own neutral: what this voice and face are like when nothing is expressed, so that it is not read as sad.
+"""The personal neutral: voice and face of a person without expression, so that they are not taken for an emotion.
 
-Opt-in, on this host, erasable. It is learnt on purpose, from tokens that perception publishes, and kept in the state
-directory; what fusion makes of it stands in the journal's opening, so that a replay is exact without the file.
+Opt-in, on this host, erasable. It is learnt by command, from tokens that perception publishes, and stored in the state
+directory; the shifts that fusion derives from it are in the journal's opening, so a replay is exact without the file.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Body, Feature, Message, SensorState
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.novelty import LEAST
 from edge_mer.fusion.window import TokenWindow
 
-MODALITIES: Final[tuple[Modality, ...]] = ("audio", "video")
-# How far a person's neutral is moved to that of the training data. Of 0, 1/4, 1/2, 3/4 and 1 half had the best
-# likelihood for faces, nearly that of 3/4 for voice and both; chosen on the actors of python -m calibration.baseline.
+# Tokens of about 10 s, of each modality that has a neutral.
+FEWEST: Final[Mapping[Modality, int]] = {
+    m: row.neutral_tokens for m, row in TABLE.items() if row.neutral_tokens is not None
+}
+MODALITIES: Final[tuple[Modality, ...]] = tuple(FEWEST)
+# How far a personal neutral is moved to that of the training data. Of 0, 1/4, 1/2, 3/4 and 1, 1/2 had the best
+# likelihood for faces, and nearly that of 3/4 for voice and both; selected on the actors of calibration.baseline.
 SHARE: Final = 0.5
-# 10 s of voice, 10 s of face.
-FEWEST: Final[Mapping[Modality, int]] = {"audio": 80, "video": 50}
 
 
 class Neutral(Struct, frozen=True):
@@ -41,7 +43,7 @@ Baseline = dict[Modality, Neutral]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learning:
-    """Sums of one modality while a person is neutral. ``spoiled``: it was masked meanwhile, so nothing is kept."""
+    """Sums of one modality while a person is neutral. ``spoiled``: masked during learning, so nothing is kept."""
 
     total: NDArray[np.float64] | None = None
     tokens: int = 0
@@ -53,11 +55,11 @@ class Learning:
 def described(modality: Modality, values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Tokens [n, d] on the scale on which they are averaged and moved."""
     tokens = np.asarray(values, np.float64)
-    return np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+    return np.log(np.maximum(tokens, 0) + LEAST) if TABLE[modality].posterior else tokens
 
 
 def learn(state: Mapping[Modality, Learning], message: Message[Body]) -> dict[Modality, Learning]:
-    """Fold one feature or sensor state in. A mask, or another epoch, forgets the modality for good."""
+    """Fold in one feature or sensor state. A mask, or another epoch, discards the modality permanently."""
     body = message.body
     if not isinstance(body, (Feature, SensorState)) or body.modality not in MODALITIES:
         return dict(state)
@@ -77,12 +79,12 @@ def learn(state: Mapping[Modality, Learning], message: Message[Body]) -> dict[Mo
 
 
 def learnt(state: Mapping[Modality, Learning], date: str) -> tuple[Baseline, list[str]]:
-    """What is known well enough, and why the rest is not."""
+    """The modalities with enough tokens, and the reasons why others are missing."""
     found, lacking = Baseline(), list[str]()
     for m in MODALITIES:
         s = state.get(m, Learning())
         if s.spoiled:
-            lacking.append(f"{m}: it was masked, or its encoder changed, meanwhile; nothing of it is kept")
+            lacking.append(f"{m}: it was masked, or its encoder changed, during learning; nothing of it is kept")
         elif s.total is None or s.tokens < FEWEST[m]:
             lacking.append(f"{m}: {s.tokens} usable tokens, expected at least {FEWEST[m]} (10 s)")
         else:
@@ -93,31 +95,31 @@ def learnt(state: Mapping[Modality, Learning], date: str) -> tuple[Baseline, lis
 def shifts(
     baseline: Baseline, neutral: Mapping[Modality, tuple[float, ...]], encoders: Mapping[Modality, str]
 ) -> dict[Modality, tuple[float, ...]]:
-    """What is added to each token of a voice, and what a face's posterior is multiplied with.
+    """The vector added to each audio token, and the factors of each face posterior.
 
-    ``neutral``: of the people that fusion was calibrated on. What other encoders made, or what nobody calibrated, is
-    left out.
+    ``neutral``: of the people that fusion was calibrated on. Baselines of other encoders, and modalities without a
+    calibrated neutral, are left out.
     """
     out: dict[Modality, tuple[float, ...]] = {}
     for m, own in baseline.items():
         if m not in neutral or own.model != encoders[m] or len(own.level) != len(neutral[m]):
             continue
         way = SHARE * (np.array(neutral[m]) - own.level)
-        out[m] = tuple((np.exp(way) if m == "video" else way).tolist())
+        out[m] = tuple((np.exp(way) if TABLE[m].posterior else way).tolist())
     return out
 
 
 def moved(modality: Modality, values: NDArray[np.float32], shift: tuple[float, ...]) -> NDArray[np.float32]:
-    """Tokens [n, d] as if this person's neutral lay nearer to everybody's."""
+    """Tokens [n, d] shifted, so that the personal neutral is closer to that of the calibration data."""
     tokens = np.asarray(values, np.float64)
-    if modality == "video":
+    if TABLE[modality].posterior:
         shares = (tokens + LEAST) * shift
         return np.asarray(shares / shares.sum(-1, keepdims=True), np.float32)
     return np.asarray(tokens + shift, np.float32)
 
 
 def personal(modality: Modality, window: TokenWindow, shift: tuple[float, ...] | None) -> TokenWindow:
-    """A window with its valid tokens moved; slots without one stay 0."""
+    """A window with its valid tokens shifted; empty slots stay 0."""
     if shift is None or not window.tokens:
         return window
     there = window.mask > 0

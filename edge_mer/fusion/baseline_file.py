@@ -1,4 +1,4 @@
-"""The file of a person's own neutral in the state directory: readable by its owner alone, and erasable."""
+"""The file of the personal neutral in the state directory: readable by its owner only, and erasable."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FILE: Final = "baseline.json"
 
 
 def write(directory: Path, baseline: Baseline) -> Path:
-    """Mode 0600, whole or not at all."""
+    """Written atomically with mode 0600."""
     path = directory / FILE
     write_atomic(path, msgspec.json.encode(baseline))
     return path
 
 
 def read(directory: Path) -> Baseline:
-    """Empty where nothing was learnt. Raises ModelError for a damaged file: it is not used, nor guessed at."""
+    """Empty where nothing was learnt. Raises ModelError for a damaged file, which is not used."""
     path = directory / FILE
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Baseline)
@@ -37,8 +37,8 @@ def read(directory: Path) -> Baseline:
 
 
 def erase(directory: Path) -> bool:
-    """Whether there was one."""
+    """Returns whether the file existed."""
     path = directory / FILE
-    there = path.exists()
+    existed = path.exists()
     path.unlink(missing_ok=True)
-    return there
+    return existed

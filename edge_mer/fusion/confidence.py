@@ -1,6 +1,6 @@
-"""Honest confidence on the device: what ``python -m calibration.confidence`` fitted, applied to logits.
+"""Calibrated confidence on the device: applies the fits of ``python -m calibration.confidence`` to logits.
 
-Everything here belongs to one combination and says so; the parts of another one are refused, not used.
+Each fit belongs to one combination; logits of another combination are refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Scaling(Struct, frozen=True):
     """Logits become ``scale * logits + bias`` before the softmax; seven values each, in the order of EMOTIONS.
 
     Temperature scaling (Guo et al. 2017) is an equal ``scale`` of 1 / T without bias, vector scaling is any. The
-    inverse is kept because it stays finite where the best temperature is not: logits that say nothing have ``scale`` 0.
-    Raises ModelError for values that are not seven, not finite, or a negative scale, which would turn the order round.
+    inverse is stored because it stays finite where the best temperature is not: logits without information have
+    ``scale`` 0. Raises ModelError unless there are seven finite values; also for a negative scale (reversed order).
     """
 
     combination: Combination
@@ -53,7 +53,7 @@ class Scaling(Struct, frozen=True):
 
 
 def temperature(combination: Combination, value: float) -> Scaling:
-    """The scaling of one temperature > 0; infinity makes all labels alike."""
+    """The scaling of one temperature > 0; infinity gives all labels the same probability."""
     if not value > 0:
         raise ModelError(f"calibration of {combination!r}: temperature {value}, expected > 0")
     return Scaling(combination, (1 / value,) * len(EMOTIONS), (0.0,) * len(EMOTIONS))
@@ -70,7 +70,7 @@ def softmax(logits: ArrayLike) -> Floats:
 def prediction_set(probabilities: ArrayLike, limit: float) -> tuple[Emotion, ...]:
     """The labels of one estimate whose score 1 - p is at most ``limit`` (Sadinle et al. 2019), likeliest first.
 
-    ``limit`` is what calibration.conformal found for the stated coverage. Never empty: the top label is always in.
+    ``limit`` is fitted by calibration.conformal for the stated coverage. Never empty: it always contains the top label.
     """
     values = np.asarray(probabilities, np.float64)
     order = np.argsort(-values, kind="stable")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_mer.contract.domain import EMOTIONS, Combination, Modality, combination_of
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality, combination_of
 from edge_mer.contract.messages import Estimate, Latency, Presence
 from edge_mer.fusion.abstention import abstention, without_estimate
 from edge_mer.fusion.confidence import prediction_set
@@ -23,7 +23,7 @@ LIMIT: Final = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """When the newest token of a window happened, and when its messages were made; for the latency ledger."""
+    """When the newest token of a window happened, and when its messages were created; for the latency figures."""
 
     event_us: int
     raw_created_us: int
@@ -32,7 +32,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """One estimate to publish; its delivery fields are the node's to fill."""
+    """One estimate to publish; the node fills its delivery fields."""
 
     origin_us: int
     estimate: Estimate
@@ -41,7 +41,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    """A smoothed prediction; only an estimate of the same combination may go on from it."""
+    """A smoothed prediction; only estimates of the same combination continue from it."""
 
     combination: Combination
     prediction: Prediction
@@ -49,16 +49,16 @@ class Smoothed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """One tick's estimate until its horizon passes, with everything that a revision needs.
+    """One tick's estimate until its horizon passes, with all data that a revision needs.
 
-    ``previous`` is what it was smoothed with: None after anything was cut.
+    ``previous`` is the prediction it was smoothed with: None after a cut. ``revisable``: the modalities that late
+    segments may still change, each with its cut (us) as in ``ModalityTrack``.
     """
 
     tick_us: int
     windows: Mapping[Modality, TokenWindow]
     presence: Mapping[Modality, Presence]
-    text_cut_us: int
-    text_open: bool
+    revisable: Mapping[Modality, int]
     mask_epoch: int
     previous: Smoothed | None
     prediction: Prediction | None = None
@@ -89,21 +89,20 @@ def estimate(pending: Pending, settings: FusionSettings, model: FusionModel) -> 
 
 
 def revised(
-    pending: tuple[Pending, ...], text: ModalityTrack, settings: FusionSettings, model: FusionModel
+    pending: tuple[Pending, ...], modality: Modality, track: ModalityTrack, settings: FusionSettings, model: FusionModel
 ) -> tuple[tuple[Pending, ...], list[Output]]:
-    """Let late words into the estimates that may still change; smoothing carries a change on to the later ones."""
+    """Update the estimates that may still change with late segments; smoothing propagates changes to later ones."""
     done: list[Pending] = []
     outputs: list[Output] = []
     for entry in pending:
-        window = _text_window(entry, text, settings, model)
+        window = _late_window(entry, modality, track, settings, model)
         chained = replace(entry, previous=done[-1].smoothed) if done and entry.previous else entry
         after = entry
-        if not same(window, entry.windows.get("text")):
-            windows: dict[Modality, TokenWindow] = {m: w for m, w in entry.windows.items() if m != "text"}
-            presence = Presence("present", None, window.tokens) if window else _gone(entry)
-            if window is not None:
-                windows["text"] = window
-            after = replace(chained, windows=windows, presence={**entry.presence, "text": presence})
+        if not same(window, entry.windows.get(modality)):
+            known: dict[Modality, TokenWindow | None] = {**entry.windows, modality: window}
+            windows = {m: w for m in MODALITIES if (w := known.get(m)) is not None}
+            presence = Presence("present", None, window.tokens) if window else _absent(entry, modality)
+            after = replace(chained, windows=windows, presence={**entry.presence, modality: presence})
             after = estimate(after, settings, model)
         elif done and done[-1].revision > pending[len(done) - 1].revision:
             after = _smooth(chained, settings, model)
@@ -117,7 +116,7 @@ def revised(
 
 
 def finished(pending: tuple[Pending, ...], until_us: int) -> tuple[tuple[Pending, ...], list[Output]]:
-    """Estimates whose horizon has passed become final. The newest stays, to smooth the next one."""
+    """Estimates whose horizon has passed become final. The newest is kept to smooth the next one."""
     final = [p.output(final=True) for p in pending if p.tick_us <= until_us and not _is_final(p)]
     kept = tuple(p if p.tick_us > until_us else _mark_final(p) for p in pending)
     return tuple(p for p in kept[:-1] if not _is_final(p)) + kept[-1:], final
@@ -132,26 +131,27 @@ def _mark_final(pending: Pending) -> Pending:
     return replace(pending, estimate=msgspec.structs.replace(pending.estimate, final=True))
 
 
-def _gone(entry: Pending) -> Presence:
-    was = entry.presence["text"]
-    return Presence("absent", NOTHING["text"], 0) if was.state == "present" else was
+def _absent(entry: Pending, modality: Modality) -> Presence:
+    was = entry.presence[modality]
+    return Presence("absent", NOTHING[modality], 0) if was.state == "present" else was
 
 
-def _text_window(
-    entry: Pending, text: ModalityTrack, settings: FusionSettings, model: FusionModel
+def _late_window(
+    entry: Pending, modality: Modality, track: ModalityTrack, settings: FusionSettings, model: FusionModel
 ) -> TokenWindow | None:
-    """The words that the tick would have seen, had they been there in time."""
-    if not entry.text_open or _is_final(entry):
-        return entry.windows.get("text")
+    """The text window of a tick, including segments that arrived late."""
+    cut_us = entry.revisable.get(modality)
+    if cut_us is None or _is_final(entry):
+        return entry.windows.get(modality)
     window = select(
-        text.pieces, entry.tick_us, settings.window_us, entry.text_cut_us, model.capacity["text"], model.dims["text"]
+        track.pieces, entry.tick_us, settings.window_us, cut_us, model.capacity[modality], model.dims[modality]
     )
-    is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us["text"]
+    is_recent = window.tokens > 0 and entry.tick_us - window.newest_us <= settings.max_age_us[modality]
     return window if is_recent else None
 
 
 def _smooth(pending: Pending, settings: FusionSettings, model: FusionModel) -> Pending:
-    """Exponential average of the output. It starts anew when the combination changes."""
+    """Exponential average of the output. It restarts when the combination changes."""
     now, was = pending.prediction, pending.previous
     if now is not None:
         if was is not None and was.combination == pending.combination:
@@ -169,7 +169,7 @@ def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
 
 
 def _estimate(pending: Pending, result: Prediction | None, settings: FusionSettings, model: FusionModel) -> Estimate:
-    told = _nothing(pending) if result is None else _told(pending, result, settings, model)
+    fields = _fields_without(pending) if result is None else _fields_of(pending, result, settings, model)
     return Estimate(
         combination=pending.combination,
         presence=dict(pending.presence),
@@ -180,11 +180,11 @@ def _estimate(pending: Pending, result: Prediction | None, settings: FusionSetti
         model=model.name,
         runtime="",
         latency_ms=NO_LATENCY,
-        **told,
+        **fields,
     )
 
 
-def _nothing(pending: Pending) -> dict[str, Any]:
+def _fields_without(pending: Pending) -> dict[str, Any]:
     why = without_estimate(pending.presence)
     return {
         "probabilities": None,
@@ -197,8 +197,8 @@ def _nothing(pending: Pending) -> dict[str, Any]:
     }
 
 
-def _told(pending: Pending, result: Prediction, settings: FusionSettings, model: FusionModel) -> dict[str, Any]:
-    """The fields that say something: no set and no interval where nothing was measured that would support them."""
+def _fields_of(pending: Pending, result: Prediction, settings: FusionSettings, model: FusionModel) -> dict[str, Any]:
+    """The result fields: no prediction set and no interval where no measured fit supports them."""
     confidence, fit = max(result.probabilities), result.fit if result.calibrated else None
     labels = prediction_set(result.probabilities, fit.set_limit) if fit and fit.set_limit is not None else None
     scarce = [m for m, w in pending.windows.items() if w.tokens < needed(m, model.capacity[m], settings)]

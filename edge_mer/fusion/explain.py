@@ -1,7 +1,7 @@
-"""What each present modality adds to an estimate: exact Shapley contributions over the merged graphs of the subsets.
+"""Contribution of each present modality to an estimate: exact Shapley values over the merged graphs of the subsets.
 
-Eight subsets of three modalities are few enough to ask each one, so nothing is sampled and nothing is imputed: the
-graph of a subset has never had the other inputs. The empty subset is worth a fixed prior.
+All eight subsets of three modalities are evaluated, so nothing is sampled and nothing is imputed: the graph of a subset
+has no other inputs. The value of the empty subset is a fixed prior.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from edge_mer.fusion.estimate import Pending
 from edge_mer.fusion.model import FusionModel, Prediction
 
 Subset = frozenset[Modality]
-NOBODY: Final[Subset] = frozenset()
-# What is said of nobody: the uniform prior that the model was trained under, and neutral sentiment.
+EMPTY: Final[Subset] = frozenset()
+# Values of the empty subset: the uniform prior of the training, and neutral sentiment.
 PRIOR: Final = 1 / len(EMOTIONS)
 NEUTRAL: Final = 0.0
 
 
 def subsets_of(present: Subset) -> list[Subset]:
-    """Every subset, the empty one first and the whole last."""
+    """Every subset, the empty one first and the full set last."""
     names = [m for m in MODALITIES if m in present]
     return [frozenset(some) for size in range(len(names) + 1) for some in combinations(names, size)]
 
 
 def contributions(worth: Mapping[Subset, float], present: Subset) -> dict[Modality, float]:
-    """Shapley values (1953) of all three modalities; exactly 0 for one that is not ``present``.
+    """Shapley values (1953) of all modalities; exactly 0 for one that is not ``present``.
 
-    ``worth`` of every subset of ``present``, the empty one (the prior) included; KeyError for one that is lacking. They
-    sum to ``worth[present] - worth[empty]``.
+    ``worth``: value of every subset of ``present``, including the empty one (the prior); KeyError for a missing one.
+    The contributions sum to ``worth[present] - worth[empty]``.
     """
     players, shares = len(present), dict.fromkeys(MODALITIES, 0.0)
     for modality in present:
@@ -44,9 +44,9 @@ def contributions(worth: Mapping[Subset, float], present: Subset) -> dict[Modali
 
 
 def explain(pending: Pending, model: FusionModel) -> Explain:
-    """Why the newest window says what is published of it; the label is the published one, before any abstention.
+    """Explain the newest window; the label is the published one, before any abstention.
 
-    The window's own output is explained, not the average with the windows before it.
+    The output of this window is explained, not its average with earlier windows.
     """
     present: Subset = frozenset(pending.windows)
     published = pending.estimate.probabilities if pending.estimate else None
@@ -58,26 +58,28 @@ def explain(pending: Pending, model: FusionModel) -> Explain:
             sentiment_contributions=None,
             mask_epoch=pending.mask_epoch,
         )
-    said = {s: model.predict(combination_of(s), {m: pending.windows[m] for m in s}) for s in subsets_of(present)[1:-1]}
-    said[present] = pending.prediction
+    predictions = {
+        s: model.predict(combination_of(s), {m: pending.windows[m] for m in s}) for s in subsets_of(present)[1:-1]
+    }
+    predictions[present] = pending.prediction
     label = max(EMOTIONS, key=lambda e: published[e])
     place = EMOTIONS.index(label)
     has_sentiment = pending.prediction.sentiment is not None
     return Explain(
         combination=pending.combination,
         label=label,
-        contributions=_shared(said, present, lambda p: p.probabilities[place], PRIOR),
-        sentiment_contributions=_shared(said, present, _sentiment, NEUTRAL) if has_sentiment else None,
+        contributions=_shared(predictions, present, lambda p: p.probabilities[place], PRIOR),
+        sentiment_contributions=_shared(predictions, present, _sentiment, NEUTRAL) if has_sentiment else None,
         mask_epoch=pending.mask_epoch,
     )
 
 
 def _shared(
-    said: Mapping[Subset, Prediction], present: Subset, worth: Callable[[Prediction], float], prior: float
+    predictions: Mapping[Subset, Prediction], present: Subset, worth: Callable[[Prediction], float], prior: float
 ) -> dict[Modality, float]:
-    return contributions({NOBODY: prior, **{s: worth(p) for s, p in said.items()}}, present)
+    return contributions({EMPTY: prior, **{s: worth(p) for s, p in predictions.items()}}, present)
 
 
 def _sentiment(prediction: Prediction) -> float:
-    """A subset of which no sentiment is known adds nothing to the prior."""
+    """A subset without sentiment adds nothing to the prior."""
     return NEUTRAL if prediction.sentiment is None else prediction.sentiment

@@ -1,7 +1,7 @@
 """Fusion as one pure fold: ``step(state, event) -> (state, outcome)``; a timer tick is an event like any other.
 
 The same events in the same order give the same result bytes, so a journal of the order is enough to replay a run.
-Nothing in here reads a clock, a socket or a random number.
+This module reads no clock, socket or random number.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import decide
 from edge_mer.fusion.settings import FusionSettings
 from edge_mer.fusion.window import (
+    SEGMENTED,
     ModalityTrack,
     TokenPiece,
     TokenWindow,
-    forget,
     insert,
     prune,
+    purge,
     replaces_context,
     select,
 )
@@ -37,14 +38,14 @@ FLOOD = 4  # a modality holds at most this many windows of tokens
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A feature or a sensor state came in."""
+    """A feature or a sensor state arrived."""
 
     message: Message[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityPurged:
-    """The switch masked or unmasked a modality: forget everything of it from before ``mask_epoch``."""
+    """The switch masked or unmasked a modality: delete all its data from before ``mask_epoch``."""
 
     modality: Modality
     mask_epoch: int
@@ -62,26 +63,26 @@ Event = Arrived | ModalityPurged | Tick
 
 @dataclass(frozen=True, slots=True)
 class FusionState:
-    """``pending`` are provisional estimates that late text may still revise; ``continues`` says whether the next
-    estimate may be smoothed with the last of them."""
+    """``pending``: provisional estimates that late text may still revise; ``continues``: whether the next estimate may
+    be smoothed with the last of them. ``changed``: segmented modalities that received a message since the last tick."""
 
     tick_us: int
     tracks: Mapping[Modality, ModalityTrack]
     pending: tuple[Pending, ...] = ()
     continues: bool = False
-    text_changed: bool = False
+    changed: frozenset[Modality] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one event led to: estimates to publish, in order, and what was dropped and why."""
+    """Result of one event: estimates to publish, in order, and counts of dropped messages by reason."""
 
     outputs: tuple[Output, ...] = ()
     drops: Counter[str] = field(default_factory=Counter)
 
 
 class Fusion:
-    """The fold over one model and one set of settings. Holds no state of its own."""
+    """The fold over one model and one set of settings. Has no state."""
 
     def __init__(self, settings: FusionSettings, model: FusionModel) -> None:
         self.settings, self.model = settings, model
@@ -94,7 +95,7 @@ class Fusion:
         if isinstance(event, Tick):
             return self._tick(state, event.tick_us)
         if isinstance(event, ModalityPurged):
-            return _forget(state, event.modality, event.mask_epoch), Outcome()
+            return _purge(state, event.modality, event.mask_epoch), Outcome()
         body = event.message.body
         if isinstance(body, SensorState):
             return _sensor(state, body)
@@ -109,7 +110,7 @@ class Fusion:
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
         if body.mask_epoch > state.tracks[modality].mask_epoch:
-            state = _forget(state, modality, body.mask_epoch)
+            state = _purge(state, modality, body.mask_epoch)
         track = state.tracks[modality]
         changed = not replaces_context(modality) and track.context not in (None, body.context)
         if body.cut or changed:
@@ -123,7 +124,8 @@ class Fusion:
         ends = [track.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])]
         track = replace(track, pieces=pieces, context=body.context, watermark_us=max(ends))
         state = _with(state, modality, track)
-        state = replace(state, text_changed=state.text_changed or modality == "text")
+        if replaces_context(modality):
+            state = replace(state, changed=state.changed | {modality})
         return state, Outcome(drops=Counter({f"{modality}.flood": flooded} if flooded else {}))
 
     def _fault(self, state: FusionState, body: Feature, piece: TokenPiece | None) -> str | None:
@@ -139,7 +141,7 @@ class Fusion:
         end = max([body.watermark_us, *map(int, piece.end_us[-1:])])
         if end > state.tick_us + self.settings.hop_us + 2 * self.settings.window_us:
             return "future"
-        if modality == "text":
+        if replaces_context(modality):
             is_late = end < state.tick_us - self.settings.window_us - self.settings.horizon_us
         else:
             is_late = end < track.watermark_us - self.settings.lateness_us
@@ -154,15 +156,16 @@ class Fusion:
         presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
         used = {m: windows[m] for m in MODALITIES if presence[m].state == "present"}
         pending, outputs = state.pending, list[Output]()
-        if state.text_changed:
-            pending, outputs = revised(pending, state.tracks["text"], settings, self.model)
+        for m in SEGMENTED:
+            if m in state.changed:
+                pending, revisions = revised(pending, m, state.tracks[m], settings, self.model)
+                outputs += revisions
         newest = estimate(
             Pending(
                 tick_us=tick_us,
                 windows=used,
                 presence=presence,
-                text_cut_us=state.tracks["text"].cut_us,
-                text_open=state.tracks["text"].blocked is None,
+                revisable={m: state.tracks[m].cut_us for m in SEGMENTED if state.tracks[m].blocked is None},
                 mask_epoch=max(t.mask_epoch for t in state.tracks.values()),
                 previous=pending[-1].smoothed if pending and state.continues else None,
             ),
@@ -174,7 +177,7 @@ class Fusion:
         most = {m: FLOOD * self.model.capacity[m] for m in MODALITIES}
         tracks = {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, (t, _) in decided.items()}
         after = FusionState(tick_us, tracks, pending, continues=True)
-        # With no horizon the newest estimate is already final and needs no provisional twin.
+        # Without a horizon the newest estimate is already final, so no provisional one is published.
         fresh = () if newest.tick_us <= tick_us - settings.horizon_us else (newest.output(final=False),)
         return after, Outcome((*outputs, *final, *fresh))
 
@@ -194,19 +197,19 @@ def _with(state: FusionState, modality: Modality, track: ModalityTrack) -> Fusio
     return replace(state, tracks={**state.tracks, modality: track})
 
 
-def _forget(state: FusionState, modality: Modality, mask_epoch: int) -> FusionState:
-    """Purge one modality, and every estimate in the making that could carry it on."""
+def _purge(state: FusionState, modality: Modality, mask_epoch: int) -> FusionState:
+    """Purge one modality, and every pending estimate that could contain it."""
     track = state.tracks[modality]
     if mask_epoch <= track.mask_epoch:
         return state
-    return replace(_with(state, modality, forget(track, mask_epoch)), pending=(), continues=False)
+    return replace(_with(state, modality, purge(track, mask_epoch)), pending=(), continues=False)
 
 
 def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome]:
     modality = body.modality
     if body.mask_epoch < state.tracks[modality].mask_epoch:
         return state, Outcome(drops=Counter({f"{modality}.masked": 1}))
-    state = _forget(state, modality, body.mask_epoch)
+    state = _purge(state, modality, body.mask_epoch)
     blocked: tuple[str, str | None] | None = None
     if body.gate != "live":
         blocked = (body.gate, body.reason)
@@ -223,7 +226,7 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
 
 
 def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:
-    """The tokens of a feature message, stamped ``delay_us`` earlier; None when its payload does not fit together."""
+    """The tokens of a feature message, stamped ``delay_us`` earlier; None when its payload is inconsistent."""
     payload, body = message.payload, message.body
     if [a.dtype for a in payload] != [np.float32, np.int64, np.int64, np.uint8]:
         return None

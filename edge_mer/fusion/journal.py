@@ -1,4 +1,4 @@
-"""The journal of the fold: what each tick took in, in order, chained so that no entry can move."""
+"""The journal of the fold: the inputs of each tick, in order, chained so that no entry can be moved."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Event, FusionState, ModalityPurged
 from edge_mer.fusion.settings import FusionSettings
 
-# A publisher keeps 2,000 entries for readers that join: the newest opening is always among them.
+# A publisher keeps 2,000 entries for readers that join: they always contain the newest opening.
 REPEAT_OPENING = 500
 
 
 class InitialState(Struct, frozen=True):
-    """Entry 0 of every life of the node: all that a replay needs beside the inputs."""
+    """In entry 0 of every instance of the node: all that a replay needs beside the inputs."""
 
     settings: FusionSettings
     model: str
@@ -42,7 +42,7 @@ def opening_entry(opening: InitialState) -> Journal:
 
 
 def opening_of(entry: Journal) -> InitialState | None:
-    """What an entry tells of its life; None where it tells nothing. Raises SessionError when that is damaged."""
+    """The initial state in an entry; None where it has none. Raises SessionError when it is damaged."""
     if entry.opening is None:
         return None
     try:
@@ -61,7 +61,7 @@ def next_entry(
 ) -> Journal:
     """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both.
 
-    ``opening`` is that of entry 0; it is told again in every ``REPEAT_OPENING``-th entry.
+    ``opening`` is that of entry 0; every ``REPEAT_OPENING``-th entry repeats it.
     """
     number = previous.entry + 1
     watermarks: dict[Modality, int] = {m: t.watermark_us for m, t in state.tracks.items() if t.watermark_us >= 0}
@@ -84,15 +84,15 @@ def reference(event: Event) -> InputRef | PurgeRef | None:
     return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, ModalityPurged) else None
 
 
-def forgotten(inputs: Sequence[InputRef | PurgeRef]) -> frozenset[InputRef]:
-    """Features that a purge of the same entry undid: a replay gives the same without them, and may have to,
-    because a recorder that hears of the mask first does not keep them."""
-    undone: set[InputRef] = set()
+def purged_inputs(inputs: Sequence[InputRef | PurgeRef]) -> frozenset[InputRef]:
+    """Features removed by a purge of the same entry: a replay gives the same results without them. A recorder that
+    receives the purge first does not write them."""
+    purged: set[InputRef] = set()
     for place, purge in enumerate(inputs):
         if isinstance(purge, PurgeRef):
             topic = f"feature/{purge.modality}"
-            undone |= {r for r in inputs[:place] if isinstance(r, InputRef) and r.topic == topic}
-    return frozenset(undone)
+            purged |= {r for r in inputs[:place] if isinstance(r, InputRef) and r.topic == topic}
+    return frozenset(purged)
 
 
 def link(entry: Journal) -> str:

@@ -1,4 +1,4 @@
-"""The fusion model as the fold sees it: one compiled graph per combination, given only what is present."""
+"""The fusion model of the fold: one compiled graph per combination, with only the present modalities as inputs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
 from edge_mer.contract.errors import ModelError
 from edge_mer.contract.messages import digest
+from edge_mer.contract.modalities import ALL
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.novelty import Novelty, doubts
@@ -25,8 +26,8 @@ from edge_mer.runtime.backend import Backend, Graph
 class Prediction:
     """``probabilities`` in the order of EMOTIONS, sum 1; ``sentiment`` in [-3, 3] or None with the reason.
 
-    ``fit``: of this combination, with which the logits were scaled; None without a calibration. ``unfamiliar``:
-    modalities whose windows are unlike those of the fit, which makes the probabilities flatter.
+    ``fit``: of this combination, which scaled the logits; None without a calibration. ``unfamiliar``: modalities out of
+    distribution, which makes the probabilities flatter.
     """
 
     probabilities: tuple[float, ...]
@@ -37,7 +38,7 @@ class Prediction:
 
     @property
     def calibrated(self) -> bool:
-        """By a fit of this combination on windows that were recorded jointly, and were like this one."""
+        """Whether a fit of this combination on jointly recorded windows applies to this window."""
         return self.fit is not None and self.fit.measured and not self.unfamiliar
 
 
@@ -60,9 +61,9 @@ class FusionModel(Protocol):
 
 
 class GraphFusionModel:
-    """Seven merged graphs. An absent modality is not even an input, so it cannot interfere.
+    """Seven merged graphs. An absent modality is not an input of the graph, so it cannot change the result.
 
-    The name holds the calibration too: a replay with another one would give other results.
+    The name includes a digest of the calibration: a replay with another one would give other results.
     """
 
     def __init__(self, graphs: Mapping[Combination, Graph], calibration: Calibration | None = None) -> None:
@@ -70,17 +71,17 @@ class GraphFusionModel:
         self._fits: Mapping[Combination, Fit] = calibration.fits if calibration else {}
         self._novelty: Mapping[Modality, Novelty] = calibration.novelty if calibration else {}
         self.neutral: Mapping[Modality, tuple[float, ...]] = calibration.neutral if calibration else {}
-        meta = graphs["atv"].metadata
+        meta = graphs[ALL].metadata
         self.capacity: Mapping[Modality, int] = meta["tokens"]
         self.dims: Mapping[Modality, int] = meta["dims"]
         self.encoders: Mapping[Modality, str] = meta["encoders"]
         for combination, graph in graphs.items():
-            _check_kin(combination, graph.metadata, meta)
+            _check_same_export(combination, graph.metadata, meta)
         parts = [graphs[c].sha256 for c in COMBINATIONS]
         if calibration is not None:
             parts.append(digest(msgspec.json.encode(calibration, order="sorted")))
         identity = digest("|".join(parts).encode())[:16]
-        self.name = f"{str(meta['name']).removesuffix('-atv')}@{identity}"
+        self.name = f"{str(meta['name']).removesuffix(f'-{ALL}')}@{identity}"
 
     def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
         graph = self._graphs[combination]
@@ -106,21 +107,21 @@ class GraphFusionModel:
         )
 
 
-def _check_kin(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
+def _check_same_export(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:
     """All seven graphs must have been exported together: same labels, same encoders, same shapes."""
     for field in ("tokens", "dims", "encoders"):
         expected = {m: full[field][m] for m in modalities_of(combination)}
         if meta[field] != expected:
             raise ModelError(
                 f"fusion.{combination}.onnx: {field} {meta[field]}, expected {expected} as in "
-                "fusion.atv.onnx; export all seven together: python -m pipelines.export"
+                f"fusion.{ALL}.onnx; export all {len(COMBINATIONS)} together: python -m pipelines.export"
             )
     if tuple(meta["labels"]) != EMOTIONS:
         raise ModelError(f"fusion.{combination}.onnx: labels {meta['labels']}, expected {list(EMOTIONS)}")
 
 
 def load_fusion_model(backend: Backend, directory: Path) -> GraphFusionModel:
-    """Open ``fusion.<combination>.onnx`` of all seven combinations, and their calibration where there is one.
+    """Open ``fusion.<combination>.onnx`` of every combination, and their calibration where there is one.
 
     Raises ModelError naming the bad file.
     """

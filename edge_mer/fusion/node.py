@@ -22,7 +22,7 @@ from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, ref
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
 from edge_mer.host.files import state_directory
-from edge_mer.host.worker import Noted, Worker
+from edge_mer.host.worker import HasNotes, Worker
 from edge_mer.perception.node import PerceptionNode, wanted
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
@@ -31,7 +31,7 @@ TOPICS = tuple(f"{kind}/{m}" for m in MODALITIES for kind in ("feature", "state"
 
 
 class FusionNode:
-    """The only socket holder of this room; everything it decides is decided in the fold."""
+    """Owns the sockets of fusion; all decisions are made in the fold."""
 
     wake: tuple[int, ...] = ()
 
@@ -49,7 +49,7 @@ class FusionNode:
         self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
         self._runtime, self.notes = runtime["backend"], notes
         self._reader = bus.reader(*TOPICS)
-        self._child = PurgeClient(bus, "fusion", MODALITIES)
+        self._purges = PurgeClient(bus, "fusion", MODALITIES)
         self._emotion = bus.publisher("emotion", "fusion")
         self._explain = bus.publisher("explain", "fusion")
         self._journal = ReliablePublisher(bus, "journal", "fusion")
@@ -68,7 +68,7 @@ class FusionNode:
         return self._total + self._reader.counters
 
     def turn(self) -> int:
-        self._forget()
+        self._purge()
         for message in self._reader.drain():
             self._fold(Arrived(message))
         due = self._boundary()
@@ -85,16 +85,16 @@ class FusionNode:
         hop = self._fusion.settings.hop_us
         return self._clock.now_us() // hop * hop
 
-    def _forget(self) -> None:
-        for order in self._child.orders():
+    def _purge(self) -> None:
+        for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
             self._fold(ModalityPurged(order.modality, order.mask_epoch))
-            self._child.done(order)
+            self._purges.done(order)
 
     def _fold(self, event: Event) -> tuple[Output, ...]:
         self._state, outcome = self._fusion.step(self._state, event)
         if (ref := reference(event)) is not None:
-            self._inputs.append(ref)  # by name only: what is purged must not live on in here
+            self._inputs.append(ref)  # the reference only: purged content must not be kept here
         self._drops += outcome.drops
         return outcome.outputs
 
@@ -109,7 +109,7 @@ class FusionNode:
             latency = self._latency(output, began, fused)
             body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
             self._emotion.send(body, origin_us=output.origin_us)
-        if self._explain.wanted():  # after the estimates: who asks why must not delay what
+        if self._explain.wanted():  # after the estimates, so that explanations do not delay them
             self._explain.send(explain(self._state.pending[-1], self._fusion.model), origin_us=tick_us)
         self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops, self._opening)
         self._journal.send(self._entry, origin_us=tick_us)
@@ -127,8 +127,8 @@ class FusionNode:
         return Latency(capture, encode, wait, fuse, publish, total=max(0, now - evidence.event_us) / 1000)
 
 
-class Together:
-    """Fusion and perception in one process, for small machines: turns taken one after the other."""
+class CombinedWorker:
+    """Fusion and perception in one process, for small machines: each turn runs all workers in sequence."""
 
     def __init__(self, workers: tuple[Worker, ...]) -> None:
         self._workers = workers
@@ -140,7 +140,7 @@ class Together:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(note for w in self._workers if isinstance(w, Noted) for note in w.notes))
+        return tuple(dict.fromkeys(note for w in self._workers if isinstance(w, HasNotes) for note in w.notes))
 
     def turn(self) -> int:
         return min(w.turn() for w in self._workers)
@@ -151,7 +151,7 @@ class Together:
 
 
 def own_neutral(config: Config, model: GraphFusionModel) -> tuple[dict[Modality, tuple[float, ...]], tuple[str, ...]]:
-    """The person's baseline where the config asks for it, and what a person should know: a bad one is not used."""
+    """Shifts of the personal baseline where the config enables it, and notes; a damaged baseline is not used."""
     if not config.fusion.baseline:
         return {}, ()
     try:
@@ -160,16 +160,18 @@ def own_neutral(config: Config, model: GraphFusionModel) -> tuple[dict[Modality,
         return {}, (f"fusion.baseline: {error}",)
     used = shifts(found, model.neutral, model.encoders)
     idle = [m for m in found if m not in used]
-    said = [f"fusion.baseline: {m} was learnt with other models; run: edge-mer baseline learn" for m in idle]
-    return used, tuple(said or ([] if found else ["fusion.baseline: nothing was learnt; run: edge-mer baseline learn"]))
+    messages = [f"fusion.baseline: {m} was learnt with other models; run: edge-mer baseline learn" for m in idle]
+    return used, tuple(
+        messages or ([] if found else ["fusion.baseline: nothing was learnt; run: edge-mer baseline learn"])
+    )
 
 
 def build(config: Config, bus: Bus) -> Worker:
     backend = open_backend(config.models)
     model = load_fusion_model(backend, models_directory(config.models.directory))
-    shifts, said = own_neutral(config, model)
-    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *said), shifts)
+    shifts, messages = own_neutral(config, model)
+    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages), shifts)
     if config.perception.placement == "separate":
         return node
     encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))
-    return Together((*encoders, node))
+    return CombinedWorker((*encoders, node))

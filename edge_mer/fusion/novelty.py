@@ -1,8 +1,8 @@
-"""How far a window lies from the windows that its confidence was fitted on: music, television, a photograph.
+"""Distance of a window to the windows of the confidence fit, to detect music, television or a photograph.
 
 One Gaussian per modality over a few numbers of the encoder's tokens, and the Mahalanobis distance to it (Lee et al.
-2018). What lies beyond the distance that nearly all held-out real windows keep is unfamiliar: its logits shrink with
-the distance (Tomani et al. 2023), and no label is given.
+2018). A window beyond the limit of nearly all held-out real windows is out of distribution: its logits shrink with the
+distance (Tomani et al. 2023), and no label is given.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ModelError
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.window import TokenWindow
 
 Floats = NDArray[np.float64]
-# Below this a change of a token is none; it keeps the logarithm finite.
+# Smaller changes of a token are ignored; it keeps the logarithm finite.
 LEAST: Final = 1e-3
 
 
 class Novelty(Struct, frozen=True, dict=True):
-    """Windows of one modality as they were at the fit, described by ``describe``.
+    """Distribution of the windows of one modality at the fit, described by ``describe``.
 
     ``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance. ``limit``: the distance
     that the share ``level`` of ``samples`` held-out windows, in ``groups`` (actors, dialogues), does not exceed.
@@ -56,25 +56,26 @@ class Novelty(Struct, frozen=True, dict=True):
         return factor
 
     def distance(self, description: Floats) -> float:
-        """Of one window, in deviations from the mean; infinite for tokens of other encoders or not finite."""
+        """Mahalanobis distance of one window to the mean; infinite for tokens of other encoders or not finite."""
         if description.shape != (len(self.mean),) or not np.isfinite(description).all():
             return float("inf")
         return float(np.linalg.norm(self._factor @ (description - self.mean)))
 
     def doubt(self, window: TokenWindow) -> float:
-        """Distance over limit: above 1 for an unfamiliar window, 0 for one that is too short to tell."""
+        """Distance over limit: above 1 for a window out of distribution, 0 for one that is too short."""
         description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
         return 0.0 if description is None else self.distance(description) / self.limit
 
 
 def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.floating]) -> Floats | None:
-    """A few numbers of the valid tokens [n, d], oldest first; None where there are too few to tell.
+    """A few numbers of the valid tokens [n, d], oldest first; None where there are too few.
 
-    A voice: the mean token, how much the tokens vary and how much from one to the next. A face: the same of its
-    log posterior; a photograph does not vary. Words: how many sub-words each of them takes; words of a language that
-    the vocabulary does not know take many. ``age`` [n] in seconds tells which sub-words are of one word.
+    Audio: the mean token, how much the tokens vary and how much from one to the next. Video: the same of the log
+    posterior; a photograph does not vary. Text: the number of sub-words per word, which is large for words outside the
+    vocabulary, as in another language. Sub-words of one word have the same ``age`` [n] in seconds.
     """
-    if modality == "text":
+    row = TABLE[modality]
+    if row.segments:
         if not len(values):
             return None
         words = 1 + int(np.count_nonzero(np.diff(age)))
@@ -82,7 +83,7 @@ def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.f
     if len(values) < 2:
         return None
     tokens = np.asarray(values, np.float64)
-    level = np.log(np.maximum(tokens, 0) + LEAST) if modality == "video" else tokens
+    level = np.log(np.maximum(tokens, 0) + LEAST) if row.posterior else tokens
     spread, change = float(tokens.std(0).mean()), float(np.abs(np.diff(tokens, axis=0)).mean())
     return np.array([*level.mean(0), np.log(spread + LEAST), np.log(change + LEAST)])
 

@@ -1,4 +1,4 @@
-"""Whether a modality takes part, from data age and quality, with hysteresis (algorithms.md 5.4)."""
+"""Whether a modality takes part, from data age and quality, with hysteresis (ALGORITHMS.md 5.4)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Presence
+from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.fusion.settings import FusionSettings
-from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason
+from edge_mer.fusion.window import ModalityTrack, TokenWindow, drop, newest_end, newest_reason, replaces_context
 
-# Why a modality that has some tokens does not take part yet.
+# Why a modality that has some tokens does not take part.
 WARMING, FEW = "warming up", "too few tokens"
-NOTHING: Final[Mapping[Modality, str]] = {"audio": "no speech", "video": "no face", "text": "no words"}
-STALE: Final[Mapping[Modality, str]] = {"audio": "no data", "video": "no data", "text": "no recent words"}
+NOTHING: Final[Mapping[Modality, str]] = {m: row.words.nothing for m, row in TABLE.items()}
+STALE: Final[Mapping[Modality, str]] = {m: row.words.stale for m, row in TABLE.items()}
 
 
 def needed(modality: Modality, capacity: int, settings: FusionSettings) -> int:
-    """Valid tokens that make a modality present: a share of the window, or any recent word."""
+    """Valid tokens that make a modality present: a share of the window, or any recent one of a segment."""
     share = min(1.0, settings.min_tokens * settings.demand.get(modality, 1.0))
-    return 1 if modality == "text" else math.ceil(share * capacity)
+    return 1 if replaces_context(modality) else math.ceil(share * capacity)
 
 
 def decide(
     modality: Modality, track: ModalityTrack, window: TokenWindow, tick_us: int, settings: FusionSettings
 ) -> tuple[ModalityTrack, Presence]:
-    """The track after this tick, and what the estimate says of it. A sensor that is blocked leaves at once."""
+    """The track after this tick, and its presence in the estimate. A blocked sensor becomes absent at once."""
     if track.blocked is not None:
         state, reason = track.blocked
         return drop(track, tick_us), Presence(state, reason, 0)
@@ -47,13 +47,13 @@ def decide(
 
 
 def _why_few(track: ModalityTrack, tick_us: int, settings: FusionSettings) -> str:
-    """Whether the stream is too young to hold enough tokens, or had the time and too few of them can be used."""
+    """Whether the stream just started, or has existed long enough and too few of its tokens are valid."""
     began = min(int(p.start_us[0]) for p in track.pieces)
     return WARMING if tick_us - began <= settings.min_tokens * settings.window_us + settings.hop_us else FEW
 
 
 def is_recent(modality: Modality, track: ModalityTrack, tick_us: int, settings: FusionSettings) -> bool:
-    """Whether data, valid or not, still flows."""
+    """Whether data, valid or not, still arrives."""
     newest = newest_end(track.pieces, tick_us)
     oldest = tick_us - settings.max_age_us[modality] - settings.delay_us.get(modality, 0)
     return newest is not None and newest > track.cut_us and newest >= oldest

@@ -1,4 +1,4 @@
-"""Re-run a recorded fold from its journal. Pure: where messages and models come from is the caller's business."""
+"""Replays a recorded fold from its journal. Pure: the caller provides messages and models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Estimate, InputRef, Journal, Message
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, Fusion, FusionState, ModalityPurged, Tick
-from edge_mer.fusion.journal import InitialState, forgotten, link, opening_of, output_digest
+from edge_mer.fusion.journal import InitialState, link, opening_of, output_digest, purged_inputs
 from edge_mer.fusion.model import FusionModel
 
 Lookup = Callable[[InputRef], Message[Any] | None]
@@ -19,9 +19,9 @@ LoadModel = Callable[[str], FusionModel]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What one journal entry gave again: ``results`` as (origin_us, estimate) and their ``digests``.
+    """Replayed results of one journal entry: ``results`` as (origin_us, estimate) and their ``digests``.
 
-    ``folded`` is False for entries from before a recording joined: they are followed, and give nothing.
+    ``folded`` is False for entries from before a recording joined: they are followed, and give no results.
     """
 
     entry: int
@@ -32,11 +32,11 @@ class Replayed:
 
 
 class Refold:
-    """Folds journal entries again, one after the other, each life of the node from its opening on.
+    """Folds journal entries again in order, each instance of the node from its opening on.
 
-    ``load_model`` gets the model name of the opening and raises when it has another one. ``without``: topics whose
-    messages are left out, as if their sensor had sent nothing. ``joined_us``: entries of the first life up to this
-    tick are followed without their inputs; after it the fold starts empty, and comes into step with the recorded one.
+    ``load_model`` takes the model name of the opening and raises when another one is installed. ``without``: topics
+    whose messages are left out, as if their sensor had sent nothing. ``joined_us``: entries of the first instance up to
+    this tick are followed without their inputs; after it the fold starts empty, and comes into step with the recording.
     """
 
     def __init__(self, load_model: LoadModel, without: Collection[str] = (), joined_us: int | None = None) -> None:
@@ -50,7 +50,7 @@ class Refold:
 
     @property
     def is_joining(self) -> bool:
-        """Whether this is the life that the recording joined."""
+        """Whether this is the instance that the recording joined."""
         return self._joined_us is not None
 
     def entry(self, message: Message[Journal], lookup: Lookup) -> Replayed:
@@ -58,7 +58,7 @@ class Refold:
         entry, boot = message.body, message.envelope.boot
         if boot != self._boot:
             if self._boot:
-                self._joined_us = None  # a later life is there from its beginning on
+                self._joined_us = None  # a later instance is recorded from its beginning
             self._boot, self._last, self._fusion, self._state = boot, None, None, None
         if self._last is not None:
             self._check(self._last, entry, boot)
@@ -88,7 +88,7 @@ class Refold:
 
     def _check(self, last: Journal, entry: Journal, boot: str) -> None:
         if self._state is None and last.opening is not None and entry.entry > last.entry + 1:
-            return  # what a trimmed recording keeps of the time before it is the opening alone
+            return  # a trimmed recording keeps only the opening of the time before it
         if entry.entry != last.entry + 1:
             raise SessionError(f"journal of fusion {boot}: entry {entry.entry} follows entry {last.entry}")
         if entry.chain != link(last):
@@ -101,14 +101,14 @@ class Refold:
         assert self._fusion is not None
         assert self._state is not None
         state, outputs = self._state, list[Output]()
-        undone = forgotten(entry.inputs)
+        purged = purged_inputs(entry.inputs)
         for ref in entry.inputs:
             event: Arrived | ModalityPurged
             if isinstance(ref, InputRef):
                 if ref.topic in self._without:
                     continue
                 message = lookup(ref)
-                if message is None and ref in undone:
+                if message is None and ref in purged:
                     continue
                 if message is None:
                     raise SessionError(

@@ -1,4 +1,4 @@
-"""Settings of the fold in its own units; written into the journal, because a replay must use the same."""
+"""Settings of the fold in microseconds; stored in the journal, because a replay must use the same."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 from msgspec import Struct
 
 from edge_mer import config
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.modalities import TABLE, Modality
 
-# A weak voice or face has to show twice as many tokens before it takes part.
+# A weak voice or face needs twice as many tokens before it takes part.
 WEAK: Final = 2.0
 
 
 class FusionSettings(Struct, frozen=True):
     """Times in microseconds. ``smoothing`` is the weight of the previous estimate, 0 for none.
 
-    Of the calibrated room: ``delay_us`` is how late a modality's tokens are stamped beside the others'; ``demand``
-    multiplies the share of valid tokens that a weak sensor has to show. Of the person: ``baseline`` as
-    edge_mer.fusion.baseline.shifts gives it.
+    From sensor calibration: ``delay_us`` is how late a modality's tokens are stamped relative to the others; ``demand``
+    multiplies the share of valid tokens that a weak sensor needs. From the personal neutral: ``baseline`` as returned
+    by edge_mer.fusion.baseline.shifts.
     """
 
     window_us: int
@@ -55,16 +55,12 @@ def settings_from(section: config.FusionConfig, sensors: config.SensorsConfig = 
 
 
 def delays(offset_s: float) -> dict[Modality, int]:
-    """Which modality is stamped late, and by how much: the picture for ``offset_s`` > 0, else the sound."""
+    """Which modality is stamped late, and by how much: video for ``offset_s`` > 0, else audio."""
     if not offset_s:
         return {}
     return {"video" if offset_s > 0 else "audio": round(abs(offset_s) * 1e6)}
 
 
 def demands(sensors: config.SensorsConfig) -> dict[Modality, float]:
-    """A voice that hardly rises above the noise, and a face that is small or badly lit, must be there for longer."""
-    weak: dict[Modality, bool] = {
-        "audio": sensors.is_weak_voice,
-        "video": sensors.is_weak_picture,
-    }
-    return {m: WEAK for m, found in weak.items() if found}
+    """A voice close to the noise level, and a small or badly lit face, need more tokens to take part."""
+    return {m: WEAK for m, row in TABLE.items() if row.weak is not None and getattr(sensors, row.weak)}

@@ -1,20 +1,25 @@
-"""Tokens of one modality, and the window of them that one estimate sees. Pure functions over immutable values."""
+"""Tokens of one modality, and the window of them that one estimate uses. Pure functions over immutable values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.modalities import TABLE, Modality
+
+# Modalities that are sent in segments: late segments revise estimates.
+SEGMENTED: Final[tuple[Modality, ...]] = tuple(m for m, row in TABLE.items() if row.segments)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenPiece:
-    """The tokens of one feature message. Arrays as in ``messages.Feature``; ``seen`` orders pieces by arrival.
+    """The tokens of one feature message. Arrays as in ``messages.Feature``; ``start_us`` and ``end_us`` as corrected
+    for the sensor's delay; ``reason``: why the newest token is not valid.
 
-    ``raw_created_us`` and ``created_us`` serve the latency ledger alone and never touch a result.
+    ``raw_created_us`` and ``created_us`` are used for latency figures only and never change a result.
     """
 
     values: NDArray[np.float32]
@@ -42,7 +47,7 @@ class TokenWindow:
 
 
 def insert(pieces: tuple[TokenPiece, ...], piece: TokenPiece, replaces: bool) -> tuple[TokenPiece, ...]:
-    """Add a piece in order of time; with ``replaces`` it takes the place of its context (a text segment)."""
+    """Add a piece in order of time; with ``replaces`` it replaces the pieces of its context (a segment)."""
     kept = tuple(p for p in pieces if not (replaces and p.context == piece.context))
     if not len(piece.values):
         return kept
@@ -50,7 +55,7 @@ def insert(pieces: tuple[TokenPiece, ...], piece: TokenPiece, replaces: bool) ->
 
 
 def prune(pieces: tuple[TokenPiece, ...], before_us: int, most: int) -> tuple[tuple[TokenPiece, ...], int]:
-    """Forget pieces that ended before ``before_us``, and the oldest beyond ``most`` tokens; says how many of those."""
+    """Drop pieces that ended before ``before_us``, and the oldest above ``most`` tokens; also returns their number."""
     kept = [p for p in pieces if p.end_us[-1] >= before_us]
     dropped, total = 0, sum(len(p.values) for p in kept)
     while kept and total > most:
@@ -66,7 +71,7 @@ def newest_end(pieces: tuple[TokenPiece, ...], until_us: int) -> int | None:
 
 
 def newest_reason(pieces: tuple[TokenPiece, ...], until_us: int) -> str | None:
-    """What the encoder said of its newest token that ended by ``until_us``, where that one is not valid."""
+    """Reason of the encoder for its newest token that ended by ``until_us``, where that one is not valid."""
     seen = [p for p in pieces if p.end_us[0] <= until_us]
     return seen[-1].reason if seen and not seen[-1].valid[-1] else None
 
@@ -101,7 +106,7 @@ def select(
 
 
 def same(one: TokenWindow | None, other: TokenWindow | None) -> bool:
-    """Whether a model would see the same bytes in both windows."""
+    """Whether both windows give a model the same bytes."""
     if one is None or other is None:
         return one is other
     return all(
@@ -111,9 +116,9 @@ def same(one: TokenWindow | None, other: TokenWindow | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ModalityTrack:
-    """What the fold knows of one modality. ``cut_us``: nothing that ended by then is used in a later window.
+    """State of one modality in the fold. ``cut_us``: tokens that ended by then are not used in later windows.
 
-    ``blocked`` is the reason why the sensor cannot take part at all (masked, absent, frozen, failed), measured by
+    ``blocked``: why the sensor cannot take part at all (masked, absent, frozen, failed), measured by
     the gate; ``poor_hops`` counts hops of missing quality; ``context`` is the face track or audio stretch.
     """
 
@@ -127,18 +132,18 @@ class ModalityTrack:
     poor_hops: int = 0
 
 
-def forget(track: ModalityTrack, mask_epoch: int) -> ModalityTrack:
-    """What a mask leaves: the epoch, and nothing else of the content."""
+def purge(track: ModalityTrack, mask_epoch: int) -> ModalityTrack:
+    """The track after a mask: the epoch, without any content."""
     return ModalityTrack(mask_epoch=max(mask_epoch, track.mask_epoch), blocked=track.blocked)
 
 
 def drop(track: ModalityTrack, tick_us: int) -> ModalityTrack:
-    """The modality leaves: everything seen by then is cut from later windows (older ones may still be revised)."""
+    """The modality becomes absent: tokens seen by then are cut from later windows (older ones may still be revised)."""
     seen = newest_end(track.pieces, tick_us)
     cut = track.cut_us if seen is None else max(track.cut_us, seen)
     return replace(track, present=False, poor_hops=0, cut_us=cut)
 
 
 def replaces_context(modality: Modality) -> bool:
-    """A text segment is sent again as a whole while it grows; the others only append."""
-    return modality == "text"
+    """Whether messages replace their context: a growing segment is resent as a whole; other modalities append."""
+    return TABLE[modality].segments

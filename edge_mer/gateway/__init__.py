@@ -1,1 +1,1 @@
-"""What leaves the host, and only where the configuration names an address."""
+"""Outlets to other hosts. An outlet runs only when the configuration names its address."""

@@ -1,4 +1,4 @@
-"""Who may come in over TCP: allow-listed keys by CURVE; or, if so configured, every program of this host."""
+"""TCP access control: allow-listed keys over CURVE or, with ``hub.plaintext``, every program on this host."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from pathlib import Path
 
 import zmq
 
-from edge_mer.bus import ZmqBus
-from edge_mer.bus.curve_server import Gatekeeper, listen, require_curve
+from edge_mer.bus.curve_server import ZapServer, listen, require_curve
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
+from edge_mer.gateway.outlet import OutletBus
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import server_curve
 
-# All clients of a home may come at once, as after a restart of the hub.
+# All clients of a home may connect at once, for example after a restart of the hub.
 BACKLOG = 256
-# Connections of one key: ZeroMQ tells nobody when one ends, so it is their rate that is bounded.
-COME_HZ, COME_BURST = 2, 256
-ANYBODY = "a program on this host"
+# ZeroMQ does not report when a connection of a key ends, so the rate of new connections is limited.
+CONNECT_HZ, CONNECT_BURST = 2, 256
+ANY_PROGRAM = "a program on this host"
 
 
 class CurveListener:
-    """Opens listeners. ``refused`` counts peers whose key nobody allowed, or who come too often."""
+    """Opens listeners. ``refused`` counts peers with an unknown key or with too many connections."""
 
-    def __init__(self, bus: ZmqBus, config: Config) -> None:
-        """Raises ConfigError for plaintext on an address that others can reach."""
+    def __init__(self, bus: OutletBus, config: Config) -> None:
+        """Raises ConfigError for plaintext on an address that other hosts can reach."""
         self._bus, self._plaintext = bus, config.hub.plaintext
         self.directory: Path = state_directory(config.privacy.state)
         self._keyring = Keyring(self.directory)
-        self._inside: set[str] = set()
-        self._visits: defaultdict[str, Budget] = defaultdict(lambda: Budget(COME_HZ, COME_BURST))
+        self._connected: set[str] = set()
+        self._connections: defaultdict[str, Budget] = defaultdict(lambda: Budget(CONNECT_HZ, CONNECT_BURST))
         if self._plaintext:
             for setting in ("publish", "requests"):
                 _check_loopback(f"hub.{setting}", getattr(config.hub, setting))
         else:
             self._keys = server_curve(self.directory)
-            self._gatekeeper = Gatekeeper(bus.socket(zmq.REP), self._admit)
+            self._gatekeeper = ZapServer(bus.socket(zmq.REP), self._admit)
 
     @property
     def refused(self) -> int:
@@ -52,27 +52,27 @@ class CurveListener:
         return listen(socket, address, setting, max_bytes, queued, BACKLOG)
 
     def turn(self) -> bool:
-        """Answer who knocks. True when a key that came in was revoked since: whoever is inside must come in again."""
+        """Process pending authentication requests. True when a connected key was revoked: all must then reconnect."""
         if self._plaintext:
             return False
         self._gatekeeper.turn()
         allowed = {k.curve for k in self._keyring.paired()}
-        revoked = self._inside - allowed
-        self._inside -= revoked
+        revoked = self._connected - allowed
+        self._connected -= revoked
         return bool(revoked)
 
     def sender(self, frame: zmq.Frame) -> tuple[str, str] | None:
-        """Key and name of who sent a message; None for one who may not any more."""
+        """Key and name of the sender of a message; None when its key was revoked."""
         if self._plaintext:
-            return "", ANYBODY
+            return "", ANY_PROGRAM
         key = self._keyring.sender(str(frame.get("User-Id")))
         return (key.curve, key.name) if key is not None and key.curve is not None else None
 
     def _admit(self, curve: str) -> bool:
         known = self._keyring.sender(curve) is not None
         if known:
-            self._inside.add(curve)
-        return known and self._visits[curve].take(1, self._bus.clock.now_us()) == 1
+            self._connected.add(curve)
+        return known and self._connections[curve].take(1, self._bus.clock.now_us()) == 1
 
 
 def _check_loopback(setting: str, address: str | None) -> None:
@@ -81,13 +81,13 @@ def _check_loopback(setting: str, address: str | None) -> None:
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     if not is_loopback(host):
         raise ConfigError(
-            f"{setting} = {address!r} with hub.plaintext: others could read and ask without a key; "
+            f"{setting} = {address!r} with hub.plaintext: other hosts could read and send requests without a key; "
             "use tcp://127.0.0.1:PORT, or set hub.plaintext = false"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach it; a name, or *, may be anything."""
+    """Whether only this host can reach the address. False for names and for ``*``, which may be reachable."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

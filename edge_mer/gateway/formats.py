@@ -1,8 +1,8 @@
-"""One ``emotion`` message in the two standards of the field: EmotionML 1.0 (XML) and ISO/IEC 30150 (names in JSON).
+"""One ``emotion`` message in two standard formats: EmotionML 1.0 (XML) and the terms of ISO/IEC 30150 (JSON).
 
 EmotionML is the W3C Recommendation of 22 May 2014. Its vocabulary of six big emotions has no neutral, so each document
-carries the seven classes itself. A class has its probability as ``confidence``; it has no ``value``, which would be an
-intensity, and nobody measured one. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of data streams) is a draft
+defines the seven classes itself. A class has its probability as ``confidence``. It has no ``value``, because that is an
+intensity, which is not measured. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of data streams) is a draft
 without a published JSON form: ``to_iso30150`` uses their terms (modality, timestamp, category, dimension, value).
 """
 
@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from xml.etree import ElementTree as ET  # written here; what comes from others is only read by from_emotionml
+from xml.etree import ElementTree as ET  # used to write only; no foreign documents are parsed
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, Modality, modalities_of
-from edge_mer.contract.errors import BadMessage
+from edge_mer.contract.domain import EMOTIONS, modalities_of
 from edge_mer.contract.messages import Estimate
+from edge_mer.contract.modalities import TABLE
 
 NAMESPACE = "http://www.w3.org/2009/10/emotionml"
 OURS = "urn:edge_mer:emotion:1"
 CATEGORIES, DIMENSIONS = "edge_mer-categories", "edge_mer-dimensions"
-# Names of channels in EmotionML 1.0, section 2.4.2.
-EXPRESSED_THROUGH: dict[Modality, str] = {"audio": "voice", "video": "face", "text": "text"}
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
-MOST_BYTES = 64_000
-# Facts without an EmotionML name; they travel in <info> as attributes of one element of our namespace.
+# Fields without an EmotionML name: attributes of one element of our namespace in <info>.
 FACTS = (
     "combination",
     "label",
@@ -40,7 +37,7 @@ FACTS = (
     "mask_epoch",
     "model",
 )
-# XML 1.0 has no place for these, not even as references.
+# XML 1.0 cannot represent these characters, not even as references.
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 ET.register_namespace("", NAMESPACE)
 ET.register_namespace("em", OURS)
@@ -51,14 +48,10 @@ def scaled(sentiment: float) -> float:
     return (sentiment - LOWEST) / (HIGHEST - LOWEST)
 
 
-def unscaled(value: float) -> float:
-    return value * (HIGHEST - LOWEST) + LOWEST
-
-
 def to_emotionml(estimate: Estimate, wall_us: int) -> str:
     """An EmotionML 1.0 document of one estimate. ``wall_us``: its ``origin_us`` on the wall clock (topic ``clock``).
 
-    An estimate that claims neither classes nor sentiment is a document without an <emotion>; <info> says why.
+    An estimate with neither classes nor sentiment gives a document without an <emotion>; <info> holds the reason.
     """
     root = ET.Element(_tag("emotionml"), version="1.0")
     for name, kind, items in ((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", (SENTIMENT,))):
@@ -76,8 +69,8 @@ def to_emotionml(estimate: Estimate, wall_us: int) -> str:
 
 
 def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
-    through = [EXPRESSED_THROUGH[m] for m in modalities_of(estimate.combination)]
-    attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate is about the window that ends at its origin
+    through = [TABLE[m].channel for m in modalities_of(estimate.combination)]
+    attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate describes the window that ends at its origin
     if through:
         attributes["expressed-through"] = " ".join(through)
     emotion = ET.SubElement(root, _tag("emotion"), attributes)
@@ -91,37 +84,10 @@ def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
     return emotion
 
 
-def from_emotionml(document: str) -> dict[str, Any]:
-    """What ``to_emotionml`` wrote: the facts, ``wall_us``, ``probabilities``, ``sentiment`` and ``expressed_through``.
-
-    Raises BadMessage for anything else, a document type declaration included (entities can be made to explode).
-    """
-    if len(document) > MOST_BYTES or "<!" in document:
-        raise BadMessage(f"EmotionML: at most {MOST_BYTES} characters, without a document type or comments")
-    try:
-        root = ET.fromstring(document)
-        facts = root.find(f".//{{{OURS}}}estimate")
-        if root.tag != _tag("emotionml") or facts is None:
-            raise BadMessage("EmotionML: this is not a document of edge_mer: it has no <info> of ours")
-        found: dict[str, Any] = {name: _value(name, facts.get(name)) for name in FACTS}
-        emotion = root.find(_tag("emotion"))
-        categories = [] if emotion is None else emotion.findall(_tag("category"))
-        dimension = None if emotion is None else emotion.find(_tag("dimension"))
-        return {
-            **found,
-            "wall_us": int(facts.attrib["wall_us"]),
-            "probabilities": {c.attrib["name"]: float(c.attrib["confidence"]) for c in categories} or None,
-            "sentiment": None if dimension is None else unscaled(float(dimension.attrib["value"])),
-            "expressed_through": tuple(emotion.get("expressed-through", "").split()) if emotion is not None else (),
-        }
-    except (ET.ParseError, KeyError, ValueError) as error:
-        raise BadMessage(f"EmotionML: {error}") from error
-
-
 def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
-    """The same estimate in the terms of ISO/IEC 30150: what was observed, when, through what, and with what confidence.
+    """The estimate in the terms of ISO/IEC 30150: observation, time, modalities and confidence.
 
-    ``value`` of a category is null, for its intensity is not measured; ``timestamp`` is wall time in milliseconds.
+    ``value`` of a category is null because intensity is not measured; ``timestamp`` is wall time in milliseconds.
     """
     probabilities = estimate.probabilities or {}
     dimension = {
@@ -133,7 +99,7 @@ def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
     return {
         "timestamp": wall_us // MILLISECOND,
         "modalities": [
-            {"modality": m, "channel": EXPRESSED_THROUGH[m], "state": p.state, "reason": p.reason}
+            {"modality": m, "channel": TABLE[m].channel, "state": p.state, "reason": p.reason}
             for m, p in estimate.presence.items()
         ],
         "category": {
@@ -164,13 +130,3 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
     return None if value is None else repr(value)
-
-
-def _value(name: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    if name in ("calibrated", "final", "biometric"):
-        return text == "true"
-    if name in ("revision", "mask_epoch"):
-        return int(text)
-    return float(text) if name == "confidence" else text

@@ -1,4 +1,4 @@
-"""A topic that is made only while somebody reads it: subscribed here only while somebody outside wants it."""
+"""A topic that is computed only on request: subscribed here only while an external client is subscribed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_mer.contract.messages import Message
 
 
 class LazyTopic:
-    """The source (fusion) sees whether there is a reader, and does no work for nobody."""
+    """The source (fusion) detects whether a reader exists and computes nothing without one."""
 
     def __init__(self, bus: Bus, topic: str) -> None:
         self._bus, self._topic = bus, topic

@@ -1,15 +1,20 @@
-"""What Prometheus is told: how long stages take, what was lost and restarted, what is masked. Never an emotion."""
+"""The outlet to Prometheus: durations of stages, drops, restarts and masks. It never exposes an emotion.
+
+It runs in the process ``page``, which serves /metrics.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.errors import missing_extra
-from edge_mer.contract.messages import Estimate, HealthReport, Latency, Message, Privacy, SensorState
+from edge_mer.contract.messages import Envelope, Estimate, HealthReport, Latency, Privacy, SensorState
+from edge_mer.gateway.outlet import Outlet
+from edge_mer.gateway.public_message import PublicMessage
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -20,12 +25,15 @@ STALE_US = 3 * SECOND
 HEALTHY = "ok"
 
 
-class Metrics:
-    """Folds messages of the public topics; ``exposition`` is what a scrape gets.
+class Metrics(Outlet):
+    """``exposition`` answers a scrape. It holds counts and durations summed over windows; a mask does not reset them.
 
-    Histograms count each window once, when its estimate is first published. What is older than 3 s is left out of the
-    answer instead of being repeated, so that a dead process does not look well.
+    Histograms count each window once, when its estimate is first published. Values older than 3 s are left out instead
+    of repeated, so that a dead process does not appear healthy.
     """
+
+    name = "metrics"
+    topics = ("emotion", "privacy", "health", *(f"state/{m}" for m in MODALITIES))
 
     def __init__(self) -> None:
         """Raises MissingExtra without prometheus-client."""
@@ -57,15 +65,18 @@ class Metrics:
         )
         self._recent: deque[tuple[int, Combination]] = deque()
         self._share: Counter[Combination] = Counter()
-        self._newest: dict[str, Message[Any]] = {}
+        self._newest: dict[str, PublicMessage] = {}
         self._now_us = 0
         self._registry.register(self)
 
-    def fold(self, message: Message[Any]) -> None:
+    def publish(self, message: PublicMessage) -> None:
         if isinstance(message.body, Estimate):
-            self._estimate(message)
+            self._estimate(message.body, message.envelope)
         else:
             self._newest[message.topic] = message
+
+    def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
+        """Nothing to do: no estimate is kept, and the sums contain no emotion."""
 
     def exposition(self, now_us: int) -> bytes:
         """The text format of Prometheus."""
@@ -73,10 +84,9 @@ class Metrics:
         self._forget_share(now_us)
         return self._prometheus.generate_latest(self._registry)
 
-    def _estimate(self, message: Message[Estimate]) -> None:
-        body, envelope = message.body, message.envelope
+    def _estimate(self, body: Estimate, envelope: Envelope) -> None:
         if body.final:
-            return  # said before
+            return  # its first version was counted already
         if body.revision:
             self._revisions.inc()
             return
@@ -94,7 +104,7 @@ class Metrics:
             self._share[self._recent.popleft()[1]] -= 1
 
     def collect(self) -> Iterator[Metric]:
-        """Called by prometheus-client for what is a state and no event."""
+        """Called by prometheus-client for values that are states, not events."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         share = GaugeMetricFamily(

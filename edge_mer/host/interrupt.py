@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a question that a loop asks; earlier handlers come back afterwards."""
+"""Ctrl-C, SIGTERM and a closed terminal as a flag that a loop checks; earlier handlers are restored afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def interruptible() -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         stop = Stop()
-        signal.signal(signal.SIGHUP, lambda *_: setattr(stop, "asked", True))
+        signal.signal(signal.SIGHUP, lambda *_: setattr(stop, "requested", True))
         yield stop
     finally:
         for number, handler in before.items():

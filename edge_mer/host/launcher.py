@@ -1,4 +1,4 @@
-"""Starts, watches and cleans up after real worker processes; tests put a fake in its place."""
+"""Starts, watches and cleans up after real worker processes; tests use a fake."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from edge_mer.host.worker import THREADS
 
 LOG_BYTES = 1_000_000
 TAIL_BYTES = 16_000
+LEAST_ROOM = 4096
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -35,7 +36,7 @@ class Process(Protocol):
     def fd(self) -> int: ...
 
     def ended(self) -> int | None:
-        """Exit code (negative: the signal), or None while it runs. Its own children are gone too once it is known."""
+        """Exit code (negative: the signal), or None while it runs. When it is returned, the children have ended too."""
         ...
 
     def terminate(self) -> None: ...
@@ -48,12 +49,12 @@ class Process(Protocol):
 
 
 class Launcher(Protocol):
-    def start(self, name: str, module: str) -> Process:
-        """Raises OSError when the host cannot start it."""
+    def start(self, name: str, entry: str) -> Process:
+        """``entry`` as ``ProcessRow.entry``. Raises OSError when the host cannot start it."""
         ...
 
     def last_error(self, name: str) -> str | None:
-        """What the process said last before it ended, in one line."""
+        """The last log entry of the process before it ended, in one line."""
         ...
 
     def trim_logs(self) -> None: ...
@@ -72,8 +73,8 @@ class SystemLauncher:
         self._directory, self._config = directory, config.model_dump_json().encode()
         self._logs = log_directory(directory)
 
-    def start(self, name: str, module: str) -> SystemProcess:
-        return SystemProcess.start(name, module, self._directory, self._config, signal.SIGKILL)
+    def start(self, name: str, entry: str) -> SystemProcess:
+        return SystemProcess.start(name, entry, self._directory, self._config, signal.SIGKILL)
 
     def last_error(self, name: str) -> str | None:
         return last_error(self._logs / f"{name}.jsonl")
@@ -82,11 +83,11 @@ class SystemLauncher:
         for path in self._logs.glob("*.jsonl"):
             with suppress(OSError):
                 if path.stat().st_size > LOG_BYTES:
-                    os.truncate(path, 0)  # writers append, so they go on from the start
+                    os.truncate(path, 0)  # writers append, so they continue at the start
 
 
 class SystemProcess:
-    """A worker in a session of its own: a Ctrl-C in the terminal reaches the supervisor alone."""
+    """A worker in its own session: a Ctrl-C in the terminal reaches only the supervisor."""
 
     def __init__(self, popen: subprocess.Popen[bytes], directory: Path) -> None:
         self._popen, self._directory = popen, directory
@@ -96,8 +97,8 @@ class SystemProcess:
         self._usage: psutil.Process | None = None
 
     @classmethod
-    def start(cls, name: str, module: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
-        """``death``: the signal that it gets when the process that starts it dies without a word."""
+    def start(cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
+        """``death``: the signal that it receives when its parent process dies."""
         parent = os.getpid()
 
         def die_with_parent() -> None:
@@ -113,7 +114,7 @@ class SystemProcess:
             os.write(stdin, config)
             os.lseek(stdin, 0, os.SEEK_SET)
             popen = subprocess.Popen(
-                [sys.executable, "-m", "edge_mer.host.worker", name, module, str(directory)],
+                [sys.executable, "-m", "edge_mer.host.worker", name, entry, str(directory)],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -129,14 +130,14 @@ class SystemProcess:
     def ended(self) -> int | None:
         if self._code is None and _has_ended(self.pid):
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)  # what it started; its id is not reused before it is reaped
+                os.killpg(self.pid, signal.SIGKILL)  # its children; its id is not reused before wait
             self._code = self._popen.wait()
             os.close(self.fd)
             remove_sockets(self._directory, self.pid)
         return self._code
 
     def wait(self, timeout_s: float) -> int | None:
-        """Exit code once it has ended, None when the time is over."""
+        """Exit code once it has ended, None at the timeout."""
         if self._code is None:
             select.select([self.fd], [], [], timeout_s)
         return self.ended()
@@ -150,7 +151,7 @@ class SystemProcess:
     def _send(self, number: signal.Signals) -> None:
         if self._code is None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.fd, number)  # Popen's own way would reap it behind our back
+                signal.pidfd_send_signal(self.fd, number)  # Popen.send_signal would reap it
 
     def usage(self) -> tuple[float, int]:
         try:
@@ -165,7 +166,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def remove_sockets(directory: Path, pid: int) -> None:
-    """Remove the sockets that a process left behind because it was killed."""
+    """Remove the sockets of a process that was killed."""
     for lock in directory.glob("*.lock"):
         with suppress(OSError, ValueError):
             if int(lock.read_text()) == pid:
@@ -174,7 +175,7 @@ def remove_sockets(directory: Path, pid: int) -> None:
 
 
 def last_error(log: Path) -> str | None:
-    """The last thing that a log file says, in one line: the typed error where there is one."""
+    """The last entry of a log file, in one line: the typed error where there is one."""
     for line in reversed(tail(log)):
         try:
             entry = json.loads(line)
@@ -185,7 +186,13 @@ def last_error(log: Path) -> str | None:
         trace = str(entry.get("error", "")).strip().splitlines()
         text = trace[-1] if trace else str(entry.get("message", line))
         return _without_module(text)[:500]
-    return None
+    return f"the disk of {log.parent} is full; make room, or set run.directory to another place" if full(log) else None
+
+
+def full(path: Path) -> bool:
+    """Whether the disk of ``path`` is full."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < LEAST_ROOM
 
 
 def tail(log: Path) -> list[str]:
@@ -199,7 +206,7 @@ def tail(log: Path) -> list[str]:
 
 
 def _without_module(text: str) -> str:
-    """``…errors.DeviceError: no microphone`` is ``no microphone``: our errors are written for people."""
+    """``…errors.DeviceError: no microphone`` becomes ``no microphone``: typed errors need no type name."""
     kind, _, words = text.partition(": ")
     ours = {f"{e.__module__}.{e.__name__}" for e in EdgeMerError.__subclasses__()}
     return words if kind in ours and words else text

@@ -1,4 +1,4 @@
-"""How much of something is allowed: a token bucket, asked with the time of the caller's clock."""
+"""Rate limit: a token bucket on the caller's clock."""
 
 from __future__ import annotations
 

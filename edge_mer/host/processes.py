@@ -1,4 +1,4 @@
-"""The process table: one row per process, and when it should run. The supervisor does the rest."""
+"""The process table: one row per process, and when it should run. The supervisor starts and watches them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_mer.config import Config, plays_with_file
-from edge_mer.contract.domain import Modality
+from edge_mer.config import Config, is_off, plays_with_file
+from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 
 Predicate = Callable[[Config], bool]
 # core: without it there is no estimate; sensor: one modality is absent without it; extra: estimates go on unchanged.
@@ -16,9 +16,11 @@ Importance = Literal["core", "sensor", "extra"]
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """``module`` offers ``build(config, bus)``. Processes of a later ``stop_stage`` stop when the earlier are gone.
+    """``module`` defines ``build(config, bus)``, with ``argument`` as third parameter where the row has one.
 
-    ``retry_s``: how long the process rests after too many restarts; short for sensors, which get plugged in again.
+    Processes of a later ``stop_stage`` stop after the earlier ones have ended.
+
+    ``retry_s``: pause after too many restarts; short for sensors, which may be plugged in again.
     """
 
     name: str
@@ -27,31 +29,32 @@ class ProcessRow:
     importance: Importance
     retry_s: float = 60
     stop_stage: int = 0
+    argument: str | None = None
+
+    @property
+    def entry(self) -> str:
+        """The command-line argument of a worker process: ``MODULE`` or ``MODULE:ARGUMENT``."""
+        return self.module if self.argument is None else f"{self.module}:{self.argument}"
 
 
 def always(config: Config) -> bool:
     return True
 
 
-def from_microphone(config: Config) -> bool:
-    return config.audio.source == "microphone"
+def in_file(config: Config) -> bool:
+    return any(plays_with_file(config, m) for m in MODALITIES)
 
 
-def from_camera(config: Config) -> bool:
-    return config.video.source == "camera"
+def in_own_process(modality: Modality) -> Predicate:
+    return lambda config: not is_off(config, modality) and not plays_with_file(config, modality)
 
 
-def audio_from_file(config: Config) -> bool:
-    return config.audio.source == "file"
+def by_plugin(modality: Modality) -> Predicate:
+    return lambda config: modality in config.plugins.sources and in_own_process(modality)(config)
 
 
-def video_from_file(config: Config) -> bool:
-    return config.video.source == "file"
-
-
-def words_apart(config: Config) -> bool:
-    """A recorded transcript plays in the process of the file that it belongs to, on the same t0."""
-    return config.text.source != "off" and not plays_with_file(config)
+def by_own_device(modality: Modality) -> Predicate:
+    return lambda config: modality not in config.plugins.sources and in_own_process(modality)(config)
 
 
 def perception_apart(config: Config) -> bool:
@@ -74,47 +77,46 @@ def with_page(config: Config) -> bool:
     return config.page.address is not None
 
 
-def sensing(modality: Modality) -> Predicate:
-    return lambda config: getattr(config, modality).source != "off"
-
-
-def both(first: Predicate, second: Predicate) -> Predicate:
-    return lambda config: first(config) and second(config)
-
-
-def either(first: Predicate, second: Predicate) -> Predicate:
-    return lambda config: first(config) or second(config)
+def perceived_apart(modality: Modality) -> Predicate:
+    return lambda config: perception_apart(config) and not is_off(config, modality)
 
 
 def _perception(modality: Modality) -> ProcessRow:
     return ProcessRow(
-        f"perception.{modality}",
-        f"edge_mer.perception.node_{modality}",
-        both(perception_apart, sensing(modality)),
-        "sensor",
+        f"perception.{modality}", "edge_mer.perception.node", perceived_apart(modality), "sensor", argument=modality
     )
 
 
-# In order of start: the slow starters first, the recorder before there is anything to record.
-TABLE: tuple[ProcessRow, ...] = (
+def _capture(modality: Modality) -> ProcessRow:
+    row = TABLE[modality]
+    return ProcessRow(row.process, row.capture, by_own_device(modality), "sensor", retry_s=10)
+
+
+def _plugin_source(modality: Modality) -> ProcessRow:
+    return ProcessRow(
+        f"plugin.{modality}", "edge_mer.capture.plugin_source", by_plugin(modality), "sensor", 10, argument=modality
+    )
+
+
+def _plugin_outlet(name: str) -> ProcessRow:
+    return ProcessRow(f"outlet.{name}", "edge_mer.gateway.plugin_outlet", always, "extra", 10, argument=name)
+
+
+# In order of start: slow processes first, the recorder before the first message.
+PROCESSES: tuple[ProcessRow, ...] = (
     ProcessRow("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
     ProcessRow("switch", "edge_mer.privacy.switch.switch", always, "core"),
     ProcessRow("fusion", "edge_mer.fusion.node", always, "core"),
-    _perception("audio"),
-    _perception("video"),
-    _perception("text"),
-    ProcessRow(
-        "file", "edge_mer.capture.playback.file", either(audio_from_file, video_from_file), "sensor", retry_s=10
-    ),
-    ProcessRow("microphone", "edge_mer.capture.microphone", from_microphone, "sensor", retry_s=10),
-    ProcessRow("camera", "edge_mer.capture.camera", from_camera, "sensor", retry_s=10),
-    ProcessRow("transcript", "edge_mer.capture.transcript", words_apart, "sensor", retry_s=10),
+    *map(_perception, MODALITIES),
+    ProcessRow("file", "edge_mer.capture.playback.file", in_file, "sensor", retry_s=10),
+    *map(_capture, MODALITIES),
+    *map(_plugin_source, MODALITIES),
     ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10),
     ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10),
     ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10),
 )
 
 
-def rows_for(config: Config, table: tuple[ProcessRow, ...] = TABLE) -> tuple[ProcessRow, ...]:
-    """The processes that this configuration asks for, in order of start."""
-    return tuple(row for row in table if row.should_run(config))
+def rows_for(config: Config, table: tuple[ProcessRow, ...] = PROCESSES) -> tuple[ProcessRow, ...]:
+    """The processes of this configuration, in order of start."""
+    return (*(row for row in table if row.should_run(config)), *map(_plugin_outlet, config.plugins.outlets))

@@ -1,7 +1,7 @@
-"""The supervisor: starts the processes of the table, notices the dead and the hung, restarts them, says so.
+"""The supervisor: starts the processes of the table, detects those that end or hang, restarts them, publishes health.
 
 It is itself a worker (``build`` below), so
-``python -m edge_mer.host.worker supervisor edge_mer.host.supervisor DIRECTORY`` is a whole edge_mer.
+``python -m edge_mer.host.worker supervisor edge_mer.host.supervisor DIRECTORY`` is a complete edge_mer.
 Topics: ``health`` (once a second, and at once when something changed) and ``clock``.
 """
 
@@ -22,6 +22,8 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock, host_boot_id
 from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
+from edge_mer.contract.plain_text import visible
+from edge_mer.contract.visible_fields import visible_fields
 from edge_mer.host.launcher import Launcher, Process, SystemLauncher
 from edge_mer.host.processes import ProcessRow, rows_for
 
@@ -32,7 +34,8 @@ WorkerState = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in microseconds. ``hung_us``: a worker that says nothing for so long is killed."""
+    """Times in microseconds. ``hung_us``: a worker without a heartbeat for so long is killed. ``notify_us``: how
+    long the switch is notified of an ended process."""
 
     hung_us: int = 3 * SECOND // 2
     start_us: int = 20 * SECOND
@@ -41,19 +44,19 @@ class Limits:
     backoff_us: int = SECOND // 4
     terminate_us: int = 900_000
     report_us: int = SECOND
-    told_us: int = 10 * SECOND
+    notify_us: int = 10 * SECOND
 
 
 @dataclass
 class WatchedProcess:
-    """One process of the table and what happened to it. ``ends`` are the times of its recent deaths."""
+    """One process of the table and its history. ``ends`` are the times at which it recently ended."""
 
     row: ProcessRow
     state: WorkerState = "starting"
     process: Process | None = None
     boot: str | None = None
     since_us: int = 0
-    heard_us: int | None = None
+    heartbeat_us: int | None = None
     due_us: int = 0
     restarts: int = 0
     storms: int = 0
@@ -80,33 +83,33 @@ class Supervisor:
         self._own = psutil.Process()
         self._usage: dict[str, tuple[float, int]] = {}
         self._notices: dict[Exited, int] = {}
-        self._said: dict[str, tuple[WorkerState, int]] = {}
+        self._published_states: dict[str, tuple[WorkerState, int]] = {}
         self._report_due = 0
         self._turned_us = self._clock.now_us()
         self.counters: Counter[str] = Counter()
         self.children = {row.name: WatchedProcess(row) for row in rows}
-        # Workers that somebody else started and that say they live, as the recorder of ``edge-mer record``.
+        # Workers that were started elsewhere and send heartbeats, as the recorder of ``edge-mer record``.
         self._guests: dict[str, tuple[int, Heartbeat]] = {}
 
     @property
     def wake(self) -> tuple[int, ...]:
-        """A child that ends is noticed at once."""
+        """Readable when a child ends."""
         return tuple(c.process.fd for c in self.children.values() if c.process is not None and c.process.fd >= 0)
 
     def turn(self) -> int:
         now = self._clock.now_us()
-        self._listen()
-        self._excuse_own_pause(now)
+        self._receive_heartbeats()
+        self._extend_deadlines(now)
         for child in self.children.values():
-            self._attend(child, now)
+            self._check(child, now)
         if now >= self._report_due:
             self._report_due = now + self._limits.report_us
-            self._tell_switch(now)
+            self._notify_switch(now)
             self._publish_clock()
             self._launcher.trim_logs()
             self._publish_health(now, measure=True)
-        elif self._states() != self._said:
-            self._tell_switch(now)
+        elif self._states() != self._published_states:
+            self._notify_switch(now)
             self._publish_health(now)
         return self._wait_us(now)
 
@@ -117,76 +120,76 @@ class Supervisor:
         self._publish_health(self._clock.now_us())
         self._server.close()
 
-    # -- what happened to the children ---------------------------------------------------------------------------
+    # -- watching the children ------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _receive_heartbeats(self) -> None:
         while (received := self._server.receive()) is not None:
             beat = received[1]
             if not isinstance(beat, Heartbeat):
                 continue
             if (child := self.children.get(beat.name)) is None:
-                self._welcome(beat)
+                self._register_guest(beat)
                 continue
             if child.process is None:
                 continue
             if beat.pid == child.process.pid:
-                child.heard_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
-                child.notes = beat.notes
+                child.heartbeat_us, child.boot, child.counters = self._clock.now_us(), beat.boot, beat.counters
+                child.notes = tuple(map(visible, beat.notes))
                 if child.state == "starting":
                     child.state, child.reason = "running", None
         self.counters["bad"] = self._server.bad
 
-    def _welcome(self, beat: Heartbeat) -> None:
+    def _register_guest(self, beat: Heartbeat) -> None:
         if beat.name in self._guests or len(self._guests) < MOST_GUESTS:
-            self._guests[beat.name] = self._clock.now_us(), beat
+            self._guests[visible(beat.name)] = self._clock.now_us(), visible_fields(beat)
 
-    def _excuse_own_pause(self, now: int) -> None:
-        """A supervisor that was itself held up must not call the others hung for what it did not hear."""
+    def _extend_deadlines(self, now: int) -> None:
+        """After a pause of the supervisor itself, extend the deadlines of the heartbeats that it did not receive."""
         pause = now - self._turned_us - SECOND // 2
         self._turned_us = now
         if pause > 0:
             self.counters["pause"] += 1
             for child in self.children.values():
                 child.since_us += pause
-                child.heard_us = None if child.heard_us is None else child.heard_us + pause
+                child.heartbeat_us = None if child.heartbeat_us is None else child.heartbeat_us + pause
 
-    def _attend(self, child: WatchedProcess, now: int) -> None:
+    def _check(self, child: WatchedProcess, now: int) -> None:
         if child.process is None:
             if now >= child.due_us:
                 self._start(child, now)
             return
         if (code := child.process.ended()) is not None:
-            self._bury(child, code, now)
-        elif (silence := self._silence(child, now)) is not None:
-            child.killed_for = silence
+            self._reap(child, code, now)
+        elif (reason := self._hang_reason(child, now)) is not None:
+            child.killed_for = reason
             child.process.kill()
 
-    def _silence(self, child: WatchedProcess, now: int) -> str | None:
-        """Why a process is taken for hung; None when it is not."""
-        if child.heard_us is None:
+    def _hang_reason(self, child: WatchedProcess, now: int) -> str | None:
+        """Why a process counts as hung; None when it does not."""
+        if child.heartbeat_us is None:
             waited = now - child.since_us
             return f"not ready after {waited / 1e6:.0f} s" if waited > self._limits.start_us else None
-        waited = now - child.heard_us
+        waited = now - child.heartbeat_us
         return f"hung: no turn ended for {waited / 1e6:.1f} s" if waited > self._limits.hung_us else None
 
     def _start(self, child: WatchedProcess, now: int) -> None:
-        child.boot, child.heard_us, child.since_us, child.killed_for = None, None, now, None
+        child.boot, child.heartbeat_us, child.since_us, child.killed_for = None, None, now, None
         child.counters, child.notes = {}, ()
         try:
-            child.process = self._launcher.start(child.row.name, child.row.module)
+            child.process = self._launcher.start(child.row.name, child.row.entry)
         except OSError as error:
-            self._bury(child, 0, now, f"cannot be started: {error}")
+            self._reap(child, 0, now, f"cannot be started: {error}")
             return
         if child.state != "starting":
             child.restarts += 1
         child.state = "starting"
 
-    def _bury(self, child: WatchedProcess, code: int, now: int, reason: str | None = None) -> None:
-        """It is gone: tell the switch, find out why, and decide when it starts again."""
+    def _reap(self, child: WatchedProcess, code: int, now: int, reason: str | None = None) -> None:
+        """Handle the end of a process: notify the switch, find the reason, and set the time of its restart."""
         if child.boot is not None and child.row.name != "switch":
-            self._notices[Exited(name=child.row.name, boot=child.boot)] = now + self._limits.told_us
+            self._notices[Exited(name=child.row.name, boot=child.boot)] = now + self._limits.notify_us
         child.process = None
-        child.reason = reason or child.killed_for or self._explain(child, code)
+        child.reason = visible(reason or child.killed_for or self._explain(child, code))
         child.ends.append(now)
         while child.ends[0] <= now - self._limits.storm_us:
             child.ends.popleft()
@@ -207,10 +210,10 @@ class Supervisor:
             return f"ended by {signal.Signals(-code).name}"
         return self._launcher.last_error(child.row.name) or f"exit code {code}"
 
-    # -- what the others are told --------------------------------------------------------------------------------
+    # -- publishing ----------------------------------------------------------------------------------------------
 
-    def _tell_switch(self, now: int) -> None:
-        """Said again for a while, because the switch may just be restarting itself."""
+    def _notify_switch(self, now: int) -> None:
+        """Repeated for ``notify_us``, because the switch may itself be restarting."""
         for notice, until in list(self._notices.items()):
             self._switch.send(notice)
             if now >= until:
@@ -220,14 +223,14 @@ class Supervisor:
         return {name: (c.state, c.restarts) for name, c in self.children.items()}
 
     def _publish_health(self, now: int, measure: bool = False) -> None:
-        self._said = self._states()
+        self._published_states = self._states()
         if measure:
             self._usage = {n: c.process.usage() for n, c in self.children.items() if c.process is not None}
             self._usage[NAME] = (self._own.cpu_percent() / 100, self._own.memory_info().rss)
         workers = {name: self._worker_health(name, child, now) for name, child in self.children.items()}
-        self._guests = {n: (heard, b) for n, (heard, b) in self._guests.items() if now - heard < self._limits.hung_us}
-        for name, (heard, beat) in self._guests.items():
-            workers[name] = WorkerHealth("running", beat.pid, 0, now - heard, None, 0.0, 0, beat.counters, beat.notes)
+        self._guests = {n: (at, b) for n, (at, b) in self._guests.items() if now - at < self._limits.hung_us}
+        for name, (at, beat) in self._guests.items():
+            workers[name] = WorkerHealth("running", beat.pid, 0, now - at, None, 0.0, 0, beat.counters, beat.notes)
         cpu, rss = self._usage.get(NAME, (0.0, 0))
         workers[NAME] = WorkerHealth("running", os.getpid(), 0, 0, None, cpu, rss, dict(self.counters))
         self._health.send(HealthReport(workers=workers), origin_us=now)
@@ -238,7 +241,7 @@ class Supervisor:
             state=child.state,
             pid=child.process.pid if child.process is not None else None,
             restarts=child.restarts,
-            age_us=None if child.heard_us is None else now - child.heard_us,
+            age_us=None if child.heartbeat_us is None else now - child.heartbeat_us,
             reason=child.reason,
             cpu=cpu,
             rss=rss,
@@ -256,13 +259,13 @@ class Supervisor:
         for child in self.children.values():
             if child.process is None:
                 due.append(child.due_us)
-            elif child.heard_us is None:
+            elif child.heartbeat_us is None:
                 due.append(child.since_us + self._limits.start_us)
             else:
-                due.append(child.heard_us + self._limits.hung_us)
+                due.append(child.heartbeat_us + self._limits.hung_us)
         return max(0, min(due) - now)
 
-    # -- the end -------------------------------------------------------------------------------------------------
+    # -- stopping ------------------------------------------------------------------------------------------------
 
     def _stop(self, children: list[WatchedProcess]) -> None:
         left = {c.row.name: c.process for c in children if c.process is not None}
@@ -277,19 +280,19 @@ class Supervisor:
                 for process in left.values():
                     process.kill()
             if left:
-                self._listen()
+                self._receive_heartbeats()
                 self._bus.wait(SECOND // 50 if killed else deadline - now, *(p.fd for p in left.values() if p.fd >= 0))
         for child in children:
             child.state, child.process = "stopped", None
 
 
 def wall_offset(clock: Clock) -> tuple[int, int]:
-    """Microseconds to add to monotonic time for wall time, and how uncertain that is: the best of three looks."""
-    looks = []
+    """Microseconds to add to monotonic time for wall time, and its uncertainty: the best of three samples."""
+    samples = []
     for _ in range(3):
         before, wall, after = clock.now_us(), clock.wall_us(), clock.now_us()
-        looks.append((after - before, wall - (before + after) // 2))
-    width, offset = min(looks)
+        samples.append((after - before, wall - (before + after) // 2))
+    width, offset = min(samples)
     return offset, width // 2 + 1
 
 

@@ -1,10 +1,12 @@
-"""What every worker process does: one loop of turns, a heartbeat, a clean end on SIGTERM."""
+"""The main loop of every worker process: turns, heartbeats, a clean end on SIGTERM."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,8 +19,9 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Heartbeat
 
+_PR_SET_DUMPABLE = 4
 HEARTBEAT_US = SECOND // 4
-# On 2 cores one thread per process is the fast setting, and the exact one.
+# On 2 cores, one thread per process is fastest, and its results are reproducible.
 THREADS = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -28,7 +31,7 @@ THREADS = {
 
 
 class Worker(Protocol):
-    """A small daemon: ``turn`` does everything that is ready and says when it must be called again at the latest."""
+    """A small daemon: ``turn`` does all work that is ready and returns when it must be called again at the latest."""
 
     def turn(self) -> int:
         """One turn; returns the longest wait in microseconds until the next. Never raises for a bad message."""
@@ -41,15 +44,15 @@ class Worker(Protocol):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Drops, gaps, overflows: whatever was lost is counted here."""
+        """Counts of lost data: drops, gaps, overflows."""
         ...
 
     def close(self) -> None: ...
 
 
 @runtime_checkable
-class Noted(Protocol):
-    """A worker with something to say that health should show."""
+class HasNotes(Protocol):
+    """A worker with notes for the health report."""
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -59,29 +62,29 @@ class Stop:
     """Set by SIGTERM and SIGINT."""
 
     def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._request)
+        signal.signal(signal.SIGINT, self._request)
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _request(self, *_: object) -> None:
+        self.requested = True
 
 
 def run(name: str, worker: Worker, bus: Bus, stop: Stop) -> None:
-    """Take turns until asked to stop; tell the supervisor four times a second that turns still end."""
+    """Take turns until a stop is requested; send the supervisor a heartbeat four times a second."""
     supervisor = bus.client("supervisor")
     due = 0
-    while not stop.asked:
+    while not stop.requested:
         wait = worker.turn()
         now = bus.clock.now_us()
         if now >= due:
             due = now + HEARTBEAT_US
             counters = {k: v for k, v in worker.counters.items() if v}
-            notes = worker.notes if isinstance(worker, Noted) else ()
+            notes = worker.notes if isinstance(worker, HasNotes) else ()
             supervisor.send(
                 Heartbeat(name=name, boot=bus.boot, pid=os.getpid(), created_us=now, counters=counters, notes=notes)
             )
-        if not stop.asked:
+        if not stop.requested:
             bus.wait(min(wait, due - now), *worker.wake)
     worker.close()
 
@@ -106,18 +109,27 @@ def setup_logging(name: str) -> None:
     logging.basicConfig(level=os.environ.get("EDGE_MER_LOG", "WARNING").upper(), handlers=[handler], force=True)
 
 
-def main() -> None:
-    """``python -m edge_mer.host.worker NAME MODULE DIRECTORY``; the resolved config comes as JSON on standard input.
+def keep_memory_private() -> None:
+    """Disable core files and access by this user's debuggers to this process's memory (``man 2 prctl``)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
-    The module offers ``build(config, bus) -> Worker``.
+
+def main() -> None:
+    """``python -m edge_mer.host.worker NAME MODULE[:ARGUMENT] DIRECTORY``; the resolved config comes as JSON on
+    standard input.
+
+    The module defines ``build(config, bus) -> Worker``; an argument is its third parameter.
     """
-    name, module, directory = sys.argv[1:4]
+    name, entry, directory = sys.argv[1:4]
+    module, *argument = entry.split(":")
+    keep_memory_private()
     setup_logging(name)
     stop = Stop()
     config = Config.model_validate_json(sys.stdin.buffer.read())
     bus = ZmqBus(Path(directory))
     try:
-        worker: Worker = import_module(module).build(config, bus)
+        worker: Worker = import_module(module).build(config, bus, *argument)
         bus.settle()
         run(name, worker, bus, stop)
     except Exception:

@@ -1,4 +1,6 @@
-"""Wav2Vec2, WavLM or HuBERT as audio encoder: the starter hears *when* somebody speaks, the large model *how*."""
+"""Wav2Vec2, WavLM or HuBERT as audio encoder: the starter encoder gives token times and voice activity, the large model
+the values.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ GROUP: Final = 4  # tokens of one run of the model: every half second
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LargeAudioState:
-    """``samples`` are the last 2 s before the waiting tokens and all after; ``waiting`` has times but no values yet."""
+    """``samples``: the last 2 s before the waiting tokens and all after; ``waiting``: tokens without values."""
 
     starter: AudioState
     samples: NDArray[np.float32]
@@ -46,12 +48,12 @@ class LargeAudioEncoder:
         return self._begun(self._starter.initial())
 
     def step(self, state: LargeAudioState, block: AudioBlock) -> tuple[LargeAudioState, Tokens]:
-        """Zero or more groups of four tokens; a gap in time drops what was waiting."""
-        inner, heard = self._starter.step(state.starter, block)
+        """Zero or more groups of four tokens; a gap in time drops the waiting tokens."""
+        inner, fresh = self._starter.step(state.starter, block)
         if inner.context != state.starter.context:
             state = self._begun(inner)
         samples = np.concatenate([state.samples, np.clip(block.samples, -1, 1)])
-        waiting = heard if not len(state.waiting) else joined(state.waiting, heard)
+        waiting = fresh if not len(state.waiting) else joined(state.waiting, fresh)
         out: list[Tokens] = []
         while len(waiting) >= GROUP:
             group, waiting = split(waiting, GROUP)
@@ -67,7 +69,7 @@ class LargeAudioEncoder:
         return LargeAudioState(inner, np.zeros(CONTEXT, np.float32), no_tokens(self._starter.spec.dim))
 
     def _values(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[4, dim] of the newest half second of ``samples``, heard with the 1.5 s before it."""
+        """[4, dim] for the newest half second of ``samples``, with the 1.5 s before it as context."""
         import torch
 
         window = samples[-CONTEXT:]

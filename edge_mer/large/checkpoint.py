@@ -14,20 +14,20 @@ from typing import Any, Final
 from edge_mer.contract.errors import ModelError, missing_extra
 from edge_mer.large import compat_torchaudio
 
-# What a checkpoint needs of a repository; weights as safetensors only, for a pickle runs code.
+# Files of a repository that a checkpoint needs; weights as safetensors only, because a pickle can run code.
 PATTERNS: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class LargeCheckpoint:
-    """``name`` as the user wrote it; ``sha256`` of all its files in the order of their names."""
+    """``name``: folder or hub id as configured; ``sha256``: of all its files in the order of their names."""
 
     name: str
     folder: Path
     sha256: str
 
     def open(self, kind: str, **options: Any) -> Any:
-        """``transformers.<kind>.from_pretrained`` of the folder. Raises ModelError where it does not fit."""
+        """``transformers.<kind>.from_pretrained`` of the folder. Raises ModelError if damaged or of another kind."""
         loader = getattr(transformers(), kind)
         try:
             return loader.from_pretrained(str(self.folder), local_files_only=True, **options)
@@ -45,9 +45,9 @@ class LargeCheckpoint:
 
 def transformers() -> Any:
     """The package. Raises MissingExtra without it."""
-    compat_torchaudio.mend()
+    compat_torchaudio.repair_import()
     try:
-        import torch  # noqa: F401  # transformers imports without it, and then has no models
+        import torch  # noqa: F401  # without it, transformers imports but offers no models
         import transformers
     except ImportError as error:
         raise missing_extra("transformers or torch", "asr") from error
@@ -67,7 +67,7 @@ def find(name: str) -> LargeCheckpoint:
 
 
 def pull(name: str) -> LargeCheckpoint:
-    """Download ``name`` from the hub into its cache. Raises ModelError when it cannot be had, saying what to do."""
+    """Download ``name`` from the hub into its cache. Raises ModelError, with what to do, when that fails."""
     hub = _hub()
     try:
         hub.snapshot_download(name, allow_patterns=list(PATTERNS))
@@ -85,7 +85,7 @@ def pull(name: str) -> LargeCheckpoint:
 
 
 def sha256_of(folder: Path) -> str:
-    """Over the names and bytes of the files that a checkpoint consists of."""
+    """Hash of the names, sizes and contents of a checkpoint's files."""
     digest = hashlib.sha256()
     for path in sorted({p for pattern in PATTERNS for p in folder.glob(pattern)}):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())

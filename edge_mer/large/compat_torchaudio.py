@@ -1,6 +1,6 @@
 """Every torchaudio on PyPI is a CUDA build: beside a CPU torch its import raises OSError, and so does transformers'.
 
-``mend`` lets it load without its native part. Call it before the first import of transformers.
+``repair_import`` loads it without its native part. Call it before the first import of transformers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from types import ModuleType
 
 
-def mend() -> bool:
-    """Whether mending was needed. Nothing on disk changes; forced alignment and RNN-T loss stay unavailable."""
+def repair_import() -> bool:
+    """Returns whether it was needed. Nothing on disk changes; forced alignment and RNN-T loss stay unavailable."""
     if "torchaudio" in sys.modules or find_spec("torchaudio") is None:
         return False
     try:
@@ -27,7 +27,7 @@ def mend() -> bool:
 
 
 def _without_native_part() -> ModuleType:
-    """What torchaudio itself uses when it was built without extension."""
+    """The module that torchaudio uses when it was built without extension."""
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("this needs torchaudio's native part, which does not load beside this torch")

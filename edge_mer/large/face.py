@@ -1,4 +1,6 @@
-"""A ViT expression classifier as face encoder: the starter finds and follows the face, the ViT reads it in colour."""
+"""A ViT expression classifier as face encoder: the starter encoder detects and tracks the face, the ViT classifies the
+colour image.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ class LargeFaceEncoder(FaceEncoder):
     def __init__(self, checkpoint: LargeCheckpoint, detector: FaceDetector) -> None:
         self._detector = detector
         self._model = checkpoint.model("AutoModelForImageClassification")
-        said = {int(i): NAMES.get(str(name).lower()) for i, name in self._model.config.id2label.items()}
-        if missing := [e for e in EMOTIONS if e not in said.values()]:
+        labels_of = {int(i): NAMES.get(str(name).lower()) for i, name in self._model.config.id2label.items()}
+        if missing := [e for e in EMOTIONS if e not in labels_of.values()]:
             labels = ", ".join(map(str, self._model.config.id2label.values()))
             raise ModelError(f"{checkpoint.name}: its labels are {labels}; it lacks {', '.join(missing)}")
-        self._columns = [[i for i, name in said.items() if name == e] for e in EMOTIONS]
-        self._side, self._mean, self._std = _picture(checkpoint)
+        self._columns = [[i for i, name in labels_of.items() if name == e] for e in EMOTIONS]
+        self._side, self._mean, self._std = _preprocessing(checkpoint)
         self.spec = EncoderSpec(
             name=checkpoint.name,
             modality="video",
@@ -52,7 +54,7 @@ class LargeFaceEncoder(FaceEncoder):
         return np.concatenate([seven / seven.sum(), state])[None].astype(np.float32)
 
 
-def _picture(checkpoint: LargeCheckpoint) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
+def _preprocessing(checkpoint: LargeCheckpoint) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
     """Side in pixels, mean and deviation of the channels, of ``preprocessor_config.json``."""
     path = checkpoint.folder / "preprocessor_config.json"
     try:

@@ -1,4 +1,4 @@
-"""RoBERTa, DeBERTa and their like as text encoder: the hidden states of the newest sub-words."""
+"""RoBERTa, DeBERTa or similar as text encoder: the hidden states of the newest sub-words."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ LONGEST: Final = 48  # words and sub-words of a segment, the newest ones
 
 
 class LargeTextEncoder:
-    """Keeps no state: a later block of the same segment replaces the earlier one as a whole."""
+    """Stateless: a later block of a segment replaces the earlier one as a whole."""
 
     def __init__(self, checkpoint: LargeCheckpoint) -> None:
         self._tokenizer = checkpoint.open("AutoTokenizer", add_prefix_space=True)
         self._tokenizer.truncation_side = "left"
         if not getattr(self._tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{checkpoint.name}: its tokenizer cannot say which word a sub-word is of; a tokenizer.json is needed"
-            )
+            raise ModelError(f"{checkpoint.name}: its tokenizer cannot map sub-words to words; add a tokenizer.json")
         self._model = checkpoint.model("AutoModel")
         self.spec = EncoderSpec(
             name=checkpoint.name,

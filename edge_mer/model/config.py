@@ -25,7 +25,7 @@ class MCULoRAConfig:
     alpha = r, that is 1.
 
     Switches of the ablations: ``adapters`` (False: plain linear layers), ``shared_pair`` (False: only the pairs
-    of the combinations), ``experts`` (False: hard sharing, one always-open expert of the same total rank for all
+    of the combinations), ``experts`` (False: hard sharing, one always active expert of the same total rank for all
     tasks), ``tasks`` (one name: single task). ``readout``: one estimate per window, or per utterance of a dialogue.
     ``pool``: one mean over the tokens of all modalities, or one of each modality, added up.
     """
@@ -73,7 +73,7 @@ class MCULoRAConfig:
                 raise ConfigError(f"{name} {getattr(self, name)!r} must be one of {', '.join(get_args(kind))}")
 
 
-# algorithms.md 5.1: the widths of the papers' features, about 7.5 M parameters.
+# ALGORITHMS.md 5.1: the widths of the papers' features, about 7.5 M parameters.
 _SIZES: Final[Mapping[Size, Mapping[str, Any]]] = {
     "small": {},
     "paper": {

@@ -16,8 +16,8 @@ from edge_mer.model.config import MCULoRAConfig
 class Routing:
     """One block's routing of one modality, for L_bal and logs; K tasks, N experts, S = 1 (window) or L (dialogue).
 
-    ``gates`` [K, B, S, N] has exactly k entries above 0 that sum to 1; ``scores`` [K, B, S, N] are the router's own,
-    without noise; ``valid`` bool [B, S] says whether the modality was there to be routed.
+    ``gates`` [K, B, S, N] has exactly k entries above 0 that sum to 1; ``scores`` [K, B, S, N] are those of the router,
+    without noise; ``valid`` bool [B, S]: whether the modality was present.
     """
 
     gates: Tensor
@@ -26,9 +26,9 @@ class Routing:
 
 
 def top_gates(scores: Tensor, k: int) -> Tensor:
-    """Softmax over the k largest of scores [..., N], 0 elsewhere; of equal scores the lower index wins.
+    """Softmax over the k largest of scores [..., N], 0 elsewhere; of equal scores the lower index is selected.
 
-    The comparison form of algorithms.md 5.3: rank_i = #[s_j > s_i] + #[j < i, s_j = s_i], without TopK or Scatter.
+    The comparison form of ALGORITHMS.md 5.3: rank_i = #[s_j > s_i] + #[j < i, s_j = s_i], without TopK or Scatter.
     """
     mine, other = scores[..., :, None], scores[..., None, :]
     n = scores.shape[-1]
@@ -41,10 +41,10 @@ def top_gates(scores: Tensor, k: int) -> Tensor:
 class UniTSE(nn.Module):
     """One block of experts of one modality: y = x + sum_n G_n f_n(LN x) + f_task(LN x), per task.
 
-    Source: MMoLRE (arXiv 2505.14143), in the form of algorithms.md 2b. An expert is a convolution of kernel 3 to rank
+    Source: MMoLRE (arXiv 2505.14143), in the form of ALGORITHMS.md 3.1. An expert is a convolution of kernel 3 to rank
     r, GELU, and one of kernel 1 back: the first is one product with the three shifted copies side by side. The
-    parameters of all tasks stand in one tensor, [K, ...], and those of all shared experts side by side.
-    Hard sharing is the same block with one expert, always open, for one common task.
+    parameters of all tasks are in one tensor, [K, ...], and those of all shared experts side by side.
+    Hard sharing is the same block with one always active expert for one common task.
     """
 
     def __init__(self, config: MCULoRAConfig) -> None:
@@ -89,7 +89,7 @@ class UniTSE(nn.Module):
 
 
 def _zeroed(x: Tensor, kept: Tensor) -> Tensor:
-    """Masked tokens by select: biases must not leak through a convolution into their neighbours."""
+    """Set masked tokens to 0 by select: biases must not leak through a convolution into their neighbours."""
     return torch.where(kept[..., None], x, x.new_zeros(()))
 
 

@@ -1,4 +1,4 @@
-"""What goes into the model: windows, combinations, whole dialogues, and what is refused."""
+"""Inputs of the model: windows, combinations, whole dialogues, and their checks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def erased(
 
 
 def erasable(combination: Tensor) -> dict[Modality, float]:
-    """The share of samples (or utterances) that hold each modality and another one beside it."""
+    """The share of samples (or utterances) that contain each modality and at least one other."""
     present = presence(combination)
     counted = (combination >= 0).sum().clamp(min=1)
     rich = present & (present.sum(-1, keepdim=True) > 1)
@@ -90,7 +90,7 @@ def erasable(combination: Tensor) -> dict[Modality, float]:
 
 
 def check(windows: Mapping[Modality, Window], combination: Tensor, config: MCULoRAConfig) -> None:
-    """Raise InputError for what the model would take in silence; meant for data at load time, not for each step."""
+    """Raise InputError for inputs that the model does not check; meant for data at load time, not for each step."""
     low, high = combination.min().item(), combination.max().item()
     least = -1 if config.readout == "dialogue" else 0
     if low < least or high >= len(COMBINATIONS):

@@ -54,9 +54,9 @@ class Block(nn.Module):
 
 
 class Branch(nn.Module):
-    """One modality: adapted input projection, age of each token, blocks, experts. Masked tokens leave it as zeros.
+    """One modality: adapted input projection, age of each token, blocks, experts. Masked tokens are zero in the output.
 
-    Utterances of a dialogue have no age: their order reaches the experts through the convolution.
+    Utterances of a dialogue have no age: the convolution of the experts encodes their order.
     """
 
     def __init__(self, inputs: int, config: MCULoRAConfig) -> None:
@@ -74,8 +74,8 @@ class Branch(nn.Module):
     ) -> tuple[Tensor, Pair | None, list[Routing]]:
         """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] s -> [K or 1, B, T, D], R_com and R_c, routing."""
         kept = mask > 0
-        # Selected, not multiplied: 0 x NaN is NaN. Tokens do not meet before the blocks, so a merged model may select
-        # once, where it is narrow; in training the gradient of what was not selected would still be 0 x NaN.
+        # Selected, not multiplied: 0 x NaN is NaN. Tokens are not mixed before the blocks, so a merged model may select
+        # once, after the projection; in training the gradient of unselected tokens would still be 0 x NaN.
         merged = combination is None
         x, pair = self._projected(tokens if merged else _kept(tokens, kept), combination)
         if self.age is not None:
@@ -99,11 +99,11 @@ class Branch(nn.Module):
 
 
 class TaskPool(nn.Module):
-    """Task-adaptive fusion (MMoLRE, algorithms.md 2b): one softmax over the valid tokens of all modalities.
+    """Task-adaptive fusion (MMoLRE, ALGORITHMS.md 3.2): one softmax over the valid tokens of all modalities.
 
     e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D]. With ``pool`` "each" there is a softmax over the
-    tokens of each modality, and the result is the sum of their means: evidence of two senses adds up, as in a product
-    of experts, where one softmax makes them rivals.
+    tokens of each modality, and the result is the sum of their means: evidence of two modalities adds up, as in a
+    product of experts, while with one softmax they compete.
     """
 
     def __init__(self, config: MCULoRAConfig) -> None:

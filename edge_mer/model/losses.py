@@ -25,7 +25,7 @@ def sentiment_loss(polarity: Tensor, score: Tensor, ordinal: Tensor | None = Non
 
     ``score`` [...] in [-3, 3], NaN = unknown: absolute error of 3 (P(positive) - P(negative)). ``ordinal`` [...] in
     {-1, 0, 1}, anything else = unknown, read only where no score is: cross-entropy, and the squared distance of the
-    cumulative distributions, which knows the order (Hou et al. 2016).
+    cumulative distributions, which depends on the order (Hou et al. 2016).
     """
     value, scored = expected_sentiment(polarity), ~torch.isnan(score)
     if scored.any() and score[scored].abs().max() > 3:
@@ -40,7 +40,7 @@ def sentiment_loss(polarity: Tensor, score: Tensor, ordinal: Tensor | None = Non
 
 
 def orthogonality(trace: Trace) -> Tensor:
-    """L_ort: mean cos^2 between R_com and R_c over all present tokens (algorithms.md 1b); 0 without adapters."""
+    """L_ort: mean cos^2 between R_com and R_c over all present tokens (ALGORITHMS.md 2.2); 0 without adapters."""
     angles = [
         (common * specific).sum(-1).square() / (common.square().sum(-1) * specific.square().sum(-1) + 1e-12)
         for common, specific in trace.pairs.values()
@@ -90,7 +90,7 @@ def _jsd(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _ordinal(polarity: Tensor, ordinal: Tensor) -> Tensor:
-    """Unlike two thresholds on one axis, it can tell torn between the extremes from neutral."""
+    """Unlike two thresholds on one axis, it distinguishes undecided between the extremes from neutral."""
     label = (ordinal.clamp(-1, 1) + 1).long()
     log_odds = torch.log_softmax(polarity, -1)
     surprise = -log_odds.gather(-1, label[..., None])[..., 0]

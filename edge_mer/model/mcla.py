@@ -13,7 +13,7 @@ from edge_mer.model.config import MCULoRAConfig
 
 
 class PlainLinear(nn.Linear):
-    """A linear layer that fits where an adapted one was: it ignores the combination."""
+    """A linear layer with the interface of an adapted one: it ignores the combination."""
 
     def forward(self, x: Tensor, combination: Tensor | None = None) -> Tensor:
         return super().forward(x)
@@ -22,7 +22,7 @@ class PlainLinear(nn.Linear):
 class LowRank(nn.Module):
     """One pair: x [..., d_in] -> B A x [..., d_out], with A Kaiming-uniform [r, d_in] and B zero [d_out, r].
 
-    It starts as the zero function, but is alive: B gets a gradient at once.
+    It starts as the zero function, but B gets a gradient from the first step.
     """
 
     def __init__(self, inputs: int, outputs: int, rank: int) -> None:
@@ -38,7 +38,7 @@ class LowRank(nn.Module):
 class MCLALinear(nn.Module):
     """y = W x + b + (B_sh A_sh + B_c A_c) x, with c the combination of the sample or of the position.
 
-    Source: MCULoRA (arXiv 2507.11202), additive form of algorithms.md 1b. The scale alpha / r is 1. Each pair is
+    Source: MCULoRA (arXiv 2507.11202), additive form of ALGORITHMS.md 2.1. The scale alpha / r is 1. Each pair is
     its own Parameter, and only the pairs of combinations in the batch enter the graph: the others keep grad None,
     so that no optimizer moves them.
     """

@@ -24,7 +24,7 @@ POLARITIES: Final = ("negative", "neutral", "positive")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """What training looks at beside the result; all by modality.
+    """Values that training uses beside the result; all by modality.
 
     ``pairs``: R_com and R_c of the input projection, [B, T, D] each (none in a merged model); ``kept`` bool [B, T];
     ``routing``: one per UniTSE block; ``fused``: the pooled vector of each task, [B, D] or [B, L, D].
@@ -41,7 +41,7 @@ class Readout:
     """``logits`` [B, C] in the order of EMOTIONS; ``sentiment`` [B, 1] in [-3, 3], of ``polarity`` [B, 3]: logits of
     negative, neutral, positive. In a dialogue [B, L, C], [B, L, 1], [B, L, 3].
 
-    A task that the configuration leaves out gives zeros: even odds, neutral.
+    A task that the configuration leaves out gives zeros: equal probabilities, neutral.
     """
 
     logits: Tensor
@@ -53,7 +53,7 @@ class Readout:
 class MCULoRA(nn.Module):
     """Emotion and sentiment from whichever modalities are present, per window or per utterance of a dialogue.
 
-    Source: MCULoRA (arXiv 2507.11202) in the additive form of algorithms.md 1b, with the experts and the pooling of
+    Source: MCULoRA (arXiv 2507.11202) in the additive form of ALGORITHMS.md 2.1, with the experts and the pooling of
     MMoLRE (arXiv 2505.14143). The content of an absent modality cannot change one bit of the result.
     """
 
@@ -110,7 +110,7 @@ class MCULoRA(nn.Module):
         return tuple(m for m in MODALITIES if m in self.branches)
 
     def merged(self, combination: Combination) -> MCULoRA:
-        """A plain copy for one combination: adapters folded in, branches of absent modalities gone, eval mode."""
+        """A plain copy for one combination: adapters merged, branches of absent modalities removed, eval mode."""
         plain = deepcopy(self).eval()
         fold(plain, COMBINATIONS.index(combination))
         for m in set(MODALITIES) - set(modalities_of(combination)):
@@ -118,13 +118,13 @@ class MCULoRA(nn.Module):
         return plain
 
     def base_parameters(self) -> Iterator[nn.Parameter]:
-        """W and b of every adapted layer, and the attention: what stage 1 freezes."""
+        """W and b of every adapted layer, and the attention: frozen in stage 1."""
         for name, parameter in self.named_parameters():
             if ".base." in name or ".qkv." in name or ".out." in name:
                 yield parameter
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
-        """All low-rank pairs, the shared ones too: what stage 0 leaves alone."""
+        """All low-rank pairs, including the shared ones: not trained in stage 0."""
         for module in self.modules():
             if isinstance(module, LowRank):
                 yield from module.parameters()

@@ -15,7 +15,8 @@ from edge_mer.model.mculora import MCULoRA
 class GatheredLinear(nn.Module):
     """y = (W + B_sh A_sh) x + B[c] A[c] x: the pairs of all combinations in two tensors, chosen by an index.
 
-    The same function as ``MCLALinear`` in eval mode, without what no static graph can hold (algorithms.md 5.3).
+    The same function as ``MCLALinear`` in eval mode, without operations that a static graph cannot contain
+    (ALGORITHMS.md 5.3).
     """
 
     def __init__(self, adapted: MCLALinear) -> None:
@@ -39,7 +40,7 @@ class GatheredLinear(nn.Module):
 def gathered(model: MCULoRA) -> MCULoRA:
     """A copy in eval mode that takes any mixture of combinations; its windows hold all modalities.
 
-    Of the window readout only. An absent modality's content is ignored, as in the model itself.
+    For the window readout only. An absent modality's content is ignored, as in the model itself.
     """
     plain = deepcopy(model).eval()
     _replace(plain)

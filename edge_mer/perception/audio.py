@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.errors import InputError, ModelError
 from edge_mer.perception import pitch
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, EncoderSpec, Tokens, no_tokens
-from edge_mer.runtime.backend import Graph, origin
+from edge_mer.runtime.backend import Backend, Graph, origin
 
 TOKEN_SAMPLES: Final = 2000
 TOKEN_US: Final = 125_000
@@ -118,6 +119,11 @@ class AudioEncoder:
         speech = float(self._activity.run(inputs_of(self._activity, frames[-self._listened :]))["speech"].item())
         left = state.samples[TOKEN_SAMPLES:]
         return replace(state, frames=frames, samples=left, tokens=state.tokens + 1), value, speech
+
+
+def open_audio(backend: Backend, models: Path) -> AudioEncoder:
+    """Raises ModelError when a file is missing or damaged."""
+    return AudioEncoder(backend.load(models / "audio.onnx"), backend.load(models / "speech.onnx"))
 
 
 def _frames_of(graph: Graph) -> int:

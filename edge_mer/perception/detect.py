@@ -81,3 +81,8 @@ def _framed(box: NDArray[np.float32]) -> Box:
 
 def _largest_first(boxes: list[Any]) -> list[Box]:
     return sorted(boxes, key=lambda box: (-box[2] * box[3], box))
+
+
+def detector(yunet: Path | None) -> FaceDetector:
+    """YuNet where its model is named, else the cascade in the OpenCV wheel."""
+    return YuNet(yunet) if yunet else Haar()

@@ -1,20 +1,21 @@
-"""The encoder contract: what goes in, what comes out, and what an encoder declares about itself.
+"""The encoder contract: inputs, outputs, and the specification that an encoder declares.
 
 An encoder is a fold with explicit state, ``step(state, block) -> (state, tokens)``. The same blocks from
-``initial()`` on give the same bytes, whatever the process, so a recorded session replays exactly.
+``initial()`` on give the same bytes in any process, so a recorded session replays exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Modality
-
-SAMPLE_RATE = 16_000
+from edge_mer.contract.errors import InputError
+from edge_mer.contract.raw import SAMPLE_RATE as SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class EncoderSpec:
     """What an encoder declares: ``rate_hz`` tokens per second of ``dim`` float32 values each.
 
     ``latency_us`` is algorithmic: how long after the physical event its token can exist at the earliest.
-    ``model`` is the sha256 of the weights (hex, first 16 digits); features made by other weights are not mixed.
+    ``model`` is the sha256 of the weights (hex, first 16 digits); features of different weights are not mixed.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class TextSegment:
-    """All words of one segment as known now. A later block of the same ``segment`` replaces it."""
+    """All words of one segment so far. A later block of the same ``segment`` replaces it."""
 
     segment: int
     words: tuple[Word, ...]
@@ -73,8 +74,8 @@ class Tokens:
     """``values`` float32 [n, dim]; ``start_us``, ``end_us`` int64 [n]; ``valid`` bool [n] (speech, a face, a word).
 
     ``context`` names what the tokens belong to (a face track, an audio stretch, a text segment): tokens of
-    different contexts are never read together, except text segments, which follow each other.
-    ``cut`` says that nothing before these tokens may be used with them.
+    different contexts are never combined, except text segments, which follow each other.
+    ``cut``: tokens before these must not be combined with them.
     """
 
     values: NDArray[np.float32]
@@ -89,17 +90,24 @@ class Tokens:
 
 
 def no_tokens(dim: int) -> Tokens:
-    """Zero tokens: what an encoder returns while it waits for more input."""
+    """Zero tokens: the result of an encoder that waits for more input."""
     none = np.empty(0, np.int64)
     return Tokens(np.empty((0, dim), np.float32), none, none, np.empty(0, np.bool_))
 
 
+def one_array(topic: str, payload: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The single one-dimensional payload array of a raw message. Raises InputError for any other."""
+    if len(payload) != 1 or payload[0].ndim != 1:
+        raise InputError(f"{topic}: expected one payload array of one dimension")
+    return payload[0]
+
+
 State = TypeVar("State")
-Block = TypeVar("Block", AudioBlock, VideoFrame, TextSegment, contravariant=True)
+Block = TypeVar("Block", contravariant=True)
 
 
 class Encoder(Protocol[State, Block]):
-    """A fold over captured blocks. ``step`` may consume ``state``; callers keep only the returned one."""
+    """A fold over captured blocks. ``step`` may consume ``state``; callers use only the returned one afterwards."""
 
     @property
     def spec(self) -> EncoderSpec: ...

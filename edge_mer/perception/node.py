@@ -1,4 +1,4 @@
-"""The perception worker: reads ``raw/<m>``, folds it through the encoder of m, publishes ``feature/<m>``."""
+"""The perception worker: reads ``raw/<m>``, encodes it, publishes ``feature/<m>``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from edge_mer.bus import Bus
-from edge_mer.config import Config
+from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage, InputError
@@ -20,13 +20,13 @@ from edge_mer.perception.stream import FeatureStream
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
-LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
+LAG_US = SECOND  # drop messages older than 1 s to stay real time
 IDLE_US = SECOND // 4
 
 
 def wanted(config: Config) -> tuple[Modality, ...]:
     """The modalities whose source is not off."""
-    return tuple(m for m in MODALITIES if getattr(config, m).source != "off")
+    return tuple(m for m in MODALITIES if not is_off(config, m))
 
 
 class PerceptionNode:
@@ -40,7 +40,7 @@ class PerceptionNode:
         self._state = self._stream.initial()
         self._reader = bus.reader(f"raw/{modality}")
         self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
-        self._child = PurgeClient(bus, f"perception.{modality}", (modality,))
+        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,))
         self._counts: Counter[str] = Counter()
 
     @classmethod
@@ -50,7 +50,7 @@ class PerceptionNode:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
-        encoder = load_encoder(modality, backend, directory, yunet, large)
+        encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
         return cls(modality, encoder, bus, notes(backend))
 
     @property
@@ -58,10 +58,10 @@ class PerceptionNode:
         return self._counts + self._reader.counters
 
     def turn(self) -> int:
-        for order in self._child.orders():
+        for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
             self._state = self._stream.initial()
-            self._child.done(order)
+            self._purges.done(order)
         for message in self._reader.drain():
             self._encode(message)
         return IDLE_US
@@ -79,3 +79,7 @@ class PerceptionNode:
                 self._publisher.send(draft.body, draft.payload, origin_us=draft.origin_us)
         except (InputError, BadMessage):
             self._counts["unusable"] += 1
+
+
+def build(config: Config, bus: Bus, modality: Modality) -> PerceptionNode:
+    return PerceptionNode.open(modality, config, bus)

@@ -1,4 +1,4 @@
-"""Pitch of a voice, frame by frame: autocorrelation over 50 ms, that of the window divided out (Boersma 1993)."""
+"""Pitch of a voice per frame: autocorrelation over 50 ms, divided by that of the window (Boersma 1993)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from edge_mer.perception.encoder import SAMPLE_RATE
 
 WINDOW, HOP, FFT = 800, 200, 1080
-# Lags are half samples: between whole ones a short period of a bright voice would look weaker than two of them.
+# Lags are half samples: at whole samples, a short period would correlate less than twice the period.
 FINE: Final = 2
 LOWEST_HZ, HIGHEST_HZ, REFERENCE_HZ = 65.0, 500.0, 100.0
 _LAGS: Final = np.arange(int(FINE * SAMPLE_RATE / HIGHEST_HZ), int(FINE * SAMPLE_RATE / LOWEST_HZ) + 2)
-# A longer period is always as good as the true one: each octave must be worth this much of strength.
+# Multiples of the period correlate equally well: an octave lower costs this much strength.
 _OCTAVE: Final = 0.02
-# Below this power of a sample nothing is periodic.
+# Below this power per sample, nothing counts as periodic.
 _FLOOR: Final = 1e-7
 
 Samples = NDArray[np.float32]
@@ -26,8 +26,8 @@ Samples = NDArray[np.float32]
 def pitch(samples: Samples) -> Samples:
     """Samples float32 [800 + 200 (n - 1)] at 16 kHz -> [n, 2]: octaves above 100 Hz, and strength in [0, 1].
 
-    The strength is the share of the power that repeats; in noise, where it is low, the octaves mean nothing, and in
-    silence both are 0.
+    The strength is the periodic share of the power; in noise it is low and the octaves are meaningless, in silence both
+    are 0.
     """
     window, own = _window()
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
@@ -39,7 +39,7 @@ def pitch(samples: Samples) -> Samples:
     left, middle, right = repeats[:, :-2], repeats[:, 1:-1], repeats[:, 2:]
     peak = (middle >= left) & (middle >= right)
     bend, tilt = np.maximum(2 * middle - left - right, 1e-9), right - left
-    height = np.where(peak, middle + tilt**2 / (8 * bend), 0)  # of the parabola through the three
+    height = np.where(peak, middle + tilt**2 / (8 * bend), 0)  # vertex of the parabola through the three points
     best = np.where(peak, height - _OCTAVE * np.log2(_LAGS), -np.inf).argmax(1)
     row = np.arange(len(best))
     offset = np.where(peak, tilt / (2 * bend), 0)[row, best].clip(-0.5, 0.5)
@@ -50,7 +50,7 @@ def pitch(samples: Samples) -> Samples:
 
 @cache
 def _window() -> tuple[Samples, Samples]:
-    """Hann window [800] and its own autocorrelation at every half sample, 1 at lag 0."""
+    """Hann window [800] and its autocorrelation at every half sample, 1 at lag 0."""
     window = np.hanning(WINDOW + 1)[:-1]
     own = np.fft.irfft(np.abs(np.fft.rfft(window, FFT)) ** 2, FINE * FFT)
     return window.astype(np.float32), (own / own[0]).astype(np.float32)

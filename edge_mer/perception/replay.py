@@ -1,4 +1,4 @@
-"""Encode recorded raw messages again, from what each recorded feature says about where it came from. Pure."""
+"""Encode recorded raw messages again, by the sequence range in each recorded feature. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_mer.perception.stream import FeatureDraft, FeatureStream
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A recorded feature beside what came again: ``draft``; or ``missing``, the raw message that is not there."""
+    """A recorded feature with its re-encoded ``draft``, or with ``missing``, the raw message that was not recorded."""
 
     feature: Message[Feature]
     draft: FeatureDraft | None
@@ -23,8 +23,8 @@ class Encoded:
 def replay(
     features: Iterable[Message[Feature]], raw: Callable[[InputRef], Message[Any] | None], stream: FeatureStream
 ) -> Iterator[Encoded]:
-    """Features of one modality in the order of their making. After a missing raw message nothing can be encoded until
-    the encoder began anew."""
+    """Features of one modality in the order of creation. After a missing raw message, nothing is encoded until the next
+    restart of the encoder."""
     state, boot = stream.initial(), ""
     missing: InputRef | None = None
     for feature in features:
@@ -44,12 +44,12 @@ def replay(
             except InputError:
                 draft = None
             if draft is not None and seq != body.raw_last:
-                break  # it came where none was recorded
+                break  # a feature where none was recorded
         yield Encoded(feature, None if missing else draft, missing)
 
 
 def _folded(body: Feature) -> Iterator[int]:
-    """The sequence numbers that went into a feature."""
+    """The sequence numbers of the raw messages of a feature."""
     seq = body.raw_first
     for gap in sorted(body.raw_skipped, key=lambda r: r.first):
         yield from range(seq, min(gap.first, body.raw_last + 1))
@@ -58,5 +58,5 @@ def _folded(body: Feature) -> Iterator[int]:
 
 
 def _first(body: Feature) -> InputRef:
-    """What came before a feature whose encoder did not begin with it was not recorded."""
+    """The missing message before a feature that does not begin with a restart of its encoder."""
     return InputRef(f"raw/{body.modality}", body.raw_source, body.raw_boot, body.raw_first - 1)

@@ -1,36 +1,28 @@
-"""From raw messages to feature messages: one fold around an encoder, the same live and in a replay."""
+"""From raw messages to feature messages: a fold around an encoder, used live and in a replay."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.contract.errors import InputError
-from edge_mer.contract.messages import Feature, Message, RawAudio, RawText, RawVideo, SeqRange
-from edge_mer.perception.encoder import (
-    SAMPLE_RATE,
-    AudioBlock,
-    Encoder,
-    TextSegment,
-    Tokens,
-    VideoFrame,
-    Word,
-)
+from edge_mer.contract.messages import Feature, Message, SeqRange
+from edge_mer.contract.modalities import TABLE
+from edge_mer.perception.encoder import Encoder, Tokens
 
-MOST_GAPS = 100  # a source that does nothing but skip must not fill the memory
+MOST_GAPS = 100  # bounds the memory when most messages are missing
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """``encoder`` is the encoder's own state; ``first`` the first raw message that no feature covers yet.
+    """``encoder`` is the encoder's state; ``first`` the first raw message that no feature covers yet.
 
     ``is_new``: the next feature cuts the context, because the stream began here. ``due`` is the next sequence number,
-    ``skipped`` what never came or could not be used since ``first``.
+    ``skipped`` the messages that were missing or unusable since ``first``.
     """
 
     encoder: Any
@@ -52,10 +44,16 @@ class FeatureDraft:
 
 
 class FeatureStream:
-    """Folds the raw messages of one modality. Another life of the source or another mask epoch begins anew."""
+    """Folds the raw messages of one modality. A restart of the source or another mask epoch resets the encoder."""
 
     def __init__(self, encoder: Encoder[Any, Any]) -> None:
+        """The adapter of the modality converts messages to blocks of ``encoder``."""
+        row = TABLE[encoder.spec.modality]
         self.encoder = encoder
+        self._block: Callable[[Message[Any]], Any] = import_module(row.adapter).block
+        # ``wants`` of an encoder selects the blocks that it uses, so that the others are not decoded.
+        self._wants: Callable[[Any, int], bool] | None = getattr(encoder, "wants", None)
+        self._segments, self._stands_alone = row.segments, row.stands_alone
 
     def initial(self) -> StreamState:
         return StreamState(self.encoder.initial())
@@ -67,29 +65,14 @@ class FeatureStream:
             seq = envelope.seq
             state = StreamState(self.encoder.initial(), envelope.boot, body.mask_epoch, first=seq, due=seq)
         state = _follow(state, envelope.seq)
-        block = self._block(state, message)
-        if block is None:
+        if self._wants is not None and not self._wants(state.encoder, envelope.origin_us):
             return state, None
-        inner, tokens = self.encoder.step(state.encoder, block)
+        inner, tokens = self.encoder.step(state.encoder, self._block(message))
         state = replace(state, encoder=inner)
-        if not len(tokens) and not isinstance(body, RawText):
+        if not len(tokens) and not self._segments:
             return state, None
         draft = self._draft(state, message, tokens)
         return replace(state, first=envelope.seq + 1, is_new=False, skipped=()), draft
-
-    def _block(self, state: StreamState, message: Message[Any]) -> AudioBlock | VideoFrame | TextSegment | None:
-        body, origin_us = message.body, message.envelope.origin_us
-        if isinstance(body, RawAudio):
-            if body.rate != SAMPLE_RATE:
-                raise InputError(f"raw/audio: {body.rate} Hz, expected {SAMPLE_RATE} Hz")
-            return AudioBlock(_one(message).astype(np.float32) / np.float32(32768), origin_us)
-        if isinstance(body, RawVideo):
-            wants = getattr(self.encoder, "wants", None)
-            if wants is not None and not wants(state.encoder, origin_us):
-                return None
-            return VideoFrame(_decoded(_one(message)), origin_us)
-        words = tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in body.words)
-        return TextSegment(body.segment, words, body.final)
 
     def _draft(self, state: StreamState, message: Message[Any], tokens: Tokens) -> FeatureDraft:
         envelope, body, spec = message.envelope, message.body, self.encoder.spec
@@ -106,7 +89,7 @@ class FeatureStream:
             cut=state.is_new or tokens.cut,
             final=getattr(body, "final", True),
             watermark_us=end,
-            biometric=not isinstance(body, RawText) or body.parent is not None,
+            biometric=not self._stands_alone or body.parent is not None,
             mask_epoch=body.mask_epoch,
             reason=getattr(state.encoder, "reason", None) or None,
             raw_skipped=state.skipped,
@@ -119,25 +102,8 @@ class FeatureStream:
 
 
 def _follow(state: StreamState, seq: int) -> StreamState:
-    """Note what is missing before ``seq``. A message that cannot be used leaves no trace, so it is missing too."""
+    """Record the gap before ``seq``. A message that could not be used counts as missing."""
     if seq <= state.due:
         return replace(state, due=seq + 1)
     gap = SeqRange(state.due, seq - 1)
     return replace(state, due=seq + 1, skipped=(*state.skipped, gap)[-MOST_GAPS:])
-
-
-def _decoded(jpeg: NDArray[Any]) -> NDArray[np.uint8]:
-    """Raises InputError for what is no picture, an empty one and one of absurd size included."""
-    try:
-        image = cv2.imdecode(jpeg.astype(np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise InputError("raw/video: the frame is not a JPEG picture")
-    return np.asarray(image, np.uint8)
-
-
-def _one(message: Message[Any]) -> NDArray[Any]:
-    if len(message.payload) != 1 or message.payload[0].ndim != 1:
-        raise InputError(f"{message.topic}: expected one payload array of one dimension")
-    return message.payload[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from edge_mer.config import Config
+from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.host.files import state_directory
@@ -41,4 +41,4 @@ def agreed_sources(config: Config) -> tuple[Modality, ...]:
     """The modalities that are not off, and that somebody agreed to."""
 
     matters = agreed(config, SystemClock().wall_us())
-    return tuple(m for m in MODALITIES if m in matters and getattr(config, m).source != "off")
+    return tuple(m for m in MODALITIES if m in matters and not is_off(config, m))

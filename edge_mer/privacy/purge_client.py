@@ -1,4 +1,4 @@
-"""A lineage child: a worker that holds data derived from a sensor, and must forget it when the switch says so."""
+"""The client of a data holder: a worker that holds data derived from a sensor and deletes it on a purge."""
 
 from __future__ import annotations
 
@@ -11,27 +11,36 @@ REGISTER_US = SECOND // 2
 
 
 class PurgeClient:
-    """Registers twice a second, so that a restarted switch knows its children again."""
+    """Registers twice a second, so that a restarted switch knows it again."""
 
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
         self._bus, self._name, self._modalities = bus, name, modalities
         self._switch = bus.client("switch")
-        self._due_us = 0
+        self._due_us = self._mask_epoch = 0
 
     def orders(self) -> list[Purge]:
         """Purges to carry out now; answer each with ``done`` once nothing of it is left."""
         now = self._bus.clock.now_us()
         if now >= self._due_us:
             self._due_us = now + REGISTER_US
-            self._switch.send(Register(name=self._name, boot=self._bus.boot, modalities=self._modalities, gate=False))
+            self._switch.send(
+                Register(
+                    name=self._name,
+                    boot=self._bus.boot,
+                    modalities=self._modalities,
+                    gate=False,
+                    mask_epoch=self._mask_epoch,
+                )
+            )
         found: list[Purge] = []
         while (message := self._switch.receive()) is not None:
             if isinstance(message, Purge) and message.modality in self._modalities:
+                self._mask_epoch = max(self._mask_epoch, message.mask_epoch)
                 found.append(message)
         return found
 
     def leave(self) -> None:
-        """A clean end: nothing is held any more, so a mask need not wait for this child."""
+        """A clean end: nothing is held any more, so a mask need not wait for this process."""
         self._switch.send(Exited(name=self._name, boot=self._bus.boot))
 
     def done(self, order: Purge) -> None:

@@ -1,4 +1,4 @@
-"""``auto``: the best backend that is there and reproduces the golden vectors; the next one where it does not."""
+"""``auto``: uses the first available backend that reproduces the golden vectors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Open = Callable[[], Backend]
 class Auto:
     """Implements ``edge_mer.runtime.backend.Backend``.
 
-    ``candidates``: best first; the last is the reference, which always exists. A candidate that fails once is not
-    asked again: ``refused`` says why, with figures.
+    ``candidates``: best first; the last is the reference, which always exists. A candidate that failed once is not
+    tried again: ``refused`` holds the reason, with figures.
     """
 
     def __init__(self, candidates: Mapping[str, Open]) -> None:
@@ -29,7 +29,7 @@ class Auto:
 
     @property
     def name(self) -> str:
-        """The backend in use; where a late refusal split the models, both."""
+        """The backend in use; both when a late refusal split the models."""
         return "+".join(self._used) or next(n for n in self._open if n not in self.refused)
 
     def load(self, path: Path) -> Graph:
@@ -45,7 +45,7 @@ class Auto:
             self._used[name] = None
             return graph
         graph = self._backend(self._reference).load(path)
-        if golden:  # a model of somebody else's export may have none; then nothing but the reference runs it
+        if golden:  # a model of another exporter may have none; then only the reference runs it
             try:
                 self_test(graph)
             except ModelError as error:
@@ -54,7 +54,7 @@ class Auto:
         return graph
 
     def describe(self) -> dict[str, str]:
-        """Of the backend in use, and ``refused``: which others were there, and why they are not used."""
+        """Facts of the backend in use, and ``refused``: the other available backends, and why they are not used."""
         used = list(self._used) or [next(n for n in self._open if n not in self.refused)]
         facts = {**self._backend(used[-1]).describe(), "backend": self.name}
         refused = "; ".join(f"{name} ({why})" for name, why in self.refused.items())

@@ -1,4 +1,4 @@
-"""The backend contract: load and warm up a compiled graph, run it on arrays, say what it is."""
+"""The backend contract: load and warm up a compiled graph, run it on arrays, describe it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Backend(Protocol):
     def name(self) -> str: ...
 
     def load(self, path: Path) -> Graph:
-        """Load and warm up. Raises ModelError for a missing, truncated or foreign file."""
+        """Load and warm up. Raises ModelError for a missing or truncated file, or one without edge_mer metadata."""
         ...
 
     def describe(self) -> dict[str, str]:
@@ -59,12 +59,12 @@ class Backend(Protocol):
 
 
 def origin(graph: Graph) -> str:
-    """sha256 of the FP32 file that the weights come from: FP16 and INT8 forms of one encoder are the same encoder."""
+    """sha256 of the FP32 file of the weights: FP16 and INT8 forms of one encoder count as the same encoder."""
     return str(graph.metadata.get("origin", graph.sha256))
 
 
 def check_inputs(got: Arrays, expected: Mapping[str, TensorSpec]) -> None:
-    """Raises InputError that names the first offending input, what came and what was expected."""
+    """Raises InputError that names the first wrong input, and what was given and expected."""
     for name in [n for n in expected if n not in got] + [n for n in got if n not in expected]:
         state = "missing" if name in expected else "unknown"
         raise InputError(f"input {name!r} is {state}; expected exactly: {', '.join(expected)}")
@@ -75,5 +75,5 @@ def check_inputs(got: Arrays, expected: Mapping[str, TensorSpec]) -> None:
 
 
 def zeros(specs: Mapping[str, TensorSpec]) -> dict[str, NDArray[Any]]:
-    """Inputs to warm up with."""
+    """Inputs for the warm-up."""
     return {name: np.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}

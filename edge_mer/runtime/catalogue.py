@@ -1,4 +1,4 @@
-"""Which model files lie in a directory, and whether they are those that were shipped."""
+"""Lists the model files of a directory, and checks whether they are the shipped ones."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.onnx import OnnxRuntime
 
-# As sha256sum writes it: hash, two spaces, name. ``pipelines.exporting.export`` writes it beside the models.
+# Format of sha256sum: hash, two spaces, name. ``pipelines.exporting.export`` writes it beside the models.
 SUMS: Final = "SHA256SUMS"
 SUFFIXES: Final = (".onnx", ".spm", ".vocab", ".weights")
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """``licence`` is that of the data that the weights were trained on; ``fault`` says why it cannot be used."""
+    """``licence``: of the training data; ``fault``: why the file cannot be used."""
 
     name: str
     kind: str
@@ -33,8 +33,8 @@ def catalogue(directory: Path) -> list[CatalogueEntry]:
 
 
 def faults(directory: Path) -> dict[str, str]:
-    """What is wrong, by file name: absent, unlisted or changed against ``SHA256SUMS``; other encoders than a fusion
-    graph was trained on."""
+    """Faults by file name: absent, unlisted or changed against ``SHA256SUMS``; or other encoders than a fusion graph
+    was trained on."""
     listed = sums(directory)
     found = {e.name: e for e in catalogue(directory)}
     wrong = {name: f"absent; {SUMS} lists it: reinstall edge-mer" for name in listed if name not in found}
@@ -42,20 +42,20 @@ def faults(directory: Path) -> dict[str, str]:
         if name not in listed:
             wrong[name] = f"not listed in {SUMS}: not a file of this release"
         elif entry.sha256 != listed[name]:
-            wrong[name] = f"changed: sha256 {entry.sha256[:16]}, {SUMS} says {listed[name][:16]}"
+            wrong[name] = f"changed: sha256 {entry.sha256[:16]}, {SUMS} lists {listed[name][:16]}"
         elif entry.fault:
             wrong[name] = entry.fault
     encoders = {e.sha256[:16] for e in found.values()}
     for name, entry in found.items():
         if name not in wrong and entry.kind == "fusion":
             trained = OnnxRuntime().load(directory / name).metadata.get("encoders", {})
-            if foreign := [m for m, sha in trained.items() if sha not in encoders]:
-                wrong[name] = f"trained on another encoder of {', '.join(foreign)} than the one beside it"
+            if other := [m for m, sha in trained.items() if sha not in encoders]:
+                wrong[name] = f"trained on another encoder of {', '.join(other)} than the one beside it"
     return wrong
 
 
 def sums(directory: Path) -> dict[str, str]:
-    """``SHA256SUMS`` by file name. Raises ModelError when it is absent or not of that form."""
+    """``SHA256SUMS`` by file name. Raises ModelError when it is absent or malformed."""
     path = directory / SUMS
     try:
         rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
@@ -65,7 +65,7 @@ def sums(directory: Path) -> dict[str, str]:
 
 
 def write_sums(directory: Path) -> None:
-    """List what lies in ``directory`` now."""
+    """Write the hashes of the files in ``directory``."""
     lines = [f"{e.sha256}  {e.name}\n" for e in catalogue(directory)]
     (directory / SUMS).write_text("".join(lines))
 

@@ -1,4 +1,4 @@
-"""The few CUDA calls that running an engine takes, over NVIDIA's cuda-bindings: memory, one stream, one graph."""
+"""The CUDA calls needed to run an engine, over NVIDIA's cuda-bindings: memory, one stream, one graph."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class GpuDevice:
     runtime: int
 
 
-def driver_there() -> bool:
-    """Whether NVIDIA's driver library can be loaded: a cheap no before anything heavy is imported."""
+def driver_available() -> bool:
+    """Whether NVIDIA's driver library can be loaded: a fast check before heavy imports."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -48,24 +48,24 @@ class Cuda:
         error, count = rt.cudaGetDeviceCount()
         if int(error) != 0 or not count:
             raise GpuError(
-                f"no usable NVIDIA GPU ({getattr(error, 'name', error)}): none there, or its driver is too old"
+                f"no usable NVIDIA GPU ({getattr(error, 'name', error)}): none found, or its driver is too old"
             )
-        properties = self._ok(rt.cudaGetDeviceProperties(0), "asking the GPU")
+        properties = self._ok(rt.cudaGetDeviceProperties(0), "reading the GPU properties")
         name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
         return GpuDevice(
             name=name.rstrip("\0"),
             capability=f"{properties.major}.{properties.minor}",
             memory=int(properties.totalGlobalMem),
-            driver=int(self._ok(rt.cudaDriverGetVersion(), "asking the driver")),
-            runtime=int(self._ok(rt.cudaRuntimeGetVersion(), "asking the CUDA runtime")),
+            driver=int(self._ok(rt.cudaDriverGetVersion(), "reading the driver version")),
+            runtime=int(self._ok(rt.cudaRuntimeGetVersion(), "reading the CUDA runtime version")),
         )
 
     def free_memory(self) -> int:
-        """Bytes of device memory that nobody uses."""
-        return int(self._ok(self._rt.cudaMemGetInfo(), "asking for free memory")[0])
+        """Bytes of unused device memory."""
+        return int(self._ok(self._rt.cudaMemGetInfo(), "reading the free memory")[0])
 
     def pinned(self, spec: TensorSpec) -> NDArray[Any]:
-        """A page-locked host array; give it back with ``free_pinned``."""
+        """A page-locked host array; release it with ``free_pinned``."""
         size = max(_nbytes(spec), 1)
         address = int(self._ok(self._rt.cudaMallocHost(size), f"pinning {size} bytes"))
         buffer = memoryview((ctypes.c_byte * size).from_address(address))
@@ -87,7 +87,7 @@ class Cuda:
         return self._ok(self._rt.cudaStreamCreate(), "creating a stream")
 
     def free_stream(self, stream: Any) -> None:
-        self._ok(self._rt.cudaStreamDestroy(stream), "ending a stream")
+        self._ok(self._rt.cudaStreamDestroy(stream), "destroying a stream")
 
     def to_device(self, address: int, array: NDArray[Any], stream: Any) -> None:
         kind = self._rt.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -115,7 +115,7 @@ class Cuda:
             captured = rt.cudaStreamEndCapture(stream)
         graph = self._ok(captured, "ending a capture")
         try:
-            return self._ok(rt.cudaGraphInstantiate(graph, 0), "making a CUDA graph")
+            return self._ok(rt.cudaGraphInstantiate(graph, 0), "instantiating a CUDA graph")
         finally:
             rt.cudaGraphDestroy(graph)
 
@@ -127,7 +127,7 @@ class Cuda:
 
     @contextmanager
     def timer(self, stream: Any) -> Iterator[list[float]]:
-        """Device milliseconds of what the block enqueues; the list holds them afterwards."""
+        """Device milliseconds of what the block enqueues; the list contains them afterwards."""
         rt, took = self._rt, list[float]()
         begin, end = (self._ok(rt.cudaEventCreate(), "creating an event") for _ in range(2))
         try:

@@ -1,4 +1,4 @@
-"""Engines of TensorRT and TensorRT-RTX for all models of a configuration: what there is, and what is missing."""
+"""Engines of TensorRT and TensorRT-RTX for all models of a configuration: lists them and builds missing ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.runtime.engines import CachedEngine, EngineCache, engines_directory
 from edge_mer.runtime.select import (
     RuntimeSettings,
@@ -24,36 +24,35 @@ from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 PROGRESS_S: Final = 3.0
 
 
-def build_missing(settings: RuntimeSettings, say: Callable[[str], None]) -> None:
-    """Make sure that every model has its engine. Raises GpuError, MissingExtra, ModelError."""
-    backend = engine_backend(settings, _Progress(say))
+def build_missing(settings: RuntimeSettings, report: Callable[[str], None]) -> None:
+    """Build the engine of every model that has none. Raises GpuError, MissingExtra, ModelError."""
+    backend = engine_backend(settings, _Progress(report))
     for path in model_files(settings):
         key, built = backend.build(path)
-        say(f"{'built' if built else 'there'}  {key.file}")
+        report(f"{'built' if built else 'there'}  {key.file}")
 
 
-def prepare(settings: RuntimeSettings, say: Callable[[str], None]) -> None:
-    """Before workers start: build the engines that the configured backend would use, where it can be used at all.
+def prepare(settings: RuntimeSettings, report: Callable[[str], None]) -> None:
+    """Before workers start: build the engines of the configured backend, if it is available.
 
-    With ``auto`` a build that fails is said and leaves the next backend to the workers; else it raises.
+    With ``auto`` a failed build is reported and the workers use the next backend; otherwise it raises.
     """
 
     if not wants_engines(settings):
         return
     try:
-        build_missing(settings, say)
+        build_missing(settings, report)
     except EdgeMerError as error:
         if settings.backend != "auto":
             raise
-        say(f"no engines: {error}")
+        report(f"no engines: {error}")
 
 
 def model_files(settings: RuntimeSettings) -> list[Path]:
-    """What the workers load through the configured backend, each in the configured precision."""
+    """The files that the workers load through the configured backend, each in the configured precision."""
 
     directory = models_directory(settings.directory)
-    names = ("speech.onnx", "audio.onnx", "face.onnx", "text.onnx", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
-    files = [in_precision(directory / name, settings.precision) for name in names]
+    files = [in_precision(directory / n, settings.precision) for n in MODEL_FILES if n.endswith(".onnx")]
     return [path for path in files if not runs_on_cpu(path)]
 
 
@@ -74,19 +73,19 @@ def engine_lines(entries: Iterable[CachedEngine]) -> list[str]:
 
 
 class _Progress:
-    """Says how far a build is, every few seconds: most are done before."""
+    """Reports the progress of a build every few seconds."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._said = say, time.monotonic()
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report, self._reported_s = report, time.monotonic()
 
     def __call__(self, phase: str, step: int, steps: int) -> None:
-        if (now := time.monotonic()) - self._said >= PROGRESS_S:
-            self._said = now
-            self._say(f"  {phase}: {step + 1} of {steps}")
+        if (now := time.monotonic()) - self._reported_s >= PROGRESS_S:
+            self._reported_s = now
+            self._report(f"  {phase}: {step + 1} of {steps}")
 
 
 def engine_backend(settings: RuntimeSettings, progress: _Progress | None) -> TensorRT:
-    """The one of the config; with ``auto`` whichever is installed. Only build may build."""
+    """The configured backend; with ``auto`` the installed one. It builds engines only if ``progress`` is given."""
 
     name: str = settings.backend
     if name not in (TENSORRT, RTX):

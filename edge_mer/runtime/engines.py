@@ -1,4 +1,4 @@
-"""The engine cache: compiled plans on disk, each under the name of everything that it depends on."""
+"""The engine cache: compiled plans on disk, each named by a digest of all that it depends on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_mer.contract.errors import ModelError
+from edge_mer.contract.places import user_directory
 
 SUFFIX: Final = ".engine"
 _MAGIC: Final = b"edge_mer engine 1\n"
@@ -23,9 +24,9 @@ _LENGTH: Final = struct.Struct("<I")
 
 
 class Options(Struct, frozen=True):
-    """What the builder is told. ``level`` 0 to 5: how long it searches; ``workspace_mb``: device memory to search with.
+    """Options of the builder. ``level`` 0 to 5: how long it searches; ``workspace_mb``: device memory for the search.
 
-    ``dla_core``: run what it can on this deep learning accelerator of a Jetson, the rest on the GPU.
+    ``dla_core``: run supported layers on this deep learning accelerator of a Jetson, the others on the GPU.
     """
 
     level: int = 3
@@ -34,7 +35,7 @@ class Options(Struct, frozen=True):
 
 
 class Key(Struct, frozen=True):
-    """A plan fits only this. ``sha256`` is the model's; ``capability`` the GPU's, "" where a plan fits several."""
+    """Identifies a plan. ``sha256``: of the model; ``capability``: of the GPU, "" where a plan fits several."""
 
     model: str
     sha256: str
@@ -62,7 +63,7 @@ class Header(Struct, frozen=True):
 
 
 class CachedEngine(Struct, frozen=True):
-    """One file of the cache; ``fault`` says why it cannot be used, ``header`` is None where it cannot be read."""
+    """One file of the cache; ``fault``: why it cannot be used; ``header`` is None where it cannot be read."""
 
     path: Path
     header: Header | None
@@ -73,11 +74,11 @@ def engines_directory(configured: str | None) -> Path:
     """The configured directory, or the user's cache."""
     if configured is not None:
         return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_mer" / "engines"
+    return user_directory("XDG_CACHE_HOME", ".cache", "models.engines") / "edge_mer" / "engines"
 
 
 class EngineCache:
-    """A directory of engine files. Written whole or not at all; a damaged file is as good as none."""
+    """A directory of engine files. Files are written atomically; a damaged file is treated as missing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -108,7 +109,7 @@ class EngineCache:
             with suppress(OSError):
                 partial.unlink()
             raise ModelError(
-                f"{self.directory}: the engine cannot be kept ({error.strerror}); name another directory "
+                f"{self.directory}: the engine cannot be stored ({error.strerror}); name another directory "
                 "in models.engines"
             ) from error
         return path
@@ -118,7 +119,7 @@ class EngineCache:
 
     @contextmanager
     def building(self, key: Key) -> Iterator[None]:
-        """Held by the one process that builds this engine; others wait, and find it built."""
+        """Locked by the process that builds this engine; others wait until it is built."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = (self.directory / f".{key.file}.lock").open("wb")
@@ -127,7 +128,7 @@ class EngineCache:
                 f"{self.directory}: cannot be written ({error.strerror}); name another directory in models.engines"
             ) from error
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the file stays: removing it would let two builders in
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the file is kept: without it two processes could build at once
             yield
 
     def entries(self) -> list[CachedEngine]:
@@ -135,19 +136,19 @@ class EngineCache:
         return [_entry(path) for path in sorted(self.directory.glob(f"*{SUFFIX}"))]
 
     def clean(self, keep: frozenset[str] = frozenset()) -> list[Path]:
-        """Remove every file that is not named in ``keep``, and what broken builds left; returns what is gone.
+        """Remove every file that is not named in ``keep``, and remains of failed builds; returns the removed paths.
 
-        What a running build holds stays.
+        Files of a running build are kept.
         """
         with ExitStack() as held:
             locks = {p: held.enter_context(p.open("rb")) for p in self.directory.glob(".*.lock")}
             idle = [path for path, file in locks.items() if _is_free(file)]
             busy = {path.name[1 : -len(".lock")] for path in locks if path not in idle}
             found = [p for pattern in (f"*{SUFFIX}", "*.partial") for p in self.directory.glob(pattern)]
-            gone = sorted(p for p in found if p.name not in keep and not any(name in p.name for name in busy))
-            for path in (*gone, *idle):
+            removed = sorted(p for p in found if p.name not in keep and not any(name in p.name for name in busy))
+            for path in (*removed, *idle):
                 path.unlink(missing_ok=True)
-        return gone
+        return removed
 
 
 def _is_free(lock: IO[bytes]) -> bool:
@@ -164,7 +165,7 @@ def _entry(path: Path) -> CachedEngine:
     except (OSError, ModelError) as error:
         return CachedEngine(path, None, str(error))
     return CachedEngine(
-        path, header, None if path.name == header.key.file else "renamed: its name is not that of its key"
+        path, header, None if path.name == header.key.file else "renamed: its name does not match its key"
     )
 
 

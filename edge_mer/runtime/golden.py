@@ -1,4 +1,4 @@
-"""Golden vectors: outputs that the export wrote into a model, which a backend must reproduce before it is used."""
+"""Golden vectors: outputs stored in a model by the export, which a backend must reproduce before it is used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.backend import Arrays, Graph, TensorSpec
 
-# Least size that an output is judged on. Sentiment is 3 (P(positive) - P(negative)): near zero the two cancel, and what
-# is left says nothing of how exact a backend is; so it is one point of its scale.
+# Smallest magnitude that limits are relative to. Sentiment is 3 (P(positive) - P(negative)): near zero the two cancel
+# and the rest does not show how exact a backend is; so it is one point of its scale.
 LEAST_SIZE: Final[Mapping[str, float]] = {"sentiment": 1.0}
 
 
@@ -35,8 +35,8 @@ class GoldenCase(TypedDict):
 
 
 class Golden(TypedDict):
-    """In the metadata under ``golden``. A backend may be off by ``atol`` + ``rtol`` x the largest expected value, or
-    x ``LEAST_SIZE`` of that output where that is more."""
+    """In the metadata under ``golden``. A backend may deviate by ``atol`` + ``rtol`` x the largest expected value,
+    or x ``LEAST_SIZE`` of that output where that is larger."""
 
     ranges: dict[str, Range]
     cases: list[GoldenCase]
@@ -46,7 +46,7 @@ class Golden(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """The largest difference of one output over all cases, and how much it may be."""
+    """The largest difference of one output over all cases, and its limit."""
 
     output: str
     largest: float
@@ -100,7 +100,7 @@ def deviations(graph: Graph) -> list[Deviation]:
 
 
 def self_test(graph: Graph) -> list[Deviation]:
-    """Raises ModelError with figures when an output is off by more than the model allows."""
+    """Raises ModelError with figures when an output deviates by more than the model allows."""
     found = deviations(graph)
     if bad := [d for d in found if not d.good]:
         raise ModelError(f"self-test failed: {'; '.join(map(str, bad))}")

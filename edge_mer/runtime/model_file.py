@@ -1,4 +1,4 @@
-"""Reads what an ONNX file says about itself, without a session: metadata, opset, hashes. Every backend starts here."""
+"""Reads metadata, opset and hashes of an ONNX file without a session. Used by every backend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelFile:
     """One model: ``content`` is the whole file, ``sha256`` its hash.
 
     ``metadata`` is the JSON object under the key ``edge_mer``. Its ``graph_sha256`` and the ``sha256`` of its shared
-    ``weights`` were checked, so that the hash of the file stands for the weights too.
+    ``weights`` were checked, so that the hash of the file covers the weights too.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class ModelFile:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Raises ModelError for a missing, truncated, tampered or foreign file, and for an opset that is too old."""
+    """Raises ModelError for a missing, truncated or changed file, one of another exporter, or with an old opset."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -53,7 +53,7 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"{path}: not a usable ONNX file ({error or 'it holds no graph'})") from error
     if metadata is None:
         raise ModelError(
-            f"{path}: a foreign model, it has no {METADATA_KEY!r} metadata; see pipelines.exporting.export"
+            f"{path}: not an edge_mer model, it has no {METADATA_KEY!r} metadata; see pipelines.exporting.export"
         )
     if opset < OLDEST_OPSET:
         raise ModelError(f"{path}: opset {opset}, expected {OLDEST_OPSET} or newer; export it again")
@@ -65,7 +65,7 @@ def read_model(path: Path) -> ModelFile:
 
 
 def graph_sha256(content: bytes) -> str:
-    """sha256 of the graph inside a serialized model, whatever its metadata: what ``graph_sha256`` must be."""
+    """sha256 of the graph in a serialized model, independent of its metadata: the expected ``graph_sha256``."""
     return hashlib.sha256(next(v for n, v in _fields(content) if n == _GRAPH and isinstance(v, bytes))).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""ONNX Runtime: on the CPU the reference backend, exact and the same on every run; on a GPU its CUDA provider.
+"""ONNX Runtime: on the CPU the reference backend, with the same result on every run; on a GPU its CUDA provider.
 
-One thread per session and no spinning: on two cores this is the fast setting, and the one that repeats bit for bit.
+One thread per session and no spinning: this is the fast setting on two cores, and it repeats bit for bit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs, zeros
 from edge_mer.runtime.model_file import ModelFile, read_model
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# TF32 would keep 10 bits of each product; an FP32 model promises 1e-4.
+# TF32 would keep 10 bits of each product; an FP32 model requires 1e-4.
 _PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
-# It makes Gemm and two Reshape of MatMul and Add: 6-13 % slower at the paper's size
-# (tests/runtime/bench_paper_size.py), and then nothing is left that could run in INT8.
+# It replaces MatMul and Add by Gemm and two Reshape: 6-13 % slower at the paper's size
+# (tests/runtime/bench_paper_size.py), and no product remains that could run in INT8.
 _DISABLED_OPTIMIZERS: Final = ("MatMulAddFusion",)
 _NAMES: Final = {CPU: "onnxruntime", CUDA: "onnxruntime-cuda"}
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -50,8 +50,8 @@ class OnnxGraph:
     session: ort.InferenceSession
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; outputs by name. Raises InputError for a name, shape, dtype or value that the graph does not take,
-        GpuError when a GPU gives up (out of memory, a driver of another version)."""
+        """Run once; outputs by name. Raises InputError for a name, shape, dtype or value that the graph refuses,
+        GpuError when a GPU fails (out of memory, a driver of another version)."""
         check_inputs(inputs, self.inputs)
         names = list(self.outputs)
         try:
@@ -73,7 +73,7 @@ class OnnxRuntime:
         return _NAMES[self.provider]
 
     def load(self, path: Path) -> OnnxGraph:
-        """Read, check and warm up. Raises ModelError for a missing, damaged or foreign file, GpuError without a GPU."""
+        """Read, check and warm up. Raises ModelError for an unusable file, GpuError without a GPU."""
         model = read_model(path)
         session = self._session(model)
         graph = OnnxGraph(

@@ -1,4 +1,4 @@
-"""Which backend, in which precision, and where its model files lie."""
+"""Selects backend, precision and model directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import onnxruntime as ort
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend, Graph
-from edge_mer.runtime.cuda import driver_there
+from edge_mer.runtime.cuda import driver_available
 from edge_mer.runtime.engines import EngineCache, Options, engines_directory
 from edge_mer.runtime.model_file import read_model
 from edge_mer.runtime.onnx import CUDA, OnnxRuntime
@@ -24,14 +24,14 @@ from edge_mer.runtime.tensorrt_build import Progress
 
 SHIPPED = Path(__file__).parent.parent / "models"
 AUTO: Final = "auto"
-# Loaded by name, so that nothing on the run-time path imports torch.
+# Imported by name, so that the run-time path does not import torch.
 _TORCH: Final = "edge_mer.runtime.torch"
-# How the licences in the models' metadata name data that must not earn money.
+# How the licences in the models' metadata name data for non-commercial use.
 RESTRICTED = re.compile(r"\bNC\b|non-?commercial|research only", re.IGNORECASE)
 
 
 class RuntimeSettings(Protocol):
-    """What a choice depends on; the config's ``[models]`` is one."""
+    """Settings that the selection depends on, as in the config section ``[models]``."""
 
     @property
     def directory(self) -> str | None: ...
@@ -78,18 +78,18 @@ _BACKENDS: Final[Mapping[str, Callable[[RuntimeSettings], Backend]]] = {
     "onnxruntime": lambda _: OnnxRuntime(),
     "torch": _torch,
 }
-# Best first. Whether one is worth a try is asked cheaply: without a driver nothing heavy is imported.
+# Best first, with a fast check of availability: without a driver no heavy module is imported.
 _AUTOMATIC: Final[Mapping[str, Callable[[], bool]]] = {
-    TENSORRT: lambda: driver_there() and find_spec("tensorrt") is not None,
-    RTX: lambda: driver_there() and find_spec("tensorrt_rtx") is not None,
-    "onnxruntime-cuda": lambda: driver_there() and CUDA in ort.get_available_providers(),
+    TENSORRT: lambda: driver_available() and find_spec("tensorrt") is not None,
+    RTX: lambda: driver_available() and find_spec("tensorrt_rtx") is not None,
+    "onnxruntime-cuda": lambda: driver_available() and CUDA in ort.get_available_providers(),
     "onnxruntime": lambda: True,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class InPrecision:
-    """Takes ``<directory>/<precision>/<file>`` where there is one, else the FP32 file."""
+    """Loads ``<directory>/<precision>/<file>`` where it exists, else the FP32 file."""
 
     inner: Backend
     precision: str
@@ -152,10 +152,10 @@ class CommercialOnly:
 
 
 def open_backend(settings: RuntimeSettings) -> Backend:
-    """``auto`` falls back; a backend that is named is used or fails. Raises ModelError for an unknown name."""
+    """``auto`` falls back; a named backend is used or fails. Raises ModelError for an unknown name."""
     if settings.backend == AUTO:
-        there = [name for name, present in _AUTOMATIC.items() if present()]
-        backend: Backend = Auto({name: _opener(name, settings) for name in there})
+        available = [name for name, present in _AUTOMATIC.items() if present()]
+        backend: Backend = Auto({name: _opener(name, settings) for name in available})
     elif settings.backend in _BACKENDS:
         backend = _BACKENDS[settings.backend](settings)
     else:
@@ -168,7 +168,7 @@ def open_backend(settings: RuntimeSettings) -> Backend:
 
 
 def wants_engines(settings: RuntimeSettings) -> bool:
-    """Whether TensorRT or TensorRT-RTX would be used, or at least tried."""
+    """Whether TensorRT or TensorRT-RTX would be used or tried."""
     if settings.backend == AUTO:
         return any(_AUTOMATIC[name]() for name in (TENSORRT, RTX))
     return settings.backend in (TENSORRT, RTX)
@@ -180,13 +180,13 @@ def runs_on_cpu(path: Path) -> bool:
 
 
 def in_precision(path: Path, precision: str) -> Path:
-    """The form of a model in another precision, or the model itself where there is none."""
+    """The form of a model in another precision, or the model itself where no such form exists."""
     form = path.parent / precision / path.name
     return form if form.is_file() else path
 
 
 def notes(backend: Backend) -> tuple[str, ...]:
-    """What health should say about a backend: what runs, and what was refused and why."""
+    """Notes for the health topic: the backend in use, and refused backends with reasons."""
     facts = backend.describe()
     used = f"{facts['backend']} {facts.get('version', '')} {facts.get('precision', 'fp32')}"
     return (used, f"refused: {facts['refused']}") if "refused" in facts else (used,)

@@ -1,4 +1,4 @@
-"""TensorRT on Jetson and data-centre GPUs, TensorRT-RTX on desktop RTX: cached engines, the same code."""
+"""TensorRT on Jetson and data-centre GPUs, TensorRT-RTX on desktop RTX: the same code with cached engines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MODULES: Final = {TENSORRT: ("tensorrt", "tensorrt"), RTX: ("tensorrt_rtx", "rt
 class TensorRT:
     """Implements ``edge_mer.runtime.backend.Backend``. ``name`` is ``tensorrt`` or ``tensorrt-rtx``.
 
-    ``may_build``: a worker must be up in seconds, so it takes engines from the cache only; commands build them.
+    ``may_build``: workers must start within seconds, so they only use cached engines; commands build them.
     """
 
     name: str
@@ -42,9 +42,9 @@ class TensorRT:
     def load(self, path: Path) -> EngineGraph:
         """From the cache, or built where that is allowed; a plan that does not fit this GPU is built again.
 
-        Raises GpuError without a usable GPU, ModelError for a bad model, or an engine that is not there.
+        Raises GpuError without a usable GPU, ModelError for a bad model or a missing engine.
         """
-        with self._speaking():
+        with self._as_gpu_error():
             return self._loaded(path)
 
     def _loaded(self, path: Path) -> EngineGraph:
@@ -68,17 +68,17 @@ class TensorRT:
         return graph
 
     def build(self, path: Path) -> tuple[Key, bool]:
-        """Make sure that the engine of this model is in the cache; the key, and whether it had to be built.
+        """Build the engine of this model if it is not cached; returns the key, and whether it was built.
 
         TensorRT-RTX builds without a GPU: its plans fit every RTX card from Ampere on.
         """
-        with self._speaking():
+        with self._as_gpu_error():
             model = read_model(path)
             key = self._key(model)
             return key, self._plan(key, model)[1]
 
     def key(self, path: Path) -> Key:
-        """What the engine of this model would be called on this machine. Raises GpuError, MissingExtra, ModelError."""
+        """The key of this model's engine on this machine. Raises GpuError, MissingExtra, ModelError."""
         return self._key(read_model(path))
 
     def describe(self) -> dict[str, str]:
@@ -128,8 +128,8 @@ class TensorRT:
         )
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """NVIDIA's bindings raise anything where a driver or a library does not fit: all of it is GpuError."""
+    def _as_gpu_error(self) -> Iterator[None]:
+        """Convert errors of NVIDIA's bindings (any type, for an unsuitable driver or library) to GpuError."""
         try:
             yield
         except EdgeMerError:

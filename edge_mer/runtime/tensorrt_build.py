@@ -1,7 +1,7 @@
-"""Compiles an ONNX model with TensorRT 10.3 to 11.x or TensorRT-RTX: one path for all of them.
+"""Compiles an ONNX model with TensorRT 10.3 to 11.x or TensorRT-RTX in the same way.
 
-The network is strongly typed, so precision lies in the ONNX file alone (casts for FP16, Q/DQ for INT8): no precision
-flag and no calibrator is touched, which 11.x no longer has.
+The network is strongly typed, so only the ONNX file defines the precision (casts for FP16, Q/DQ for INT8): no precision
+flag and no calibrator is used, which 11.x no longer has.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def build(trt: Any, model: ModelFile, options: Options, progress: Progress | Non
 
 
 def make_logger(trt: Any) -> Any:
-    """A logger that prints nothing and keeps what went wrong in ``errors``."""
+    """A logger that prints nothing and collects error messages in ``errors``."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # the base comes from an optional package
         def __init__(self) -> None:
@@ -90,7 +90,7 @@ def _build_error(trt: Any, model: ModelFile, errors: list[str]) -> ModelError | 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the base comes from an optional package
-        """Told of nested phases; reports the outermost one. Ctrl-C ends the build at the next step."""
+        """Receives nested phases; reports the outermost one. Ctrl-C ends the build at the next step."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)

@@ -1,4 +1,4 @@
-"""A TensorRT engine as a graph: I/O in pinned memory, all buffers made once, one CUDA graph replayed per run."""
+"""A TensorRT engine as a graph: I/O in pinned memory, all buffers allocated once, one CUDA graph replayed per run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Slot:
 
 
 class EngineGraph:
-    """Implements ``edge_mer.runtime.backend.Graph``. Callers own the outputs: they are copied out."""
+    """Implements ``edge_mer.runtime.backend.Graph``. Outputs are copies that the caller owns."""
 
     def __init__(self, trt: Any, engine: Any, model: ModelFile, cuda: Cuda) -> None:
         """Allocates, warms up, and records a CUDA graph where the engine allows one. Raises GpuError, ModelError."""
@@ -60,7 +60,7 @@ class EngineGraph:
         self.run(zeros(self.inputs))
         try:
             self._graph = cuda.record(self._stream, self._enqueue)
-        except GpuError as error:  # parts on a DLA cannot be captured on every version: launch them one by one
+        except GpuError as error:  # not every version can capture layers on a DLA: launch kernels one by one
             self.uncaptured: str | None = str(error)
         else:
             self.uncaptured = None
@@ -79,7 +79,7 @@ class EngineGraph:
         return {name: slot.host.copy() for name, slot in self._outputs.items()}
 
     def device_ms(self, runs: int) -> float:
-        """Mean device time of one run, copies included, without the host's part."""
+        """Mean device time of one run, including copies, without host time."""
         with self._cuda.timer(self._stream) as took:
             for _ in range(runs):
                 if self._graph is None:
@@ -89,7 +89,7 @@ class EngineGraph:
         return took[0] / runs
 
     def close(self) -> None:
-        """Give everything back; the graph cannot run afterwards."""
+        """Release all memory; the graph cannot run afterwards."""
         for slot in (*self._inputs.values(), *self._outputs.values()):
             self._cuda.free(slot.address)
             self._cuda.free_pinned(slot.host)

@@ -1,6 +1,6 @@
 """The torch plug-in of the runtime: runs the program that ``pipelines.export --torch`` saved beside an ONNX file.
 
-A second opinion for maintainers, loaded by name only (``models.backend = "torch"``). Slower than ONNX Runtime.
+For comparisons by maintainers, loaded by name only (``models.backend = "torch"``). Slower than ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Torch:
     name = "torch"
 
     def load(self, path: Path) -> TorchGraph:
-        """Raises ModelError for a bad ONNX file, and where the saved program is missing or of another export."""
+        """Raises ModelError for a bad ONNX file, and where the saved program is missing or from another export."""
         model, program = read_model(path), path.with_suffix(SUFFIX)
         if not program.is_file():
             raise ModelError(f"{program}: absent; write it with: python -m pipelines.export --torch")
@@ -63,7 +63,7 @@ class Torch:
         except Exception as error:  # torch raises several unrelated types for a damaged archive
             raise ModelError(f"{program}: not a usable program ({str(error).splitlines()[0]})") from error
         if extra["sha256"] != model.sha256:
-            raise ModelError(f"{program}: of another export than {path.name}; export both again")
+            raise ModelError(f"{program}: was exported from a different model than {path.name}; export both again")
         inputs, outputs = (_specs(model.metadata["contract"][side]) for side in ("inputs", "outputs"))
         graph = TorchGraph(inputs, outputs, model.metadata, model.sha256, module)
         graph.run(zeros(inputs))

@@ -1,8 +1,8 @@
-"""Re-runs a recorded session through the bus: a feed says everything again as it was, a follower folds it again.
+"""Replays a recorded session through the bus: a feed republishes it with its original timing, a follower folds it.
 
-The feed publishes the inputs of fusion on their sockets, with their own times and lives, and the journal on its own.
-The follower is a fusion node that takes its order from the journal instead of a clock: whatever the speed, the load
-and the order of arrival, its results must be those of the recording.
+The feed publishes the inputs of fusion on their sockets, with their original times and instance ids, and the journal on
+its own topic. The follower is a fusion node that takes the order of inputs from the journal instead of a clock: at any
+speed, load and order of arrival, its results must be those of the recording.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import BadMessage, SessionError
 from edge_mer.contract.messages import InputRef, Journal, Message
-from edge_mer.fusion.journal import forgotten
+from edge_mer.fusion.journal import purged_inputs
 from edge_mer.fusion.node import TOPICS
 from edge_mer.fusion.replay import Refold
 from edge_mer.session.completeness import name
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import BATCH, Speed, in_order
 from edge_mer.session.reader import Session
-from edge_mer.session.replay_components import Parts, installed
+from edge_mer.session.replay_components import ReplayComponents, installed
 
-LEAD_US = SECOND  # for sockets to find each other, on a busy machine too
-AHEAD = 4  # at full speed, entries that the follower may lag behind: their inputs fit into the smallest queue
-PATIENCE_US = 10 * SECOND
+LEAD_US = SECOND  # time for sockets to connect, also on a busy machine
+AHEAD = 4  # entries that the follower may lag behind at full speed: their inputs fit into the smallest queue
+INPUT_TIMEOUT_US = 10 * SECOND
 HOLD_US = 60 * SECOND
 
 
 class BusFeed:
-    """A worker. Begins when a follower has come; then ``done`` tells when it has had everything."""
+    """A worker. Starts when a follower is connected; ``done`` is True once the follower has received everything."""
 
     wake: tuple[int, ...] = ()
 
@@ -68,7 +68,7 @@ class BusFeed:
                 return min(due - now, SECOND // 20)
             if self._speed == "max" and (self._journal.behind or 0) > AHEAD:
                 return SECOND // 100
-            self._say(self._next[1])
+            self._publish(self._next[1])
             self._next = next(self._queue, None)
         return 0
 
@@ -81,7 +81,7 @@ class BusFeed:
         assert self._start_us is not None
         return self._start_us + (0 if self._speed == "max" else round((made_us - self._first_us) / self._speed))
 
-    def _say(self, message: Message[Any]) -> None:
+    def _publish(self, message: Message[Any]) -> None:
         if message.topic == "journal":
             self._journal.send(message.body, origin_us=message.envelope.origin_us)
             return
@@ -93,7 +93,7 @@ class BusFeed:
 
 
 class Follower:
-    """A worker. Publishes the results of every entry as soon as all its inputs are there."""
+    """A worker. Publishes the results of every entry as soon as all its inputs have arrived."""
 
     wake: tuple[int, ...] = ()
 
@@ -105,7 +105,7 @@ class Follower:
         self._inputs: dict[InputRef, tuple[int, Message[Any]]] = {}
         self._entries: deque[Message[Journal]] = deque()
         self._waiting_us: int | None = None
-        self._lives = 0
+        self._instances = 0
         self._own: Counter[str] = Counter()
 
     @property
@@ -113,20 +113,20 @@ class Follower:
         return self._own + self._reader.counters + self._journal.counters
 
     def turn(self) -> int:
-        """Raises SessionError when the journal does not fit together, or an input never came."""
+        """Raises SessionError when the journal is inconsistent, or an input did not arrive."""
         now = self._clock.now_us()
-        # What is not taken is not acknowledged, so that a feed at full speed waits.
+        # Entries that are not drained are not acknowledged, so that a feed at full speed waits.
         for message in () if self._entries else self._journal.drain():
-            self._lives += message.body.entry == 0
-            envelope = msgspec.structs.replace(message.envelope, boot=f"{message.envelope.boot} {self._lives}")
+            self._instances += message.body.entry == 0
+            envelope = msgspec.structs.replace(message.envelope, boot=f"{message.envelope.boot} {self._instances}")
             self._entries.append(msgspec.structs.replace(message, envelope=envelope))
         for message in self._reader.drain():
             self._inputs[message.ref] = (now, message)
         while self._entries:
             if (missing := self._missing(self._entries[0].body)) is not None:
                 self._waiting_us = self._waiting_us or now
-                if now - self._waiting_us > PATIENCE_US:
-                    raise SessionError(f"{name(missing)} of journal entry {self._entries[0].body.entry} never came")
+                if now - self._waiting_us > INPUT_TIMEOUT_US:
+                    raise SessionError(f"{name(missing)} of journal entry {self._entries[0].body.entry} did not arrive")
                 return SECOND // 100
             self._waiting_us = None
             self._fold(self._entries.popleft(), now)
@@ -136,9 +136,9 @@ class Follower:
         self._journal.close()
 
     def _missing(self, entry: Journal) -> InputRef | None:
-        """The first input that has not come; what a purge undid need not come at all."""
-        undone = forgotten(entry.inputs)
-        refs = (r for r in entry.inputs if isinstance(r, InputRef) and r not in undone and r.topic not in self._without)
+        """The first input that has not arrived; inputs that a purge removed are not needed."""
+        purged = purged_inputs(entry.inputs)
+        refs = (r for r in entry.inputs if isinstance(r, InputRef) and r not in purged and r.topic not in self._without)
         return next((r for r in refs if r not in self._inputs), None)
 
     def _fold(self, message: Message[Journal], now: int) -> None:
@@ -152,15 +152,15 @@ class Follower:
             self._own["results"] += 1
 
 
-def follower(bus: Bus, session: Session, parts: Parts) -> Follower:
-    """Raises SessionError for a session that joined a running node: only ``verify`` tells where it is in step."""
+def follower(bus: Bus, session: Session, components: ReplayComponents) -> Follower:
+    """Raises SessionError for a session that joined a running node: only ``verify`` finds where it is in step."""
     if session.opening is None or session.opening.joined:
         raise SessionError(f"{session.path} joined a running fusion node; verify it without --speed")
-    return Follower(bus, Refold(parts.fusion, session.lost_topics), session.lost_topics)
+    return Follower(bus, Refold(components.fusion, session.lost_topics), session.lost_topics)
 
 
 def build(config: Config, bus: Bus) -> Follower:
-    """Follow the journal of ``replay.path`` as a feed says it."""
+    """Follow the journal of ``replay.path`` as a feed publishes it."""
     if config.replay.path is None:
-        raise SessionError("nothing to follow; set replay.path")
+        raise SessionError("replay.path is not set; set it to the session to follow")
     return follower(bus, Session(Path(config.replay.path), key_store(config)), installed(config))

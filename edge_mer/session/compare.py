@@ -33,7 +33,7 @@ def differences(recorded: Any, replayed: Any, path: str = "") -> tuple[Differenc
 
 
 def beyond(found: Sequence[Difference], tolerance: float) -> tuple[Difference, ...]:
-    """Those that the tolerance does not explain. A label may change where the probabilities stay close: a near tie."""
+    """The differences above the tolerance. A label may change while the probabilities stay close: a near tie."""
     return tuple(d for d in found if d.field not in ("label", "model") and size(d) > tolerance)
 
 
@@ -46,7 +46,7 @@ def size(difference: Difference) -> float:
 
 
 def array_difference(name: str, recorded: NDArray[Any], replayed: NDArray[Any]) -> tuple[Difference, ...]:
-    """The first element that differs, ``values[3, 17]``; a difference of shape or type is one of its own."""
+    """The element that differs most, as in ``values[3, 17]``; another shape or type is reported as such."""
     if (recorded.dtype, recorded.shape) != (replayed.dtype, replayed.shape):
         kinds = [f"{a.dtype.name} {list(a.shape)}" for a in (recorded, replayed)]
         return (Difference(name, kinds[0], kinds[1]),)

@@ -1,4 +1,4 @@
-"""Whether a session can be verified: follows the journal, and which of its inputs were recorded."""
+"""Checks whether a session can be verified: the journal has no gap, and all its inputs were recorded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Collection
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import InputRef, Journal, Message
-from edge_mer.fusion.journal import forgotten
+from edge_mer.fusion.journal import purged_inputs
 
 PENDING_LIMIT = 10_000
-# A recorder that joins hears every sensor within this; what fusion folded before cannot all be there.
+# A recorder that joins receives every sensor within this time; earlier inputs of fusion may be missing.
 JOIN_US = 2 * SECOND
 
 
@@ -31,11 +31,11 @@ class Sequences:
         return any(first <= seq <= last for first, last in reversed(self._ranges))
 
 
-class Ledger:
-    """``recorded`` and ``entry`` take what goes into the file; ``unverifiable`` says what is missing.
+class Completeness:
+    """``recorded`` and ``entry`` are called for what goes into the file; ``unverifiable`` names what is missing.
 
-    ``joined_us`` is where a recording begins that joined a running fusion node; None when it was there first.
-    ``lost``: topics that nobody can read here, so that nothing is known of them.
+    ``joined_us``: when the recording joined a running fusion node; None when it started before fusion.
+    ``lost``: topics that cannot be decrypted here, and are not checked.
     """
 
     def __init__(self, joined_us: int | None = None, lost: Collection[str] = ()) -> None:
@@ -45,10 +45,10 @@ class Ledger:
         self._complete_us = None if joined_us is None else joined_us + JOIN_US
         self._lost = frozenset(lost)
         self._digest, self._journal = hashlib.sha256(), hashlib.sha256()
-        self._have: defaultdict[tuple[str, str, str], Sequences] = defaultdict(Sequences)
+        self._recorded: defaultdict[tuple[str, str, str], Sequences] = defaultdict(Sequences)
         self._wanted: dict[InputRef, int] = {}
-        self._life, self._next = "", 0
-        self._lives = 0
+        self._boot, self._next = "", 0
+        self._instances = 0
 
     @property
     def digest(self) -> str:
@@ -61,18 +61,18 @@ class Ledger:
         return self._journal.hexdigest()[:32]
 
     def recorded(self, ref: InputRef) -> None:
-        self._have[ref.topic, ref.source, ref.boot].add(ref.seq)
+        self._recorded[ref.topic, ref.source, ref.boot].add(ref.seq)
         self._wanted.pop(ref, None)
 
     def entry(self, message: Message[Journal]) -> None:
         body, boot = message.body, message.envelope.boot
         before = self._follow(boot, body)
         self._journal.update(message.header)
-        undone = forgotten(body.inputs)
+        purged = purged_inputs(body.inputs)
         for ref in () if before else body.inputs:
-            if not isinstance(ref, InputRef) or ref in undone or ref.topic in self._lost:
+            if not isinstance(ref, InputRef) or ref in purged or ref.topic in self._lost:
                 continue
-            if ref.seq not in self._have[ref.topic, ref.source, ref.boot]:
+            if ref.seq not in self._recorded[ref.topic, ref.source, ref.boot]:
                 self._want(ref, body.entry)
         for result in body.results:
             self._digest.update(f"\n{result}".encode() if self.results else result.encode())
@@ -80,22 +80,26 @@ class Ledger:
         self.entries += 1
 
     def close(self) -> None:
-        """Inputs may arrive a little after the entry that names them; at the end they are missing."""
+        """An input may arrive shortly after the entry that names it; one that has not arrived by now is missing."""
         if self._wanted:
             ref, entry = next(iter(self._wanted.items()))
             count = len(self._wanted)
-            self._spoil(f"{count} inputs of the journal were not recorded, first {name(ref)} of entry {entry}")
+            self._mark_unverifiable(
+                f"{count} inputs of the journal were not recorded, first {name(ref)} of entry {entry}"
+            )
         elif not self.entries:
-            self._spoil("no journal was recorded; was the fusion node running?")
+            self._mark_unverifiable("no journal was recorded; was the fusion node running?")
 
     def _follow(self, boot: str, body: Journal) -> bool:
         """Whether the entry is from before the recording was complete."""
-        if boot != self._life:
-            self._life, self._next = boot, 0
-            self._lives += 1
-        before = self._lives == 1 and self._complete_us is not None and body.tick_us <= self._complete_us
+        if boot != self._boot:
+            self._boot, self._next = boot, 0
+            self._instances += 1
+        before = self._instances == 1 and self._complete_us is not None and body.tick_us <= self._complete_us
         if body.entry != self._next and not before:
-            self._spoil(f"journal entry {body.entry} of life {boot} came where {self._next} was due")
+            self._mark_unverifiable(
+                f"journal entry {body.entry} of fusion {boot} follows a gap: expected entry {self._next}"
+            )
         self._next = body.entry + 1
         return before
 
@@ -103,7 +107,7 @@ class Ledger:
         if len(self._wanted) < PENDING_LIMIT:
             self._wanted.setdefault(ref, entry)
 
-    def _spoil(self, reason: str) -> None:
+    def _mark_unverifiable(self, reason: str) -> None:
         self.unverifiable = self.unverifiable or reason
 
 

@@ -1,4 +1,4 @@
-"""What a recording says of the host that made it."""
+"""Describes the processor of the recording host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cpu_name() -> str:
-    """The processor: another one may round the last bit differently."""
+    """Name of the processor; another processor may round the last bit differently."""
     for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

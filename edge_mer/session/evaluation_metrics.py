@@ -37,7 +37,7 @@ def uar(table: NDArray[np.int64]) -> float:
 
 
 def f1_scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """F1 per class [classes]; 0 where a class was neither there nor predicted."""
+    """F1 per class [classes]; 0 where a class neither occurs nor is predicted."""
     total = table.sum(0) + table.sum(1)
     scores: NDArray[np.float64] = 2 * np.diag(table) / np.maximum(total, 1)
     return scores
@@ -67,7 +67,7 @@ def correlation(truth: NDArray[np.floating], predicted: NDArray[np.floating]) ->
 
 
 def accuracy_2(truth: NDArray[np.floating], predicted: NDArray[np.floating], zero_is_positive: bool = True) -> float:
-    """Acc-2 of sentiment. has-0: is it >= 0, over all rows; non-0: is it > 0, over the rows whose truth is not 0."""
+    """Acc-2 of sentiment. has-0: sign >= 0 over all rows; non-0: sign > 0 over the rows whose truth is not 0."""
     t, p = np.asarray(truth), np.asarray(predicted)
     if zero_is_positive:
         return float(((t >= 0) == (p >= 0)).mean()) if len(t) else 0.0

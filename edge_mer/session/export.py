@@ -1,9 +1,10 @@
-"""What other programs read: estimates as CSV or Parquet, sound as WAV, pictures as MKV or MP4."""
+"""Exports for other programs: estimates as CSV or Parquet, audio as WAV, video as MKV or MP4."""
 
 from __future__ import annotations
 
 import csv
 import heapq
+import io
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -19,17 +20,23 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError, missing_extra
 from edge_mer.contract.messages import Estimate, Message, RawAudio, RawVideo
-from edge_mer.session.player import again
+from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.host.files import create_private
+from edge_mer.session.player import replayed_estimates
 from edge_mer.session.reader import Session
-from edge_mer.session.replay_components import Parts
+from edge_mer.session.replay_components import ReplayComponents
 
-GAP_S = 0.05  # shorter ones are rounding of the sample clock
+GAP_S = 0.05  # shorter gaps are rounding errors of the sample clock
 MS = Fraction(1, 1000)
 
 
-def estimates(session: Session, parts: Parts | None, every: bool) -> Iterator[Message[Estimate]]:
-    """The final estimates, or ``every`` one; made anew with ``parts`` where a modality was erased."""
-    found = (m for _, m in again(session, parts)) if parts is not None else session.messages("emotion")
+def estimates(session: Session, components: ReplayComponents | None, every: bool) -> Iterator[Message[Estimate]]:
+    """The final estimates, or ``every`` one; recomputed with ``components`` where a modality was erased."""
+    found = (
+        (m for _, m in replayed_estimates(session, components))
+        if components is not None
+        else session.messages("emotion")
+    )
     return (m for m in found if every or m.body.final)
 
 
@@ -60,7 +67,7 @@ def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
 
 def to_csv(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
     count = 0
-    with out.open("x", newline="") as file:
+    with io.TextIOWrapper(create_private(out), "utf-8", newline="") as file:
         writer = None
         for record in rows:
             writer = writer or _header(csv.DictWriter(file, list(record)))
@@ -81,19 +88,19 @@ def to_parquet(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
     except ImportError:
         raise missing_extra("pyarrow", "parquet") from None
     table = Table.from_pylist(list(rows))
-    with out.open("xb") as file:
+    with create_private(out) as file:
         parquet.write_table(table, file)
     return int(table.num_rows)
 
 
 def to_wav(session: Session, out: Path) -> int:
-    """Sound with its gaps as silence, so that it keeps time. Returns samples. Raises SessionError without raw sound."""
-    blocks = sound(session)
+    """Audio with gaps filled by silence, which keeps timing. Returns samples. Raises SessionError without raw audio."""
+    blocks = audio_blocks(session)
     rate, first = next(blocks, (0, np.empty(0, np.int16)))
     if not rate:
         raise SessionError(_no_raw(session, "audio"))
     total = 0
-    with out.open("xb") as file, wave.open(file, "wb") as sink:
+    with create_private(out) as file, wave.open(file, "wb") as sink:
         sink.setnchannels(1)
         sink.setsampwidth(2)
         sink.setframerate(rate)
@@ -103,10 +110,10 @@ def to_wav(session: Session, out: Path) -> int:
     return total
 
 
-def sound(session: Session) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """(rate, samples) without holes, from the first block on."""
+def audio_blocks(session: Session) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """(rate, samples) without gaps, from the first block on."""
     begin_us, written, rate = None, 0, 0
-    for message in in_time(session, "raw/audio"):
+    for message in in_origin_order(session, "raw/audio"):
         body: RawAudio = message.body
         if begin_us is None:
             begin_us, rate = message.envelope.origin_us, body.rate
@@ -122,33 +129,36 @@ def sound(session: Session) -> Iterator[tuple[int, NDArray[np.int16]]]:
 
 
 def to_video(session: Session, out: Path) -> int:
-    """Pictures as they were recorded (JPEG, their own times), with the sound where it is there. Returns pictures."""
-    pictures = in_time(session, "raw/video")
-    first = next(pictures, None)
+    """Frames as recorded (JPEG, original times), with audio where it was recorded. Returns the number of frames."""
+    frames = in_origin_order(session, "raw/video")
+    first = next(frames, None)
     if first is None:
         raise SessionError(_no_raw(session, "video"))
-    if out.exists():
-        raise SessionError(f"{out} exists and is not overwritten; choose another name")
+    try:
+        create_private(out).close()  # FFmpeg writes into the existing file and keeps its mode
+    except FileExistsError:
+        raise SessionError(f"{out} exists and is not overwritten; choose another name") from None
     begin_us, body = first.envelope.origin_us, first.body
     with av.open(str(out), "w") as container:
         video = container.add_stream("mjpeg", rate=30)
         video.width, video.height, video.pix_fmt, video.time_base = body.width, body.height, "yuvj420p", MS
-        tracks = [((m.envelope.origin_us, 0, m) for m in (first, *pictures))]
+        tracks = [((m.envelope.origin_us, 0, m) for m in (first, *frames))]
         audio = None
         if has(session, "raw/audio"):
-            audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=16_000)
+            audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=SAMPLE_RATE)
             audio.layout = "mono"
-            tracks.append((m.envelope.origin_us, 1, m) for m in in_time(session, "raw/audio"))
+            tracks.append((m.envelope.origin_us, 1, m) for m in in_origin_order(session, "raw/audio"))
         count, latest = 0, -1
         for origin_us, track, message in heapq.merge(*tracks, key=lambda x: x[:2]):
             at = max(0, (origin_us - begin_us) // 1000)
             if track == 1 and audio is not None and origin_us >= begin_us:
                 frame = av.AudioFrame.from_ndarray(message.payload[0].reshape(1, -1), format="s16", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = message.body.rate, at * 16, Fraction(1, 16_000)
+                frame.sample_rate, frame.pts = message.body.rate, at * SAMPLE_RATE // 1000
+                frame.time_base = Fraction(1, SAMPLE_RATE)
                 container.mux(audio.encode(frame))
             elif track == 0 and at > latest:
-                picture: RawVideo = message.body
-                if (picture.width, picture.height) != (body.width, body.height):
+                frame_body: RawVideo = message.body
+                if (frame_body.width, frame_body.height) != (body.width, body.height):
                     continue
                 packet = av.Packet(message.payload[0].tobytes())
                 packet.stream, packet.time_base = video, MS
@@ -165,8 +175,8 @@ def has(session: Session, topic: str) -> bool:
     return next(session.messages(topic), None) is not None
 
 
-def in_time(session: Session, topic: str) -> Iterator[Message[Any]]:
-    """By origin, within the second or so that messages may have been recorded out of order."""
+def in_origin_order(session: Session, topic: str) -> Iterator[Message[Any]]:
+    """Sorted by origin time; messages may have been recorded out of order by about a second."""
     heap: list[tuple[int, int, Message[Any]]] = []
     for number, message in enumerate(session.messages(topic)):
         heapq.heappush(heap, (message.envelope.origin_us, number, message))

@@ -1,16 +1,16 @@
-"""How bus messages lie in an MCAP file.
+"""How bus messages are stored in an MCAP file.
 
 One channel per topic, named like it, with the JSON Schema of its header in the file. Message encodings:
 
-- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it. Sound and
-  pictures are JSON too, in Foxglove's own schemas (``edge_mer.session.foxglove``).
+- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it. Audio and
+  video are JSON too, in Foxglove's own schemas (``edge_mer.session.foxglove``).
 - ``edge_mer.frames``: header length (u32, little endian), the header frame, the payload frames one after
   another; the header's ``payload`` field gives the dtype and shape of each, hence its length.
-- either with ``+aes256gcm`` behind it: sealed with the key of its modality (``edge_mer.session.keys``).
+- either with the suffix ``+aes256gcm``: encrypted with the key of its modality (``edge_mer.session.keys``).
 
-All keep the wire frames byte for byte. ``log_time`` (when the recorder took it) and ``publish_time`` (when the worker
-made it, ``created_us``) are nanoseconds of wall time: the host's monotonic time plus ``wall_offset_us`` of the metadata
-record ``edge_mer.opening``, constant within a file; topic ``clock`` says how the two drift.
+All keep the wire frames byte for byte. ``log_time`` (when the recorder received it) and ``publish_time`` (when the
+worker created it, ``created_us``) are nanoseconds of wall time: the host's monotonic time plus ``wall_offset_us`` of
+the metadata record ``edge_mer.opening``, constant within a file; topic ``clock`` records how the two clocks drift.
 
 The metadata record ``edge_mer.trailer`` closes the file; a file without it was cut off. Metadata values are
 JSON.
@@ -42,10 +42,10 @@ _ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
 class SessionOpening(Struct, kw_only=True, frozen=True):
-    """What ran, where and how: all that could change a result bit. ``config`` is without passwords.
+    """Versions, host and configuration: all that could change a result bit. ``config`` contains no passwords.
 
     ``session`` (32 hex digits) names the recording in the key store. ``joined``: the recording began while fusion was
-    already running, so that its first entries cannot be folded again.
+    already running, so that its first entries cannot be replayed.
     """
 
     format: int
@@ -63,9 +63,9 @@ class SessionOpening(Struct, kw_only=True, frozen=True):
 class Trailer(Struct, kw_only=True, frozen=True):
     """What was recorded. ``digest`` covers all results, ``journal`` all journal headers, in their order.
 
-    ``unverifiable`` says why the session cannot be verified, or is null. ``models`` are those of the features and of
-    fusion; ``config`` and ``runtime`` are digests of ``Opening.config`` and of everything that computed (versions,
-    backend, machine); ``threads`` is what each library was allowed. ``origin`` says what became of the recording since.
+    ``unverifiable``: why the session cannot be verified, or null. ``models`` are those of the features and of
+    fusion; ``config`` and ``runtime`` are digests of ``SessionOpening.config`` and of versions, backend and machine;
+    ``threads``: the thread limit of each library. ``origin``: recorded, or how this file was made from a recording.
     """
 
     closed_us: int
@@ -94,7 +94,7 @@ def pack(message: Message[Any], wall_offset_us: int = 0) -> tuple[str, bytes]:
 
 
 def unpack(topic: str, encoding: str, data: bytes) -> Message[Any]:
-    """The message as a reader on the bus got it. Raises BadMessage naming the fault."""
+    """The message as a reader on the bus received it. Raises BadMessage naming the fault."""
     row = SERVICES.get(topic)
     if row is None:
         raise BadMessage(f"{topic}: no such topic in this version")
@@ -131,11 +131,11 @@ def _frames(topic: str, encoding: str, data: bytes) -> list[bytes]:
             raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}")
         size = math.prod(spec.shape) * wire.DTYPES[spec.dtype].itemsize
         if not 0 <= size <= len(rest) - start:
-            raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header says")
+            raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header declares")
         frames.append(rest[start : start + size])
         start += size
     if start != len(rest):
-        raise BadMessage(f"{topic}: {len(rest) - start} bytes more than the header says")
+        raise BadMessage(f"{topic}: {len(rest) - start} bytes more than the header declares")
     return frames
 
 

@@ -1,8 +1,8 @@
-"""Raw media in the form that Foxglove shows: its schemas ``RawAudio`` and ``CompressedImage`` as JSON.
+"""Raw media in the form that Foxglove displays: its schemas ``RawAudio`` and ``CompressedImage`` as JSON.
 
-The field ``edge_mer`` holds the header frame as it was on the wire, so that nothing is lost. Schemas as published in
-https://github.com/foxglove/foxglove-sdk/tree/main/schemas/jsonschema. Foxglove reads a subset of JSON Schema only
-(no ``$ref``, no ``anyOf``, every property with one type): ``plain`` brings ours into it.
+The field ``edge_mer`` holds the header frame as it was on the wire, so that the message can be restored. Schemas as
+published in https://github.com/foxglove/foxglove-sdk/tree/main/schemas/jsonschema. Foxglove reads only a subset of
+JSON Schema (no ``$ref``, no ``anyOf``, every property with one type): ``plain`` converts our schemas to it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Message
+from edge_mer.contract.modalities import TABLE
 
 _TIME: Final = {
     "type": "object",
@@ -43,8 +44,8 @@ _FIELDS: Final[Mapping[str, dict[str, Any]]] = {
         "edge_mer": _HEADER,
     },
 }
-SCHEMA_OF: Final[Mapping[str, str]] = {"raw/audio": "foxglove.RawAudio", "raw/video": "foxglove.CompressedImage"}
-_DTYPE: Final[Mapping[str, str]] = {"raw/audio": "int16", "raw/video": "uint8"}
+SCHEMA_OF: Final[Mapping[str, str]] = {f"raw/{m}": row.foxglove for m, row in TABLE.items() if row.foxglove}
+_DTYPE: Final[Mapping[str, str]] = {f"raw/{m}": row.dtype for m, row in TABLE.items() if row.dtype}
 
 
 class _Time(Struct):
@@ -83,7 +84,7 @@ def schema(name: str) -> bytes:
 
 
 def fits(message: Message[Any]) -> bool:
-    """Whether the message is media that Foxglove knows; whatever else a worker sent is kept in our own form."""
+    """Whether Foxglove can represent the message; all others are stored in the ``edge_mer.frames`` encoding."""
     dtype = _DTYPE.get(message.topic)
     specs = message.envelope.payload
     is_object = message.header[:1] == b"{" and message.header[-1:] == b"}"
@@ -95,7 +96,7 @@ def pack(message: Message[Any], wall_offset_us: int) -> bytes:
     wall_us = max(0, message.envelope.origin_us + wall_offset_us)
     time = _Time(wall_us // 1_000_000, wall_us % 1_000_000 * 1000)
     data, header = message.payload[0].tobytes(), Raw(message.header)
-    if message.topic == "raw/audio":
+    if SCHEMA_OF[message.topic] == "foxglove.RawAudio":
         return msgspec.json.encode(_Audio(time, data, "pcm-s16", message.body.rate, 1, header))
     return msgspec.json.encode(_Image(time, "camera", data, "jpeg", header))
 
@@ -119,7 +120,7 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
 
 
 def plain(schema: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON Schema in the subset that Foxglove reads; what may be null says so with ``nullable``."""
+    """A JSON Schema in the subset that Foxglove reads; fields that may be null are marked ``nullable``."""
     if "$ref" in schema:
         return plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in schema:

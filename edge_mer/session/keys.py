@@ -1,7 +1,7 @@
-"""Keys of recorded sessions: one per recording and modality, kept outside of it. Without its key a channel is gone.
+"""Keys of recorded sessions: one per recording and modality, stored outside the recording.
 
-Sealed data is ``nonce (12 bytes) | AES-256-GCM``; topic and inner encoding are authenticated with it, so that nothing
-can be moved to another channel. Every copy of a recording has the same key: destroying it erases all copies.
+Encrypted data is ``nonce (12 bytes) | AES-256-GCM``; topic and inner encoding are authenticated, so that data cannot be
+moved to another channel. All copies of a recording share the key: without it no copy can be read.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class KeyStore:
-    """A directory (0700) with one file (0600) per key. Nothing is created before there is a key to keep."""
+    """A directory (0700) with one file (0600) per key. Created when the first key is stored."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def create(self, session: str, modality: Modality) -> AESGCM:
-        """A new key. Raises ConfigError when others could read the directory, OSError when it cannot be written."""
+        """A new key. Raises ConfigError when other users may read the directory, OSError when it is not writable."""
         self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._check_private(self.directory)
@@ -48,7 +48,7 @@ class KeyStore:
         return AESGCM(key)
 
     def get(self, session: str, modality: Modality) -> AESGCM | None:
-        """None when it was erased, or never was on this host. Raises ConfigError for a damaged or open key file."""
+        """None when it was erased, or never was on this host. Raises ConfigError for a damaged or readable key file."""
         path = self._path(session, modality)
         try:
             text = path.read_text("ascii")
@@ -65,7 +65,7 @@ class KeyStore:
             ) from error
 
     def erase(self, session: str, modality: Modality) -> bool:
-        """Overwrite and remove the key, and note when. False when there was none."""
+        """Overwrite and remove the key, and store the time. False when there was none."""
         path = self._path(session, modality)
         with suppress(FileNotFoundError), path.open("r+b") as file:
             file.write(os.urandom(2 * KEY_BYTES))
@@ -91,7 +91,7 @@ class KeyStore:
             os.close(fd)
 
     def _path(self, session: str, modality: Modality) -> Path:
-        if not _ID.fullmatch(session):  # it comes from a file: never a path of its choice
+        if not _ID.fullmatch(session):  # the id comes from a file: it must not contain a path
             raise SessionError(f"{session!r} is not the id of a session")
         return self.directory / f"{session}.{modality}.key"
 
@@ -102,11 +102,11 @@ class KeyStore:
     def _check_private(path: Path) -> None:
         info = path.stat()
         if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
-            raise ConfigError(f"{path} must be yours alone; run: chmod go-rwx {path}")
+            raise ConfigError(f"{path} must be accessible by its owner only; run: chmod go-rwx {path}")
 
 
 def key_store(config: Config) -> KeyStore:
-    """Where this configuration keeps the keys of its recordings."""
+    """The key store of this configuration."""
     if config.record.keys is not None:
         return KeyStore(Path(config.record.keys).absolute())
     return KeyStore(state_path(config.privacy.state) / FOLDER)
@@ -118,14 +118,14 @@ def seal(cipher: AESGCM, topic: str, encoding: str, data: bytes) -> bytes:
 
 
 def unseal(cipher: AESGCM, topic: str, encoding: str, data: bytes) -> bytes:
-    """Raises BadMessage when the data was changed, moved, or sealed with another key."""
+    """Raises BadMessage when the data was changed, moved, or encrypted with another key."""
     try:
         return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], f"{topic} {encoding}".encode())
     except (InvalidTag, ValueError) as error:
-        raise BadMessage(f"{topic}: its seal is broken: changed, moved or of another key") from error
+        raise BadMessage(f"{topic}: decryption failed: the data was changed or moved, or has another key") from error
 
 
 def erased_with(modality: Modality, transcribed: bool) -> tuple[Modality, ...]:
-    """What goes when ``modality`` is erased: itself, and the words if they were made from the microphone."""
+    """The modalities erased with ``modality``: itself, and text if it was transcribed from the microphone."""
     gone = masked_with(modality, transcribed)
     return tuple(m for m in MODALITIES if m in gone)

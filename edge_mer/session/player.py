@@ -1,10 +1,10 @@
-"""Player: publishes a recorded session on the sockets of the live workers; no reader can tell the difference.
+"""Player: publishes a recorded session on the sockets of the live workers; for readers it is like a live run.
 
-It needs no lease, because it opens no device. The reliable topics stay in the file: journal and receipts prove
-what happened then, and would prove nothing if they were said again.
+It needs no lease, because it opens no device. Reliable topics are not played: journal and receipts prove what happened
+during the recording, not during playback.
 
-Times: at any finite speed every message is made to be created now. At ``max`` the original spacing of the times is
-kept, so that what is computed from them stays right.
+Times: at any finite speed every message is stamped as created now. At ``max`` the original spacing of the times is
+kept, so that values computed from them stay right.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from edge_mer.contract.messages import Envelope, Message
 from edge_mer.contract.services import SERVICES
 from edge_mer.session.keys import key_store
 from edge_mer.session.reader import Session
-from edge_mer.session.replay_components import Parts
-from edge_mer.session.shift_times import retimed
+from edge_mer.session.replay_components import ReplayComponents
+from edge_mer.session.shift_times import shifted
 from edge_mer.session.verifier import refolded
 
-LEAD_US = SECOND // 2  # readers find new sockets within a fifth of a second
+LEAD_US = SECOND // 2  # readers connect to new sockets within a fifth of a second
 SLACK_US = 2 * SECOND
-BATCH = 16  # at most half of what the smallest reader holds
+BATCH = 16  # at most half of the smallest reader's queue
 
 Speed = float | Literal["max"]
 Timed = tuple[int, Message[Any]]
 
 
 class Player:
-    """A worker. ``played`` is called with every message that goes out; ``bad`` counts what could not.
+    """A worker. ``played`` is called with every published message; counter ``bad`` counts those that could not be.
 
     Positions are microseconds from the first message that can be played. ``start_us``, ``end_us``: play only this
-    range; ``loop``: again and again. ``parts``: where a modality was erased, estimates are made anew without it.
+    range; ``loop``: repeat it. ``components``: where a modality was erased, estimates are recomputed without it.
     """
 
     wake: tuple[int, ...] = ()
@@ -56,32 +56,32 @@ class Player:
         start_us: int = 0,
         end_us: int | None = None,
         loop: bool = False,
-        parts: Parts | None = None,
+        components: ReplayComponents | None = None,
     ) -> None:
         """``topics``: only these. Raises EndpointInUse when a live worker owns the socket of a recorded topic."""
         wanted = {s.topic for s in SERVICES.values() if s.policy == "latest"} & set(topics or SERVICES)
         recorded = (session.topics - session.lost_topics) & wanted
         if not recorded:
-            raise SessionError(f"{session.path} holds nothing to play of: {', '.join(sorted(wanted))}")
+            raise SessionError(f"{session.path} holds none of these topics: {', '.join(sorted(wanted))}")
         self._session, self._bus, self._played = session, bus, played
-        self._topics, self._parts = recorded, parts if session.unreadable else None
+        self._topics, self._components = recorded, components if session.unreadable else None
         first = next(in_order(self._source(None)), None)
         self._origin_us = first[0] if first else 0
         self._start_us, self._end_us, self._loop = start_us, end_us, loop
         if start_us < 0 or (end_us is not None and end_us <= start_us):
-            raise ConfigError(f"nothing lies between {start_us / SECOND} s and {(end_us or 0) / SECOND} s")
+            raise ConfigError(f"the range from {start_us / SECOND} s to {(end_us or 0) / SECOND} s is empty")
         self._publishers = {topic: bus.publisher(topic, "player") for topic in sorted(recorded)}
         self.counters: Counter[str] = Counter()
         self.paused = False
-        self._lives = self._given = 0
+        self._instances = self._published = 0
         self._speed: Speed = 1.0
         self._next: Timed | None = None
         self._queue: Iterator[Timed] = iter(())
         self._anchored_us = self._anchor_us = self._reached_us = 0
-        self._from(start_us, bus.clock.now_us() + LEAD_US)
+        self._start_from(start_us, bus.clock.now_us() + LEAD_US)
         self.speed = speed
 
-    # -- what a person does with it ----------------------------------------------------------------------------
+    # -- controls ----------------------------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
@@ -117,11 +117,11 @@ class Player:
             self._anchored_us, self.paused = self._bus.clock.now_us(), False
 
     def seek(self, position_us: int) -> None:
-        """Go on from there. What comes is a new life of every source, so that readers take what they had already."""
+        """Continue from there. Every source gets a new instance id, so that readers accept repeated messages."""
         end = self._end_us if self._end_us is not None else self._session.span_us[1] - self._origin_us
-        self._lives += 1
-        self._given = 1  # part of a round says nothing of a whole one
-        self._from(min(max(position_us, self._start_us), max(end, self._start_us)), self._bus.clock.now_us())
+        self._instances += 1
+        self._published = 1  # the loop continues, even if the rest of this round is empty
+        self._start_from(min(max(position_us, self._start_us), max(end, self._start_us)), self._bus.clock.now_us())
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -130,9 +130,9 @@ class Player:
             return SECOND
         now = self._bus.clock.now_us()
         for _ in range(BATCH):
-            if self._next is None and self._loop and self._given:
+            if self._next is None and self._loop and self._published:
                 self.seek(self._start_us)
-                self._given = 0  # a whole round that gives nothing is the last
+                self._published = 0  # a whole round without a message ends the loop
             if self._next is None:
                 self._loop = False
                 return SECOND
@@ -140,7 +140,7 @@ class Player:
             if due > now:
                 return due - now
             self._publish(*self._next)
-            self._given += 1
+            self._published += 1
             if self._speed == "max":
                 self._reached_us = self._next[0]
             self._next = next(self._queue, None)
@@ -150,8 +150,8 @@ class Player:
         for publisher in self._publishers.values():
             publisher.close()
 
-    def _from(self, position_us: int, at_us: int) -> None:
-        """``at_us``: when what lies at the position is due."""
+    def _start_from(self, position_us: int, at_us: int) -> None:
+        """``at_us``: when the message at the position is due."""
         begin = self._origin_us + position_us
         end = None if self._end_us is None else self._origin_us + self._end_us
         self._queue = within(in_order(self._source(begin)), begin, end)
@@ -160,7 +160,7 @@ class Player:
         self._reached_us = begin
 
     def _anchor(self, at_us: int) -> None:
-        """From here on time passes otherwise."""
+        """Relate position and clock anew, before speed or pause changes."""
         self._anchor_us, self._anchored_us = self._origin_us + self.position_us, at_us
 
     def _due_us(self, made_us: int) -> int:
@@ -170,9 +170,9 @@ class Player:
 
     def _publish(self, made_us: int, message: Message[Any]) -> None:
         shift = (self._anchored_us - self._anchor_us) if self._speed == "max" else self._due_us(made_us) - made_us
-        life = f"{self._bus.boot} {self._lives}" if self._lives else self._bus.boot
+        instance = f"{self._bus.boot} {self._instances}" if self._instances else self._bus.boot
         try:
-            sent = self._publishers[message.topic].forward(retimed(message, shift, life))
+            sent = self._publishers[message.topic].forward(shifted(message, shift, instance))
         except BadMessage:
             self.counters["bad"] += 1
             return
@@ -181,39 +181,39 @@ class Player:
             self._played(sent)
 
     def _source(self, begin_us: int | None) -> Iterator[Timed]:
-        if self._parts is None:
+        if self._components is None:
             return self._session.timed(*self._topics, start_us=begin_us)
         kept = self._topics - {"emotion", "explain"}
         return heapq.merge(
             self._session.timed(*kept, start_us=begin_us) if kept else iter(()),
-            again(self._session, self._parts) if "emotion" in self._topics else iter(()),
+            replayed_estimates(self._session, self._components) if "emotion" in self._topics else iter(()),
             key=lambda item: item[0],
         )
 
 
-def again(session: Session, parts: Parts) -> Iterator[Timed]:
-    """The estimates of a session, made anew from what can still be read of it."""
+def replayed_estimates(session: Session, components: ReplayComponents) -> Iterator[Timed]:
+    """The estimates of a session, recomputed from the part of it that can be read."""
     row, seq = SERVICES["emotion"], 0
-    for entry, replayed in refolded(session, parts):
-        told = entry.envelope
+    for entry, replayed in refolded(session, components):
+        recorded = entry.envelope
         for origin_us, estimate in replayed.results:
             envelope = Envelope(
                 schema=row.schema,
-                source=told.source,
-                boot=told.boot,
+                source=recorded.source,
+                boot=recorded.boot,
                 seq=seq,
                 origin_us=origin_us,
-                created_us=told.created_us,
+                created_us=recorded.created_us,
             )
             frames = wire.encode(row.topic, envelope, estimate)
-            yield told.created_us, wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
+            yield recorded.created_us, wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
             seq += 1
 
 
 def in_order(messages: Iterable[Timed]) -> Iterator[Timed]:
-    """By the time they were made; the recorder may have taken them up to ``SLACK_US`` later.
+    """Sorted by creation time; the recorder may have received them up to ``SLACK_US`` later.
 
-    Takes (time of recording, message). A time of making that does not fit is bent to the nearest that does.
+    Takes (time of recording, message). An impossible creation time is moved to the nearest possible one.
     """
     heap: list[tuple[int, int, Message[Any]]] = []
     newest = 0
@@ -240,13 +240,13 @@ def within(messages: Iterator[Timed], begin_us: int, end_us: int | None) -> Iter
 def build(config: Config, bus: Bus) -> Player:
     """Play ``replay.topics`` of ``replay.path`` at ``replay.speed``."""
     if config.replay.path is None:
-        raise SessionError("nothing to play; set replay.path, or use: edge-mer replay FILE")
+        raise SessionError("replay.path is not set; set it, or use: edge-mer replay FILE")
     session = Session(Path(config.replay.path), key_store(config))
-    return Player(session, bus, config.replay.speed, config.replay.topics, parts=parts_for(session, config))
+    return Player(session, bus, config.replay.speed, config.replay.topics, components=components_for(session, config))
 
 
-def parts_for(session: Session, config: Config) -> Parts | None:
-    """The configured models, where something was erased and estimates have to be made anew."""
+def components_for(session: Session, config: Config) -> ReplayComponents | None:
+    """The configured models, where a modality was erased and estimates have to be recomputed."""
     if not session.unreadable:
         return None
     from edge_mer.session.replay_components import installed

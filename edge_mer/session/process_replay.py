@@ -1,4 +1,4 @@
-"""Runs a recorded session again through sockets and a process of its own, at any speed, on a machine as it is."""
+"""Replays a recorded session through sockets and a separate process, at any speed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from edge_mer.session.reader import Session
 SLACK_S = 60.0
 
 
-class Rerun(Struct, frozen=True):
-    """``digest`` of the results that came, beside the one that was recorded."""
+class ProcessReplay(Struct, frozen=True):
+    """``digest`` of the replayed results, beside the recorded one."""
 
     speed: float | str
     identical: bool
@@ -42,8 +42,8 @@ class Rerun(Struct, frozen=True):
         )
 
 
-def rerun(file: Path, config: Config, speed: Speed) -> Rerun:
-    """Raises SessionError when the session cannot be run again, EdgeMerError when its process ends by itself."""
+def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay:
+    """Raises SessionError when the session cannot be replayed, EdgeMerError when its process ends by itself."""
     session = Session(file, key_store(config))
     trailer = session.trailer
     if trailer is None or trailer.unverifiable:
@@ -69,12 +69,14 @@ def rerun(file: Path, config: Config, speed: Speed) -> Rerun:
                 bus.wait(min(feed.turn(), SECOND // 20))
                 found += [digest(result_bytes(m)) for m in results.drain()]
                 if (code := process.ended()) is not None:
-                    said = last_error(log_directory(directory) / "follower.jsonl")
-                    raise EdgeMerError(f"the follower ended (exit code {code}): {said or 'it said nothing'}")
+                    message = last_error(log_directory(directory) / "follower.jsonl")
+                    raise EdgeMerError(f"the follower ended (exit code {code}): {message or 'no error was logged'}")
         finally:
             process.terminate()
             if process.wait(STOP_S) is None:
                 process.kill()
             bus.close()
-    came = digest("\n".join(found).encode())
-    return Rerun(speed, came == trailer.digest, came, trailer.digest, len(found), round(time.monotonic() - began, 2))
+    replayed = digest("\n".join(found).encode())
+    return ProcessReplay(
+        speed, replayed == trailer.digest, replayed, trailer.digest, len(found), round(time.monotonic() - began, 2)
+    )

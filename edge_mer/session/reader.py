@@ -1,9 +1,10 @@
-"""Opens a recorded session, finished or cut off, and gives its messages as a reader on the bus got them."""
+"""Opens a recorded session, finished or cut off, and yields its messages as a reader on the bus received them."""
 
 from __future__ import annotations
 
+import fcntl
 import mmap
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,35 +17,40 @@ from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage, SessionError
 from edge_mer.contract.messages import InputRef, Message
 from edge_mer.contract.services import SERVICES
-from edge_mer.session import format, keys
-from edge_mer.session import mcap_scan as blocks
+from edge_mer.session import format, keys, mcap_scan
 from edge_mer.session.completeness import name
 from edge_mer.session.keys import KeyStore
 
-CACHED_CHUNKS = 16
+CACHED_BYTES = 64_000_000
+MAX_FAULTS = 20_000
+ENTRY_BYTES = 300
 
 
 class Session:
-    """``faults`` names everything that was found damaged so far; ``check`` looks at the whole file.
+    """``faults`` names all damage found so far; ``check`` reads the whole file.
 
+    ``counted``: messages of each topic, after ``check``.
     ``trailer`` is None when the file was cut off, ``opening`` when its start is damaged. Times are microseconds of the
     recording host's monotonic clock.
     """
 
     def __init__(self, path: Path, keys: KeyStore | None = None, glance: bool = False) -> None:
-        """``keys`` opens what is sealed; at a ``glance`` no message of a cut file is read: opening and span are there.
+        """``keys`` decrypt sealed channels; with ``glance`` only opening and span of a cut file are read, no messages.
 
-        Raises SessionError for what is no session, or of another version.
+        Raises SessionError for a file that is no session, or has another version.
         """
         self.path, self._keys = path, keys
         self._data = memoryview(_map(path))
-        self._layout = blocks.index(self._data) or blocks.walk(self._data)
+        self._layout = mcap_scan.index(self._data) or mcap_scan.walk(self._data)
+        mcap_scan.read_header(self._layout, self._data)
         self.finished = self._layout.finished
         self._faults = dict.fromkeys(self._layout.faults)
         self.opening = self._metadata(format.OPENING, format.SessionOpening)
         self.trailer = self._metadata(format.TRAILER, format.Trailer)
         self._offset_us = self.opening.wall_offset_us if self.opening is not None else 0
-        self._cache: OrderedDict[int, list[blocks.StoredMessage]] = OrderedDict()
+        self._cache: OrderedDict[int, list[mcap_scan.StoredMessage]] = OrderedDict()
+        self._cached = 0
+        self.counted: Counter[str] = Counter()
         self._index: dict[InputRef, tuple[int, int]] | None = None
         if not self.finished and not glance:
             for number in range(self.chunks):
@@ -54,9 +60,21 @@ class Session:
     def faults(self) -> list[str]:
         return list(self._faults)
 
+    def _fault(self, text: str) -> None:
+        if len(self._faults) < MAX_FAULTS:
+            self._faults[text] = None
+
+    @property
+    def foreign(self) -> str | None:
+        """Program that wrote a file which is no recording of edge_mer; None for our own, also damaged ones."""
+        layout = self._layout
+        if self.opening is not None or layout.profile == format.PROFILE or not (layout.profile or layout.library):
+            return None
+        return f"{layout.library or 'an unnamed program'} (profile {layout.profile or 'none'})"
+
     @property
     def topics(self) -> frozenset[str]:
-        """The topics of which something was recorded."""
+        """The topics with recorded messages."""
         return frozenset(c.topic for c in self._layout.channels.values() if c.topic in SERVICES)
 
     @property
@@ -73,7 +91,7 @@ class Session:
 
     @property
     def sealed(self) -> tuple[Modality, ...]:
-        """The modalities whose content can only be read with a key."""
+        """The modalities that are encrypted."""
         found = {
             SERVICES[c.topic].modality
             for c in self._layout.channels.values()
@@ -83,12 +101,12 @@ class Session:
 
     @property
     def unreadable(self) -> tuple[Modality, ...]:
-        """Those of ``sealed`` whose key is not there: erased, or kept on another host."""
+        """Those of ``sealed`` without a key: erased, or stored on another host."""
         return tuple(m for m in self.sealed if self._ciphers[m] is None)
 
     @property
     def lost_topics(self) -> frozenset[str]:
-        """Topics that hold content which nobody can read here."""
+        """Topics that cannot be decrypted here."""
         return frozenset(c.topic for c in self._layout.channels.values() if self._is_lost(c))
 
     @cached_property
@@ -97,16 +115,16 @@ class Session:
             return dict.fromkeys(MODALITIES)
         return {m: self._keys.get(self.opening.session, m) for m in MODALITIES}
 
-    def _is_lost(self, channel: blocks.StoredChannel) -> bool:
+    def _is_lost(self, channel: mcap_scan.StoredChannel) -> bool:
         if not channel.encoding.endswith(keys.SUFFIX):
             return False
         row = SERVICES.get(channel.topic)
         return row is None or row.modality is None or self._ciphers[row.modality] is None
 
     def messages(self, *topics: str, start_us: int | None = None, end_us: int | None = None) -> Iterator[Message[Any]]:
-        """In the order of recording; all topics when none is named. Damaged ones go to ``faults`` instead.
+        """In the order of recording; all topics when none is named. Damaged ones are added to ``faults`` instead.
 
-        ``start_us``, ``end_us``: only what was recorded in ``[start, end)``. Content without a key is left out.
+        ``start_us``, ``end_us``: only what was recorded in ``[start, end)``. Channels without a key are left out.
         """
         for _, message in self.timed(*topics, start_us=start_us, end_us=end_us):
             yield message
@@ -121,19 +139,19 @@ class Session:
                 if message is not None:
                     yield self.recorded_us(entry), message
 
-    def entries(self, start_us: int | None = None, end_us: int | None = None) -> Iterator[blocks.StoredMessage]:
-        """Every whole message as it lies in the file, sealed or not."""
+    def entries(self, start_us: int | None = None, end_us: int | None = None) -> Iterator[mcap_scan.StoredMessage]:
+        """Every whole message as stored in the file, encrypted or not."""
         for _, _, entry in self._entries(start_us, end_us):
             yield entry
 
-    def recorded_us(self, entry: blocks.StoredMessage) -> int:
+    def recorded_us(self, entry: mcap_scan.StoredMessage) -> int:
         return entry.log_ns // 1000 - self._offset_us
 
     def stamp_ns(self, recorded_us: int) -> int:
-        """The ``log_ns`` of what was recorded then."""
+        """The ``log_ns`` of a message recorded at that time."""
         return (recorded_us + self._offset_us) * 1000
 
-    def open(self, entry: blocks.StoredMessage) -> Message[Any] | None:
+    def open(self, entry: mcap_scan.StoredMessage) -> Message[Any] | None:
         """Decode one entry; None when its key is missing. Raises BadMessage when it is damaged."""
         if self._is_lost(entry.channel):
             return None
@@ -151,17 +169,17 @@ class Session:
         return self._decode(number, position, self._load(number)[position])
 
     def check(self) -> list[str]:
-        """Read everything once; all faults of the file, none when it is as it was written."""
-        walked = blocks.walk(self._data)
-        self._faults.update(dict.fromkeys([*walked.faults, *blocks.check(walked, self._data)]))
+        """Read everything once; all faults of the file, empty when it is unchanged."""
+        walked = mcap_scan.walk(self._data)
+        self._faults.update(dict.fromkeys([*walked.faults, *mcap_scan.check(walked, self._data)]))
         if walked.chunks != self._layout.chunks:
-            self._faults["the index at the end names other chunks than there are"] = None
+            self._fault("the index at the end names other chunks than the file holds")
         self._index = self._build_index()
         for _ in self.messages():
             pass
         return self.faults
 
-    def _entries(self, start_us: int | None, end_us: int | None) -> Iterator[tuple[int, int, blocks.StoredMessage]]:
+    def _entries(self, start_us: int | None, end_us: int | None) -> Iterator[tuple[int, int, mcap_scan.StoredMessage]]:
         first = None if start_us is None else start_us + self._offset_us
         last = None if end_us is None else end_us + self._offset_us
         for number, place in enumerate(self._layout.chunks):
@@ -172,21 +190,22 @@ class Session:
                 if (first is None or at >= first) and (last is None or at < last):
                     yield number, position, entry
 
-    def _load(self, number: int) -> list[blocks.StoredMessage]:
+    def _load(self, number: int) -> list[mcap_scan.StoredMessage]:
         if number not in self._cache:
             try:
-                entries = blocks.load(self._layout, self._data, self._layout.chunks[number])
-            except blocks.DAMAGE as error:
-                self._faults[f"chunk {number} at byte {self._layout.chunks[number].start}: {error}"] = None
+                entries = mcap_scan.load(self._layout, self._data, self._layout.chunks[number])
+            except mcap_scan.DAMAGE as error:
+                self._fault(f"chunk {number} at byte {self._layout.chunks[number].start}: {error}")
                 entries = []
             self._cache[number] = entries
-            if len(self._cache) > CACHED_CHUNKS:
-                self._cache.popitem(last=False)
+            self._cached += _bytes(entries)
+            while self._cached > CACHED_BYTES and len(self._cache) > 1:
+                self._cached -= _bytes(self._cache.popitem(last=False)[1])
         self._cache.move_to_end(number)
         return self._cache[number]
 
-    def _unsealed(self, entry: blocks.StoredMessage) -> tuple[str, bytes]:
-        """Raises BadMessage for a broken seal; must not be asked for a lost channel."""
+    def _unsealed(self, entry: mcap_scan.StoredMessage) -> tuple[str, bytes]:
+        """Raises BadMessage when decryption fails; not for channels without a key."""
         topic, encoding = entry.channel
         if not encoding.endswith(keys.SUFFIX):
             return encoding, entry.data
@@ -197,25 +216,27 @@ class Session:
         assert cipher is not None
         return inner, keys.unseal(cipher, topic, inner, entry.data)
 
-    def _decode(self, number: int, position: int, entry: blocks.StoredMessage) -> Message[Any] | None:
+    def _decode(self, number: int, position: int, entry: mcap_scan.StoredMessage) -> Message[Any] | None:
         try:
             return self.open(entry)
         except BadMessage as error:
-            self._faults[f"chunk {number}, message {position}: {error}"] = None
+            self._fault(f"chunk {number}, message {position}: {error}")
             return None
 
     def _build_index(self) -> dict[InputRef, tuple[int, int]]:
         index: dict[InputRef, tuple[int, int]] = {}
+        self.counted.clear()
         for number, position, entry in self._entries(None, None):
+            self.counted[entry.channel.topic] += 1
             if self._is_lost(entry.channel):
                 continue
             try:
                 e = format.envelope(entry.channel.topic, *self._unsealed(entry))
             except BadMessage:
-                continue  # named when it is decoded
+                continue  # reported when it is decoded
             ref = InputRef(entry.channel.topic, e.source, e.boot, e.seq)
             if ref in index:
-                self._faults[f"chunk {number}, message {position}: {name(ref)} is there twice"] = None
+                self._fault(f"chunk {number}, message {position}: {name(ref)} occurs twice")
             index.setdefault(ref, (number, position))
         return index
 
@@ -226,14 +247,19 @@ class Session:
         version = found.get("format", str(format.VERSION))
         if kind is format.SessionOpening and version.isdecimal() and int(version) != format.VERSION:
             raise SessionError(
-                f"{self.path} is of session format {version}, this version reads {format.VERSION}; "
+                f"{self.path} has session format {version}, this version reads {format.VERSION}; "
                 "use the edge_mer that recorded it"
             )
         try:
             return format.from_metadata(kind, found)
         except SessionError as error:
-            self._faults[str(error)] = None
+            self._fault(str(error))
             return None
+
+
+def _bytes(entries: list[mcap_scan.StoredMessage]) -> int:
+    """Approximate memory of a chunk's messages."""
+    return sum(len(entry.data) + ENTRY_BYTES for entry in entries)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -250,9 +276,19 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether ``path`` is a session that was never finished: its recorder died."""
+    """Whether ``path`` is an unfinished session: its recorder ended without closing it."""
     try:
         data = _map(path)
     except SessionError:
         return False
     return data[-len(MCAP0_MAGIC) :] != MCAP0_MAGIC or len(data) == len(MCAP0_MAGIC)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a recorder is writing the file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

@@ -1,8 +1,8 @@
-"""Recorder: everything on the bus that may be kept goes into one session file; nothing masked ever does.
+"""Recorder: writes all bus messages that may be recorded into one session file; masked data is never written.
 
-It is a lineage child: after it acknowledged a purge, nothing of that modality from below the mask epoch is
-written, and nothing older is held in memory. When the disk fails or fills up, recording stops loudly and the
-application goes on.
+It is a data holder: after it acknowledged a purge, nothing of that modality from below the mask epoch is written, and
+nothing older is held in memory. When the disk fails or fills up, recording stops with an error and the application
+continues.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib.metadata
 import logging
 import os
 import platform
-import re
 import secrets
 import shutil
 from collections import Counter
@@ -20,10 +19,9 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
 from edge_mer.config import Config
+from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import ConfigError, SessionError
@@ -37,12 +35,12 @@ from edge_mer.session.cpu_info import cpu_name
 from edge_mer.session.keys import key_store
 from edge_mer.session.reader import is_cut
 from edge_mer.session.retention import Retention
-from edge_mer.session.trailer_builder import Account
+from edge_mer.session.trailer_builder import TrailerBuilder
 from edge_mer.session.writer import SessionWriter, sensed
 
 TURN_US = SECOND // 20
 SPACE_US = SECOND
-NICE = 5  # a process of its own gives way to the live path; its queues hold ten seconds
+NICE = 5  # the live path has priority; the queues hold ten seconds
 PACKAGES = ("edge_mer", "mcap", "msgspec", "numpy", "onnxruntime", "pyzmq")
 log = logging.getLogger("recorder")
 
@@ -50,13 +48,13 @@ FreeBytes = Callable[[Path], int]
 
 
 class Recorder:
-    """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts what came after.
+    """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts messages after that.
 
-    ``joins``: fusion is running already, so the recording begins in the middle of one of its lives.
+    ``joins``: fusion is already running, so the recording does not begin with its first entry.
     """
 
     def __init__(self, config: Config, bus: Bus, path: Path, name: str, free: FreeBytes, joins: bool) -> None:
-        """Raises SessionError when the file cannot be made."""
+        """Raises SessionError when the file cannot be created."""
         consented = agreed(config, bus.clock.wall_us())
         rows = [row for row in SERVICES.values() if may_record(row, config, consented)]
         self._clock = bus.clock
@@ -69,21 +67,22 @@ class Recorder:
         )
         self._retention = Retention(config.record, path, store)
         self.trailer: format.Trailer | None = None
-        self._account = Account(self._opening)
+        self._trailer_builder = TrailerBuilder(self._opening)
         raw = [s.modality for s in rows if s.logged == "consent"]
-        self.notes = (f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media",)
-        self._lineage = PurgeClient(bus, name, MODALITIES)
+        kept = f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media"
+        self.notes: tuple[str, ...] = (kept,)
+        self._purges = PurgeClient(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
-        self._told = bus.reader(*(s.topic for s in latest if not sensed(s)))
+        self._other = bus.reader(*(s.topic for s in latest if not sensed(s)))
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
         self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
         self._space_due_us = 0
 
     def turn(self) -> int:
         now = self._clock.now_us()
-        self._take(now)
-        self._forget()
+        self._record_all(now)
+        self._purge()
         writer = self._writer
         if writer is None:
             return TURN_US
@@ -99,9 +98,9 @@ class Recorder:
         return TURN_US
 
     def _readers(self) -> tuple[Reader | ReliableReader, ...]:
-        return (self._sensed, self._told, *self._reliable)
+        return (self._sensed, self._other, *self._reliable)
 
-    def _take(self, now: int) -> None:
+    def _record_all(self, now: int) -> None:
         for reader in self._readers():
             for message in reader.drain():
                 self._record(message, now)
@@ -119,36 +118,37 @@ class Recorder:
         except (OSError, ConfigError) as error:
             self._stop(str(error))
             return
-        self._account.take(message)
+        self._trailer_builder.take(message)
 
-    def _forget(self) -> None:
-        for order in self._lineage.orders():
+    def _purge(self) -> None:
+        for order in self._purges.orders():
             self._sensed.require_epoch(order.modality, order.mask_epoch)
             if self._writer is not None:
                 try:
                     self._writer.flush()
                 except OSError as error:
                     self._stop(str(error))
-            self._lineage.done(order)
+            self._purges.done(order)
 
     def _check_space(self, path: Path) -> None:
         free = self._free(path.parent)
         if free < self._min_free:
             raise SessionError(
                 f"{path.parent} has {free // 1_000_000} MB free, less than record.min_free_mb = "
-                f"{self._min_free // 1_000_000}; make room, or record elsewhere"
+                f"{self._min_free // 1_000_000}; free some space, or record to another disk"
             )
 
     def _stop(self, reason: str) -> None:
-        log.error("recording stopped, the application goes on: %s", reason)
+        log.error("recording stopped, the application continues: %s", reason)
         self._own["stopped"] = 1
+        self.notes = (f"recording stopped: {reason}",)
         self._finish(f"recording stopped early: {reason}")
 
     def _finish(self, unverifiable: str | None = None) -> None:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        self.trailer = self._account.trailer(writer, self._clock.now_us(), dict(self.counters), unverifiable)
+        self.trailer = self._trailer_builder.build(writer, self._clock.now_us(), dict(self.counters), unverifiable)
         try:
             writer.close(self.trailer)
         except OSError as error:
@@ -167,32 +167,32 @@ class Recorder:
         return total
 
     def close(self) -> None:
-        """Take what is still on the bus, and end the file with its trailer."""
-        self._take(self._clock.now_us())
+        """Record the remaining messages of the bus, and end the file with its trailer."""
+        self._record_all(self._clock.now_us())
         self._finish()
-        self._lineage.leave()
+        self._purges.leave()
 
 
 def build(
     config: Config, bus: Bus, name: str = "recorder", free: FreeBytes | None = None, joins: bool | None = None
 ) -> Recorder:
-    """Record to ``record.path``. A recorder that died leaves a cut file: its successor takes the next name.
+    """Record to ``record.path``. A recorder that was killed leaves a cut file: its successor uses the next name.
 
-    ``name`` is how the switch knows this lineage child; ``free`` tells the free bytes of a folder; ``joins``: fusion
-    runs already (None: only for a successor).
+    ``name``: of this data holder, for the switch; ``free`` returns the free bytes of a folder; ``joins``: fusion is
+    already running (None: only for a successor).
     Raises SessionError when there is no path, or a finished file of that name.
     """
     if isinstance(bus, ZmqBus):
         os.nice(NICE)
     if config.record.path is None:
-        raise SessionError("nowhere to record to; set record.path, or use --record FILE")
+        raise SessionError("record.path is not set; set it, or use --record FILE")
     path = Path(config.record.path).absolute()
     if not path.parent.is_dir():
-        raise SessionError(f"cannot record to {path}: {path.parent} is not a folder; make it first")
+        raise SessionError(f"cannot record to {path}: {path.parent} is not a folder; create it first")
     is_successor = is_cut(path)
     if is_successor:
         path = successor(path)
-        log.warning("%s was cut off; going on in %s", config.record.path, path)
+        log.warning("%s was cut off; continuing in %s", config.record.path, path)
     return Recorder(
         config,
         bus,
@@ -204,7 +204,7 @@ def build(
 
 
 def may_record(row: Service, config: Config, consented: Set[str]) -> bool:
-    """Raw media needs both: the householder's consent to that modality, and ``record.raw``."""
+    """Raw media needs both: consent to that modality, and ``record.raw``."""
     wanted = config.record.raw and row.modality in consented
     return row.logged == "default" or (row.logged == "consent" and wanted)
 
@@ -226,7 +226,7 @@ def opening(config: Config, bus: Bus, joined: bool = False) -> format.SessionOpe
         boot_id=host_boot_id(),
         opened_us=now,
         wall_offset_us=bus.clock.wall_us() - now,
-        config=msgspec.json.decode(_without_passwords(config.model_dump_json())),
+        config=_without_secrets(config.model_dump(mode="json")),
         versions={"python": platform.python_version(), **{p: v for p in PACKAGES if (v := _version(p))}},
         threads={name: os.environ.get(name, "") for name in THREADS},
         host={
@@ -245,6 +245,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _without_passwords(text: str) -> str:
-    """A camera URL may hold one: of ``rtsp://user:secret@host/a?token=b`` is kept ``rtsp://***@host/a?***``."""
-    return re.sub(r"(://[^\s\"?]+)\?[^\s\"]*", r"\1?***", re.sub(r"://[^/@\s\"]+@", "://***@", text))
+def _without_secrets(value: Any) -> Any:
+    """Reduce addresses and camera pipelines to the part that may be published."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(v) for key, v in value.items()}
+    if isinstance(value, str) and ("://" in value or "!" in value):
+        return public_address(value) or "***"
+    return value

@@ -1,4 +1,4 @@
-"""Recorded raw media through perception once more, and every feature beside the recorded one."""
+"""Encodes recorded raw media again, and compares every feature with the recorded one."""
 
 from __future__ import annotations
 
@@ -18,39 +18,41 @@ from edge_mer.session.reader import Session
 PAYLOAD = ("values", "start_us", "end_us", "valid")
 
 
-class Again(NamedTuple):
-    """``unproven``: its raw media is not wholly there, because it is from before the recording, or was masked."""
+class ReencodedFeature(NamedTuple):
+    """``unproven``: its raw media is incomplete, because it is from before the recording, or was masked."""
 
     ref: InputRef
     unproven: bool = False
     differences: tuple[Difference, ...] = ()
 
 
-def encoded_again(session: Session, encoder: Encoder[Any, Any], any_model: bool = False) -> Iterator[Again]:
-    """Raises SessionError for features of another encoder (unless ``any_model``), for a hole in the raw media, and
-    where nothing comes again."""
+def reencoded_features(
+    session: Session, encoder: Encoder[Any, Any], any_model: bool = False
+) -> Iterator[ReencodedFeature]:
+    """Raises SessionError for features of another encoder (unless ``any_model``), for a gap in the raw media, and
+    where the encoder gives no feature."""
     modality, model = encoder.spec.modality, encoder.spec.model
     ends = _ends(session, f"raw/{modality}")
-    for again in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
-        told, ref = again.feature.body, again.feature.ref
-        if told.model != model and not any_model:
+    for encoded in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
+        recorded, ref = encoded.feature.body, encoded.feature.ref
+        if recorded.model != model and not any_model:
             raise SessionError(
-                f"{name(ref)} was made by encoder {told.encoder} {told.model}, configured is {model}; "
+                f"{name(ref)} was made by encoder {recorded.encoder} {recorded.model}, configured is {model}; "
                 "point models.directory to the former"
             )
-        if again.missing is not None:
-            low, high = ends.get(again.missing.boot, (0, 0))
-            if low < again.missing.seq < high:
-                raise SessionError(f"{name(ref)} encoded again: {name(again.missing)} was not recorded")
-            yield Again(ref, unproven=True)
+        if encoded.missing is not None:
+            low, high = ends.get(encoded.missing.boot, (0, 0))
+            if low < encoded.missing.seq < high:
+                raise SessionError(f"{name(ref)} encoded again: {name(encoded.missing)} was not recorded")
+            yield ReencodedFeature(ref, unproven=True)
         else:
-            yield Again(ref, differences=_compare(again))
+            yield ReencodedFeature(ref, differences=_compare(encoded))
 
 
-def _compare(again: Encoded) -> tuple[Difference, ...]:
-    recorded, draft = again.feature, again.draft
+def _compare(encoded: Encoded) -> tuple[Difference, ...]:
+    recorded, draft = encoded.feature, encoded.draft
     if draft is None:
-        raise SessionError(f"{name(recorded.ref)} encoded again: nothing came")
+        raise SessionError(f"{name(recorded.ref)} encoded again: the encoder gave no feature")
     if canonical(draft.origin_us, draft.body, draft.payload) == result_bytes(recorded):
         return ()
     found = differences(result(recorded.envelope.origin_us, recorded.body), result(draft.origin_us, draft.body))
@@ -61,7 +63,7 @@ def _compare(again: Encoded) -> tuple[Difference, ...]:
 
 
 def _ends(session: Session, topic: str) -> dict[str, tuple[int, int]]:
-    """First and last recorded sequence number of every life: what is missing between them is a hole."""
+    """First and last recorded sequence number of every instance; a number missing between them is a gap."""
     ends: dict[str, tuple[int, int]] = {}
     for message in session.messages(topic):
         seq = message.envelope.seq
@@ -71,9 +73,9 @@ def _ends(session: Session, topic: str) -> dict[str, tuple[int, int]]:
 
 
 def _in_order(session: Session, modality: Modality) -> list[Message[Feature]]:
-    """Lives in the order in which they were recorded, each in its own order."""
+    """Instances in the order of recording, each by sequence number."""
     features = list(session.messages(f"feature/{modality}"))
-    lives: dict[str, int] = {}
+    instances: dict[str, int] = {}
     for message in features:
-        lives.setdefault(message.envelope.boot, len(lives))
-    return sorted(features, key=lambda m: (lives[m.envelope.boot], m.envelope.seq))
+        instances.setdefault(message.envelope.boot, len(instances))
+    return sorted(features, key=lambda m: (instances[m.envelope.boot], m.envelope.seq))

@@ -1,4 +1,4 @@
-"""What a session is run again with: the configured models, and a description of what computes here."""
+"""The components of a replay: the configured models, and a description of this runtime."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ LoadEncoder = Callable[[Modality], Encoder[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """``fusion`` gets the model name of the session and raises SessionError when it has another one. ``encoder`` is
-    None where perception is not run again. ``runtime`` is everything that could change a result bit; empty: unknown."""
+class ReplayComponents:
+    """``fusion`` takes the model name of the session and raises SessionError when another one is installed. ``encoder``
+    is None where raw media is not encoded again. ``runtime``: all that could change a result bit; empty: unknown."""
 
     fusion: LoadModel
     encoder: LoadEncoder | None = None
     runtime: Mapping[str, str] = field(default_factory=dict)
 
 
-def installed(config: Config, any_model: bool = False) -> Parts:
-    """The configured models. ``any_model`` takes also others than the session was recorded with, of the same name
-    before the ``@`` (another precision). Raises ModelError when there is no such directory or backend."""
+def installed(config: Config, any_model: bool = False) -> ReplayComponents:
+    """The configured models. ``any_model`` also accepts other models than the session was recorded with, of the same
+    name before the ``@`` (another precision). Raises ModelError when directory or backend do not exist."""
     backend = open_backend(config.models)
     yunet = Path(config.perception.yunet) if config.perception.yunet else None
 
@@ -44,7 +44,7 @@ def installed(config: Config, any_model: bool = False) -> Parts:
         return load_fusion_model(backend, models_directory(config.models.directory))
 
     def fusion(name: str) -> FusionModel:
-        model = configured()  # once for all lives of a session: loading takes longer than folding a minute
+        model = configured()  # once per session: loading takes longer than folding a minute
         fits = model.name == name or (any_model and model.name.partition("@")[0] == name.partition("@")[0])
         if not fits:
             raise SessionError(
@@ -54,6 +54,13 @@ def installed(config: Config, any_model: bool = False) -> Parts:
 
     def encoder(modality: Modality) -> Encoder[Any, Any]:
         cv2.setNumThreads(1)
-        return load_encoder(modality, backend, models_directory(config.models.directory), yunet)
+        return load_encoder(
+            modality,
+            backend,
+            models_directory(config.models.directory),
+            yunet,
+            getattr(config.perception, modality),
+            config.plugins.encoders.get(modality),
+        )
 
-    return Parts(fusion, encoder, {"backend": backend.name, **backend.describe(), "cpu": cpu_name()})
+    return ReplayComponents(fusion, encoder, {"backend": backend.name, **backend.describe(), "cpu": cpu_name()})

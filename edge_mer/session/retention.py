@@ -1,12 +1,13 @@
-"""Deletes old recordings, with their keys: what is older than ``record.keep_days``, and the oldest beyond ``keep_gb``.
+"""Deletes old recordings with their keys: those older than ``record.keep_days``, and the oldest above ``keep_gb``.
 
-Only finished or cut sessions of ours in the folder of the recording are touched, and never one being written.
+Only finished or cut edge_mer sessions in the folder of the recording are deleted, never one that is being written.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, is_held
 
-EVERY_US = 3600 * SECOND
+INTERVAL_US = 3600 * SECOND
 DAY_US = 86_400 * SECOND
 log = logging.getLogger("recorder")
 
 
-class Old(NamedTuple):
+class OldRecording(NamedTuple):
     """One recording; ``ended_us`` in wall time."""
 
     ended_us: int
@@ -41,13 +42,26 @@ class Retention:
         now = clock.now_us()
         if now < self._due_us or not (self._settings.keep_days or self._settings.keep_gb):
             return
-        self._due_us = now + EVERY_US
-        for old in expired(recordings(self._current), clock.wall_us(), self._settings, _size(self._current)):
-            delete(old, self._keys)
+        self._due_us = now + INTERVAL_US
+        found = recordings(self._current)
+        gone = expired(found, clock.wall_us(), self._settings, _size(self._current))
+        kept = sessions_of(set(self._current.parent.glob("*.mcap")) - {old.path for old in gone})
+        for old in gone:
+            delete(old, self._keys if old.session not in kept else None)
 
 
-def recordings(current: Path) -> list[Old]:
-    """Those beside ``current``, the oldest first. Other MCAP files are not ours and stay."""
+def sessions_of(paths: Iterable[Path]) -> frozenset[str]:
+    """Session ids of these files; a part trimmed from a recording has the same id and needs its keys."""
+    found = set()
+    for path in paths:
+        with suppress(EdgeMerError, OSError):
+            if (opening := Session(path, glance=True).opening) is not None:
+                found.add(opening.session)
+    return frozenset(found)
+
+
+def recordings(current: Path) -> list[OldRecording]:
+    """The recordings beside ``current``, the oldest first. MCAP files of other programs are left out."""
     found = []
     for path in current.parent.glob("*.mcap"):
         try:
@@ -55,14 +69,14 @@ def recordings(current: Path) -> list[Old]:
         except (EdgeMerError, OSError):
             continue
         opening = session.opening
-        if opening is not None and path != current and path.is_file() and not path.is_symlink() and not _is_held(path):
+        if opening is not None and path != current and path.is_file() and not path.is_symlink() and not is_held(path):
             ended = max(session.span_us[1], opening.opened_us) + opening.wall_offset_us
-            found.append(Old(ended, _size(path), path, opening.session))
+            found.append(OldRecording(ended, _size(path), path, opening.session))
     return sorted(found)
 
 
-def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int) -> list[Old]:
-    """Of ``found`` (the oldest first) those to delete; ``written`` bytes are in the current recording."""
+def expired(found: list[OldRecording], wall_us: int, settings: RecordConfig, written: int) -> list[OldRecording]:
+    """The part of ``found`` (the oldest first) to delete; the current recording has ``written`` bytes."""
     limit = wall_us - round(settings.keep_days * DAY_US)
     gone = [o for o in found if settings.keep_days and o.ended_us < limit]
     total = written + sum(o.size for o in found) - sum(o.size for o in gone)
@@ -73,26 +87,17 @@ def expired(found: list[Old], wall_us: int, settings: RecordConfig, written: int
     return gone
 
 
-def delete(old: Old, keys: KeyStore) -> None:
-    """Keys first: after that no copy of it can be read."""
+def delete(old: OldRecording, keys: KeyStore | None) -> None:
+    """Delete the keys first: then no copy can be read. ``keys`` is None when another file still needs them."""
     try:
-        for modality in MODALITIES:
-            keys.erase(old.session, modality)
+        if keys is not None:
+            for modality in MODALITIES:
+                keys.erase(old.session, modality)
         old.path.unlink(missing_ok=True)
     except (OSError, EdgeMerError) as error:
         log.error("%s is due for deletion and could not be deleted: %s", old.path, error)
         return
     log.warning("%s was deleted: record.keep_days or record.keep_gb", old.path)
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a recorder is writing it."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
 
 
 def _size(path: Path) -> int:

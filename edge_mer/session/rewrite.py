@@ -1,6 +1,6 @@
-"""Makes one recording out of another: what is whole of a damaged one, a part of a long one, an open copy.
+"""Makes one recording from another: the whole chunks of a damaged one, a part of a long one, a decrypted copy.
 
-Messages are copied as they lie in the file, sealed with the same key: erasing it erases every copy.
+Messages are copied as stored, encrypted with the same key: erasing it erases every copy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_mer.session import format
 from edge_mer.session.keys import SUFFIX, KeyStore
 from edge_mer.session.mcap_scan import StoredMessage
 from edge_mer.session.reader import Session
-from edge_mer.session.trailer_builder import Account
+from edge_mer.session.trailer_builder import TrailerBuilder
 from edge_mer.session.writer import CHUNK_US, SessionWriter
 
 BLANK = format.SessionOpening(
@@ -37,22 +37,24 @@ BLANK = format.SessionOpening(
 
 
 def recover(source: Path, target: Path, keys: KeyStore | None = None) -> tuple[format.Trailer, list[str]]:
-    """Every whole chunk of ``source`` as a finished session, and what was found damaged.
+    """Write every whole chunk of ``source`` as a finished session; returns its trailer and the faults.
 
     Raises SessionError when ``source`` is no session, or ``target`` exists.
     """
     session = Session(source, keys)
+    if session.foreign is not None:
+        raise SessionError(f"{source} is not an edge_mer session: it was written by {session.foreign}")
     opening = session.opening or BLANK
-    reason = None if session.opening else "its opening is lost: nothing says when and with what it was recorded"
+    reason = None if session.opening else "its opening is lost: time and configuration of the recording are unknown"
     trailer = _write(session, target, opening, session.entries(), "recovered", reason)
     return trailer, session.faults
 
 
 def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: KeyStore | None = None) -> format.Trailer:
-    """What was recorded from ``start_us`` to ``end_us``, counted from the first message.
+    """Write what was recorded from ``start_us`` to ``end_us``, counted from the first message.
 
-    The part is verifiable: fusion is folded from where all its inputs are there, and comes into step. Raises
-    SessionError when nothing lies between, or ``source`` is damaged (recover it first).
+    The part is verifiable: fusion is folded from where all its inputs exist, and comes into step. Raises SessionError
+    when the range is empty, or ``source`` is damaged (recover it first).
     """
     session = Session(source, keys)
     if session.opening is None:
@@ -63,8 +65,8 @@ def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: Ke
     begin, end = first + start_us, first + end_us if end_us is not None else last + 1
     if not first <= begin < min(end, last + 1):
         raise SessionError(
-            f"{source} lasts {(last - first) / SECOND:.1f} s: nothing lies between "
-            f"{start_us / SECOND:g} s and {(end - first) / SECOND:g} s"
+            f"{source} lasts {(last - first) / SECOND:.1f} s: the range from "
+            f"{start_us / SECOND:g} s to {(end - first) / SECOND:g} s is empty"
         )
     opening = session.opening
     lead: list[StoredMessage] = []
@@ -75,7 +77,7 @@ def trim(source: Path, target: Path, start_us: int, end_us: int | None, keys: Ke
 
 
 def unsealed(source: Path, target: Path, keys: KeyStore | None = None) -> format.Trailer:
-    """A copy that any tool can read: nothing in it is sealed, and erasing a key does not reach it."""
+    """Write a decrypted copy that any tool can read; erasing a key does not affect it."""
     session = Session(source, keys)
     if session.opening is None:
         raise SessionError(f"{source}: its opening is damaged; first: edge-mer session recover {source} OUT")
@@ -87,7 +89,7 @@ def _earlier(session: Session) -> str | None:
 
 
 def _newest_opening(session: Session, before_us: int) -> list[StoredMessage]:
-    """The journal entry that tells how fusion was set up in the life that runs at ``before_us``."""
+    """The journal entry with the settings of the fusion instance that runs at ``before_us``."""
     found: list[StoredMessage] = []
     for entry in session.entries(None, before_us):
         if entry.channel.topic == "journal":
@@ -117,13 +119,13 @@ def _write(
     origin: str,
     unverifiable: str | None,
 ) -> format.Trailer:
-    """Raises SessionError when the disk does; then nothing is left of ``target``."""
+    """Raises SessionError for a disk error; ``target`` is then removed."""
     writer = SessionWriter(target, opening)
     try:
-        account = Account(opening, session.lost_topics)
-        last_us = _copy(session, writer, account, entries)
+        builder = TrailerBuilder(opening, session.lost_topics)
+        last_us = _copy(session, writer, builder, entries)
         counters = session.trailer.counters if session.trailer is not None else {}
-        trailer = account.trailer(writer, last_us, counters, unverifiable, origin)
+        trailer = builder.build(writer, last_us, counters, unverifiable, origin)
         writer.close(trailer)
     except BaseException as error:
         writer.abandon()
@@ -134,8 +136,8 @@ def _write(
     return trailer
 
 
-def _copy(session: Session, writer: SessionWriter, account: Account, entries: Iterable[StoredMessage]) -> int:
-    """Returns when the last was recorded. No chunk is longer than a second."""
+def _copy(session: Session, writer: SessionWriter, builder: TrailerBuilder, entries: Iterable[StoredMessage]) -> int:
+    """Returns the recording time of the last message. No chunk is longer than a second."""
     chunk_us, at = None, writer.opening.opened_us
     for entry in entries:
         if entry.channel.topic not in SERVICES:
@@ -147,12 +149,12 @@ def _copy(session: Session, writer: SessionWriter, account: Account, entries: It
         chunk_us = at if chunk_us is None else chunk_us
         writer.copy(entry)
         if (message := _read(session, entry)) is not None:
-            account.take(message)
+            builder.take(message)
     return at
 
 
 def _read(session: Session, entry: StoredMessage) -> Message[Any] | None:
-    """None for what cannot be read: it is copied all the same, and the verifier names it."""
+    """None for an unreadable message: it is copied nevertheless, and the verifier reports it."""
     try:
         return session.open(entry)
     except BadMessage:

@@ -1,8 +1,8 @@
 """Scores a recording against time-stamped labels: the metrics of ``session.evaluation_metrics``, per combination.
 
 Labels (CSV): ``start``, ``end`` and ``label`` and/or ``sentiment``; ``file`` names the session where there are many.
-Times are seconds from the beginning of the session, or wall time (ISO 8601 with an offset). A label holds for every
-final estimate whose tick lies in ``(start, end]``; without an ``end``, for the one tick at or after ``start``.
+Times are seconds from the beginning of the session, or wall time (ISO 8601 with an offset). A label applies to every
+final estimate whose tick is in ``(start, end]``; without an ``end``, to the first tick at or after ``start``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLUMNS = ("file", "start", "end", "label", "sentiment")
 
 
 class Label(Struct, frozen=True):
-    """``start`` and ``end`` as in the CSV; ``line`` is where it stands, for messages."""
+    """``start`` and ``end`` as in the CSV; ``line`` is its line number, for messages."""
 
     line: int
     file: str
@@ -55,7 +55,7 @@ class LabelledEstimate(Struct, frozen=True):
 
 class ScoreRow(Struct, frozen=True):
     """Figures of one combination. ``coverage`` is the share of labelled estimates that did not abstain; accuracy and
-    the rest are over those. None where there is nothing to compute it from."""
+    the other metrics are over those. None where no data exists."""
 
     combination: str
     labelled: int
@@ -113,7 +113,7 @@ def _number(text: str) -> float | None:
 
 
 def _wall_us(text: str) -> int | None:
-    """None also without an offset: a local time of an unknown place says nothing."""
+    """None also without an offset: a local time without its place is ambiguous."""
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -122,7 +122,7 @@ def _wall_us(text: str) -> int | None:
 
 
 def pairs(path: Path, labels: Sequence[Label], keys: KeyStore | None = None) -> list[LabelledEstimate]:
-    """Final estimates of one session beside their labels. Raises SessionError for what is no session."""
+    """Final estimates of one session beside their labels. Raises SessionError for a file that is no session."""
     session = Session(path, keys)
     finals = [m for m in session.messages("emotion") if m.body.final]
     offset = session.opening.wall_offset_us if session.opening is not None else 0
@@ -154,34 +154,36 @@ def _pair(label: Label, message: Message[Estimate]) -> LabelledEstimate:
 
 
 def table(found: Sequence[LabelledEstimate]) -> list[ScoreRow]:
-    """A row per combination that occurs, and one of all."""
+    """A row per combination that occurs, and one for all."""
     names = [c for c in (*COMBINATIONS, "none") if any(p.combination == c for p in found)]
     return [*(figures(c, [p for p in found if p.combination == c]) for c in names), figures(ALL, found)]
 
 
 def figures(name: str, found: Sequence[LabelledEstimate]) -> ScoreRow:
     labelled = [p for p in found if p.truth is not None]
-    told = [p for p in labelled if p.predicted is not None]
-    matrix = metrics.confusion(_numbers(p.truth for p in told), _numbers(p.predicted for p in told), len(EMOTIONS))
-    felt = [p for p in found if p.sentiment_truth is not None and p.sentiment is not None]
-    truth = np.array([p.sentiment_truth for p in felt], np.float64)
-    guess = np.array([p.sentiment for p in felt], np.float64)
+    answered = [p for p in labelled if p.predicted is not None]
+    matrix = metrics.confusion(
+        _numbers(p.truth for p in answered), _numbers(p.predicted for p in answered), len(EMOTIONS)
+    )
+    scored = [p for p in found if p.sentiment_truth is not None and p.sentiment is not None]
+    truth = np.array([p.sentiment_truth for p in scored], np.float64)
+    guess = np.array([p.sentiment for p in scored], np.float64)
 
     def of_labels(metric: Callable[[Any], float]) -> float | None:
-        return metric(matrix) if told else None
+        return metric(matrix) if answered else None
 
     def of_sentiment(metric: Callable[[Any, Any], float]) -> float | None:
-        return metric(truth, guess) if felt else None
+        return metric(truth, guess) if scored else None
 
     return ScoreRow(
         combination=name,
         labelled=len(labelled),
-        coverage=len(told) / len(labelled) if labelled else None,
+        coverage=len(answered) / len(labelled) if labelled else None,
         accuracy=of_labels(metrics.accuracy),
         uar=of_labels(metrics.uar),
         macro_f1=of_labels(metrics.macro_f1),
         weighted_f1=of_labels(metrics.weighted_f1),
-        sentiments=len(felt),
+        sentiments=len(scored),
         mae=of_sentiment(metrics.mae),
         correlation=of_sentiment(metrics.correlation),
         accuracy_2=of_sentiment(metrics.accuracy_2),
@@ -199,11 +201,11 @@ Job = tuple[Path, list[Label], KeyStore | None]
 def jobs(place: Path, labels: Sequence[Label], keys: KeyStore | None) -> list[Job]:
     """One per session that has labels: ``place`` itself, or those in the folder, named by file name or stem.
 
-    Raises SessionError for a label whose session is not there.
+    Raises SessionError for a label whose session does not exist.
     """
     if not place.is_dir():
         if strange := sorted({x.file for x in labels} - {"", place.name, place.stem}):
-            raise SessionError(f"the labels are of {', '.join(strange)}; give the folder that holds them")
+            raise SessionError(f"the labels are for {', '.join(strange)}; give the folder that holds them")
         return [(place, list(labels), keys)]
     files = {path.name: path for path in sorted(place.rglob("*.mcap"))}
     names = {**{path.stem: path for path in files.values()}, **files}
@@ -223,7 +225,7 @@ def run(job: Job) -> list[LabelledEstimate]:
 
 
 def in_processes(work: Sequence[Job], count: int) -> list[LabelledEstimate]:
-    """On this host, ``count`` files at a time; one at a time without any other process."""
+    """Score ``count`` files at a time in processes of this host; without processes for one at a time."""
     if count <= 1 or len(work) <= 1:
         return [p for job in work for p in run(job)]
     with ProcessPoolExecutor(min(count, len(work)), get_context("spawn")) as pool:
@@ -231,11 +233,11 @@ def in_processes(work: Sequence[Job], count: int) -> list[LabelledEstimate]:
 
 
 def on_ray(work: Sequence[Job], address: str) -> list[LabelledEstimate]:
-    """On a Ray cluster whose nodes see the same files (and keys); ``local`` starts one here.
+    """Score on a Ray cluster whose nodes have the same files (and keys); ``local`` starts one on this host.
 
     Raises MissingExtra without ray, SessionError when the cluster cannot be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of ours talks to anybody that was not named
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no connection that was not configured
     try:
         import ray
     except ImportError:

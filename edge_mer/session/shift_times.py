@@ -1,6 +1,6 @@
-"""Moves a recorded message to now: every time in it by the same amount, and a new life for its source.
+"""Moves a recorded message to now: shifts all its times by the same amount, and gives its source a new instance id.
 
-A reader drops repeated sequence numbers of one life, so each playing of a session is a life of its own.
+A reader drops repeated sequence numbers of one instance, so each playback of a session has its own instance ids.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ DURATIONS = frozenset({"age_us", "uncertainty_us"})
 BOOTS = frozenset({"boot", "raw_boot"})
 
 
-def retimed(message: Message[Any], shift_us: int, life: str) -> list[bytes]:
-    """Wire frames of ``message``, ``shift_us`` later. Its wall time, seen through ``clock``, stays.
+def shifted(message: Message[Any], shift_us: int, instance: str) -> list[bytes]:
+    """Wire frames of ``message``, ``shift_us`` later. Its wall time, computed with ``clock``, stays the same.
 
-    Raises BadMessage for what cannot be moved: a reader of it would stumble as well.
+    Raises BadMessage for a message that cannot be moved; readers could not decode it either.
     """
     try:
-        fields = _moved(msgspec.json.decode(message.header), shift_us, life)
+        fields = _shifted(msgspec.json.decode(message.header), shift_us, instance)
         payload = list(message.payload)
         if message.topic.startswith("feature/"):  # values, start_us, end_us, valid
             payload[1:3] = [times + np.int64(shift_us) for times in payload[1:3]]
@@ -32,19 +32,19 @@ def retimed(message: Message[Any], shift_us: int, life: str) -> list[bytes]:
     return [message.topic.encode(), msgspec.json.encode(fields), *(a.tobytes() for a in payload)]
 
 
-def _moved(value: Any, shift_us: int, life: str) -> Any:
+def _shifted(value: Any, shift_us: int, instance: str) -> Any:
     if isinstance(value, dict):
-        return {k: _field(k, v, shift_us, life) for k, v in value.items()}
+        return {k: _field(k, v, shift_us, instance) for k, v in value.items()}
     if isinstance(value, list):
-        return [_moved(v, shift_us, life) for v in value]
+        return [_shifted(v, shift_us, instance) for v in value]
     return value
 
 
-def _field(name: str, value: Any, shift_us: int, life: str) -> Any:
+def _field(name: str, value: Any, shift_us: int, instance: str) -> Any:
     if name == "offset_us":
         return value - shift_us
     if name.endswith("_us") and name not in DURATIONS and isinstance(value, int):
         return value + shift_us
     if name in BOOTS and isinstance(value, str):
-        return digest(f"{life} {value}".encode())[:12]
-    return _moved(value, shift_us, life)
+        return digest(f"{instance} {value}".encode())[:12]
+    return _shifted(value, shift_us, instance)

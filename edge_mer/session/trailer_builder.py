@@ -1,4 +1,4 @@
-"""What a recorder, or whoever rewrites a recording, must know of its content to close it with a trailer."""
+"""Builds the trailer of a recording from the messages written to it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Feature, Journal, Message, digest
 from edge_mer.fusion.journal import opening_of
 from edge_mer.session import format
-from edge_mer.session.completeness import Ledger
+from edge_mer.session.completeness import Completeness
 from edge_mer.session.writer import SessionWriter
 
 
-class Account:
-    """``take`` gets every message that goes into the file, in order."""
+class TrailerBuilder:
+    """``take`` is called with every message that is written to the file, in order."""
 
     def __init__(self, opening: format.SessionOpening, lost: Collection[str] = ()) -> None:
         """``lost``: topics that are copied without being read."""
-        self._ledger = Ledger(opening.opened_us if opening.joined else None, lost)
+        self._completeness = Completeness(opening.opened_us if opening.joined else None, lost)
         self._opening = opening
         self._models: dict[str, str] = {}
         self._runtime: dict[str, str] = {}
@@ -28,19 +28,19 @@ class Account:
     def take(self, message: Message[Any]) -> None:
         body = message.body
         if not isinstance(body, Journal):
-            self._ledger.recorded(message.ref)
+            self._completeness.recorded(message.ref)
             if isinstance(body, Feature):
                 self._models[message.topic] = f"{body.encoder} {body.model}"
             return
-        self._ledger.entry(message)
+        self._completeness.entry(message)
         try:
-            told = opening_of(body)
+            opening = opening_of(body)
         except SessionError:
-            return  # the verifier names it
-        if told is not None:
-            self._models["fusion"], self._runtime = told.model, dict(told.runtime)
+            return  # the verifier reports it
+        if opening is not None:
+            self._models["fusion"], self._runtime = opening.model, dict(opening.runtime)
 
-    def trailer(
+    def build(
         self,
         writer: SessionWriter,
         closed_us: int,
@@ -48,21 +48,21 @@ class Account:
         unverifiable: str | None = None,
         origin: str = "recorded",
     ) -> format.Trailer:
-        """``unverifiable`` is said before what is found missing here."""
-        ledger, told = self._ledger, self._opening
-        ledger.close()
-        computed = {**told.versions, **told.host, **self._runtime}
+        """``unverifiable`` takes precedence over the reason found here."""
+        completeness, opening = self._completeness, self._opening
+        completeness.close()
+        computed = {**opening.versions, **opening.host, **self._runtime}
         return format.Trailer(
             closed_us=closed_us,
-            entries=ledger.entries,
-            results=ledger.results,
-            digest=ledger.digest,
-            journal=ledger.journal,
-            unverifiable=unverifiable or ledger.unverifiable,
+            entries=completeness.entries,
+            results=completeness.results,
+            digest=completeness.digest,
+            journal=completeness.journal,
+            unverifiable=unverifiable or completeness.unverifiable,
             models=self._models,
-            config=digest(msgspec.json.encode(told.config, order="sorted")),
+            config=digest(msgspec.json.encode(opening.config, order="sorted")),
             runtime=digest(msgspec.json.encode(computed, order="sorted")),
-            threads={**told.threads, "inference": self._runtime.get("threads", "")},
+            threads={**opening.threads, "inference": self._runtime.get("threads", "")},
             messages={topic: n for topic, n in writer.messages.items() if n},
             counters=dict(counters),
             origin=origin,

@@ -1,7 +1,7 @@
-"""Proves that a session replays: folds its journal again, and compares every result byte for byte.
+"""Verifies that a session replays: folds its journal again, and compares every result byte for byte.
 
-Where raw media was recorded, perception is run again too, and every feature compared. On another backend, version or
-processor than the session was recorded with, results are compared within a tolerance, and the report says so.
+Where raw media was recorded, it is encoded again too, and every feature is compared. On another backend, version or
+processor than the session was recorded with, results are compared within a tolerance, which the report states.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from edge_mer.contract.messages import Envelope, Estimate, Journal, Message, dig
 from edge_mer.fusion.replay import Refold, Replayed
 from edge_mer.session import format
 from edge_mer.session.compare import Difference, beyond, differences, size
-from edge_mer.session.completeness import JOIN_US, Ledger, name
+from edge_mer.session.completeness import JOIN_US, Completeness, name
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
-from edge_mer.session.reencode_check import encoded_again
-from edge_mer.session.replay_components import Parts
+from edge_mer.session.reencode_check import reencoded_features
+from edge_mer.session.replay_components import ReplayComponents
 
 ONE_TICK_US = SECOND // 10
 TOLERANCE = 1e-3
-# A fold that starts empty is in step with one that has a past once its window, smoothing and hysteresis have forgotten.
+# A fold that starts empty is in step with the recorded one once earlier inputs left window, smoothing and hysteresis.
 IN_STEP_US, IN_STEP_ENTRIES = 60 * SECOND, 4
 
 
 class Report(Struct, kw_only=True, frozen=True):
-    """``identical`` only if every result came again byte for byte; ``equal`` also if all agree within ``tolerance``
+    """``identical`` only if every result was reproduced byte for byte; ``equal`` also if all agree within ``tolerance``
     (0: none is allowed). Else ``reason`` names the first fault, and ``differences`` its fields.
 
     ``estimates`` of the file were compared too; ``unproven`` ones were published in the moment before their fusion
-    node died, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
+    node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
     joined a running node. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
-    not wholly there (from before the recording, or masked). ``largest`` is the largest difference that was found,
-    ``elsewhere`` what computes otherwise here. ``span_us`` is the time that the journal covers.
+    incomplete (from before the recording, or masked). ``largest`` is the largest difference found, ``elsewhere`` the
+    differences of the runtime here. ``span_us`` is the time that the journal covers.
     """
 
     path: str
@@ -67,12 +67,14 @@ class _Failed(SessionError):
         self.differences = found
 
 
-def verify(path: Path, parts: Parts, keys: KeyStore | None = None, tolerance: float | None = None) -> Report:
-    """Never raises for what is in the file: everything that is wrong with it is a report.
+def verify(
+    path: Path, components: ReplayComponents, keys: KeyStore | None = None, tolerance: float | None = None
+) -> Report:
+    """Does not raise for the content of the file: every fault is reported.
 
-    ``tolerance``: the most that a number may differ; None: 0 on the runtime of the recording, else ``TOLERANCE``.
+    ``tolerance``: largest allowed difference of a number; None: 0 on the runtime of the recording, else ``TOLERANCE``.
     """
-    run = _Verification(path, parts, keys, tolerance)
+    run = _Verification(path, components, keys, tolerance)
     try:
         run.all()
     except EdgeMerError as error:
@@ -81,12 +83,14 @@ def verify(path: Path, parts: Parts, keys: KeyStore | None = None, tolerance: fl
 
 
 class _Verification:
-    def __init__(self, path: Path, parts: Parts, keys: KeyStore | None, tolerance: float | None) -> None:
-        self._path, self._parts, self._keys, self._asked = path, parts, keys, tolerance
+    def __init__(
+        self, path: Path, components: ReplayComponents, keys: KeyStore | None, tolerance: float | None
+    ) -> None:
+        self._path, self._components, self._keys, self._requested = path, components, keys, tolerance
         self._tolerance = tolerance or 0.0
         self._elsewhere: dict[str, tuple[str, str]] = {}
         self._largest = 0.0
-        self._ledger = Ledger()
+        self._completeness = Completeness()
         self._proven: set[str] = set()
         self._last_us: dict[str, int] = {}
         self._unproven_us: dict[str, int] = {}
@@ -102,7 +106,7 @@ class _Verification:
         if faults := session.check():
             raise _Failed(faults[0])
         if session.trailer is None or session.opening is None:
-            raise _Failed("the file has no trailer: its recording was not finished, and nothing proves how it ended")
+            raise _Failed("the file has no trailer: its recording was not finished, so its end cannot be verified")
         self._erased = session.unreadable
         if session.trailer.unverifiable:
             raise _Failed(f"unverifiable: {session.trailer.unverifiable}")
@@ -110,10 +114,10 @@ class _Verification:
             self._joined_us = session.opening.opened_us + JOIN_US
         self._journal(session)
         if self._erased:
-            raise _Failed(gone(session, self._keys))
+            raise _Failed(unreadable_reason(session, self._keys))
         self._recorded_estimates(session)
         self._trailer(session.trailer)
-        for modality in MODALITIES if self._parts.encoder else ():
+        for modality in MODALITIES if self._components.encoder else ():
             self._perception(session, modality)
 
     def report(self, reason: str | None, found: tuple[Difference, ...] = ()) -> Report:
@@ -125,8 +129,8 @@ class _Verification:
             equal=equal,
             reason=reason,
             differences=found,
-            entries=self._ledger.entries,
-            results=self._ledger.results,
+            entries=self._completeness.entries,
+            results=self._completeness.results,
             estimates=self._estimates,
             unproven=self._unproven,
             joining=self._joining,
@@ -142,19 +146,19 @@ class _Verification:
     # -- fusion ------------------------------------------------------------------------------------------------
 
     def _journal(self, session: Session) -> None:
-        refold = Refold(self._parts.fusion, session.lost_topics, self._joined_us)
+        refold = Refold(self._components.fusion, session.lost_topics, self._joined_us)
         for message in session.messages("journal"):
             self._in_time(message)
-            again = refold.entry(message, session.lookup)
-            self._ledger.entry(message)
+            replayed = refold.entry(message, session.lookup)
+            self._completeness.entry(message)
             if refold.opening is not None and not self._elsewhere:
                 self._settle_tolerance(session, refold.opening.runtime)
             self._proven.update(message.body.results)
-            if not again.folded:
+            if not replayed.folded:
                 self._joining += 1
                 self._span = (message.body.tick_us, message.body.tick_us)
             elif not self._erased:
-                self._step(message, again, refold.is_joining)
+                self._step(message, replayed, refold.is_joining)
         if self._joining and self._in_step < IN_STEP_ENTRIES and not self._erased:
             raise _Failed(
                 "the recording joined a running fusion node and is too short to come into step with it; "
@@ -163,10 +167,10 @@ class _Verification:
 
     def _settle_tolerance(self, session: Session, runtime: Mapping[str, str]) -> None:
         assert session.opening is not None
-        told = {**runtime, "cpu": session.opening.host.get("cpu", "")}
-        here = self._parts.runtime
-        self._elsewhere = {k: (told.get(k, ""), here[k]) for k in sorted(here) if told.get(k, "") != here[k]}
-        if self._elsewhere and self._asked is None:
+        recorded = {**runtime, "cpu": session.opening.host.get("cpu", "")}
+        here = self._components.runtime
+        self._elsewhere = {k: (recorded.get(k, ""), here[k]) for k in sorted(here) if recorded.get(k, "") != here[k]}
+        if self._elsewhere and self._requested is None:
             self._tolerance = TOLERANCE
 
     def _in_time(self, message: Message[Journal]) -> None:
@@ -177,11 +181,11 @@ class _Verification:
         self._span = (first, tick)
         self._last_us[boot] = message.envelope.created_us
 
-    def _step(self, message: Message[Journal], again: Replayed, is_joining: bool) -> None:
-        for origin_us, estimate in again.results:
+    def _step(self, message: Message[Journal], replayed: Replayed, is_joining: bool) -> None:
+        for origin_us, estimate in replayed.results:
             self._replayed[origin_us, estimate.revision] = (origin_us, estimate)
         try:
-            self._compare(message.body, again)
+            self._compare(message.body, replayed)
         except _Failed:
             if not is_joining or message.body.tick_us > (self._joined_us or 0) + IN_STEP_US:
                 raise
@@ -190,31 +194,31 @@ class _Verification:
         else:
             self._in_step += 1
 
-    def _compare(self, entry: Journal, again: Replayed) -> None:
-        if again.digests == entry.results:
+    def _compare(self, entry: Journal, replayed: Replayed) -> None:
+        if replayed.digests == entry.results:
             return
-        place = f"entry {entry.entry} of fusion {again.boot}"
-        told, got = len(entry.results), len(again.digests)
-        if told != got:
-            raise _Failed(f"{place}: {told} results were recorded, the replay gave {got}")
-        for at in range(told):
-            if entry.results[at] == again.digests[at]:
+        place = f"entry {entry.entry} of fusion {replayed.boot}"
+        expected, got = len(entry.results), len(replayed.digests)
+        if expected != got:
+            raise _Failed(f"{place}: {expected} results were recorded, the replay gave {got}")
+        for at in range(expected):
+            if entry.results[at] == replayed.digests[at]:
                 continue
             found = self._by_digest.get(entry.results[at])
             if found is None:
                 raise _Failed(
                     f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
-                    f"{again.digests[at]}; the estimate itself was not recorded"
+                    f"{replayed.digests[at]}; the estimate itself was not recorded"
                 )
-            self._allow(f"{place}: result {at} differs", _differences(found, again.results[at]))
+            self._allow(f"{place}: result {at} differs", _differences(found, replayed.results[at]))
 
     @cached_property
     def _by_digest(self) -> dict[str, Message[Estimate]]:
-        """The recorded estimates; asked for only where something differs."""
+        """The recorded estimates; read only when a result differs."""
         return {digest(result_bytes(m)): m for m in self._session.messages("emotion")}
 
     def _allow(self, reason: str, found: tuple[Difference, ...]) -> None:
-        """Raises when the tolerance does not explain what was found."""
+        """Raises when a difference is above the tolerance."""
         if not self._tolerance or beyond(found, self._tolerance):
             raise _Failed(reason, found)
         self._largest = max([self._largest, *(size(d) for d in found if size(d) != float("inf"))])
@@ -230,14 +234,14 @@ class _Verification:
             if envelope.created_us > self._last_us.get(envelope.boot, -1):
                 self._leave_unproven(envelope)
                 continue
-            again = self._replayed.get((envelope.origin_us, body.revision))
+            replayed = self._replayed.get((envelope.origin_us, body.revision))
             raise _Failed(
                 f"recorded estimate {envelope.seq} of fusion {envelope.boot} is in no journal entry",
-                _differences(message, again) if again else (),
+                _differences(message, replayed) if replayed else (),
             )
 
     def _leave_unproven(self, envelope: Envelope) -> None:
-        """One tick may have been published and not journalled, when its node died in between; not more."""
+        """A node that ended after publishing may lack the journal entry of one tick, not of more."""
         self._unproven += 1
         first = self._unproven_us.setdefault(envelope.boot, envelope.created_us)
         if envelope.created_us - first > ONE_TICK_US:
@@ -247,47 +251,53 @@ class _Verification:
             )
 
     def _trailer(self, trailer: format.Trailer) -> None:
-        found = self._ledger
+        found = self._completeness
         for field in ("entries", "results", "digest", "journal"):
-            told, held = getattr(trailer, field), getattr(found, field)
-            if told != held:
-                raise _Failed(f"the trailer is that of other content: {field} {told}, the file holds {held}")
+            expected, held = getattr(trailer, field), getattr(found, field)
+            if expected != held:
+                raise _Failed(f"the trailer does not match the file: {field} {expected}, the file holds {held}")
+        counted = self._session.counted
+        for topic in sorted(trailer.messages.keys() | counted.keys()):
+            if trailer.messages.get(topic, 0) != counted[topic]:
+                raise _Failed(
+                    f"messages of {topic} were removed or added: the trailer counts {trailer.messages.get(topic, 0)}, "
+                    f"the file holds {counted[topic]}"
+                )
 
     # -- perception --------------------------------------------------------------------------------------------
 
     def _perception(self, session: Session, modality: Modality) -> None:
-        assert self._parts.encoder is not None
+        assert self._components.encoder is not None
         if not {f"raw/{modality}", f"feature/{modality}"} <= session.topics:
             return
-        for again in encoded_again(session, self._parts.encoder(modality), any_model=bool(self._tolerance)):
-            if again.unproven:
+        for replayed in reencoded_features(
+            session, self._components.encoder(modality), any_model=bool(self._tolerance)
+        ):
+            if replayed.unproven:
                 self._features_unproven += 1
                 continue
             self._features += 1
-            if again.differences:
-                self._allow(f"{name(again.ref)} encoded again differs", again.differences)
+            if replayed.differences:
+                self._allow(f"{name(replayed.ref)} encoded again differs", replayed.differences)
 
 
-def gone(session: Session, keys: KeyStore | None) -> str:
+def unreadable_reason(session: Session, keys: KeyStore | None) -> str:
     """Which modalities cannot be read, and why."""
-    said = []
+    reasons = []
     assert session.opening is not None
     for modality in session.unreadable:
         when = keys.erased_at(session.opening.session, modality) if keys else None
-        said.append(f"{modality} was erased" if when is not None else f"the key of {modality} is not on this host")
-    return (
-        "; ".join(said) + ": what is left folds again without it, and is not what was recorded "
-        "(edge-mer replay plays it so)"
-    )
+        reasons.append(f"{modality} was erased" if when is not None else f"the key of {modality} is not on this host")
+    return "; ".join(reasons) + ": without it the results differ from the recorded ones (edge-mer replay plays them)"
 
 
 def refolded(
-    session: Session, parts: Parts, without: Collection[str] = ()
+    session: Session, components: ReplayComponents, without: Collection[str] = ()
 ) -> Iterator[tuple[Message[Journal], Replayed]]:
-    """Every journal entry with what it gives now: the recorded run without what is erased, and ``without``."""
+    """Every journal entry with its replayed results: the recorded run without erased topics, and ``without``."""
     joined = session.opening is not None and session.opening.joined
     joined_us = session.opening.opened_us + JOIN_US if session.opening is not None and joined else None
-    refold = Refold(parts.fusion, session.lost_topics | frozenset(without), joined_us)
+    refold = Refold(components.fusion, session.lost_topics | frozenset(without), joined_us)
     for message in session.messages("journal"):
         yield message, refold.entry(message, session.lookup)
 

@@ -1,4 +1,4 @@
-"""Writes one session file: a new chunk at least once a second, so that a crash loses at most one."""
+"""Writes one session file: a new chunk at least once a second, so that a crash loses at most one second."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES, Service
+from edge_mer.host.files import create_private
 from edge_mer.session import format, foxglove, keys
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.mcap_scan import StoredMessage
@@ -26,20 +27,20 @@ NS = 1_000
 
 
 class SessionWriter:
-    """Methods raise OSError when the disk does; ``abandon`` then leaves what is whole on the disk.
+    """Methods raise OSError for disk errors; ``abandon`` then leaves the whole chunks on the disk.
 
-    With ``keys``, whatever holds content of one sensor is sealed with a key of its modality, made when first needed.
+    With ``keys``, sensor content is encrypted with a key of its modality, created when first needed.
     """
 
     def __init__(self, path: Path, opening: format.SessionOpening, keys: KeyStore | None = None) -> None:
         """Raises SessionError when the file exists or its folder cannot be written."""
         try:
-            self._file = path.open("xb")
+            self._file = create_private(path)
         except FileExistsError:
             raise SessionError(f"{path} exists and is not overwritten; choose another name") from None
         except OSError as error:
             raise SessionError(f"cannot record to {path}: {error.strerror}") from error
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever else records beside us sees that it is alive
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # shows other recorders that this file is being written
         self.path, self.messages = path, dict.fromkeys(SERVICES, 0)
         self.opening, self._keys = opening, keys
         self._ciphers: dict[Modality, AESGCM] = {}
@@ -73,7 +74,7 @@ class SessionWriter:
         self.messages[message.topic] += 1
 
     def copy(self, entry: StoredMessage) -> None:
-        """A message of another file as it lies there, sealed or not; both files must have the same wall offset."""
+        """Copy a message of another file as stored, encrypted or not; both files must have the same wall offset."""
         channel = self._channel(entry.channel.topic, entry.channel.encoding)
         self._writer.add_message(channel, entry.log_ns, entry.data, entry.publish_ns, entry.sequence)
         self.messages[entry.channel.topic] += 1
@@ -87,7 +88,7 @@ class SessionWriter:
         return encoding + keys.SUFFIX, keys.seal(self._ciphers[modality], row.topic, encoding, data)
 
     def flush(self) -> None:
-        """End the chunk: after this nothing is held in memory."""
+        """End the chunk: afterwards no message is held in memory."""
         self._writer.flush()  # type: ignore[no-untyped-call]
         self._chunk_us = None
 
@@ -100,7 +101,7 @@ class SessionWriter:
         self._file.close()
 
     def abandon(self) -> None:
-        """After an OSError: let go of the file. A reader recovers every whole chunk of it."""
+        """After an OSError: close the file as it is. A reader recovers every whole chunk of it."""
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -117,10 +118,10 @@ class SessionWriter:
 
 
 def sensed(row: Service) -> bool:
-    """Content of one sensor: what a mask takes away, and what is sealed. What a gate says of itself is not."""
+    """Content of one sensor: purged by a mask, and encrypted. The state of a gate is not."""
     return row.modality is not None and row.biometric
 
 
 def _nanoseconds(us: int) -> int:
-    """A foreign worker may send any integer as a time; MCAP holds 64 unsigned bits of nanoseconds."""
+    """A faulty worker may send any integer as a time; MCAP stores nanoseconds in 64 unsigned bits."""
     return min(max(us * NS, 0), 2**64 - 1)

@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.files import draft
+
 CACHE: Final = Path("runs/cache")
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -31,9 +33,8 @@ def cached(
         stamp.update(Path(module.__file__).read_bytes())
     kept = CACHE / f"{name}-{stamp.hexdigest()[:16]}.npz"
     if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial.npz")
-        np.savez(partial, allow_pickle=False, **make())
-        partial.replace(kept)
+        made = make()
+        with draft(kept) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **made)
     with np.load(kept, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -222,6 +223,24 @@ def mosi(root: Path, split: Split) -> list[Sentence]:
 def sentences(root: Path, split: Split) -> list[Sentence]:
     """All texts at hand."""
     return goemotions(root, split) + meld(root, split) + mosi(root, split)
+
+
+TABLES: Final = (
+    "ravdess_av/ravdess_av.npz",
+    "fer2013/fer2013_train_dev.npz",
+    "goemotions/train.csv.gz",
+    "goemotions/dev.csv.gz",
+    "meld_text/train_sent_emo.csv",
+    "meld_text/dev_sent_emo.csv",
+    "mosi_utt/mosi_utt.npz",
+)
+
+
+def sha256_of(root: Path) -> str:
+    """Names the corpora of ``root`` by the content of their tables. Raises DataError for an absent one."""
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(_present(root / t).read_bytes()).digest() for t in TABLES)
+    ).hexdigest()
 
 
 _CP1252: Final = {0x85: "...", 0x91: "'", 0x92: "'", 0x93: '"', 0x94: '"', 0x96: "-", 0x97: "-", 0xA0: " "}

@@ -93,7 +93,7 @@ def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, 
 def _table(path: Path, layout: FeatureSpec) -> Table:
     if not path.is_file():
         raise DataError(
-            f"{layout.name}: {path} is absent. Get it: {layout.get}; its folder's README tells the conversion. "
+            f"{layout.name}: {path} is absent. Get it: {layout.get}; its folder's README has the conversion. "
             "Put it there, or name another folder or .npz file with --data"
         )
     with np.load(path, allow_pickle=False) as file:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge_mer.contract.domain import COMBINATIONS, Combination, Modality, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
 from pipelines.data.corpora import DataError
 
 ReadoutKind = Literal["window", "dialogue"]
@@ -18,7 +18,8 @@ class FeatureSpec:
     """``arrays`` and ``widths`` are of the file's per-row features; ``group`` is never cut by a split.
 
     ``emotions`` are the classes in the order of the file's labels; ``sentiment`` is how it is annotated: a score in
-    [-3, 3], an order (negative, neutral, positive), or not at all. ``get`` says how to come by the file.
+    [-3, 3], an order (negative, neutral, positive), or not at all. ``get`` says how to come by the file. ``sources``:
+    the corpora behind it, keys of LICENCES. ``drawn``: the rows are made of recordings and train windows are drawn.
     """
 
     name: str
@@ -32,6 +33,8 @@ class FeatureSpec:
     emotions: tuple[str, ...]
     sentiment: Sentiment | None
     get: str
+    sources: tuple[str, ...]
+    drawn: bool = False
 
     @property
     def combinations(self) -> tuple[Combination, ...]:
@@ -54,6 +57,7 @@ FEATURE_SPECS: Final[Mapping[str, FeatureSpec]] = {
             emotions=(),
             sentiment="score",
             get="CMU-MOSI features of github soujanyaporia/contextual-utterance-level-multimodal-sentiment-analysis",
+            sources=("mosi",),
         ),
         FeatureSpec(
             name="ravdess",
@@ -67,6 +71,7 @@ FEATURE_SPECS: Final[Mapping[str, FeatureSpec]] = {
             emotions=("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),
             sentiment=None,
             get="RAVDESS speech (zenodo 1188976) at 16 kHz with face posteriors per frame",
+            sources=("ravdess",),
         ),
         FeatureSpec(
             name="meld",
@@ -80,13 +85,29 @@ FEATURE_SPECS: Final[Mapping[str, FeatureSpec]] = {
             emotions=("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"),
             sentiment="ordinal",
             get="MELD dev embeddings of github iosonopersia/Multimodal-Emotion-Recognition",
+            sources=("meld",),
+        ),
+        FeatureSpec(
+            name="starter",
+            file="",
+            arrays={"audio": "audio", "video": "video", "text": "text"},
+            widths={"audio": 64, "video": 7, "text": 64},
+            group="actor",
+            group_word="actor",
+            position=None,
+            readout="window",
+            emotions=EMOTIONS,
+            sentiment="ordinal",
+            get="the corpora of pipelines.data.corpora, through the encoders that ship",
+            sources=("ravdess", "fer2013", "goemotions", "meld", "mosi"),
+            drawn=True,
         ),
     )
 }
 
 
 def layout_of(name: str) -> FeatureSpec:
-    """Raises DataError for a set that nobody described."""
+    """Raises DataError for an unknown set."""
     if name not in FEATURE_SPECS:
         raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(FEATURE_SPECS)}")
     return FEATURE_SPECS[name]

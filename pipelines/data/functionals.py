@@ -1,4 +1,4 @@
-"""Functionals of a voice: what a window of log-mel frames tells as a whole, without anything learned.
+"""Functionals of a voice: what describes a window of log-mel frames as a whole, without anything learned.
 
 With 960 clips of 16 actors, statistics that phonetics has long used (Eyben et al. 2016) beat learned filters.
 """

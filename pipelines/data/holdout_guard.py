@@ -1,4 +1,4 @@
-"""A test split that nobody may touch before the final evaluation (algorithms.md T6)."""
+"""A test split that cannot be read before the final evaluation (ALGORITHMS.md 6, T6)."""
 
 from __future__ import annotations
 

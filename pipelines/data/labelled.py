@@ -149,9 +149,9 @@ def _csv(kind: Kind, path: Path) -> Found:
     if {"path", "emotion"} <= columns:
         make, folder = _RECORDED[kind], path.parent
         return [(partial(make, folder / row["path"]), row["emotion"] or "") for row in rows], split, "dialogue"
-    for said, label, domain in _TEXTS:
-        if kind == "text" and {said, label} <= columns:
-            return [(partial(unquoted, row[said] or ""), row[label] or "") for row in rows], split, domain
+    for column, label, domain in _TEXTS:
+        if kind == "text" and {column, label} <= columns:
+            return [(partial(unquoted, row[column] or ""), row[label] or "") for row in rows], split, domain
     raise DataError(
         f"{path}: its columns are {', '.join(sorted(columns))}; {kind} needs path and emotion"
         + (", or Utterance and Emotion, or text and ekman" if kind == "text" else "")

@@ -33,7 +33,7 @@ def sound_of(path: Path) -> NDArray[np.float32]:
                 parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
             parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
     except _FAULTS as error:
-        raise DataError(f"{path} cannot be heard: {error}") from error
+        raise DataError(f"{path} has no readable sound: {error}") from error
     return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
 
 

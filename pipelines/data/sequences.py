@@ -37,7 +37,7 @@ QUARTILES: Final = (25, 50, 75)
 
 
 def of_ravdess(modality: Modality, table: Table, path: Path, stats: Floats) -> tuple[Floats, Sequence3]:
-    """What each clip tells as a whole [n, d], the file's ``stats`` first; tokens [n, T, e + d], mask, age [n, T]."""
+    """Of each clip a vector [n, d], the file's ``stats`` first; tokens [n, T, e + d], mask, age [n, T]."""
     of_clip, (tokens, mask, age) = voices(table, path) if modality == "audio" else (courses(table), faces(table))
     vector = np.concatenate([stats, of_clip], 1, dtype=np.float32)
     whole = np.broadcast_to(vector[:, None], (*mask.shape, vector.shape[1]))
@@ -100,9 +100,9 @@ def voices(table: Table, path: Path) -> tuple[Floats, Sequence3]:
     paths = [path.parent / n for n in names]
 
     def make() -> dict[str, Floats]:
-        heard = [_voice(p) for p in paths]
-        tokens, mask, age = _padded([(tokens, valid) for _, tokens, valid in heard], TOKEN_S)
-        return {"clips": np.stack([clip for clip, *_ in heard]), "tokens": tokens, "mask": mask, "age": age}
+        clips_read = [_voice(p) for p in paths]
+        tokens, mask, age = _padded([(tokens, valid) for _, tokens, valid in clips_read], TOKEN_S)
+        return {"clips": np.stack([clip for clip, *_ in clips_read]), "tokens": tokens, "mask": mask, "age": age}
 
     kept = cached("ravdess", make, paths, (audio, functionals), ACTIVE)
     return kept["clips"], (kept["tokens"], kept["mask"], kept["age"])

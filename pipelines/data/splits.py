@@ -51,7 +51,7 @@ def _mosi(rows: Rows, seed: int) -> list[Masks]:
 
 
 def _ravdess(rows: Rows, seed: int) -> list[Masks]:
-    """Two of the train actors, other ones for each seed, choose; the dev actors are scored."""
+    """Two of the train actors, other ones for each seed, choose; the dev actors are scored. Of RAVDESS clips."""
     train, dev = rows.split == "train", rows.split == "dev"
     actors = sorted(np.unique(rows.group[train]), key=int)
     held = {actors[(HELD_OUT * seed + i) % len(actors)] for i in range(HELD_OUT)} if actors else set()
@@ -73,7 +73,12 @@ def _chooses(rows: Rows, fold: int) -> NDArray[np.bool_]:
     return chosen
 
 
-FOLDS: Final[Mapping[str, Callable[[Rows, int], list[Masks]]]] = {"mosi": _mosi, "ravdess": _ravdess, "meld": _meld}
+FOLDS: Final[Mapping[str, Callable[[Rows, int], list[Masks]]]] = {
+    "mosi": _mosi,
+    "ravdess": _ravdess,
+    "meld": _meld,
+    "starter": _ravdess,
+}
 
 
 def _some(rows: Rows, chosen: NDArray[np.bool_], part: str) -> Index:

@@ -1,6 +1,6 @@
 """Trains the audio encoder on RAVDESS speech of the train actors: the eight acted emotions, from clips of tokens.
 
-Each clip is heard in itself and in six other rooms and speeds (``encoders.audio_augment``), drawn once and kept in
+Each clip is used as recorded and in six other rooms and speeds (``encoders.audio_augment``), drawn once and kept in
 ``runs/cache``. Of each, the functionals of a few windows are computed once: what is learned is small and trains in a
 minute. Clips are mixed (Zhang et al. 2018); what is kept is the moving average of the weights.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,70 +20,38 @@ from torch.nn import functional
 
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.perception import audio, pitch
-from edge_mer.perception.audio import (
-    CONTEXT_FRAMES,
-    FRAMES_PER_TOKEN,
-    MELS,
-    PITCH_HISTORY,
-    TOKEN_SAMPLES,
-    front_end,
-    silence,
-)
+from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.cache import Arrays, cached
 from pipelines.data.corpora import ACTED, LABEL, LICENCES, Speech, ravdess
 from pipelines.encoders import audio_augment as sound
+from pipelines.encoders import audio_frames
+from pipelines.encoders.audio_frames import TokenClip, clip_of, parts
 from pipelines.encoders.nets import CLASSES, AudioNet
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log
 
 EPOCHS, BATCH, RATE, MIXED, AVERAGE = 60, 64, 2e-3, 0.4, 0.99
-# Of the clips, this share is heard as it was recorded; each of its functionals with this noise, in deviations.
+# Of the clips, this share is as it was recorded; each of its functionals with this noise, in deviations.
 CLEAN, NOISY = 0.4, 0.3
-# Windows of a clip: the one that ends with the voice, and others that have heard this share of it.
-WINDOWS, HEARD = 5, 0.35
+# Windows of a clip: the one that ends with the voice, and others that end after this share of it.
+WINDOWS, EARLIEST = 5, 0.35
 ROOMS: Final = 6
-# What fusion trains on, in ln power: microphone gain, and a noise floor in each band. How loud somebody speaks tells
-# much (an SVM without it loses 8 points): here it varies by 5 dB either way; what the ear trains on, by 12 (sound).
-GAIN: Final = (-1.2, 1.2)
-NOISE: Final = (-27.0, -19.0)
-# Octaves that the pitch moves by with each band that the spectrum moves by: at most a tenth of an octave either way.
-BAND: Final = 0.05
 # Which of our seven each acted emotion is.
 OURS: Final = torch.tensor([EMOTIONS.index(LABEL[a]) for a in ACTED])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenClip:
-    """``frames`` floating [F - 10 + 10 n, 64 + 2] (``front_end``) give n tokens; ``voiced`` bool [n] marks those with
-    sound.
-
-    ``label`` is an index into ACTED.
-    """
-
-    frames: NDArray[np.floating[Any]]
-    voiced: NDArray[np.bool_]
-    label: int
-
-
-def clip_of(samples: NDArray[np.float32], label: int) -> TokenClip:
-    """The frames of one clip exactly as the encoder on the device sees them from its ``initial()`` on."""
-    count = len(samples) // TOKEN_SAMPLES
-    frames = front_end(np.concatenate([np.zeros(PITCH_HISTORY, np.float32), samples[: count * TOKEN_SAMPLES]]))
-    level = frames[:, :MELS].reshape(count, -1).max(1)
-    return TokenClip(
-        np.concatenate([silence(CONTEXT_FRAMES - FRAMES_PER_TOKEN), frames]), level > level.max() - 8, label
-    )
 
 
 def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenClip]]:
     """Each speech as it is and in ``count`` other rooms, halves in precision; kept in ``runs/cache``."""
 
     def make() -> Arrays:
-        random, heard = np.random.default_rng(seed), [s.samples() for s in speeches]
+        random, samples = np.random.default_rng(seed), [speech.samples() for speech in speeches]
         clips = [
-            [clip_of(h, s.acted), *(clip_of(sound.elsewhere(h, heard, random), s.acted) for _ in range(count))]
-            for s, h in zip(speeches, heard, strict=True)
+            [
+                clip_of(s, speech.acted),
+                *(clip_of(sound.elsewhere(s, samples, random), speech.acted) for _ in range(count)),
+            ]
+            for speech, s in zip(speeches, samples, strict=True)
         ]
         every = [c for row in clips for c in row]
         return {
@@ -93,7 +60,7 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
             "tokens": np.array([len(c.voiced) for c in every]),
         }
 
-    kept = cached("rooms", make, [s.path for s in speeches], (audio, pitch, sound), count, seed)
+    kept = cached("rooms", make, [s.path for s in speeches], (audio, pitch, sound, audio_frames), count, seed)
     frames, voiced, tokens = kept["frames"], kept["voiced"], kept["tokens"]
     bounds = np.cumsum([0, *(tokens * FRAMES_PER_TOKEN + CONTEXT_FRAMES - FRAMES_PER_TOKEN)])
     ends = np.cumsum([0, *tokens])
@@ -104,36 +71,10 @@ def rooms(speeches: Sequence[Speech], count: int, seed: int) -> list[list[TokenC
     return [out[i : i + count + 1] for i in range(0, len(out), count + 1)]
 
 
-def augment(frames: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Gain, a noise floor with a tilt, masked bands (SpecAugment, Park et al. 2019) and a shift of pitch: what
-    fusion trains on (``pipelines.fusion.tracks``). Frames [B, n, 66] -> log-mel [B, n, 64] and pitch [B, n, 2]."""
-    (mel, pitches), (n, bands) = parts(frames), (len(frames), MELS)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return (torch.rand(n, 1, 1, generator=random) * (high - low) + low).float()
-
-    shift = torch.randint(-2, 3, (n,), generator=random)
-    columns = (torch.arange(bands) + shift[:, None]).clamp(0, bands - 1)
-    mel = mel.gather(2, columns[:, None].expand_as(mel)) + uniform(*GAIN)
-    pitches = pitches - BAND * shift[:, None, None] * torch.tensor([1.0, 0.0])
-    tilt = torch.linspace(1, -1, bands) * uniform(0, 2)
-    noise = uniform(*NOISE) + tilt + 0.7 * torch.randn(mel.shape, generator=random)
-    mel = torch.logaddexp(mel, noise)
-    start, width = uniform(-8, bands), uniform(2, 9)
-    band = torch.arange(bands)
-    masked = (band >= start) & (band < start + width)
-    return torch.where(masked, mel.mean((1, 2), keepdim=True), mel), pitches
-
-
-def parts(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-mel [..., 64] and pitch [..., 2] of frames [..., 66]."""
-    return frames[..., :MELS], frames[..., MELS:]
-
-
 def windows_of(clip: TokenClip, numbers: np.random.Generator) -> NDArray[np.int64]:
     """The tokens of ``clip`` to learn from, at most WINDOWS: the last voiced one, and some before it."""
     voiced = np.flatnonzero(clip.voiced)
-    before = voiced[int(HEARD * len(voiced)) : -1]
+    before = voiced[int(EARLIEST * len(voiced)) : -1]
     return np.array([voiced[-1], *numbers.permutation(before)[: WINDOWS - 1]], np.int64)
 
 
@@ -152,11 +93,11 @@ def logits_of(net: AudioNet, clips: Sequence[TokenClip]) -> Tensor:
     """Clip logits [n, 8] in evaluation mode."""
     net.eval()
     with torch.no_grad():
-        said = [
+        logits = [
             net.logits(net(*parts(torch.from_numpy(c.frames).float()[None])), torch.from_numpy(c.voiced)[None].float())
             for c in clips
         ]
-    return torch.cat(said)
+    return torch.cat(logits)
 
 
 def figures(logits: Tensor, acted: NDArray[np.int64]) -> dict[str, float]:
@@ -171,7 +112,7 @@ def figures(logits: Tensor, acted: NDArray[np.int64]) -> dict[str, float]:
 
 def loss_of(net: AudioNet, tokens: Tensor, mask: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Of clips as their tokens [B, n, 64]: cross-entropy of the clip, and for a part of each token of ``mask``."""
-    each, _ = net.said(tokens)
+    each, _ = net.token_logits(tokens)
     clip = functional.cross_entropy(net.logits(tokens, mask), labels, weight, label_smoothing=0.1)
     every = functional.cross_entropy(
         each.flatten(0, 1), labels.repeat_interleave(tokens.shape[1]), reduction="none", label_smoothing=0.1
@@ -189,11 +130,11 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
         [clip_of(s.samples(), s.acted) for s in ravdess(root, "dev")],
     )
     net = AudioNet()
-    heard, there = functionals(net, [c for row in clips for c in row])
-    recorded = heard[:: ROOMS + 1][there[:: ROOMS + 1] > 0]
+    summaries, there = functionals(net, [c for row in clips for c in row])
+    recorded = summaries[:: ROOMS + 1][there[:: ROOMS + 1] > 0]
     net.mean.copy_(recorded.mean(0))
     net.std.copy_(recorded.std(0) + 1e-3)
-    heard = net.standard(heard)
+    summaries = net.standard(summaries)
     labels = torch.tensor([row[0].label for row in clips])
     weight = torch.bincount(labels, minlength=len(ACTED)).float().rsqrt()
     weight = weight / weight.mean()
@@ -207,7 +148,7 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
         for step, index in enumerate(torch.split(torch.randperm(len(clips), generator=random), BATCH)):
             room = numbers.integers(1, ROOMS + 1, len(index)) * (numbers.random(len(index)) >= CLEAN)
             row = index * (ROOMS + 1) + torch.from_numpy(room)
-            summary, mask, label = heard[row], there[row], labels[index]
+            summary, mask, label = summaries[row], there[row], labels[index]
             summary = summary + NOISY * torch.randn(summary.shape, generator=random)
             share, order = float(numbers.beta(MIXED, MIXED)), torch.randperm(len(index), generator=random)
             summary, mask = share * summary + (1 - share) * summary[order], mask * mask[order]

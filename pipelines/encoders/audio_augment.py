@@ -16,7 +16,7 @@ _MU: Final = 255.0
 
 
 def speed(samples: Samples, percent: int) -> Samples:
-    """Said at ``percent`` of the speed, pitch and tempo together."""
+    """At ``percent`` of the speed, pitch and tempo together."""
     return np.asarray(resample_poly(samples, 100, percent), np.float32)
 
 
@@ -60,7 +60,7 @@ def telephone(samples: Samples) -> Samples:
 
 
 def elsewhere(samples: Samples, others: Sequence[Samples], random: np.random.Generator) -> Samples:
-    """``samples`` said at another speed, in another room, beside noise or one of ``others``, over another line."""
+    """``samples`` at another speed, in another room, beside noise or one of ``others``, over another line."""
     out = samples
     if random.random() < 0.6:
         out = speed(out, int(random.integers(88, 114)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipelines.data.corpora import DataError
+from pipelines.data.files import draft
 
 
 @dataclass(slots=True)
@@ -26,10 +27,8 @@ class TrainingCheckpoint:
 
 def save(path: Path, checkpoint: TrainingCheckpoint) -> None:
     """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save({f: getattr(checkpoint, f) for f in TrainingCheckpoint.__dataclass_fields__}, partial)
-    partial.replace(path)
+    with draft(path) as partial:
+        torch.save({f: getattr(checkpoint, f) for f in TrainingCheckpoint.__dataclass_fields__}, partial)
 
 
 def load(path: Path) -> TrainingCheckpoint:

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from pipelines.data.corpora import LICENCES, DataError, fer2013
 from pipelines.encoders import checkpoint
-from pipelines.encoders.face import AVERAGE, BATCH, MIXED, SOFT, Teacher, augment, measured, pictures, targets
+from pipelines.encoders.face import AVERAGE, BATCH, MIXED, SOFT, Teacher, measured, pictures, targets
+from pipelines.encoders.face_augment import augment
 from pipelines.encoders.nets import FaceNet
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log
@@ -42,7 +43,7 @@ def network(folder: Path) -> FaceNet:
     return out
 
 
-def said(nets: Sequence[FaceNet], seen: Tensor) -> Tensor:
+def mean_logits(nets: Sequence[FaceNet], seen: Tensor) -> Tensor:
     """Mean logits [B, 7] of ``nets``, which are in evaluation mode."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         close = seen.contiguous(memory_format=torch.channels_last)
@@ -51,8 +52,8 @@ def said(nets: Sequence[FaceNet], seen: Tensor) -> Tensor:
 
 def loss_of(logits: Tensor, label: Tensor, soft: Tensor, shift: Tensor) -> Tensor:
     """Of ``logits`` [B, 7] beside the teachers' ``soft`` probabilities [B, 7]; ``shift`` as in Pictures."""
-    taught = functional.kl_div(functional.log_softmax(logits / SOFT, -1), soft, reduction="batchmean")
-    return LABEL * functional.cross_entropy(logits + shift, label) + SOFT**2 * taught
+    divergence = functional.kl_div(functional.log_softmax(logits / SOFT, -1), soft, reduction="batchmean")
+    return LABEL * functional.cross_entropy(logits + shift, label) + SOFT**2 * divergence
 
 
 def train(root: Path, out: Path, folders: Sequence[Path], epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:
@@ -71,8 +72,8 @@ def train(root: Path, out: Path, folders: Sequence[Path], epochs: int = EPOCHS, 
         for step, index in enumerate(torch.split(torch.randperm(len(shown.labels), generator=random), BATCH)):
             seen = augment(shown.images[index], random, 0.4 if gentle else STRENGTH)
             label = targets(shown.labels[index])
-            told = (said(teachers, seen) + OLD * old(seen)[0]) / (1 + OLD)
-            soft = torch.where((index < shown.real)[:, None], functional.softmax(told / SOFT, -1), label)
+            taught = (mean_logits(teachers, seen) + OLD * old(seen)[0]) / (1 + OLD)
+            soft = torch.where((index < shown.real)[:, None], functional.softmax(taught / SOFT, -1), label)
             if not gentle:
                 share, order = float(numbers.beta(MIXED, MIXED)), torch.randperm(len(index), generator=random)
                 seen, label, soft = (share * x + (1 - share) * x[order] for x in (seen, label, soft))

@@ -26,6 +26,7 @@ from edge_mer.perception.face import crop_face
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import LICENCES, DataError, Faces, fer2013
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
+from pipelines.encoders.face_augment import augment, occlude
 from pipelines.encoders.nets import CLASSES, FaceNet
 from pipelines.encoders.progress import begin, numbers_of
 from pipelines.encoders.train_log import Log, temperature_of
@@ -73,50 +74,6 @@ class Teacher:
         inputs = {self._session.get_inputs()[0].name: ((x - 0.5) * 2).numpy()}
         logits, last = self._session.run(["logits", "embedding"], inputs)
         return torch.from_numpy(logits[:, self._columns]), torch.from_numpy(last)
-
-
-def augment(faces: Tensor, random: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Flip, rotate, scale, shift, light and noise; every fourth is of a small or blurred face; [B, 1, 48, 48]."""
-    n, s = len(faces), strength
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=random) * (high - low) + low
-
-    angle, scale = uniform(-0.25 * s, 0.25 * s), uniform(1 - 0.18 * s, 1 + 0.15 * s)
-    flip = (uniform(0, 1) < 0.5).float() * -2 + 1
-    rows = [torch.cos(angle) * scale * flip, -torch.sin(angle) * scale, uniform(-0.15 * s, 0.15 * s)]
-    below = [torch.sin(angle) * scale * flip, torch.cos(angle) * scale, uniform(-0.15 * s, 0.15 * s)]
-    affine = torch.stack([torch.stack(rows, 1), torch.stack(below, 1)], 1)
-    grid = functional.affine_grid(affine, list(faces.shape), align_corners=False)
-    out = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
-    pixels = int(torch.randint(24, 48, (), generator=random))
-    coarse = functional.interpolate(out[::4], (pixels, pixels), mode="area")
-    out[::4] = functional.interpolate(coarse, (48, 48), mode="bilinear")
-    side_light = torch.linspace(-1, 1, 48) * uniform(-0.3 * s, 0.3 * s, 1, 1, 1)
-    contrast, level = uniform(1 - 0.4 * s, 1 + 0.3 * s, 1, 1, 1), uniform(-0.15 * s, 0.15 * s, 1, 1, 1)
-    out = (out - 0.5) * contrast * (1 + side_light) + 0.5 + level
-    out = out + torch.randn(out.shape, generator=random) * uniform(0, 0.04 * s, 1, 1, 1)
-    return out.clamp(0, 1)
-
-
-def occlude(faces: Tensor, random: torch.Generator) -> Tensor:
-    """Half of the faces lose a square of 16 pixels to their own mean (DeVries and Taylor 2017)."""
-    y, x = (torch.rand(2, len(faces), 1, generator=random) * 64 - 16).unbind(0)
-    where, half = torch.arange(48), torch.rand(len(faces), 1, 1, 1, generator=random) < 0.5
-    patch = ((where >= y) & (where < y + 16))[:, None, :, None] & ((where >= x) & (where < x + 16))[:, None, None]
-    return torch.where(patch & half, faces.mean((1, 2, 3), keepdim=True), faces)
-
-
-def jitter(faces: Tensor, random: torch.Generator) -> Tensor:
-    """What changes from frame to frame of one face: where the box lies, and the light; as ``augment``."""
-    n = len(faces)
-    noise = torch.randn(n, 6, generator=random)
-    affine = torch.zeros(n, 2, 3)
-    affine[:, 0, 0] = affine[:, 1, 1] = 1 + 0.03 * noise[:, 0]
-    affine[:, :, 2] = 0.03 * noise[:, 1:3]
-    grid = functional.affine_grid(affine, list(faces.shape), align_corners=False)
-    out = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
-    return (out * (1 + 0.05 * noise[:, 3])[:, None, None, None]).clamp(0, 1)
 
 
 def logits_of(net: FaceNet, images: NDArray[np.uint8]) -> Tensor:
@@ -177,19 +134,19 @@ class Pictures:
 
 def pictures(root: Path, seed: int) -> Pictures:
     """FER2013's train part and the faces drawn by ``seed``."""
-    faces, toys = fer2013(root, "train"), drawn(DRAWN, np.random.default_rng(seed))
+    faces, cartoons = fer2013(root, "train"), drawn(DRAWN, np.random.default_rng(seed))
     real = len(faces.labels)
-    images = torch.from_numpy(np.concatenate([faces.images, toys.images]))[:, None].float() / 255
-    labels = torch.from_numpy(np.concatenate([faces.labels, toys.labels]))
+    images = torch.from_numpy(np.concatenate([faces.images, cartoons.images]))[:, None].float() / 255
+    labels = torch.from_numpy(np.concatenate([faces.labels, cartoons.labels]))
     ours = torch.bincount(labels[:real], minlength=CLASSES) / torch.tensor([float(PRIOR[e]) for e in EMOTIONS])
     return Pictures(images, labels, real, (ours / ours.sum()).log())
 
 
 def measured(net: FaceNet, dev: Faces) -> dict[str, Any]:
     """The card's figures on ``dev``, and the temperature that fits it best."""
-    said = logits_of(net, dev.images)
-    found = {"fer2013 public_test": figures(said, dev.labels)}
-    return {"metrics": found, "temperature": temperature_of(said, torch.from_numpy(dev.labels))}
+    logits = logits_of(net, dev.images)
+    found = {"fer2013 public_test": figures(logits, dev.labels)}
+    return {"metrics": found, "temperature": temperature_of(logits, torch.from_numpy(dev.labels))}
 
 
 def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Intonation(nn.Module):
         glide = both * (move.abs() < LEAP)
         pairs, glides = both.sum(1, keepdim=True), glide.sum(1, keepdim=True).clamp(min=0.1)
         repeats = torch.logit(strength.clamp(0.01, 0.99))
-        heard = loud / loud.sum(1, keepdim=True)
-        ratio = (heard * repeats).sum(1, keepdim=True)
+        weight = loud / loud.sum(1, keepdim=True)
+        ratio = (weight * repeats).sum(1, keepdim=True)
         parts = [voiced * ((place >= k / PARTS) & (place < (k + 1) / PARTS)) for k in range(PARTS)]
         return torch.cat(
             [
@@ -52,11 +52,11 @@ class Intonation(nn.Module):
                 (pairs - glide.sum(1, keepdim=True)) / (pairs + 0.1),
                 (share * (place - 0.5) * centred).sum(1, keepdim=True),
                 (share * ((place - 0.5).square() - 1 / 12) * centred).sum(1, keepdim=True),
-                (heard * voiced).sum(1, keepdim=True),
+                (weight * voiced).sum(1, keepdim=True),
                 (count + 1).log(),
                 *[(part * centred).sum(1, keepdim=True) / (part.sum(1, keepdim=True) + 0.1) for part in parts],
                 ratio,
-                ((heard * (repeats - ratio).square()).sum(1, keepdim=True) + 1e-3).sqrt(),
+                ((weight * (repeats - ratio).square()).sum(1, keepdim=True) + 1e-3).sqrt(),
                 (share * repeats).sum(1, keepdim=True),
                 (both * (repeats[:, 1:] - repeats[:, :-1]).abs()).sum(1, keepdim=True) / (pairs + 0.1),
             ],

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
+from pipelines.data.corpora import FINE
 from pipelines.data.functionals import Functionals
 from pipelines.encoders.intonation import Intonation
 
@@ -16,6 +17,8 @@ TOKEN_DIM = 64
 CLASSES = 7
 # Values of the face teacher's last layer (mini-XCEPTION's embedding).
 HINT = 128
+# What text is labelled in two ways: written comments (GoEmotions) and spoken dialogue (MELD).
+DOMAINS = ("comment", "dialogue")
 
 
 class AudioNet(nn.Module):
@@ -63,14 +66,14 @@ class AudioNet(nn.Module):
         out: Tensor = self.body(summary)
         return out
 
-    def said(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def token_logits(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of each token its logits ``[B, n, classes]`` and its weight ``[B, n]``, a logit too, within the clip."""
         tokens = self.drop(tokens)
         return self.head(tokens), self.weigh(tokens)[..., 0]
 
     def logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Clip logits ``[B, classes]``: those of the tokens of ``mask`` [B, n], by their weights."""
-        logits, weight = self.said(tokens)
+        logits, weight = self.token_logits(tokens)
         share = torch.softmax(weight + (1 - mask) * -1e4, -1)
         return (share[..., None] * logits).sum(1)
 
@@ -123,3 +126,61 @@ class FaceNet(nn.Module):
         """Logits as the mean over the face and its mirror image."""
         out: Tensor = (self(face) + self(face.flip(-1))) / 2
         return out
+
+
+class TextNet(nn.Module):
+    """Sub-word ids ``[B, T]`` with mask ``[B, T]`` -> tokens ``[B, T, 64]``: a convolution over neighbours, then a
+    pre-norm transformer.
+
+    Positions count from the newest sub-word (the right end), so that padding in front changes nothing. A label means
+    another thing in another domain (of DOMAINS): each has a head of its own over the tokens that all share.
+    """
+
+    def __init__(self, vocabulary: int, length: int = 24, width: int = 96, layers: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.length = heads, length
+        self.words = nn.Embedding(vocabulary, width)
+        nn.init.normal_(self.words.weight, std=0.05)
+        self.places = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.near = nn.Conv1d(width, width, 3, padding=1)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * layers))
+        self.qkv = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(layers))
+        self.out = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.up = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(layers))
+        self.down = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers))
+        self.drop = nn.Dropout(0.25)
+        self.last = nn.LayerNorm(width)
+        self.token = nn.Linear(width, TOKEN_DIM)
+        self.score = nn.Linear(TOKEN_DIM, 1)
+        self.emotion = nn.Linear(2 * TOKEN_DIM, len(DOMAINS) * CLASSES)
+        self.fine = nn.Linear(2 * TOKEN_DIM, len(FINE))
+        self.sentiment = nn.Linear(2 * TOKEN_DIM, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        batch, length = ids.shape
+        keep = mask[..., None]
+        x = self.drop(self.words(ids) + self.places[self.length - length :]) * keep
+        x = (x + functional.gelu(self.near(x.transpose(1, 2)).transpose(1, 2))) * keep
+        bias = (1 - mask)[:, None, None] * -1e4
+        for i, (qkv, out, up, down) in enumerate(zip(self.qkv, self.out, self.up, self.down, strict=True)):
+            q, k, v = qkv(self.norms[2 * i](x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            weights = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias, -1)
+            x = x + self.drop(out((weights @ v).transpose(1, 2).flatten(2)))
+            x = x + self.drop(down(functional.gelu(up(self.norms[2 * i + 1](x)))))
+        return torch.tanh(self.token(self.last(x))) * keep
+
+    def vector(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The segment ``[B, 128]``: the tokens by attention, and the highest of each of their values."""
+        weights = torch.softmax(self.score(tokens)[..., 0] + (1 - mask) * -1e4, -1)
+        highest = (tokens - 2 * (1 - mask)[..., None]).amax(1).clamp(min=-1)
+        out: Tensor = self.drop(torch.cat([(weights[..., None] * tokens).sum(1), highest], -1))
+        return out
+
+    def pooled(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Emotion logits ``[B, domains, 7]`` and sentiment ``[B]`` in [-3, 3]."""
+        return self.read(self.vector(tokens, mask))
+
+    def read(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``pooled``, from the vector."""
+        logits = self.emotion(vector).view(len(vector), len(DOMAINS), CLASSES)
+        return logits, 3 * torch.tanh(self.sentiment(vector)[..., 0])

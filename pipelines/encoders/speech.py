@@ -22,7 +22,7 @@ from torch.nn import functional
 from edge_mer.perception.audio import CONTEXT_FRAMES, FLOOR, FRAMES_PER_TOKEN, HISTORY, TOKEN_SAMPLES, log_mel
 from pipelines.data.corpora import DataError, Speech, ravdess
 from pipelines.encoders import checkpoint
-from pipelines.encoders.train_log import Log
+from pipelines.encoders.train_log import Log, warm_cosine
 
 EPOCHS, BATCH, RATE = 12, 256, 3e-3
 FRAMES: Final = 40
@@ -62,15 +62,15 @@ def frames_of(samples: Samples) -> Samples:
 def teach(session: onnxruntime.InferenceSession, samples: Samples) -> Samples:
     """Speech probability [n] of each token: the highest of its chunks, as the teacher hears them in order."""
     state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32)
-    heard = np.zeros(len(samples) // TOKEN_SAMPLES, np.float32)
+    speech = np.zeros(len(samples) // TOKEN_SAMPLES, np.float32)
     for start in range(0, len(samples) - CHUNK + 1, CHUNK):
         chunk = samples[start : start + CHUNK]
         inputs = {"input": np.concatenate([context, chunk])[None], "state": state, "sr": np.array(16_000, np.int64)}
         probability, state = session.run(None, inputs)
         context = chunk[-CONTEXT:]
-        token = min((start + CHUNK - 1) // TOKEN_SAMPLES, len(heard) - 1)
-        heard[token] = max(heard[token], float(probability.item()))
-    return heard
+        token = min((start + CHUNK - 1) // TOKEN_SAMPLES, len(speech) - 1)
+        speech[token] = max(speech[token], float(probability.item()))
+    return speech
 
 
 def no_voices(count: int, random: np.random.Generator) -> Iterator[Samples]:
@@ -135,11 +135,11 @@ def figures(net: SpeechNet, mel: Tensor, truth: Tensor) -> dict[str, float]:
     """Agreement with the teacher: share of its speech found, share of its silence left alone, both on clean sound."""
     net.eval()
     with torch.no_grad():
-        said = torch.cat([net(part) for part in torch.split(mel, 1024)])[:, 0] > 0
+        found = torch.cat([net(part) for part in torch.split(mel, 1024)])[:, 0] > 0
     speech = truth > 0.5
     return {
-        "speech found": round(float((said & speech).sum() / speech.sum().clamp(min=1)), 4),
-        "silence left alone": round(float((~said & ~speech).sum() / (~speech).sum().clamp(min=1)), 4),
+        "speech found": round(float((found & speech).sum() / speech.sum().clamp(min=1)), 4),
+        "silence left alone": round(float((~found & ~speech).sum() / (~speech).sum().clamp(min=1)), 4),
     }
 
 
@@ -168,9 +168,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
     for epoch in range(epochs):
         net.train()
         for step, index in enumerate(torch.split(torch.randperm(len(mel), generator=random), BATCH)):
-            progress = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
+                group["lr"] = RATE * warm_cosine((epoch + step / steps) / epochs, warm=0)
             loss = functional.binary_cross_entropy_with_logits(net(augment(mel[index], random))[:, 0], truth[index])
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -1,207 +1,54 @@
-"""Trains the text encoder: MiniLM's first layers, tuned on the labels of nine sets, with the turns before.
-
-Half of the texts are read as a recogniser writes them, and of dialogues half without the turns before them.
-"""
+"""Trains the tokenizer and the text encoder: emotion of GoEmotions and MELD, sentiment of MOSI, MELD, GoEmotions."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import sentencepiece
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from edge_mer.perception.dialogue import CONTEXT, EARLIER, OTHER, OWN, PIECES, SAME, VOCABULARY
-from edge_mer.perception.wordpiece import SPECIAL, WordPiece
+from edge_mer.perception.text import SentencePiece
 from edge_mer.session import evaluation_metrics as metrics
-from pipelines.data.corpora import LICENCES, NO_ORDINAL
-from pipelines.data.utterances import HEADS, SEVERAL, Utterance, utterances
-from pipelines.encoders.minilm import WHEEL, DialogueNet, begin_with, published, published_vocabulary
-from pipelines.encoders.misheard import Confusions, bare, confusions
+from pipelines.data.corpora import LICENCES, NO_ORDINAL, sentences
+from pipelines.encoders.nets import CLASSES, DOMAINS, TextNet
 from pipelines.encoders.progress import begin, numbers_of
+from pipelines.encoders.text_input import PAD, UNK, Texts, batch, encode
 from pipelines.encoders.train_log import Log
 
-EPOCHS, BATCH, RATE, AVERAGE = 1, 48, 1.5e-4, 0.998
-# The heads are new and learn faster than what was trained before.
-NEW: Final = 13.0
-WHEELS: Final = Path("../scratch/wheels")
-# How often each set is read in an epoch, and how much each head counts.
-TIMES: Final = {
-    "goemotions": 0.85,
-    "meld": 2.0,
-    "mosi": 1.0,
-    "dailydialog": 0.25,
-    "isear": 0.3,
-    "semeval": 0.1,
-    "emoevent": 0.1,
-    "xed": 0.15,
-    "foreign": 0.3,
-}
-SHARE: Final = {"goemotions": 1.0, "meld": 1.0, "fine": 10.0, "semeval": 2.0, "xed": 2.0}
-OTHERS_SHARE, ENGLISH_SHARE = 0.5, 0.3
-MISHEARD, WITH_TURNS, SPEAKERS_KNOWN = 0.5, 0.5, 0.5
-# A piece that train holds less often is left out of the vocabulary (1.4 % of dev's pieces); its words are cut smaller.
-LEAST: Final = 5
-_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+PIECES, EPOCHS, BATCH, RATE, AVERAGE = 7000, 6, 128, 2e-3, 0.998
+FINE_SHARE: Final = 10.0
+TIMES: Final = {"goemotions": 1, "meld": 2, "mosi": 3}
+DOMAIN: Final = {"goemotions": DOMAINS.index("comment"), "meld": DOMAINS.index("dialogue")}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One utterance as it is read: its sub-words, and of each turn before it its sub-words and kind."""
-
-    row: int
-    pieces: Sequence[int]
-    turns: Sequence[tuple[Sequence[int], int]] = ()
-
-    @property
-    def context(self) -> int:
-        return min(CONTEXT, sum(len(said) + 1 for said, _ in self.turns))
-
-
-@dataclass(slots=True)
-class Reader:
-    """Turns texts into readings; remembers what a text or a word was cut into."""
-
-    tokenizer: WordPiece
-    confusions: Confusions | None
-    _texts: dict[str, list[int]]
-    _words: dict[str, list[int]]
-
-    def written(self, text: str) -> list[int]:
-        if text not in self._texts:
-            self._texts[text] = self.tokenizer(text)[-PIECES:]
-        return self._texts[text]
-
-    def heard(self, text: str, random: np.random.Generator | None) -> list[int]:
-        """Without punctuation; with a recogniser's errors where ``random`` numbers are given."""
-        words = bare(text).split()
-        if random is not None and self.confusions is not None:
-            words = self.confusions.heard(words, random)
-        out: list[int] = []
-        for word in words:
-            if word not in self._words:
-                self._words[word] = self.tokenizer(word)
-            out += self._words[word]
-        return out[-PIECES:]
-
-    def training(self, rows: Sequence[Utterance], order: Iterable[int], random: np.random.Generator) -> list[Reading]:
-        """The readings of an epoch: form, turns and their kinds are drawn."""
-        out = []
-        for index in order:
-            row = rows[index]
-            as_heard = random.random() < MISHEARD
-            count = random.integers(1, len(row.before) + 1) if row.before and random.random() < WITH_TURNS else 0
-            known = random.random() < SPEAKERS_KNOWN
-            cut = (lambda t: self.heard(t, random)) if as_heard else self.written
-            turns = [(cut(t.text), _kind(t.same, known)) for t in row.before[:count]]
-            out.append(Reading(index, cut(row.text), turns))
-        return [reading for reading in out if reading.pieces]
-
-    def plain(
-        self,
-        rows: Sequence[Utterance],
-        as_heard: bool = False,
-        turns: int = 0,
-        known: bool = True,
-        errors: int | None = None,
-    ) -> list[Reading]:
-        """All rows in one form, with at most ``turns`` turns; ``errors``: the seed of a recogniser's."""
-        random = None if errors is None else np.random.default_rng(errors)
-        cut: Callable[[str], list[int]] = (lambda t: self.heard(t, random)) if as_heard else self.written
-        return [
-            Reading(
-                i,
-                cut(r.text) or [self.tokenizer.unknown],
-                [(cut(t.text), _kind(t.same, known)) for t in r.before[:turns]],
-            )
-            for i, r in enumerate(rows)
-        ]
-
-
-def _kind(same: bool, known: bool) -> int:
-    return EARLIER if not known else SAME if same else OTHER
-
-
-def reader(tokenizer: WordPiece, confused: Confusions | None) -> Reader:
-    return Reader(tokenizer, confused, {}, {})
-
-
-def cut_vocabulary(pieces: Sequence[str], texts: Iterable[str], least: int = LEAST) -> list[str]:
-    """Of the published ``pieces`` the special ones, single letters and digits, and those that ``texts`` hold ``least``
-    times, written or bare."""
-    whole = WordPiece(pieces)
-    counts: Counter[int] = Counter()
-    for text in texts:
-        counts.update(whole(text))
-        counts.update(whole(bare(text)))
-    always = {*SPECIAL, *_LETTERS, *(f"##{c}" for c in _LETTERS)}
-    # A text counts twice, as written and bare.
-    return [p for i, p in enumerate(pieces) if p in always or counts[i] >= 2 * least]
-
-
-def batch(tokenizer: WordPiece, readings: Sequence[Reading]) -> tuple[Tensor, Tensor, Tensor, int]:
-    """As ``dialogue.laid_out``, but no wider than needed: ``ids``, ``mask``, ``turn`` [B, L], and the first part's
-    length."""
-    current = 2 + max(len(r.pieces) for r in readings)
-    length = current + max(r.context for r in readings)
-    ids, turn = np.zeros((len(readings), length), np.int64), np.full((len(readings), length), OWN)
-    mask = np.zeros((len(readings), length), np.float32)
-    for row, reading in enumerate(readings):
-        own = [tokenizer.start, *reading.pieces, tokenizer.separator]
-        ids[row, : len(own)], mask[row, : len(own)] = own, 1
-        place = current
-        for said, kind in reading.turns:
-            part = [*said, tokenizer.separator][: current + CONTEXT - place]
-            end = place + len(part)
-            ids[row, place:end], turn[row, place:end], mask[row, place:end] = part, kind, 1
-            place = end
-    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(turn), current
-
-
-def batches(readings: Sequence[Reading], size: int, random: np.random.Generator | None = None) -> list[list[Reading]]:
-    """Readings of like lengths together; drawn anew where ``random`` numbers are given."""
-    order = np.arange(len(readings)) if random is None else random.permutation(len(readings))
-    out: list[list[Reading]] = []
-    for start in range(0, len(order), 32 * size):
-        some = [readings[i] for i in order[start : start + 32 * size]]
-        some.sort(key=lambda r: (r.context > 0, len(r.pieces)))
-        out += [some[i : i + size] for i in range(0, len(some), size)]
-    if random is not None:
-        random.shuffle(out)
-    return out
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """Of all rows: for each head the rows' labels [n, k] (0 or 1), ``ordinal``, ``score`` and ``english`` [n]."""
-
-    labels: Mapping[str, Tensor]
-    ordinal: Tensor
-    score: Tensor
-    english: Tensor
-
-
-def targets_of(rows: Sequence[Utterance]) -> Targets:
-    labels = {}
-    for head, names in HEADS.items():
-        table = torch.zeros(len(rows), len(names))
-        for i, row in enumerate(rows):
-            table[i, list(row.labels.get(head, ()))] = 1
-            if head in SEVERAL and head in row.labels and not row.labels[head]:
-                table[i] = -1  # annotated, and nothing holds
-        labels[head] = table
-    return Targets(
-        labels,
-        torch.tensor([NO_ORDINAL if r.ordinal is None else r.ordinal for r in rows]),
-        torch.tensor([r.score for r in rows]),
-        torch.tensor([float(r.english) for r in rows]),
+def train_tokenizer(texts: Sequence[str], path: Path) -> SentencePiece:
+    """A lower-case unigram model of 7000 sub-words, written to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = path.with_suffix("")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=PIECES,
+        model_type="unigram",
+        normalization_rule_name="nmt_nfkc_cf",
+        character_coverage=0.9998,
+        num_threads=1,
+        pad_id=PAD,
+        unk_id=UNK,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
     )
+    prefix.with_suffix(".model").replace(path)
+    prefix.with_suffix(".vocab").unlink()
+    return SentencePiece(path)
 
 
 def sentiment_loss(predicted: Tensor, ordinal: Tensor, score: Tensor) -> Tensor:
@@ -220,165 +67,114 @@ def sentiment_loss(predicted: Tensor, ordinal: Tensor, score: Tensor) -> Tensor:
     return torch.where(torch.isnan(score), ordered, error)
 
 
-def weights_of(labels: Tensor, power: float) -> Tensor:
-    """Weights [k] of the labels [n, k] by their counts to the ``-power``; their mean over the rows is 1."""
-    counts = labels.clamp(min=0).sum(0).clamp(min=1)
-    weight = counts**-power
-    return weight * counts.sum() / (weight * counts).sum()
+def misheard(ids: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
+    """As a recognizer with errors would write: a tenth of the sub-words unknown, a twentieth others."""
+    fate = torch.rand(ids.shape)
+    out = torch.where(fate < 0.1, torch.full_like(ids, UNK), ids)
+    out = torch.where(fate > 0.95, torch.randint(2, vocabulary, ids.shape), out)
+    return torch.where(mask > 0, out, ids)
 
 
-def loss_of(
-    net: DialogueNet, tokens: Tensor, spoken: Tensor, index: Tensor, targets: Targets, weights: Mapping[str, Tensor]
-) -> Tensor:
-    """Of the rows ``index``: each head over the rows that it has labels of, sentiment, and whether it is English."""
-    vector = net.vector(tokens, spoken)
-    english = targets.english[index]
-    value = net.sentiment_of(vector)
-    loss = sentiment_loss(value, targets.ordinal[index], targets.score[index]).mean()
-    loss = loss + ENGLISH_SHARE * functional.binary_cross_entropy_with_logits(net.english(vector)[:, 0], english)
-    for head, table in targets.labels.items():
-        truth = table[index]
-        known = (truth != 0).any(1)
-        if not known.any():
-            continue
-        logits, truth = net.heads[head](vector[known]), truth[known].clamp(min=0)
-        share = SHARE.get(head, OTHERS_SHARE) * len(truth) / len(index)
-        if head in SEVERAL:
-            loss = loss + share * functional.binary_cross_entropy_with_logits(logits, truth)
-        else:
-            label = truth.argmax(1)
-            each = functional.cross_entropy(logits, label, reduction="none", label_smoothing=0.05)
-            loss = loss + share * (each * weights[head][label]).mean()
-    return loss
-
-
-def outputs_of(net: DialogueNet, tokenizer: WordPiece, readings: Sequence[Reading]) -> dict[str, NDArray[np.float32]]:
-    """Of each reading, in their order: logits of every head, ``sentiment`` and ``english`` (a logit)."""
+def outputs_of(net: TextNet, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Emotion logits [n, domains, 7] and sentiment [n] in evaluation mode."""
     net.eval()
-    found: dict[str, list[Tensor]] = {}
-    rows: list[int] = []
-    place = {id(r): i for i, r in enumerate(readings)}
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for some in batches(readings, 64):
-            ids, mask, turn, current = batch(tokenizer, some)
-            vector = net.vector(net(ids, mask, turn, current), net.spoken(mask, current))
-            out = {head: layer(vector) for head, layer in net.heads.items()}
-            out |= {"sentiment": net.sentiment_of(vector), "english": net.english(vector)[:, 0]}
-            for name, value in out.items():
-                found.setdefault(name, []).append(value.float())
-            rows += [place[id(r)] for r in some]
-    back = np.argsort(rows)
-    return {name: torch.cat(values).numpy()[back] for name, values in found.items()}
+    logits, sentiment = [], []
+    with torch.no_grad():
+        for i in range(0, len(ids), 512):
+            x, mask = batch(ids[i : i + 512])
+            e, s = net.pooled(net(x, mask), mask)
+            logits.append(e)
+            sentiment.append(s)
+    return torch.cat(logits), torch.cat(sentiment)
 
 
-FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "": {},
-    ", bare": {"as_heard": True},
-    ", with errors": {"as_heard": True, "errors": 0},
-    ", turns": {"turns": 6},
-    ", turns, no speakers": {"turns": 6, "known": False},
-    ", turns, bare": {"turns": 6, "as_heard": True, "known": False},
-    ", turns, with errors": {"turns": 6, "as_heard": True, "known": False, "errors": 0},
-}
-
-
-def evaluate(net: DialogueNet, read: Reader, dev: Sequence[Utterance]) -> dict[str, dict[str, float]]:
-    """Figures per set and form, of the heads that the device's graph holds, and of the other heads as written."""
+def evaluate(net: TextNet, texts: Texts) -> dict[str, dict[str, float]]:
+    """Figures per source: as written, and (``bare``) without punctuation as a recognizer would write."""
     figures: dict[str, dict[str, float]] = {}
-    for form, options in FORMS.items():
-        for source in ("goemotions", "meld") if "turns" not in form else ("meld", "dailydialog"):
-            rows = [r for r in dev if r.source == source and source in r.labels]
-            out = outputs_of(net, read.tokenizer, read.plain(rows, **options))
-            figures[f"{source} dev{form}"] = _figures(rows, source, out)
-    for source in ("dailydialog", "isear", "emoevent"):
-        rows = [r for r in dev if r.source == source and source in r.labels]
-        figures[f"{source} dev"] = _figures(rows, source, outputs_of(net, read.tokenizer, read.plain(rows)))
-    rows = [r for r in dev if r.source == "mosi"]
-    guess = outputs_of(net, read.tokenizer, read.plain(rows))["sentiment"]
-    truth = np.array([r.score for r in rows])
+    for form, ids in (("", texts.full), (", bare", texts.bare)):
+        logits, sentiment = outputs_of(net, ids)
+        value = sentiment.numpy()
+        for source in ("goemotions", "meld"):
+            rows = texts.source == source
+            predicted = logits[rows, DOMAIN[source]].argmax(1).numpy()
+            known = rows & (texts.ordinal != NO_ORDINAL)
+            order = np.digitize(value[known], [-0.5, 0.5])
+            figures[f"{source} dev{form}"] = _emotion_figures(texts.emotion[rows], predicted) | {
+                "sentiment_weighted_f1": round(
+                    metrics.weighted_f1(metrics.confusion(texts.ordinal[known] + 1, order, 3)), 4
+                )
+            }
+    rows = texts.source == "mosi"
+    truth, guess = texts.score[rows], value[rows]
+    sign = metrics.confusion((truth >= 0).astype(int), (guess >= 0).astype(int), 2)
     figures["mosi dev, bare"] = {
         "mae": round(metrics.mae(truth, guess), 4),
         "correlation": round(metrics.correlation(truth, guess), 4),
-        "accuracy2": round(float(((truth >= 0) == (guess >= 0)).mean()), 4),
-    }
-    some = dev[::4]
-    said = outputs_of(net, read.tokenizer, read.plain(some, as_heard=True))["english"]
-    figures["english, bare"] = {
-        source: round(float((said[[r.source == source for r in some]] > 0).mean()), 4)
-        for source in sorted({r.source for r in some})
+        "accuracy2": round(metrics.accuracy(sign), 4),
     }
     return figures
 
 
-def _figures(rows: Sequence[Utterance], source: str, out: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
-    truth = np.array([r.labels[source][0] for r in rows])
-    table = metrics.confusion(truth, out[source].argmax(1), len(HEADS[source]))
-    figures = {
-        "accuracy": round(metrics.accuracy(table), 4),
-        "macro_f1": round(metrics.macro_f1(table), 4),
-        "weighted_f1": round(metrics.weighted_f1(table), 4),
-    }
-    known = [i for i, r in enumerate(rows) if r.ordinal is not None]
-    if known:
-        order = np.digitize(out["sentiment"][known], [-0.5, 0.5])
-        confusion = metrics.confusion(np.array([(rows[i].ordinal or 0) + 1 for i in known]), order, 3)
-        figures["sentiment_weighted_f1"] = round(metrics.weighted_f1(confusion), 4)
-    return figures
+def _emotion_figures(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
+    table = metrics.confusion(truth, predicted, CLASSES)
+    figures = {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "weighted_f1": metrics.weighted_f1}
+    return {name: round(figure(table), 4) for name, figure in figures.items()}
 
 
-def epoch_order(rows: Sequence[Utterance], random: np.random.Generator) -> NDArray[np.int64]:
-    """Each set as often as TIMES says, fractions drawn."""
-    source = np.array([r.source.partition(".")[0] if r.english else "foreign" for r in rows])
-    out = []
-    for name, times in TIMES.items():
-        of_set = random.permutation(np.flatnonzero(source == name))
-        out += [of_set] * int(times) + [of_set[: round(len(of_set) * (times % 1))]]
-    return np.concatenate(out)
+def weights_of(texts: Texts) -> Tensor:
+    """Square-root balance of the labels of each domain: [domains, 7]."""
+    counts = torch.stack(
+        [
+            torch.bincount(torch.from_numpy(texts.emotion[texts.source == source]), minlength=CLASSES)
+            for source in DOMAIN
+        ]
+    )
+    weight = counts.float().clamp(min=1).rsqrt()
+    return weight / (weight * counts).sum(1, keepdim=True) * counts.sum(1, keepdim=True)
 
 
-def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0, wheels: Path = WHEELS) -> dict[str, Any]:
-    """Train, resuming from an unfinished ``out/text.pt``; returns the facts of the card (dev parts of the sets)."""
+def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Any]:
+    """Train, resuming from an unfinished ``out/text.pt``; returns the facts of the card (dev splits of the three
+    sets)."""
     log = Log(out / "text.log")
     torch.manual_seed(seed)
-    files = published(wheels / WHEEL)
-    rows, dev = utterances(root, "train", tuple(TIMES)), utterances(root, "dev", tuple(TIMES))
-    whole = published_vocabulary(files)
-    pieces = cut_vocabulary(whole, (r.text for r in rows if r.english))
-    (out / VOCABULARY).parent.mkdir(parents=True, exist_ok=True)
-    (out / VOCABULARY).write_text("\n".join(pieces) + "\n", "utf-8")
-    read = reader(WordPiece(pieces), confusions(r.text for r in rows if r.english))
-    net = DialogueNet(len(pieces))
-    ids = {piece: i for i, piece in enumerate(whole)}
-    begin_with(net, files["model.safetensors"], [ids[p] for p in pieces])
-    targets = targets_of(rows)
-    weights = {head: weights_of(table, 0.3) for head, table in targets.labels.items()}
-    old = {"words", "places", "turns", "norm", "layers"}
-    rates = {name: 1.0 if name.partition(".")[0] in old else NEW for name, _ in net.named_parameters()}
-    progress = begin(net, out / "text.pt", epochs, RATE, AVERAGE, clip=1.0, rates=rates)
-    log(f"text: {len(rows)} rows, {len(pieces)} pieces, {sum(p.numel() for p in net.parameters())} weights")
-    facts: dict[str, Any] = {
-        "data": list(TIMES),
-        "licence": "; ".join(LICENCES.get(s, "research only") for s in TIMES),
-        "seed": seed,
-    }
+    rows, dev_rows = sentences(root, "train"), sentences(root, "dev")
+    tokenizer = train_tokenizer([r.text for r in rows], out / "text.spm")
+    texts, dev = encode(tokenizer, rows), encode(tokenizer, dev_rows)
+    weight = weights_of(texts)
+    # MOSI and MELD are small: each epoch reads them several times.
+    order = np.concatenate([np.flatnonzero(texts.source == s).repeat(times) for s, times in TIMES.items()])
+    progress = begin(TextNet(len(tokenizer)), out / "text.pt", epochs, RATE, AVERAGE, clip=1.0)
+    steps = math.ceil(len(order) / BATCH)
+    sources = ["goemotions", "meld", "mosi"]
+    facts: dict[str, Any] = {"data": sources, "licence": "; ".join(LICENCES[s] for s in sources), "seed": seed}
     for epoch in range(progress.resume(), epochs):
-        _, random = numbers_of(seed, epoch)
-        parts = batches(read.training(rows, epoch_order(rows, random), random), BATCH, random)
         progress.net.train()
-        total = 0.0
-        for step, some in enumerate(parts):
-            x, mask, turn, current = batch(read.tokenizer, some)
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens = progress.net(x, mask, turn, current)
-            spoken = progress.net.spoken(mask, current)
-            index = torch.tensor([r.row for r in some])
-            loss = loss_of(progress.net, tokens.float(), spoken, index, targets, weights)
-            total += progress.step(loss, (epoch + step / len(parts)) / epochs)
-            if step % 200 == 199:
-                log(f"step {step + 1}/{len(parts)} loss {total / (step + 1):.3f}")
+        (_, numbers), total = numbers_of(seed, epoch), 0.0
+        for step, index in enumerate(np.array_split(numbers.permutation(order), steps)):
+            ids, mask = batch([(texts.full if numbers.random() < 0.6 else texts.bare)[i] for i in index])
+            loss = loss_of(progress.net, misheard(ids, mask, len(tokenizer)), mask, texts, index, weight)
+            total += progress.step(loss, (epoch + step / steps) / epochs)
+        facts["metrics"] = evaluate(progress.kept, dev)
+        log(f"text epoch {epoch + 1}/{epochs} loss {total / steps:.3f} dev {facts['metrics']}")
         progress.save(facts, epoch + 1)
-        log(f"text epoch {epoch + 1}/{epochs} loss {total / len(parts):.3f}")
-    facts["metrics"] = evaluate(progress.kept, read, dev)
-    log(f"text dev {facts['metrics']}")
-    progress.save(facts, epochs)
     return facts
+
+
+def loss_of(net: TextNet, ids: Tensor, mask: Tensor, texts: Texts, index: NDArray[np.int64], weight: Tensor) -> Tensor:
+    """Of the rows ``index`` of ``texts``: emotion by the head of their domain, sentiment, and the 28 fine labels."""
+    vector = net.vector(net(ids, mask), mask)
+    logits, value = net.read(vector)
+    emotion, ordinal, score, fine = (
+        torch.from_numpy(x[index]) for x in (texts.emotion, texts.ordinal, texts.score, texts.fine)
+    )
+    domain = torch.tensor([DOMAIN.get(s, 0) for s in texts.source[index].tolist()])
+    known, named = emotion >= 0, fine.sum(1) > 0
+    loss = sentiment_loss(value, ordinal, score).mean()
+    if known.any():
+        mine, truth = logits[torch.arange(len(index)), domain][known], emotion[known]
+        each = functional.cross_entropy(mine, truth, reduction="none", label_smoothing=0.05)
+        loss = loss + (each * weight[domain[known], truth]).mean()
+    if named.any():
+        loss = loss + FINE_SHARE * functional.binary_cross_entropy_with_logits(net.fine(vector[named]), fine[named])
+    return loss

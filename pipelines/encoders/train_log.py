@@ -33,6 +33,10 @@ def temperature_of(logits: Tensor, labels: Tensor) -> float:
     return float(grid[losses.argmin()])
 
 
-def warm_cosine(progress: float, warm: float = 0.05) -> float:
-    """The share of the full learning rate at ``progress`` in [0, 1]: a short rise, then half a cosine down to 0."""
-    return min(1.0, progress / warm) * (0.5 + 0.5 * math.cos(math.pi * progress))
+def warm_cosine(progress: float, warm: float = 0.05, last: float = 0.0, start: float = 0.0) -> float:
+    """The share of the full learning rate at ``progress`` in [0, 1]: half a cosine from 1 to ``last``.
+
+    Over the first ``warm`` of the training it also rises in a straight line, from ``start`` / ``warm``; 0: no rise.
+    """
+    rise = min(1.0, (progress + start) / warm) if warm else 1.0
+    return rise * ((1 + last) / 2 + (1 - last) / 2 * math.cos(math.pi * progress))

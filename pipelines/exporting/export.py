@@ -1,8 +1,10 @@
 """Writes checkpoints as ONNX files: four encoders, seven merged fusion graphs and one gathered, in FP32 and FP16.
 
-``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fp16`` and ``restamp`` need only ONNX files: the
+``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fusion`` takes that of any training whose tokens
+are those of the encoders; ``fp16`` and ``restamp`` need only ONNX files: the
 first writes ``OUT/fp16`` again, the second rewrites the files of ``--source`` with the metadata of today. INT8 is
-``python -m calibration.int8``.
+``python -m calibration.int8``. ``dialogue``, which ``all`` leaves out, writes the text encoder that reads
+earlier turns in place of ``text``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import argparse
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,36 +33,47 @@ from edge_mer.perception.face import CROP
 from edge_mer.runtime.backend import Arrays, TensorSpec
 from edge_mer.runtime.catalogue import write_sums
 from edge_mer.runtime.golden import draw
+from pipelines.data.feature_specs import layout_of
+from pipelines.data.scaling import CUT, Scale
 from pipelines.encoders import checkpoint
-from pipelines.encoders.minilm import DOMAINS, DialogueNet
-from pipelines.encoders.nets import AudioNet, FaceNet
+from pipelines.encoders.minilm import DOMAINS as DIALOGUE_DOMAINS
+from pipelines.encoders.minilm import DialogueNet
+from pipelines.encoders.nets import DOMAINS, AudioNet, FaceNet, TextNet
+from pipelines.encoders.shipped import FILES, MODELS, RUNS, hashes
 from pipelines.encoders.speech import FRAMES, SpeechNet
 from pipelines.exporting.int8_dynamic import dynamic_int8
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 from pipelines.exporting.onnx_variants import CASES, half, restamp, vocabulary
+from pipelines.fusion import saved
+from pipelines.fusion.saved import Saved
 
-MODELS: Final = Path("edge_mer/models")
-RUNS: Final = Path("runs")
 # 20 has Gelu as one operator; TensorRT 10.3 reads up to 20.
 OPSET: Final = 20
 OUTPUTS: Final = ("logits", "sentiment")
 GATHERED: Final = "fusion.gathered.onnx"
 # What the metadata says of one combination only.
 _OF_ONE: Final = ("combination", "measured", "metrics", "sentiment")
-FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.onnx", "text": "text.onnx"}
 # What a graph is given, and where it is known to fail; both stand in its metadata.
 INPUT: Final[Mapping[Modality, str]] = {
     "audio": "mel float32 [1, 156, 64]: ln of 64 mel bands, 50-8000 Hz, of 16 kHz mono, 25 ms Hann every 12.5 ms, the "
     "newest last; pitch float32 [1, 156, 2]: octaves above 100 Hz and strength; edge_mer.perception.audio.front_end",
     "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.face.crop_face",
-    "text": "ids, turn int64 and mask float32 [1, 72]: 40 places of the utterance, 32 of the turns before it, newest "
-    "first; ids of text.vocab; edge_mer.perception.dialogue.laid_out",
+    "text": "ids int64 [1, 24] of text.spm, right-aligned, and mask float32 [1, 24]; edge_mer.perception.text",
 }
 FAILURES: Final[Mapping[Modality, str]] = {
     "audio": "acted studio English of 16 people, two sentences; other corpora, languages, children, distance, music",
     "video": "sideways and half-hidden faces; disgust and fear; web photographs of 2013 without balance of age or skin",
-    "text": "irony; words without punctuation or misheard (metrics: bare, with errors); other languages than English "
-    "are refused (english), some names and single words too",
+    "text": "irony, context before the segment, languages other than English, words without punctuation (cards: bare)",
+}
+# Of the text encoder that reads earlier turns: what its metadata says instead.
+DIALOGUE: Final[Mapping[str, Any]] = {
+    "input": "ids, turn int64 and mask float32 [1, 72]: 40 places of the utterance, 32 of the turns before it, newest "
+    "first; ids of text.vocab; edge_mer.perception.dialogue.laid_out",
+    "known_failures": "irony; words without punctuation or misheard (metrics: bare, with errors); other languages than "
+    "English are refused (english), some names and single words too",
+    "domains": list(DIALOGUE_DOMAINS),
+    "backend": "onnxruntime",
+    "based_on": "all-MiniLM-L6-v2 (Apache-2.0), embeddings and first 3 layers, fine-tuned",
 }
 # Only these were trained and measured on jointly recorded data.
 MEASURED: Final = ("a", "v", "av", "t")
@@ -84,7 +97,7 @@ class _AudioGraph(nn.Module):
 
     def forward(self, mel: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = self.net(mel, pitch)
-        logits, weight = self.net.said(tokens)
+        logits, weight = self.net.token_logits(tokens)
         return tokens[:, 0], logits[:, 0], weight
 
 
@@ -97,8 +110,31 @@ class _FaceGraph(nn.Module):
         return torch.softmax(self.net.both(face) / self.temperature, -1)
 
 
+class _HalfEmbedding(nn.Module):
+    """The table of sub-words is most of the text encoder: in half precision it is half of the file."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = nn.Buffer(table.weight.detach().half())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return functional.embedding(ids, self.weight).float()
+
+
+class _TextGraph(nn.Module):
+    def __init__(self, net: TextNet) -> None:
+        super().__init__()
+        self.net = net
+        self.net.words = _HalfEmbedding(net.words)  # type: ignore[assignment]
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.net(ids, mask)
+        emotion, sentiment = self.net.pooled(tokens, mask)
+        return tokens, emotion, sentiment[:, None]
+
+
 class _ByteEmbedding(nn.Module):
-    """The table of sub-words is half of the text encoder: here in 8 bits, with a scale for each row."""
+    """The table of sub-words is half of the dialogue encoder: here in 8 bits, with a scale for each row."""
 
     def __init__(self, table: nn.Embedding) -> None:
         super().__init__()
@@ -110,7 +146,7 @@ class _ByteEmbedding(nn.Module):
         return functional.embedding(ids, self.weight).float() * functional.embedding(ids, self.scale)
 
 
-class _TextGraph(nn.Module):
+class _DialogueGraph(nn.Module):
     def __init__(self, net: DialogueNet) -> None:
         super().__init__()
         self.net = net
@@ -119,29 +155,46 @@ class _TextGraph(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         tokens = self.net(ids, mask, turn)
         vector = self.net.vector(tokens, self.net.spoken(mask))
-        emotion = torch.stack([self.net.heads[head](vector) for head in DOMAINS.values()], 1)
+        emotion = torch.stack([self.net.heads[head](vector) for head in DIALOGUE_DOMAINS.values()], 1)
         return tokens, emotion, self.net.sentiment_of(vector)[:, None], torch.sigmoid(self.net.english(vector))
 
 
 class _FusionGraph(nn.Module):
-    """A merged model as a function of the flat list tokens, mask, age of each of its modalities."""
+    """A merged model as a function of the flat list tokens, mask, age of each of its modalities.
 
-    def __init__(self, model: MCULoRA) -> None:
+    ``scales`` standardise the tokens, where the model was trained on such.
+    """
+
+    def __init__(self, model: MCULoRA, scales: Mapping[Modality, Scale] | None = None) -> None:
         super().__init__()
         self.model = model
+        self.scales = nn.ModuleDict({m: _Scaled(scale) for m, scale in (scales or {}).items() if m in model.branches})
+
+    def windows(self, flat: Sequence[Tensor]) -> dict[Modality, Window]:
+        found = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(self.model.modalities)}
+        return {m: replace(w, tokens=self.scales[m](w.tokens)) if m in self.scales else w for m, w in found.items()}
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(self.model.modalities)}
-        readout = self.model(windows)
+        readout = self.model(self.windows(flat))
         return readout.logits, readout.sentiment
+
+
+class _Scaled(nn.Module):
+    """``pipelines.data.scaling.Scale`` in a graph."""
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.mean, self.std = (nn.Buffer(torch.from_numpy(x)) for x in (scale.mean, scale.std))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return ((tokens - self.mean) / self.std).clamp(-CUT, CUT)
 
 
 class _GatheredGraph(_FusionGraph):
     """The same for all modalities, with the combination as the last input."""
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        windows = {m: Window(*flat[3 * i : 3 * i + 3]) for i, m in enumerate(MODALITIES)}
-        readout = self.model(windows, flat[-1])
+        readout = self.model(self.windows(flat), flat[-1])
         return readout.logits, readout.sentiment
 
 
@@ -203,22 +256,30 @@ def face_graph(runs: Path) -> Exportable:
 
 
 def text_graph(runs: Path) -> Exportable:
-    """Text encoder: ``ids``, ``mask``, ``turn`` [1, 72] -> ``tokens`` [1, 38, 64], and of the utterance the ``emotion``
-    logits [1, 2, 7] by domain, the ``sentiment`` [1, 1] and how likely it is ``english`` [1, 1]."""
+    """Text encoder: ``ids`` int64 [1, 24], ``mask`` [1, 24] -> ``tokens`` [1, 24, 64], and of the segment the
+    ``emotion`` logits [1, 2, 7] by domain and the ``sentiment`` [1, 1]."""
     saved = checkpoint.load(runs / "text.pt")
+    net = TextNet(len(saved.weights["words.weight"]))
+    net.load_state_dict(dict(saved.weights))
+    inputs = {"ids": torch.zeros(1, net.length, dtype=torch.int64), "mask": torch.ones(1, net.length)}
+    metadata = _encoder("text", 6.0, 64, saved.facts) | {"domains": list(DOMAINS)}
+    return Exportable(FILES["text"], _TextGraph(net), inputs, ["tokens", "emotion", "sentiment"], metadata)
+
+
+def dialogue_graph(runs: Path) -> Exportable:
+    """Text encoder with earlier turns: ``ids``, ``mask``, ``turn`` [1, 72] -> ``tokens`` [1, 38, 64], and of the
+    utterance the ``emotion`` logits [1, 2, 7] by domain, the ``sentiment`` [1, 1] and the probability that it is
+    ``english`` [1, 1]."""
+    saved = checkpoint.load(runs / "dialogue.pt")
     net = DialogueNet(len(saved.weights["words.weight"]))
     net.load_state_dict(dict(saved.weights))
     ids, turn = torch.zeros(2, 1, LENGTH, dtype=torch.int64)
     inputs = {"ids": ids, "mask": torch.ones(1, LENGTH), "turn": turn.clone()}
-    tokenizer = {"kind": "wordpiece", "file": VOCABULARY, "sha256": _sha256(runs / VOCABULARY)}
-    metadata = _encoder("text", 6.0, 64, saved.facts) | {
-        "domains": list(DOMAINS),
-        "tokenizer": tokenizer,
-        "backend": "onnxruntime",
-        "based_on": "all-MiniLM-L6-v2 (Apache-2.0), embeddings and first 3 layers, fine-tuned",
-    }
+    sha = hashlib.sha256((runs / VOCABULARY).read_bytes()).hexdigest()
+    tokenizer = {"kind": "wordpiece", "file": VOCABULARY, "sha256": sha}
+    metadata = _encoder("text", 6.0, 64, saved.facts) | dict(DIALOGUE) | {"tokenizer": tokenizer}
     outputs = ["tokens", "emotion", "sentiment", "english"]
-    return Exportable(FILES["text"], _TextGraph(net), inputs, outputs, metadata)
+    return Exportable(FILES["text"], _DialogueGraph(net), inputs, outputs, metadata)
 
 
 def speech_graph(runs: Path) -> Exportable:
@@ -240,44 +301,71 @@ ENCODERS: Final[Mapping[str, Callable[[Path], Exportable]]] = {
 
 
 def export_encoders(runs: Path, out: Path, programs: bool = False, names: Iterable[str] = ENCODERS) -> None:
-    """The small networks ``names``; text in INT8, its vocabulary copied beside it."""
-    plain = [ENCODERS[name](runs) for name in names if name != "text"]
-    if plain:
-        _export(plain, out, None, programs)
+    """The small networks ``names``; the tokenizer is copied beside the one of text."""
+    _export([ENCODERS[name](runs) for name in names], out, None, programs)
     if "text" in names:
-        graph = text_graph(runs)
-        write(out, [dynamic_int8(draft(graph.name, graph.net, graph.inputs, graph.outputs, graph.metadata))])
-        (out / VOCABULARY).write_bytes((runs / VOCABULARY).read_bytes())
+        (out / "text.spm").write_bytes((runs / "text.spm").read_bytes())
 
 
-def export_fusion(
-    runs: Path, out: Path, combinations: Sequence[Combination] = COMBINATIONS, programs: bool = False
-) -> None:
-    """One merged graph per combination, weights that they share in one file, and one gathered graph for all.
+def export_dialogue(runs: Path, out: Path) -> None:
+    """The text encoder that reads earlier turns, in INT8 as ``text.onnx``, with its vocabulary; fusion must be trained
+    again on its tokens."""
+    graph = dialogue_graph(runs)
+    write(out, [dynamic_int8(draft(graph.name, graph.net, graph.inputs, graph.outputs, graph.metadata))])
+    (out / VOCABULARY).write_bytes((runs / VOCABULARY).read_bytes())
 
-    Raises ModelError when the encoders are not those of the training.
+
+def export_fusion(path: Path, out: Path, programs: bool = False) -> None:
+    """The checkpoint of any training whose tokens and labels are those of the device, beside the encoders of ``out``.
+
+    One merged graph per combination, weights that they share in one file, and one gathered graph for all. Raises
+    DataError for an absent checkpoint, ModelError for one that does not fit or was trained on other encoders.
     """
-    saved = checkpoint.load(runs / "fusion.pt")
-    encoders = {m: sha16(out / name) for m, name in FILES.items()}
-    trained = saved.facts.get("encoders", encoders)
-    if trained != encoders:
-        raise ModelError(f"fusion was trained on other encoders ({trained}, here {encoders}); train it again")
-    model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
-    model.load_state_dict(dict(saved.weights))
-    graphs = [merged_graph(model, c, encoders, saved.facts) for c in combinations]
-    _export([*graphs, gathered_graph(model, encoders, saved.facts)], out, "fusion.weights", programs)
+    trained, encoders = saved.load(path), hashes(out)
+    if fault := misfit(trained):
+        raise ModelError(f"{path}: {fault}")
+    if (expected := trained.facts.get("encoders", encoders)) != encoders:
+        raise ModelError(f"fusion was trained on other encoders ({expected}, here {encoders}); train it again")
+    model, facts, scales = trained.model(), trained.facts, trained.scales
+    graphs = [merged_graph(model, c, encoders, facts, scales) for c in COMBINATIONS]
+    _export([*graphs, gathered_graph(model, encoders, facts, scales)], out, "fusion.weights", programs)
+
+
+def misfit(trained: Saved) -> str | None:
+    """Why the device cannot run a trained model; None where it can."""
+    config, device = trained.config, MCULoRAConfig()
+    if config.dims != device.dims:
+        return f"its tokens have widths {dict(config.dims)}; the encoders of the device give {dict(device.dims)}"
+    if (config.readout, set(config.tasks)) != (device.readout, set(device.tasks)):
+        return (
+            f"it has the {config.readout} readout of {', '.join(config.tasks)}; the device needs a window of both tasks"
+        )
+    if (labels := layout_of(trained.experiment.data).emotions) != EMOTIONS:
+        return f"its emotions are {', '.join(labels)}; expected {', '.join(EMOTIONS)}"
+    if missing := [c for c in COMBINATIONS if c not in trained.experiment.used]:
+        return f"it was not trained on {', '.join(missing)}; the device needs all combinations"
+    return None
 
 
 def merged_graph(
-    model: MCULoRA, c: Combination, encoders: Mapping[Modality, str], facts: Mapping[str, Any]
+    model: MCULoRA,
+    c: Combination,
+    encoders: Mapping[Modality, str],
+    facts: Mapping[str, Any],
+    scales: Mapping[Modality, Scale] | None = None,
 ) -> Exportable:
     """Tokens, mask and age of each modality of ``c`` -> ``logits`` [1, 7], ``sentiment`` [1, 1]."""
     inputs = dict(_window_inputs(model.config, modalities_of(c)))
     metadata = _fusion(c, model.config, encoders, facts)
-    return Exportable(f"fusion.{c}.onnx", _FusionGraph(model.merged(c)), inputs, OUTPUTS, metadata)
+    return Exportable(f"fusion.{c}.onnx", _FusionGraph(model.merged(c), scales), inputs, OUTPUTS, metadata)
 
 
-def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapping[str, Any]) -> Exportable:
+def gathered_graph(
+    model: MCULoRA,
+    encoders: Mapping[Modality, str],
+    facts: Mapping[str, Any],
+    scales: Mapping[Modality, Scale] | None = None,
+) -> Exportable:
     """All modalities and ``combination`` int64 [1], an index of COMBINATIONS -> the outputs of a merged graph."""
     inputs = dict(_window_inputs(model.config, MODALITIES))
     inputs["combination"] = torch.zeros(1, dtype=torch.int64)
@@ -288,22 +376,13 @@ def gathered_graph(model: MCULoRA, encoders: Mapping[Modality, str], facts: Mapp
         "name": "edge-mer-fusion-gathered",
         "combinations": list(COMBINATIONS),
     }
-    return Exportable(GATHERED, _GatheredGraph(gathered(model)), inputs, OUTPUTS, metadata)
+    return Exportable(GATHERED, _GatheredGraph(gathered(model), scales), inputs, OUTPUTS, metadata)
 
 
 def _export(graphs: Sequence[Exportable], out: Path, shared: str | None, programs: bool) -> None:
     write(out, [draft(g.name, g.net, g.inputs, g.outputs, g.metadata) for g in graphs], shared)
     for g in graphs if programs else ():
         save_program(out / g.name, g.net, g.inputs)
-
-
-def sha16(path: Path) -> str:
-    """First 16 hex digits of the sha256 of a file: how an encoder is named."""
-    return _sha256(path)[:16]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _window_inputs(config: MCULoRAConfig, used: Sequence[Modality]) -> list[tuple[str, Tensor]]:
@@ -357,11 +436,11 @@ def _fusion(
     }
 
 
-WHAT: Final = ("all", "encoders", *ENCODERS, "fusion", "fp16", "restamp")
+WHAT: Final = ("all", "encoders", *ENCODERS, "dialogue", "fusion", "fp16", "restamp")
 
 
 def main() -> None:
-    """Command line: ``python -m pipelines.export [all|encoders|speech|audio|face|text|fusion|fp16|restamp]``."""
+    """Command line: ``python -m pipelines.export [WHAT]``."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.export",
         description=__doc__,
@@ -369,6 +448,7 @@ def main() -> None:
     )
     parser.add_argument("what", nargs="?", choices=WHAT, default="all")
     parser.add_argument("--runs", type=Path, default=RUNS, help="directory of checkpoints")
+    parser.add_argument("--checkpoint", type=Path, help="fusion: any .safetensors; default: starter of --runs")
     parser.add_argument("--out", type=Path, default=MODELS, help="directory of ONNX files")
     parser.add_argument("--source", type=Path, default=MODELS, help="restamp: directory of the files to rewrite")
     parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
@@ -376,8 +456,11 @@ def main() -> None:
     try:
         if names := [n for n in ENCODERS if arguments.what in ("all", "encoders", n)]:
             export_encoders(arguments.runs, arguments.out, arguments.torch, names)
+        if arguments.what == "dialogue":
+            export_dialogue(arguments.runs, arguments.out)
         if arguments.what in ("all", "fusion"):
-            export_fusion(arguments.runs, arguments.out, programs=arguments.torch)
+            path = arguments.checkpoint or arguments.runs / "starter.safetensors"
+            export_fusion(path, arguments.out, arguments.torch)
         if arguments.what == "restamp":
             restamp(arguments.source, arguments.out)
         half(arguments.out)

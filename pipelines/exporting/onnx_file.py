@@ -17,6 +17,7 @@ from edge_mer.runtime.backend import Arrays
 from edge_mer.runtime.golden import Range, golden, self_test
 from edge_mer.runtime.model_file import METADATA_KEY, graph_sha256
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.data import files
 
 FORBIDDEN: Final = {"If", "Loop", "Scan", "NonZero", "TopK", "Dropout", "RandomNormal", "RandomNormalLike"}
 CONTRACT: Final = "edge_mer.graph/1"
@@ -117,9 +118,8 @@ def _write(path: Path, draft: GraphDraft, weights: Mapping[str, str] | None) -> 
         metadata["weights"] = dict(weights)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata, sort_keys=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(model.SerializeToString(deterministic=True))
-    partial.replace(path)
+    with files.draft(path) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _spec(value: onnx.ValueInfoProto) -> dict[str, Any]:
@@ -150,7 +150,6 @@ def _share(models: Sequence[onnx.ModelProto], path: Path) -> dict[str, str] | No
     if not content:
         path.unlink(missing_ok=True)
         return None
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with files.draft(path) as partial:
+        partial.write_bytes(content)
     return {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}

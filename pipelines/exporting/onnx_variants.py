@@ -50,7 +50,7 @@ def vocabulary(model: onnx.ModelProto) -> int:
 
 
 def half(directory: Path) -> None:
-    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 at the door. INT8 files have no such form."""
+    """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs; none of INT8 files."""
     plain = [draft for path in graph_files(directory) if (draft := reread(path)).precision == "fp32"]
     _write_all(directory / "fp16", (derived(d, autocast(d.model), "fp16", directory / d.name) for d in plain))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,15 +10,6 @@ from torch import Tensor
 
 from edge_mer.model import Window
 from pipelines.fusion.samples import Samples
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mixed:
-    """``share`` of the batch itself, the rest of its permutation ``order`` [S] (mixup, Zhang et al. 2018)."""
-
-    samples: Samples
-    order: Tensor
-    share: float
 
 
 def augmented(some: Samples, drop: float, noise: float) -> Samples:
@@ -41,8 +32,9 @@ def augmented(some: Samples, drop: float, noise: float) -> Samples:
     return replace(some, windows=windows)
 
 
-def mixed(some: Samples, alpha: float, random: np.random.Generator) -> Mixed:
-    """Tokens of two clips added where both have one; elsewhere whichever is there."""
+def mixed(some: Samples, alpha: float, random: np.random.Generator) -> tuple[Samples, float, Tensor]:
+    """Mixup (Zhang et al. 2018): a share of each sample, which is returned, and the rest of its partner in the
+    permutation [S], returned too. Tokens are added where both have one; elsewhere whichever is there stays."""
     share = float(random.beta(alpha, alpha))
     order = torch.from_numpy(random.permutation(len(some))).to(some.row.device)
     windows = {}
@@ -51,4 +43,4 @@ def mixed(some: Samples, alpha: float, random: np.random.Generator) -> Mixed:
         both = share * w.tokens + (1 - share) * other
         tokens = torch.where(there & others, both, torch.where(there, w.tokens, other))
         windows[m] = Window(tokens, torch.maximum(w.mask, w.mask[order]), w.age)
-    return Mixed(replace(some, windows=windows), order, share)
+    return replace(some, windows=windows), share, order

@@ -1,4 +1,4 @@
-"""DPFT: combinations that the model tells apart badly are trained more often (MCULoRA, algorithms.md 1b)."""
+"""DPFT: combinations that the model separates badly are trained more often (MCULoRA, ALGORITHMS.md 2.3)."""
 
 from __future__ import annotations
 
@@ -86,10 +86,6 @@ class Dpft:
         smooth = self.settings.smoothing
         self._ratios = (1 - smooth) * self._ratios + smooth * ratios(self._sigma, self.settings)
 
-    def draw(self, size: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """A combination per sample: int64 [size], indices of COMBINATIONS."""
-        return random.choice(len(COMBINATIONS), size, p=self.shares / self.shares.sum()).astype(np.int64)
-
     def state(self) -> dict[str, Any]:
         """For checkpoints: plain lists."""
         return {"ratios": self._ratios.tolist(), "sigma": None if self._sigma is None else self._sigma.tolist()}
@@ -100,6 +96,11 @@ class Dpft:
             raise ConfigError(f"the state has {len(state['ratios'])} ratios; expected {len(self.combinations)}")
         self._ratios = np.array(state["ratios"])
         self._sigma = None if state["sigma"] is None else np.array(state["sigma"])
+
+
+def draw(shares: NDArray[np.float64], size: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """A combination per sample: int64 [size], indices of COMBINATIONS, with the probabilities ``shares`` [7]."""
+    return random.choice(len(COMBINATIONS), size, p=shares / shares.sum()).astype(np.int64)
 
 
 def ratios(sigma: NDArray[np.float64], settings: DpftSettings) -> NDArray[np.float64]:

@@ -58,7 +58,7 @@ def patterns(layout: FeatureSpec, column: str, count: int) -> Index:
 def random_patterns(layout: FeatureSpec, rate: float, count: int) -> Index:
     """One modality of each row stays, uniformly drawn; others go until ``rate`` of all entries is missing.
 
-    Source: the random protocol of GCNet (algorithms.md 1d). Where each row has M modalities, at most (M - 1) / M
+    Source: the random protocol of GCNet (ALGORITHMS.md 1.2). Where each row has M modalities, at most (M - 1) / M
     can be missing: a higher rate means that.
     """
     random = np.random.default_rng(round(1000 * rate))
@@ -77,10 +77,10 @@ def answers(layout: FeatureSpec, predict: Predict, count: int, only: tuple[Combi
     emotion: dict[str, Index] = {}
     sentiment: dict[str, Floats] = {}
     for column in columns(layout) if only is None else only:
-        said = predict(patterns(layout, column, count))
-        has_emotion = bool(said.emotion.shape[1])
-        emotion[column] = said.emotion.argmax(1) if has_emotion else np.full(count, UNKNOWN, np.int64)
-        sentiment[column] = said.sentiment
+        predicted = predict(patterns(layout, column, count))
+        has_emotion = bool(predicted.emotion.shape[1])
+        emotion[column] = predicted.emotion.argmax(1) if has_emotion else np.full(count, UNKNOWN, np.int64)
+        sentiment[column] = predicted.sentiment
     return Answers(emotion, sentiment)
 
 
@@ -109,10 +109,10 @@ def quality(rows: Rows, index: Index, predict: Predict, only: tuple[Combination,
     Emotion: mean of accuracy and weighted F1. Sentiment: mean of weighted F1 and, where there is a score, Corr.
     """
     used_combinations = only or rows.layout.combinations
-    said = answers(rows.layout, predict, len(index), used_combinations)
+    predicted = answers(rows.layout, predict, len(index), used_combinations)
     totals = []
     for c in used_combinations:
-        found = figures(rows, index, said.emotion[c], said.sentiment[c])
+        found = figures(rows, index, predicted.emotion[c], predicted.sentiment[c])
         used = ("emotion_accuracy", "emotion_wf1", "sentiment_wf1", "corr")
         totals.append(np.mean([found[name] for name in used if name in found]))
     return float(np.mean(totals))

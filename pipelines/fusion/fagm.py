@@ -1,4 +1,4 @@
-"""FAGM: parameters that serve the dominant modality move more slowly (ACM MM 2023, algorithms.md 3b and 3h).
+"""FAGM: parameters that serve the dominant modality move more slowly (ACM MM 2023, ALGORITHMS.md 4.1 and 4.2).
 
 A plug-in of the optimizer step. Dominance of a modality is the rise of the loss when it is erased; layers that see one
 modality only are slowed as a whole, layers that see several by input column.

@@ -20,7 +20,7 @@ from pipelines.fusion.samples import Samples, samples
 BATCH = 128
 
 
-def said(model: nn.Module, some: Samples, combination: Tensor) -> Readout:
+def readout_of(model: nn.Module, some: Samples, combination: Tensor) -> Readout:
     """One forward; ``combination`` [S], or [S, P] in a dialogue."""
     shaped = combination if combination.dim() == 2 else some.shape(combination)
     out: Readout = model(some.given(shaped), shaped)
@@ -45,25 +45,27 @@ def predictor(model: MCULoRA, rows: Rows, index: Index, scales: Mapping[Modality
                 some = whole.take(part)
                 there = some.row >= 0
                 combination = torch.where(there, of_row[some.row], torch.full_like(some.row, -1))
-                out = said(model, some.to(device), (combination if some.dialogue else combination[:, 0]).to(device))
+                out = readout_of(
+                    model, some.to(device), (combination if some.dialogue else combination[:, 0]).to(device)
+                )
                 place = some.row[there].numpy()
                 if classes:
                     emotion[place] = out.logits.float().cpu().reshape(*there.shape, -1)[there].numpy()
                 if "sentiment" in tasks:
                     polarity = out.polarity.float().cpu().reshape(*there.shape, -1)[there]
-                    sentiment[place] = sentiment_said(rows.layout, polarity)
+                    sentiment[place] = scored_sentiment(rows.layout, polarity)
         model.train(training)
         return Predictions(emotion[index], sentiment[index])
 
     return predict
 
 
-def sentiment_said(layout: FeatureSpec, polarity: Tensor) -> Floats:
+def scored_sentiment(layout: FeatureSpec, polarity: Tensor) -> Floats:
     """Logits [n, 3] -> what is scored, [n]: a value in [-3, 3], the likeliest of -1, 0, 1, or NaN without the task."""
     if layout.sentiment is None:
         return np.full(len(polarity), np.nan, np.float32)
-    said = polarity.argmax(-1) - 1 if layout.sentiment == "ordinal" else expected_sentiment(polarity)
-    return said.numpy().astype(np.float32)
+    value = polarity.argmax(-1) - 1 if layout.sentiment == "ordinal" else expected_sentiment(polarity)
+    return value.numpy().astype(np.float32)
 
 
 def routed(specialists: Mapping[Combination, Predict]) -> Predict:

@@ -80,7 +80,8 @@ def samples(rows: Rows, index: Index, scales: Mapping[Modality, Scale]) -> Sampl
             zeros, width = torch.zeros(len(places), length), len(scales[m].mean) if m in scales else 1
             windows[m] = Window(zeros[..., None].expand(-1, -1, width), zeros, zeros)
             continue
-        tokens = scales[m](rows.tokens[m][places[:, :1] if not dialogue else places])
+        tokens = rows.tokens[m][places[:, :1] if not dialogue else places]
+        tokens = scales[m](tokens) if m in scales else tokens
         real = (places >= 0).astype(np.float32)
         if dialogue:
             tokens, mask = tokens[:, :, 0] * real[..., None], rows.mask[m][places][:, :, 0] * real

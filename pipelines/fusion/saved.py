@@ -16,6 +16,7 @@ from torch import Tensor
 from edge_mer.contract.domain import Modality
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from pipelines.data.corpora import DataError
+from pipelines.data.files import draft
 from pipelines.data.scaling import Scale
 from pipelines.fusion import experiment
 from pipelines.fusion.experiment import Experiment
@@ -42,7 +43,6 @@ class Saved:
 
 def save(path: Path, saved: Saved) -> None:
     """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in saved.weights.items()}
     for m, scale in saved.scales.items():
         tensors |= {f"{_SCALE}{m}.mean": torch.from_numpy(scale.mean), f"{_SCALE}{m}.std": torch.from_numpy(scale.std)}
@@ -52,9 +52,8 @@ def save(path: Path, saved: Saved) -> None:
         "model": json.dumps(asdict(saved.config)),
         "facts": json.dumps(dict(saved.facts)),
     }
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, texts)
-    partial.replace(path)
+    with draft(path) as partial:
+        save_file(tensors, partial, texts)
 
 
 def load(path: Path) -> Saved:

@@ -17,7 +17,7 @@ from pipelines.fusion.windows import Example, Placed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredWindow:
-    """One window to score: its tracks with the time at which it ends, and who says what is right."""
+    """One window to score: its tracks with the time at which it ends, and the example with its labels."""
 
     placed: Placed
     truth: Example
@@ -49,7 +49,7 @@ def pair(clips: Sequence[Example], texts: Sequence[Example], seed: int = 0) -> l
 
 
 def figures(c: Combination, rows: Sequence[ScoredWindow], predicted: Predicted) -> dict[str, float]:
-    """Emotion over the rows with a label; sentiment by order and by score where somebody annotated it."""
+    """Emotion over the rows with a label; sentiment by order and by score where it is annotated."""
     emotion = np.array([r.truth.emotion for r in rows])
     known = emotion != UNKNOWN
     table = metrics.confusion(emotion[known], predicted.logits.argmax(1)[known], CLASSES)

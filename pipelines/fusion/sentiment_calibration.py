@@ -1,7 +1,7 @@
 """The sentiment of a fusion model under texts as they come.
 
 Fusion trains on the seven emotions alike, and four of them are negative: in such a draw nearly two texts in three are,
-where people write one in four. What the head then says is right for that draw and too negative for everybody. Here
+where people write one in four. The head then fits that draw, and is too negative for texts as people write them. Here
 three offsets and one scale of its logits are fitted on train texts in their own proportions, under the loss of the
 training, and folded into the head's weights (as the logit adjustment of Menon et al. 2021, but fitted).
 """
@@ -33,7 +33,7 @@ class Refit:
     offset: Tensor
 
 
-def settle(model: MCULoRA, texts: Sequence[Example]) -> Refit:
+def calibrate(model: MCULoRA, texts: Sequence[Example]) -> Refit:
     """Refit the sentiment of ``model`` in place on ``texts`` alone; done again on the same texts it changes nothing."""
     ordinal, score = torch.tensor([t.ordinal for t in texts]), torch.tensor([t.score for t in texts])
     found = refit(polarity_of(model, texts), ordinal, score)
@@ -42,15 +42,15 @@ def settle(model: MCULoRA, texts: Sequence[Example]) -> Refit:
 
 
 def polarity_of(model: MCULoRA, texts: Sequence[Example]) -> Tensor:
-    """Logits [n, 3] of each text heard alone, in evaluation mode."""
+    """Logits [n, 3] of each text alone, in evaluation mode."""
     model.eval()
-    said = []
+    logits = []
     with torch.no_grad():
         for start in range(0, len(texts), 256):
             placed: list[Placed] = [{"text": (t.tracks["text"], 0.0)} for t in texts[start : start + 256]]
             alone = torch.full((len(placed),), COMBINATIONS.index("t"))
-            said.append(model(collate(placed, model.config), alone).polarity)
-    return torch.cat(said)
+            logits.append(model(collate(placed, model.config), alone).polarity)
+    return torch.cat(logits)
 
 
 def refit(polarity: Tensor, ordinal: Tensor, score: Tensor) -> Refit:
@@ -62,9 +62,9 @@ def refit(polarity: Tensor, ordinal: Tensor, score: Tensor) -> Refit:
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        said = polarity * scale + offset
-        value = sentiment_loss(said[ranked], unknown[ranked], ordinal[ranked])
-        value = value + sentiment_loss(said[scored], score[scored])
+        refitted = polarity * scale + offset
+        value = sentiment_loss(refitted[ranked], unknown[ranked], ordinal[ranked])
+        value = value + sentiment_loss(refitted[scored], score[scored])
         torch.autograd.backward(value)
         return value
 

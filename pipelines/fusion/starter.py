@@ -1,57 +1,168 @@
-"""Trains the shipped MCULoRA on windows: its base on all combinations alike, then adapters under DPFT; FAGM in both.
+"""The set ``starter``: windows of the tokens that the shipped encoders make, from which the shipped fusion is trained.
 
-At the end its sentiment is settled (``pipelines.fusion.sentiment_calibration``).
+Audio and video of RAVDESS clips are joint, FER2013 faces and texts are beside them; a text joins a clip by its label.
+Its rows, one per clip with a text of its label, are what a training validates on and the results table scores; its
+train windows are drawn anew for each batch (``pipelines.fusion.windows``). The audio encoder was trained on the train
+actors, those that the table holds out for choosing included.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
-from edge_mer.model import MCULoRA, MCULoRAConfig, Readout
-from edge_mer.model.config import PoolKind
-from edge_mer.model.inputs import Window, erasable, erased
-from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
-from edge_mer.perception.load import load_encoder
-from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines.data.corpora import LICENCES, Faces, fer2013, ravdess, sentences
-from pipelines.encoders import checkpoint
-from pipelines.encoders.average import running_average
-from pipelines.encoders.train_log import Log
-from pipelines.exporting.export import FILES, MODELS, sha16
+from edge_mer.model import MCULoRA
+from edge_mer.model.inputs import Window
+from pipelines.data import feature_sets
+from pipelines.data.corpora import UNKNOWN, Faces, fer2013, ravdess, sentences, sha256_of
+from pipelines.data.feature_sets import Rows
+from pipelines.data.feature_specs import layout_of
+from pipelines.data.scaling import Scale
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion import tracks
-from pipelines.fusion.dpft import Dpft, Separability
-from pipelines.fusion.fagm import Fagm
+from pipelines.fusion.experiment import Experiment, StarterSettings
+from pipelines.fusion.samples import Index
 from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
-from pipelines.fusion.sentiment_calibration import settle
-from pipelines.fusion.windows import Batch, Example, Sampler, collate
+from pipelines.fusion.sentiment_calibration import calibrate
+from pipelines.fusion.sources import Batch, Epoch
+from pipelines.fusion.token_encoders import TokenEncoders
+from pipelines.fusion.tracks import Floats
+from pipelines.fusion.windows import Example, Sampler, collate
 
-EPOCHS, STEPS, BATCH = 6, 150, 128
-# The share of the epochs that train the base; the others train adapters over it.
-BASE_SHARE, BASE_RATE, ADAPTER_RATE = 0.7, 1e-3, 1e-3
-# The share that the running average of the weights keeps at each step, and noise in deviations of a token's features.
-AVERAGE, NOISE = 0.98, 0.3
-ORTHO, BALANCE = 0.1, 0.01
-# Voice and face weigh alike, and one may have ten times the tokens of the other.
-POOL: Final[PoolKind] = "each"
-# At the end the sentiment is settled on every so many of the train texts.
-SETTLED = 6
+# Clips of the train actors are paired with one of every so many train texts.
+PAIRED = 6
 
 
-def freeze(model: MCULoRA, stage: int) -> list[nn.Parameter]:
-    """Stage 0 trains everything but the adapters; stage 1 everything but the base. Returns what is trained."""
-    frozen = {id(p) for p in (model.adapter_parameters() if stage == 0 else model.base_parameters())}
-    for p in model.parameters():
-        p.requires_grad_(id(p) not in frozen)
-    return [p for p in model.parameters() if p.requires_grad]
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainExamples:
+    """What train windows are drawn from."""
+
+    joint: Sequence[Example]
+    faces: Sequence[Example]
+    texts: Sequence[Example]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StarterRows(Rows):
+    """``clips[i]`` is the recording of row i; ``dev_texts`` are all of the dev split; ``encoders`` is the hash of each.
+
+    ``load`` makes the train examples on its first call for these settings, which takes minutes; ``calibration`` every
+    so many train texts as people write them.
+    """
+
+    clips: Sequence[Example]
+    dev_texts: Sequence[Example]
+    load: Callable[[StarterSettings], TrainExamples]
+    calibration: Callable[[int], Sequence[Example]]
+    encoders: Mapping[Modality, str]
+
+
+def read(root: Path, models: Path = MODELS) -> StarterRows:
+    """The corpora of ``root`` through the encoders of ``models``. Raises DataError or ModelError for an absent file."""
+    encoders, identity = TokenEncoders(models), sha256_of(root)
+    clips = {split: encoders.joint(ravdess(root, split)) for split in ("train", "dev")}
+    texts = {
+        "train": encoders.texts(sentences(root, "train")[::PAIRED]),
+        "dev": encoders.texts(sentences(root, "dev")),
+    }
+    windows = [row for split in clips for row in cases("atv", clips[split], texts[split])[1]]
+
+    @functools.cache
+    def load(settings: StarterSettings) -> TrainExamples:
+        faces, read_texts = fer2013(root, "train"), sentences(root, "train")
+        some = Faces(faces.images[:: settings.face_stride], faces.labels[:: settings.face_stride])
+        return TrainExamples(
+            tracks.augmented_joint(clips["train"], ravdess(root, "train"), encoders.audio, settings.clip_copies),
+            tracks.face_clips(some, encoders.face, settings.face_frames),
+            encoders.augmented_texts(read_texts[:: settings.text_stride]),
+        )
+
+    tokens, mask, age = (
+        {m: getattr(window, name).numpy() for m, window in collate([row.placed for row in windows]).items()}
+        for name in ("tokens", "mask", "age")
+    )
+    emotion, score, ordinal = (
+        np.array([getattr(row.truth, name) for row in windows]) for name in ("emotion", "score", "ordinal")
+    )
+    every = [clip for split in clips for clip in clips[split]]
+    stamp = hashlib.sha256(f"{identity} {sorted(encoders.hashes.items())}".encode())
+    return StarterRows(
+        layout=layout_of("starter"),
+        vectors={m: _means(tokens[m], mask[m]) for m in tokens},
+        tokens=tokens,
+        mask=mask,
+        age=age,
+        emotion=emotion,
+        score=score.astype(np.float32),
+        ordinal=ordinal,
+        group=np.array([clip.group.removeprefix("actor ") for clip in every]),
+        position=np.arange(len(every)),
+        split=np.array([split for split in clips for _ in clips[split]]),
+        fold=np.full(len(every), UNKNOWN),
+        sha256=stamp.hexdigest(),
+        clips=every,
+        dev_texts=texts["dev"],
+        load=load,
+        calibration=lambda stride: encoders.texts(sentences(root, "train")[::stride]),
+        encoders=encoders.hashes,
+    )
+
+
+def open_rows(name: str, source: Path, models: Path = MODELS, only: Collection[Modality] | None = None) -> Rows:
+    """The set ``name``, whatever it is made from; ``only``: the modalities that a file must hold."""
+    return read(source, models) if layout_of(name).drawn else feature_sets.read(name, source, only)
+
+
+class StarterSource:
+    """Draws labels evenly and combinations by their shares; noise on the tokens, since encoders are too sure of the
+    voices that they were trained on."""
+
+    def __init__(
+        self, experiment: Experiment, rows: StarterRows, train: Index, dev: Index, scales: Mapping[Modality, Scale]
+    ) -> None:
+        self._experiment, self._rows, self._scales, self._dev = experiment, rows, scales, dev
+        self._actors = {rows.clips[i].group for i in train}
+        self._config = experiment.model_config(rows)
+        self.steps = experiment.starter.steps
+
+    def batches(self, epoch: Epoch) -> Iterator[Batch]:
+        sampler, spread = self._sampler
+        for _ in range(self.steps):
+            size = max(1, self._experiment.batch // epoch.processes)
+            yield self._noisy(sampler.batch(size, epoch.shares, epoch.random), spread).to(epoch.device)
+
+    def finish(self, model: MCULoRA) -> Mapping[str, Any]:
+        """Calibrate the sentiment on train texts in their own proportions, then measure on the validation rows."""
+        if stride := self._experiment.starter.calibration_stride:
+            calibrate(model, self._rows.calibration(stride))
+        metrics = evaluate(model, [self._rows.clips[i] for i in self._dev], self._rows.dev_texts)
+        return {"metrics": metrics, "encoders": dict(self._rows.encoders)}
+
+    @functools.cached_property
+    def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
+        found = self._rows.load(self._experiment.starter)
+        joint = [e for e in found.joint if e.group in self._actors]
+        sampler = Sampler(joint, found.faces, found.texts, self._config, self._experiment.token_dropout)
+        return sampler, _spread(joint, found.faces, found.texts)
+
+    def _noisy(self, batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:
+        windows = {}
+        for m, w in batch.windows.items():
+            tokens, deviation = w.tokens, spread[m]
+            if m in self._scales:
+                tokens, deviation = torch.from_numpy(self._scales[m](tokens.numpy())), torch.ones_like(deviation)
+            noise = self._experiment.noise * deviation * torch.randn_like(tokens)
+            windows[m] = Window(tokens + noise, w.mask, w.age)
+        return replace(batch, windows=windows)
 
 
 def evaluate(
@@ -78,107 +189,10 @@ def predict(model: MCULoRA, c: Combination, rows: Sequence[ScoredWindow]) -> Pre
     return Predicted(torch.cat(logits).numpy(), torch.cat(sentiment).numpy())
 
 
-def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0, models: Path = MODELS) -> dict[str, Any]:
-    """Train over the exported encoders of ``models``; returns the facts of the cards."""
-    log, backend = Log(out / "fusion.log"), OnnxRuntime()
-    torch.manual_seed(seed)
-    ear = load_encoder("audio", backend, models)
-    reader = load_encoder("text", backend, models)
-    train_clips = ravdess(root, "train")
-    clean = tracks.joint(ear, train_clips)
-    joint = tracks.augmented_joint(clean, train_clips, out, copies=4)
-    dev_clips = tracks.joint(ear, ravdess(root, "dev"))
-    dev_texts = tracks.texts(reader, sentences(root, "dev"))
-    stills = fer2013(root, "train")
-    faces = tracks.face_clips(Faces(stills.images[::3], stills.labels[::3]), out)
-    texts = tracks.augmented_texts(sentences(root, "train"), out)
-    log(f"fusion: {len(joint)} clips, {len(faces)} faces, {len(texts)} texts")
-    model = MCULoRA(MCULoRAConfig(pool=POOL))
-    sampler, random = Sampler(joint, faces, texts, model.config), np.random.default_rng(seed)
-    sources = ["ravdess", "fer2013", "goemotions", "meld", "mosi"]
-    facts: dict[str, Any] = {
-        "data": sources,
-        "licence": "; ".join(LICENCES[s] for s in sources),
-        "seed": seed,
-        "config": {"pool": POOL},
-        "encoders": {m: sha16(models / name) for m, name in FILES.items()},
-    }
-    base_epochs = max(1, round(epochs * BASE_SHARE))
-    dpft, spread = Dpft(), _spread(joint, faces, texts)
-    for stage, (first, last, rate) in enumerate(
-        [(0, base_epochs, BASE_RATE), (base_epochs, max(epochs, base_epochs + 1), ADAPTER_RATE)]
-    ):
-        trained = freeze(model, stage)
-        optimizer = torch.optim.AdamW(trained, rate, weight_decay=1e-2 if stage == 0 else 0.0)
-        fagm, mean = Fagm(model), running_average(model, AVERAGE)
-        for epoch in range(first, last):
-            model.train()
-            total = 0.0
-            for step in range(STEPS):
-                progress = (epoch - first + step / STEPS) / (last - first)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * min(1.0, progress * 20) * (0.5 + 0.5 * math.cos(math.pi * progress))
-                batch = _noisy(sampler.batch(BATCH, dpft.shares, random), spread)
-                total += _step(model, batch, optimizer, fagm, trained) / STEPS
-                mean.update_parameters(model)
-            kept = mean.module
-            assert isinstance(kept, MCULoRA)
-            facts["metrics"] = evaluate(kept, dev_clips, dev_texts)
-            if stage == 1:
-                dpft.update(_sigma(kept, dev_clips, dev_texts))
-            facts["shares"] = dict(zip(COMBINATIONS, dpft.shares.round(4).tolist(), strict=True))
-            log(f"fusion stage {stage} epoch {epoch + 1} loss {total:.3f} {_line(facts['metrics'])}")
-            checkpoint.save(out / "fusion.pt", checkpoint.TrainingCheckpoint(kept.state_dict(), facts, epoch + 1))
-        model.load_state_dict(mean.module.state_dict())
-    return settled(root, out, models)
-
-
-def settled(root: Path, out: Path, models: Path = MODELS) -> dict[str, Any]:
-    """The last step of training, over ``out/fusion.pt``: its sentiment is settled on train texts in their own
-    proportions."""
-    log, backend, saved = Log(out / "fusion.log"), OnnxRuntime(), checkpoint.load(out / "fusion.pt")
-    ear, reader = load_encoder("audio", backend, models), load_encoder("text", backend, models)
-    model = MCULoRA(MCULoRAConfig(**saved.facts.get("config", {})))
-    model.load_state_dict(dict(saved.weights))
-    found = settle(model, tracks.texts(reader, sentences(root, "train")[::SETTLED]))
-    dev_texts = tracks.texts(reader, sentences(root, "dev"))
-    facts = {**saved.facts, "metrics": evaluate(model, tracks.joint(ear, ravdess(root, "dev")), dev_texts)}
-    log(f"fusion settled: scale {found.scale:.3f} offset {found.offset.tolist()} {facts['metrics']['t']}")
-    checkpoint.save(out / "fusion.pt", checkpoint.TrainingCheckpoint(model.state_dict(), facts, saved.epoch))
-    return facts
-
-
-def _step(
-    model: MCULoRA, batch: Batch, optimizer: torch.optim.Optimizer, fagm: Fagm, trained: Sequence[nn.Parameter]
-) -> float:
-    out = model(batch.windows, batch.combination)
-    loss = loss_of(out, batch) + ORTHO * orthogonality(out.trace) + BALANCE * balance(out.trace)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(trained, 1.0)
-
-    def without(gone: frozenset[Modality]) -> Tensor:
-        return loss_of(model(erased(batch.windows, batch.combination, gone), batch.combination), batch)
-
-    fagm.step(optimizer, without, erasable(batch.combination))
-    return loss.item()
-
-
-def loss_of(out: Readout, batch: Batch) -> Tensor:
-    """Emotion and sentiment loss of one batch, each over the samples that carry its label."""
-    return emotion_loss(out.logits, batch.emotion) + sentiment_loss(out.polarity, batch.score, batch.ordinal)
-
-
-def _sigma(model: MCULoRA, clips: Sequence[Example], texts: Sequence[Example]) -> dict[Combination, float]:
-    """Separability of every combination on the dev windows, for DPFT."""
-    found = Separability()
-    model.eval()
-    with torch.no_grad():
-        for c in COMBINATIONS:
-            some = [row.placed for row in cases(c, clips, texts)[1][:256]]
-            index = torch.full((len(some),), COMBINATIONS.index(c))
-            found.add(model(collate(some, model.config), index), index)
-    return {c: max(0.0, s) for c, s in found.sigma().items()}
+def _means(tokens: Floats, mask: Floats) -> Floats:
+    """Mean valid token [n, d] of ``tokens`` [n, T, d]; 0 without one."""
+    total: Floats = (tokens * mask[..., None]).sum(1) / np.maximum(mask.sum(1, keepdims=True), 1)
+    return total
 
 
 def _spread(*sources: Sequence[Example]) -> dict[Modality, Tensor]:
@@ -188,16 +202,3 @@ def _spread(*sources: Sequence[Example]) -> dict[Modality, Tensor]:
         some = [e.tracks[m].values for source in sources for e in source[:1000] if m in e.tracks]
         out[m] = torch.from_numpy(np.concatenate(some).std(0))
     return out
-
-
-def _noisy(batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:
-    """Encoders know the voices that they were trained on too well: noise keeps fusion from trusting them blindly."""
-    windows = {
-        m: Window(w.tokens + NOISE * spread[m] * torch.randn_like(w.tokens), w.mask, w.age)
-        for m, w in batch.windows.items()
-    }
-    return dataclasses.replace(batch, windows=windows)
-
-
-def _line(figures: Mapping[Combination, Mapping[str, Mapping[str, float]]]) -> str:
-    return " ".join(f"{c} {next(iter(f.values()))['uar']:.3f}" for c, f in figures.items())

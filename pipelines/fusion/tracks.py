@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edge_mer.perception.audio import TOKEN_SAMPLES
-from edge_mer.perception.dialogue import VOCABULARY
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, Encoder, TextSegment, Word
 from edge_mer.perception.face import SLOT_US
-from edge_mer.perception.wordpiece import WordPiece
+from edge_mer.perception.text import SentencePiece
 from pipelines.data.corpora import NO_ORDINAL, Faces, Sentence, Speech
-from pipelines.encoders import audio, checkpoint, face, text
-from pipelines.encoders.minilm import DialogueNet
-from pipelines.encoders.misheard import bare, confusions
-from pipelines.encoders.nets import AudioNet, FaceNet
+from pipelines.encoders import audio_frames, face_augment, misheard, text_input
+from pipelines.encoders.audio_frames import clip_of
 from pipelines.fusion.windows import Example, TokenTrack, text_track
 
+Floats = NDArray[np.float32]
+AudioTokens = Callable[[Tensor, Tensor], Floats]
+"""Log-mel [B, 146 + 10 n, 64] and pitch [B, 146 + 10 n, 2] -> tokens [B, n, 64]."""
+FaceTokens = Callable[[Tensor], Floats]
+"""Faces [B, 1, 48, 48] in [0, 1] -> posteriors [B, 7]."""
+TextTokens = Callable[[Tensor, Tensor], Floats]
+"""Ids int64 [B, 24] and mask [B, 24] -> tokens [B, 24, 64]."""
 TOWARDS: Final = 0.85
 
 
@@ -50,41 +54,34 @@ def joint(encoder: Encoder[Any, AudioBlock], clips: Sequence[Speech]) -> list[Ex
 
 
 def augmented_joint(
-    examples: Sequence[Example], clips: Sequence[Speech], runs: Path, copies: int, seed: int = 0
+    examples: Sequence[Example], clips: Sequence[Speech], encode: AudioTokens, copies: int, seed: int = 0
 ) -> list[Example]:
-    """``copies`` of each example with the voice in other rooms, and moved towards that of another clip.
+    """``copies`` of each example with augmented audio, moved towards that of another clip.
 
-    The encoder has seen these actors: on their voices it is surer than it will ever be on a stranger's, and a
-    fusion trained on such tokens would trust the ear more than it deserves. The move, at most 0.85 of the
-    way, makes the train clips about as hard to tell apart as those of the dev actors are.
+    The encoder was trained on these actors: on their voices it is surer than on a stranger's, and a fusion trained on
+    such tokens would rely on audio too much. The move, at most 0.85 of the way, makes the train clips about as hard to
+    tell apart as those of the dev actors are.
     """
-    net = AudioNet()
-    net.load_state_dict(dict(checkpoint.load(runs / "audio.pt").weights))
-    net.eval()
     random, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    heard: list[NDArray[np.float32]] = []
+    tokens: list[Floats] = []
     for speech in clips:
-        frames = torch.from_numpy(audio.clip_of(speech.samples(), speech.acted).frames).expand(copies, -1, -1)
-        with torch.no_grad():
-            heard.append(net(*audio.augment(frames, random)).numpy())
+        frames = torch.from_numpy(clip_of(speech.samples(), speech.acted).frames).expand(copies, -1, -1)
+        tokens.append(encode(*audio_frames.augment(frames, random)))
     valid = [example.tracks["audio"].valid for example in examples]
-    centres = np.stack([h[:, v].mean(1) if v.any() else h.mean(1) for h, v in zip(heard, valid, strict=True)])
+    centres = np.stack([t[:, v].mean(1) if v.any() else t.mean(1) for t, v in zip(tokens, valid, strict=True)])
     out: list[Example] = []
     for i, example in enumerate(examples):
         end = (np.arange(len(valid[i])) + 1) * TOKEN_SAMPLES / SAMPLE_RATE
         for copy in range(copies):
             other = centres[numbers.integers(len(examples)), copy]
-            values = heard[i][copy] + np.float32(numbers.uniform(0, TOWARDS)) * (other - centres[i, copy])
-            out.append(Example({**example.tracks, "audio": TokenTrack(values, end, valid[i])}, example.emotion))
+            values = tokens[i][copy] + np.float32(numbers.uniform(0, TOWARDS)) * (other - centres[i, copy])
+            tracks = {**example.tracks, "audio": TokenTrack(values, end, valid[i])}
+            out.append(Example(tracks, example.emotion, group=example.group))
     return out
 
 
-def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> list[Example]:
+def face_clips(faces: Faces, encode: FaceTokens, frames: int, seed: int = 0) -> list[Example]:
     """One short clip per still face: the same face under ``frames`` small changes."""
-    net = FaceNet()
-    saved = checkpoint.load(runs / "face.pt")
-    net.load_state_dict(dict(saved.weights))
-    net.eval()
     random = torch.Generator().manual_seed(seed)
     end = np.arange(frames) * SLOT_US / 1e6
     valid = np.ones(frames, np.bool_)
@@ -92,42 +89,54 @@ def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> lis
     for part, labels in zip(
         torch.split(torch.from_numpy(faces.images), 32), torch.split(torch.from_numpy(faces.labels), 32), strict=True
     ):
-        with torch.no_grad():
-            still = face.augment(part[:, None].float() / 255, random)
-            moving = face.jitter(still.repeat_interleave(frames, 0), random)
-            posterior = torch.softmax(net.both(moving) / float(saved.facts["temperature"]), -1)
-        for values, label in zip(posterior.view(len(part), frames, -1).numpy(), labels.tolist(), strict=True):
+        still = face_augment.augment(part[:, None].float() / 255, random)
+        posterior = encode(face_augment.jitter(still.repeat_interleave(frames, 0), random))
+        for values, label in zip(posterior.reshape(len(part), frames, -1), labels.tolist(), strict=True):
             out.append(Example({"video": TokenTrack(values, end, valid)}, label))
     return out
 
 
 def texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence]) -> list[Example]:
     """Sentences without punctuation through the encoder on the device, each without a turn before it."""
+    return _encoded(encoder, [text_input.bare(row.text).split() for row in rows], rows)
+
+
+def misheard_texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence], seed: int = 0) -> list[Example]:
+    """As ``texts``; half as written, half with a recogniser's errors."""
+    random, confused = np.random.default_rng(seed), misheard.confusions(row.text for row in rows)
+    read = [
+        confused.heard(misheard.bare(row.text).split(), random) if i % 2 else row.text.split()
+        for i, row in enumerate(rows)
+    ]
+    return _encoded(encoder, read, rows)
+
+
+def _encoded(
+    encoder: Encoder[Any, TextSegment], texts: Sequence[Sequence[str]], rows: Sequence[Sentence]
+) -> list[Example]:
+    """``texts[i]``: the words of ``rows[i]``. A text without a token is left out."""
     out = []
-    for row in rows:
-        words = tuple(Word(w, i, i + 1) for i, w in enumerate(bare(row.text).split()))
+    for text, row in zip(texts, rows, strict=True):
+        words = tuple(Word(w, i, i + 1) for i, w in enumerate(text))
         _, tokens = encoder.step(encoder.initial(), TextSegment(0, words, True))
         if len(tokens):
             out.append(_text_example(tokens.values, row))
     return out
 
 
-def augmented_texts(rows: Sequence[Sentence], runs: Path, seed: int = 0) -> list[Example]:
-    """Sentences half as written and half as a recogniser with errors writes them."""
-    saved = checkpoint.load(runs / "text.pt")
-    net = DialogueNet(len(saved.weights["words.weight"]))
-    net.load_state_dict(dict(saved.weights))
-    net.eval()
-    random = np.random.default_rng(seed)
-    reader = text.reader(WordPiece.read(runs / VOCABULARY), confusions(row.text for row in rows))
-    said = [reader.heard(r.text, random) if i % 2 else reader.written(r.text) for i, r in enumerate(rows)]
-    readings = [text.Reading(i, pieces) for i, pieces in enumerate(said) if pieces]
+def augmented_texts(
+    rows: Sequence[Sentence], tokenizer: SentencePiece, encode: TextTokens, seed: int = 0
+) -> list[Example]:
+    """Sentences with a fifth of their sub-words unknown, half of them without punctuation."""
+    encoded = text_input.encode(tokenizer, rows)
+    random = torch.Generator().manual_seed(seed)
     out: list[Example] = []
-    for some in text.batches(readings, 512):
-        ids, mask, turn, current = text.batch(reader.tokenizer, some)
-        with torch.no_grad():
-            tokens = net(ids, mask, turn, current).numpy()
-        out += [_text_example(t[: len(r.pieces)], rows[r.row]) for t, r in zip(tokens, some, strict=True)]
+    for start in range(0, len(rows), 512):
+        some = range(start, min(start + 512, len(rows)))
+        ids, mask = text_input.batch([(encoded.full if i % 2 else encoded.bare)[i] for i in some])
+        lost = torch.rand(ids.shape, generator=random) < 0.2
+        tokens = encode(torch.where(lost, torch.full_like(ids, text_input.UNK), ids), mask)
+        out += [_text_example(tokens[r][mask[r].numpy() > 0], rows[i]) for r, i in enumerate(some)]
     return out
 
 

@@ -1,7 +1,8 @@
-"""Staged training of MCULoRA (algorithms.md 5.2): base, adapters under DPFT, optional self-distillation.
+"""Staged training of MCULoRA (ALGORITHMS.md 5.2): base, adapters under DPFT, optional self-distillation.
 
-lightning Fabric runs the same loop on one CPU, on one GPU, or under torchrun. After every epoch all of its state is
-written, so that a killed run continues with at most that epoch lost, to the same result.
+One trainer makes what the device runs and what the results table reports; a TOML file describes each training
+(``pipelines.fusion.experiment``). lightning Fabric runs the same loop on one CPU, on one GPU, or under torchrun. All
+state is written after every epoch, so that a killed run continues with at most that epoch lost, to the same result.
 """
 
 from __future__ import annotations
@@ -24,24 +25,30 @@ from tqdm import tqdm
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.model import MCULoRA
-from edge_mer.model.inputs import check, erasable, erased
+from edge_mer.model.inputs import erasable, erased
+from pipelines.data.corpora import LICENCES
 from pipelines.data.feature_sets import Rows
+from pipelines.data.files import draft
 from pipelines.data.holdout_guard import Splits
 from pipelines.data.scaling import Scale
 from pipelines.encoders.average import running_average
-from pipelines.fusion.augment import Mixed, augmented, mixed
+from pipelines.encoders.train_log import warm_cosine
 from pipelines.fusion.dpft import Dpft, Separability
 from pipelines.fusion.estimates import Index, quality
 from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.fagm import Fagm
 from pipelines.fusion.launch import Scored, launch
 from pipelines.fusion.objective import distillation, objective, task_loss
-from pipelines.fusion.predictor import predictor, said
-from pipelines.fusion.samples import Samples, samples
+from pipelines.fusion.predictor import predictor, readout_of
+from pipelines.fusion.samples import samples
 from pipelines.fusion.saved import Saved
+from pipelines.fusion.sources import Batch, Epoch, RowSource, Source
+from pipelines.fusion.starter import StarterRows, StarterSource
 
 RESUME: Final = "resume.pt"
-WARM_UP, CLIP = 0.1, 1.0
+CLIP: Final = 1.0
+# Added to the progress of a stage while its rate rises, so that the first step is one.
+START: Final = 1e-3
 
 
 class OutOfTime(EdgeMerError):
@@ -78,17 +85,16 @@ def train(
 class _Run:
     def __init__(self, experiment: Experiment, rows: Rows, split: Splits[Index], out: Path, fabric: Fabric) -> None:
         self.experiment, self.rows, self.out, self.fabric = experiment, rows, out, fabric
-        train_rows = split["train"]
-        self.dev = split["dev"]
-        self.scales: dict[Modality, Scale] = {
-            m: Scale.of(rows.tokens[m][train_rows], rows.mask[m][train_rows]) for m in rows.tokens
-        }
-        self.data = samples(rows, train_rows, self.scales)
+        train, self.dev = split["train"], split["dev"]
+        scaled = rows.tokens if experiment.scale else ()
+        self.scales: dict[Modality, Scale] = {m: Scale.of(rows.tokens[m][train], rows.mask[m][train]) for m in scaled}
+        self.source: Source = (
+            StarterSource(experiment, rows, train, self.dev, self.scales)
+            if isinstance(rows, StarterRows)
+            else RowSource(experiment, rows, train, self.scales)
+        )
         torch.manual_seed(experiment.seed)
         self.raw = MCULoRA(experiment.model_config(rows))
-        first = torch.full((len(self.data),), COMBINATIONS.index(experiment.used[0]))
-        shaped = self.data.shape(first)
-        check(self.data.given(shaped), shaped, self.raw.config)
         self.model: nn.Module = fabric.setup_module(Scored(self.raw))
         self.mean = self._averaged()
         self.dpft, self.state = Dpft(experiment.used), TrainingState()
@@ -162,46 +168,37 @@ class _Run:
         return Fagm(self.raw, settings, used, reduce=mean)
 
     def _epoch(self, stage: int, epoch: int, epochs: int, optimizer: Any, fagm: Fagm | None) -> None:
-        """One pass over the train samples; everything random follows from seed, epoch and rank alone."""
-        e = self.experiment
-        common = np.random.default_rng([e.seed, self.state.epoch])
-        random = np.random.default_rng([e.seed, self.state.epoch, self.fabric.global_rank])
+        """One epoch of the source's batches; everything random follows from seed, epoch and rank alone."""
+        e, rank = self.experiment, self.fabric.global_rank
+        random = np.random.default_rng([e.seed, self.state.epoch, rank])
         torch.manual_seed(int(random.integers(2**31)))
-        order = common.permutation(len(self.data))
-        batches = np.array_split(order, max(1, round(len(order) / e.batch)))
+        drawn = Epoch(
+            shares=self._shares(stage),
+            common=np.random.default_rng([e.seed, self.state.epoch]),
+            random=random,
+            device=self.fabric.device,
+            rank=rank,
+            processes=self.fabric.world_size,
+            distil=stage == 2,
+        )
         self.model.train()
         total = 0.0
-        for step, batch in enumerate(batches):
-            progress = (epoch + step / len(batches)) / epochs
+        for step, batch in enumerate(self.source.batches(drawn)):
+            progress = (epoch + step / self.source.steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = (
-                    e.rates[min(stage, 1)]
-                    * min(1.0, (progress + 1e-3) / WARM_UP * epochs / 4)
-                    * (0.52 + 0.48 * math.cos(math.pi * progress))
-                )
-            own = batch[self.fabric.global_rank :: self.fabric.world_size]
-            some = self.data.take(torch.from_numpy(own if len(own) else batch)).to(self.fabric.device)
-            total += self._step(stage, some, random, optimizer, fagm) / len(batches)
+                share = warm_cosine(progress, e.warm_up / epochs, e.last_rate, START)
+                group["lr"] = e.rates[min(stage, 1)] * share
+            total += self._step(batch, optimizer, fagm) / self.source.steps
             self.mean.update_parameters(self.raw)
         self.state.log.append({"stage": stage, "loss": total})
 
-    def _step(self, stage: int, some: Samples, random: np.random.Generator, optimizer: Any, fagm: Fagm | None) -> float:
-        e = self.experiment
-        combination = some.shape(torch.from_numpy(self._draw(stage, len(some), random)).to(some.row.device))
-        if some.dialogue:
-            # Half of the dialogues lose modalities utterance by utterance, as in the random protocol.
-            each = torch.from_numpy(self._draw(stage, some.row.numel(), random)).view_as(some.row).to(some.row.device)
-            alone = torch.from_numpy(random.random(len(some)) < 0.5).to(some.row.device)[:, None]
-            combination = torch.where((some.row >= 0) & alone, each, combination)
-        noisy = augmented(some, e.token_dropout, e.noise)
-        mix: Mixed | None = mixed(noisy, e.mixup, random) if e.mixup > 0 and not some.dialogue else None
-        source = mix.samples if mix else noisy
-        windows = source.given(combination)
+    def _step(self, batch: Batch, optimizer: Any, fagm: Fagm | None) -> float:
+        e, windows, combination = self.experiment, batch.windows, batch.combination
 
         def whole(model: MCULoRA) -> Tensor:
             out = model(windows, combination)
-            loss = objective(out, source, e, mix)
-            return loss + e.distill * distillation(model, some, combination, out) if stage == 2 else loss
+            loss = objective(out, batch, e)
+            return loss if batch.teacher is None else loss + e.distill * distillation(model, batch, out)
 
         loss = self.model(whole)
         optimizer.zero_grad(set_to_none=True)
@@ -212,19 +209,20 @@ class _Run:
             return float(loss.detach())
 
         def without(gone: frozenset[Modality]) -> Tensor:
-            return task_loss(self.raw(erased(windows, combination, gone), combination), source, e, mix)
+            return task_loss(self.raw(erased(windows, combination, gone), combination), batch, e)
 
         fagm.step(optimizer, without, erasable(combination))
         return float(loss.detach())
 
-    def _draw(self, stage: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Stage 0: evenly but for a floor of the full combination; later by DPFT's ratios, even at first."""
+    def _shares(self, stage: int) -> NDArray[np.float64]:
+        """Of the combinations [7]. Stage 0: even but for a floor of the full one; later DPFT's, even at first."""
         if stage > 0:
-            return self.dpft.draw(count, random)
+            return self.dpft.shares
         used = [COMBINATIONS.index(c) for c in self.experiment.used]
-        shares = np.full(len(used), (1 - self.experiment.complete) / len(used))
-        shares[0] += self.experiment.complete
-        return random.choice(used, count, p=shares)
+        shares = np.zeros(len(COMBINATIONS))
+        shares[used] = (1 - self.experiment.complete) / len(used)
+        shares[used[0]] += self.experiment.complete
+        return shares
 
     def _after(self, stage: int, epoch: int, optimizer: Any) -> None:
         """Validate, let DPFT look, keep the best or last, write everything."""
@@ -250,10 +248,8 @@ class _Run:
                 "optimizer": optimizer.state_dict(),
                 "dpft": self.dpft.state(),
             }
-            self.out.mkdir(parents=True, exist_ok=True)
-            partial = self.out / "resume.partial"
-            torch.save(whole, partial)
-            partial.replace(self.out / RESUME)
+            with draft(self.out / RESUME) as partial:
+                torch.save(whole, partial)
         self.fabric.barrier()
 
     def _sigma(self) -> dict[Any, float]:
@@ -262,7 +258,7 @@ class _Run:
         with torch.no_grad():
             for c in self.experiment.used:
                 shaped = dev.shape(torch.full((len(dev),), COMBINATIONS.index(c), device=self.fabric.device))
-                found.add(said(model, dev, shaped), shaped)
+                found.add(readout_of(model, dev, shaped), shaped)
         # Rounding may take a divergence of nothing just below 0.
         return {c: max(0.0, s) for c, s in found.sigma().items()}
 
@@ -281,13 +277,17 @@ class _Run:
         return kept
 
     def _saved(self) -> Saved:
-        state = self.state
+        state, layout = self.state, self.rows.layout
+        model = MCULoRA(self.raw.config)
+        model.load_state_dict(state.best_weights)
         facts = {
-            "data": self.rows.layout.name,
+            "data": list(layout.sources),
             "data_sha256": self.rows.sha256,
+            "licence": "; ".join(LICENCES[s] for s in layout.sources),
             "epoch": state.best_epoch,
             "dev": state.best,
             "parameters": sum(p.numel() for p in self.raw.parameters()),
             "log": state.log,
+            **self.source.finish(model.eval()),
         }
-        return Saved(self.experiment, self.raw.config, state.best_weights, self.scales, facts)
+        return Saved(self.experiment, self.raw.config, model.state_dict(), self.scales, facts)

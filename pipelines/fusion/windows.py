@@ -1,4 +1,4 @@
-"""Training windows of 4 s: tokens of the three encoders, cut, dropped and paired as a living room would.
+"""Training windows of 4 s: tokens of the three encoders, cut at random, thinned and paired.
 
 Audio and video of one RAVDESS clip are joint. A text joins them only by its label (label-paired windows).
 """
@@ -17,9 +17,13 @@ from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Moda
 from edge_mer.model import MCULoRAConfig
 from edge_mer.model.mculora import Window
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
+from pipelines.fusion.dpft import draw
+from pipelines.fusion.sources import Batch
 
 WINDOW_S: Final = 4.0
 WORD_S: Final = 0.3
+# The share of windows that lose tokens.
+DROPPED: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +37,9 @@ class TokenTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """Tracks that were recorded together, with the targets that somebody annotated (else UNKNOWN, 9, NaN).
+    """Tracks that were recorded together, with the targets that are annotated (else UNKNOWN, 9, NaN).
 
-    ``group``: the actor, comment, dialogue or video; empty where nobody splits by it.
+    ``group``: the actor, comment, dialogue or video; empty where no split needs it.
     """
 
     tracks: Mapping[Modality, TokenTrack]
@@ -43,17 +47,6 @@ class Example:
     ordinal: int = NO_ORDINAL
     score: float = float("nan")
     group: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Windows by modality, ``combination`` [B], and the targets [B]."""
-
-    windows: dict[Modality, Window]
-    combination: torch.Tensor
-    emotion: torch.Tensor
-    ordinal: torch.Tensor
-    score: torch.Tensor
 
 
 Placed = Mapping[Modality, tuple[TokenTrack, float]]
@@ -95,9 +88,14 @@ class Sampler:
     """Draws training batches: labels evenly, combinations by ``shares``, everything seeded."""
 
     def __init__(
-        self, joint: Sequence[Example], faces: Sequence[Example], texts: Sequence[Example], config: MCULoRAConfig
+        self,
+        joint: Sequence[Example],
+        faces: Sequence[Example],
+        texts: Sequence[Example],
+        config: MCULoRAConfig,
+        token_dropout: float = 0.5,
     ) -> None:
-        self._config = config
+        self.joint, self._config, self._token_dropout = joint, config, token_dropout
         self._sources: Mapping[Combination, tuple[Sequence[Example], ...]] = {
             "v": (joint, faces),
             "tv": (joint, faces),
@@ -108,18 +106,18 @@ class Sampler:
         self._by_label = {id(source): _by_label(source) for source in (joint, faces, texts)}
 
     def batch(self, size: int, shares: NDArray[np.float64], random: np.random.Generator) -> Batch:
-        """``shares`` [7] are the probabilities of COMBINATIONS."""
-        rows = [self._draw(COMBINATIONS[i], random) for i in random.choice(7, size, p=shares)]
-        drop = random.uniform(0, 0.5, size) * (random.random(size) < 0.7)
+        """``shares`` [7] are the probabilities of COMBINATIONS, which decide what each window holds."""
+        rows = [self._draw(COMBINATIONS[i], random) for i in draw(shares, size, random)]
+        drop = random.uniform(0, self._token_dropout, size) * (random.random(size) < DROPPED)
         placed = [place for _, place, _ in rows]
         windows = collate(placed, self._config, drop.tolist(), int(random.integers(2**31)))
         targets = [example for _, _, example in rows]
         return Batch(
             windows,
             torch.tensor([COMBINATIONS.index(c) for c, _, _ in rows]),
-            torch.tensor([e.emotion for e in targets]),
-            torch.tensor([e.ordinal for e in targets]),
-            torch.tensor([e.score for e in targets], dtype=torch.float32),
+            emotion=torch.tensor([e.emotion for e in targets]),
+            score=torch.tensor([e.score for e in targets], dtype=torch.float32),
+            ordinal=torch.tensor([e.ordinal for e in targets]),
         )
 
     def _draw(self, c: Combination, random: np.random.Generator) -> tuple[Combination, Placed, Example]:

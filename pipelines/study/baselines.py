@@ -20,7 +20,7 @@ from pipelines.data.feature_sets import Rows
 from pipelines.data.holdout_guard import Splits
 from pipelines.data.scaling import Scale
 from pipelines.fusion.estimates import Index, Predictions, has, quality
-from pipelines.fusion.predictor import sentiment_said
+from pipelines.fusion.predictor import scored_sentiment
 
 Floats = NDArray[np.float32]
 Fitted = Callable[[Rows, Index, Index], Predictions]
@@ -63,11 +63,11 @@ def specialists(makers: Makers) -> Fit:
                     continue
                 x = _joined(rows, scales, c)[index[here]]
                 for task, estimator in of_task.items():
-                    said = estimator.predict(x)
+                    predicted = estimator.predict(x)
                     if task == "emotion":
-                        emotion[here, said.astype(int)] = 1
+                        emotion[here, predicted.astype(int)] = 1
                     else:
-                        sentiment[here] = np.clip(said, -3, 3)
+                        sentiment[here] = np.clip(predicted, -3, 3)
             return Predictions(emotion, sentiment)
 
         return fitted
@@ -89,8 +89,8 @@ def _choose(maker: Callable[[float], Any], x: Floats, y: NDArray[Any], split: Sp
     return max(fitted, key=lambda e: _agreement(y[split["dev"]], e.predict(x[split["dev"]])))
 
 
-def _agreement(truth: NDArray[Any], said: NDArray[Any]) -> float:
-    return metrics.correlation(truth, said) if truth.dtype.kind == "f" else float((truth == said).mean())
+def _agreement(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
+    return metrics.correlation(truth, predicted) if truth.dtype.kind == "f" else float((truth == predicted).mean())
 
 
 def _joined(rows: Rows, scales: Mapping[Modality, Scale], c: Combination) -> Floats:
@@ -184,7 +184,7 @@ def network(make: Make, dropout: bool, plan: Schedule | None = None) -> Fit:
             net.eval()
             with torch.no_grad():
                 out = net(*inputs(rows, index, pattern))
-            return Predictions(out[:, :-3].numpy(), sentiment_said(rows.layout, out[:, -3:]))
+            return Predictions(out[:, :-3].numpy(), scored_sentiment(rows.layout, out[:, -3:]))
 
         def pattern_of(index: Index) -> Index:
             return random.choice(ids, len(index)) if dropout else np.full(len(index), ids[0])

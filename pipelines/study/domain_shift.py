@@ -21,7 +21,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, DataError
 from pipelines.data.labelled import LABELS_FILE, Kind
 from pipelines.data.recordings import pictures_of, sound_of
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.study.score import score
 
 # CREMA-D file names end in the emotion that was acted.
@@ -50,10 +50,10 @@ def acted(root: Path, models: Path, yunet: Path | None) -> Iterator[dict[str, An
 def presence(root: Path, models: Path, yunet: Path | None) -> Iterator[dict[str, Any]]:
     """Which share of the token frames of each video gave a token, and why the others did not."""
     for path in sorted(p for pattern in PICTURES for p in (root / "av_clips").glob(pattern)):
-        eye = load_encoder("video", OnnxRuntime(), models, yunet)
-        state, reasons, cuts = eye.initial(), Counter[str](), 0
+        video = load_encoder("video", OnnxRuntime(), models, yunet)
+        state, reasons, cuts = video.initial(), Counter[str](), 0
         for frame in pictures_of(path):
-            state, tokens = eye.step(state, frame)
+            state, tokens = video.step(state, frame)
             if len(tokens):
                 reasons[state.reason or "face"] += 1
                 cuts += int(tokens.cut)
@@ -62,9 +62,9 @@ def presence(root: Path, models: Path, yunet: Path | None) -> Iterator[dict[str,
 
 def voices(root: Path, models: Path) -> Iterator[dict[str, Any]]:
     """Which share of the tokens of each recording holds a voice."""
-    ear = load_encoder("audio", OnnxRuntime(), models)
+    audio = load_encoder("audio", OnnxRuntime(), models)
     for path in sorted((root / "speech_clips").glob("*.[fw][la][av]*")):
-        _, tokens = ear.step(ear.initial(), AudioBlock(sound_of(path), 0))
+        _, tokens = audio.step(audio.initial(), AudioBlock(sound_of(path), 0))
         yield {"speech": path.name, "tokens": len(tokens), "voiced": round(float(tokens.valid.mean()), 3)}
 
 

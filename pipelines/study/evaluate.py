@@ -18,20 +18,19 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
 from edge_mer.contract.errors import EdgeMerError
-from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
-from pipelines.data import feature_sets as sets
 from pipelines.data.corpora import DEFAULT_ROOT, DataError, fer2013, ravdess, sentences
 from pipelines.data.feature_specs import combinations_of, layout_of
 from pipelines.encoders.nets import CLASSES
-from pipelines.exporting.export import FILES, MODELS
-from pipelines.fusion import saved, tracks
+from pipelines.encoders.shipped import FILES, MODELS
+from pipelines.fusion import saved, starter
 from pipelines.fusion.estimates import answers
 from pipelines.fusion.estimates import figures as set_figures
 from pipelines.fusion.predictor import predictor
 from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
+from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import collate
 from pipelines.study import words
 
@@ -56,10 +55,8 @@ def face(root: Path, models: Path) -> Figures:
 def fusion(root: Path, models: Path) -> Mapping[str, Figures]:
     """Every combination on the windows that can be had for it; label-paired ones are named so."""
     backend = OnnxRuntime()
-    ear = load_encoder("audio", backend, models)
-    reader = load_encoder("text", backend, models)
-    clips = tracks.joint(ear, ravdess(root, "dev"))
-    texts = tracks.texts(reader, sentences(root, "dev"))
+    encoders = TokenEncoders(models)
+    clips, texts = encoders.joint(ravdess(root, "dev")), encoders.texts(sentences(root, "dev"))
     results: dict[str, Figures] = {}
     for c in COMBINATIONS:
         graph = backend.load(models / f"fusion.{c}.onnx")
@@ -104,19 +101,19 @@ def checkpoint(path: Path, data: Path, split: str | None = None, combinations: s
     kept = saved.load(path)
     chosen = combinations_of(layout_of(kept.experiment.data), combinations)
     used = {m for c in chosen for m in modalities_of(c)}
-    rows = sets.read(kept.experiment.data, data, used)
+    rows = starter.open_rows(kept.experiment.data, data, only=used)
     if split is None and rows.sha256 == kept.facts["data_sha256"] and (rows.split == "dev").any():
         split = "dev"
     index = np.flatnonzero(rows.split == split) if split is not None else np.arange(len(rows))
     if not len(index):
         raise DataError(f"{data}: no rows of the split {split!r}; it has {', '.join(np.unique(rows.split))}")
-    said = answers(
+    answered = answers(
         rows.layout,
         predictor(kept.model(), rows, index, kept.scales),
         len(index),
         None if combinations is None else chosen,
     )
-    found = {c: set_figures(rows, index, said.emotion[c], said.sentiment[c]) for c in said.emotion}
+    found = {c: set_figures(rows, index, answered.emotion[c], answered.sentiment[c]) for c in answered.emotion}
     return {
         "file": path.name,
         "data": kept.experiment.data,
@@ -134,7 +131,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)} (all by default), or .safetensors files"
+        "what",
+        nargs="*",
+        default=["face", "fusion"],
+        help=f"of {', '.join(WHAT)} (face and fusion by default), or .safetensors files",
     )
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--models", type=Path, default=MODELS)

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,16 +15,16 @@ import numpy as np
 
 from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import FeatureSpec
+from pipelines.data.files import draft
 from pipelines.data.holdout_guard import Splits
 from pipelines.data.splits import splits
-from pipelines.fusion import experiment
+from pipelines.fusion import experiment, saved
 from pipelines.fusion.estimates import Answers, Index, Predict, answers
 from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.predictor import joined, predictor, routed
+from pipelines.fusion.saved import Saved
 from pipelines.fusion.trainer import train
 from pipelines.study.baselines import BASELINES
-
-CONFIGS: Final = Path(__file__).parents[1] / "fusion" / "configs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ SYSTEMS: Final[dict[str, System]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """What a finished cell said about the rows ``index`` of its set."""
+    """What a finished cell answers about the rows ``index`` of its set."""
 
     data: str
     system: str
@@ -76,7 +76,7 @@ class Cell:
 
 def configured(data: str, system: System, seed: int) -> Experiment:
     """The set's TOML file with the changes of a row; tables below ``model`` are joined."""
-    base = dataclasses.asdict(experiment.load(CONFIGS / f"{data}.toml"))
+    base = dataclasses.asdict(experiment.load(experiment.CONFIGS / f"{data}.toml"))
     changes = dict(system.changes)
     model = {**base["model"], **changes.pop("model", {})}
     return experiment.of({**base, **changes, "model": model, "seed": seed})
@@ -90,14 +90,19 @@ def recipe(rows: Rows, name: str, seed: int) -> str:
     return hashlib.sha256(repr((how, widths)).encode()).hexdigest()[:16]
 
 
-def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float) -> Cell:
-    """Train and score every fold. Raises OutOfTime after ``deadline_s``; the same call continues then."""
+def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float, keep: Path) -> Cell:
+    """Train and score every fold. Raises OutOfTime after ``deadline_s``; the same call continues then.
+
+    ``keep``: a directory for the checkpoints, ``fold0/model.safetensors`` and so on, which can be exported.
+    """
     system, began = SYSTEMS[name], time.monotonic()
     parts, index, each = [], [], list[dict[str, Any]]()
     for fold, split in enumerate(splits(rows, seed)):
-        said, scored, facts = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
-        each.append(facts)
-        parts.append(answers(rows.layout, said, len(scored)))
+        predict, scored, trained = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
+        for key, model in trained.items():
+            saved.save(keep / f"fold{fold}" / f"{key or 'model'}.safetensors", model)
+        each.append(_facts([model.facts for model in trained.values()]))
+        parts.append(answers(rows.layout, predict, len(scored)))
         index.append(scored)
     columns = parts[0].emotion
     joint = Answers(
@@ -111,8 +116,8 @@ def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float) -> Cell:
 
 def _fold(
     rows: Rows, system: System, split: Splits[Index], seed: int, out: Path, deadline_s: float
-) -> tuple[Predict, Index, dict[str, Any]]:
-    """A function of the pattern over the scored rows, which are opened only now that all is trained."""
+) -> tuple[Predict, Index, dict[Any, Saved]]:
+    """A function of the pattern over the scored rows, which are opened only now that all is trained; the models."""
     if system.baseline is not None:
         fitted = BASELINES[system.baseline](rows, split, seed)
         scored = split.final()
@@ -125,16 +130,18 @@ def _fold(
         variants = {t: dataclasses.replace(base, tasks=(t,)) for t in ("emotion", "sentiment")}
     trained = {key: train(e, rows, split, out / str(key), deadline_s) for key, e in variants.items()}
     scored = split.final()
-    said = {key: predictor(saved.model(), rows, scored, saved.scales) for key, saved in trained.items()}
-    facts = {
-        "parameters": sum(saved.facts["parameters"] for saved in trained.values()),
-        "epoch": [saved.facts["epoch"] for saved in trained.values()],
-    }
+    predict = {key: predictor(model.model(), rows, scored, model.scales) for key, model in trained.items()}
     if system.each == "combination":
-        return routed(said), scored, facts
+        return routed(predict), scored, trained
     if system.each == "task":
-        return joined(said["emotion"], said["sentiment"]), scored, facts
-    return said[""], scored, facts
+        return joined(predict["emotion"], predict["sentiment"]), scored, trained
+    return predict[""], scored, trained
+
+
+def _facts(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not trained:
+        return {}
+    return {"parameters": sum(facts["parameters"] for facts in trained), "epoch": [facts["epoch"] for facts in trained]}
 
 
 def write(path: Path, cell: Cell) -> None:
@@ -146,18 +153,16 @@ def write(path: Path, cell: Cell) -> None:
         "emotion": {c: x.tolist() for c, x in cell.answers.emotion.items()},
         "sentiment": sentiment,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values))
-    partial.replace(path)
+    with draft(path) as partial:
+        partial.write_text(json.dumps(values))
 
 
 def read(path: Path) -> Cell:
     """The cell that ``write`` wrote."""
     v = json.loads(path.read_text())
-    said = Answers(
+    found = Answers(
         {c: np.array(x, np.int64) for c, x in v["emotion"].items()},
         {c: np.array([np.nan if y is None else y for y in x], np.float32) for c, x in v["sentiment"].items()},
     )
     index = np.array(v["index"], np.int64)
-    return Cell(v["data"], v["system"], v["seed"], v["sha256"], index, said, v["facts"])
+    return Cell(v["data"], v["system"], v["seed"], v["sha256"], index, found, v["facts"])

@@ -23,12 +23,12 @@ from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SA
 from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import TextSegment, Word
 from edge_mer.perception.face import FaceEncoder
-from edge_mer.perception.load import open_text
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.labelled import SYNONYM, Kind, Labelled, read
-from pipelines.encoders.audio import clip_of
+from pipelines.encoders.audio_frames import clip_of
 
 Posterior = NDArray[np.float64]
 FILES: Final[Mapping[Kind, str]] = {"audio": "audio.onnx", "face": "face.onnx", "text": "text.onnx"}
@@ -60,10 +60,10 @@ def expression(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -
             crop = content[None, None].astype(np.float32) / np.float32(255)
             return np.asarray(graph.run({"face": crop})["posterior"][0], np.float64)
         detector = detector or (YuNet(yunet) if yunet else Haar())
-        eye, found = FaceEncoder(graph, detector), []
-        state = eye.initial()
+        encoder, found = FaceEncoder(graph, detector), []
+        state = encoder.initial()
         for frame in content:
-            state, tokens = eye.step(state, frame)
+            state, tokens = encoder.step(state, frame)
             found += list(tokens.values[tokens.valid])
         return np.mean(found, 0, np.float64) if found else None
 
@@ -102,10 +102,10 @@ def score(kind: Kind, model: Path, path: Path, split: str | None = None, yunet: 
         )
     data = read(kind, path, split)
     classes = list(graph.metadata.get("classes", EMOTIONS))
-    said = {row.label for row in data.rows}
-    calm = "calm" in said and "calm" in classes
+    labels = {row.label for row in data.rows}
+    calm = "calm" in labels and "calm" in classes
     ours = [*EMOTIONS[:1], "calm", *EMOTIONS[1:]] if calm else list(EMOTIONS)
-    present = [e for e in ours if e in {_named(label, calm) for label in said}]
+    present = [e for e in ours if e in {_named(label, calm) for label in labels}]
     answer = READERS[kind](graph, model.parent, data, yunet)
     columns = [_named(name, calm) for name in classes]
     truth, guess = [], []

@@ -1,6 +1,7 @@
 """The table of results as a resumable queue: ``python -m pipelines.table`` fills what is missing, cheapest first.
 
-Every finished cell is one JSON file below runs/table; pipelines/RESULTS.md is rewritten from them after each.
+Every finished cell is one JSON file below runs/table, beside the checkpoints that it was scored with; then
+pipelines/RESULTS.md is rewritten from all cells.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pipelines.data.corpora import DEFAULT_ROOT
-from pipelines.data.feature_sets import Rows, read
+from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import FEATURE_SPECS, layout_of
-from pipelines.exporting.export import RUNS
+from pipelines.encoders.shipped import MODELS, RUNS
+from pipelines.fusion.starter import open_rows
 from pipelines.fusion.trainer import OutOfTime
 from pipelines.study import experiment_cell as cells
 from pipelines.study import results
@@ -27,6 +29,8 @@ from pipelines.study.experiment_cell import SYSTEMS, Cell
 
 SEEDS = 5
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
+# Those that are read from one file; the others are made by the encoders, take minutes, and are filled when named.
+FILED = tuple(name for name, layout in FEATURE_SPECS.items() if not layout.drawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Job:
     def path(self, runs: Path) -> Path:
         """Where its result belongs."""
         return runs / self.data / self.system / f"{self.seed}.json"
+
+    def models(self, runs: Path) -> Path:
+        """Where the checkpoints of its folds belong."""
+        return runs / self.data / self.system / f"{self.seed}.models"
 
 
 def queue(rows: Mapping[str, Rows], systems: Sequence[str], seeds: int, runs: Path) -> list[Job]:
@@ -61,7 +69,7 @@ def fill(jobs: Iterable[Job], rows: Mapping[str, Rows], runs: Path, cap_s: float
     for job in jobs:
         scratch = runs / job.data / job.system / f"{job.seed}.work"
         try:
-            cell = cells.run(rows[job.data], job.system, job.seed, scratch, time.monotonic() + cap_s)
+            cell = cells.run(rows[job.data], job.system, job.seed, scratch, time.monotonic() + cap_s, job.models(runs))
         except OutOfTime as error:
             yield error
             continue
@@ -83,9 +91,10 @@ def finished(rows: Mapping[str, Rows], runs: Path) -> list[Cell]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.table", description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
+    parser.add_argument("--models", type=Path, default=MODELS, help="exported encoders, read by the set starter")
     parser.add_argument("--runs", type=Path, default=RUNS / "table")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--sets", nargs="*", choices=list(FEATURE_SPECS), default=list(FEATURE_SPECS))
+    parser.add_argument("--sets", nargs="*", choices=list(FEATURE_SPECS), default=list(FILED))
     parser.add_argument("--systems", nargs="*", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--cap", type=float, default=3600, help="seconds that one cell may take per call")
@@ -95,13 +104,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
     end = time.monotonic() + arguments.total
-    rows = {name: read(name, arguments.data) for name in arguments.sets}
+    rows = {name: open_rows(name, arguments.data, arguments.models) for name in arguments.sets}
     jobs = queue(rows, arguments.systems, arguments.seeds, arguments.runs)
     waiting = (job for job in jobs if time.monotonic() < end)
     for done, outcome in enumerate(fill(waiting, rows, arguments.runs, arguments.cap), 1):
         what = f"{outcome.data} {outcome.system} seed {outcome.seed}" if isinstance(outcome, Cell) else str(outcome)
         print(f"{done}/{len(jobs)} {what} {getattr(outcome, 'facts', '')}", flush=True)
-    every = {name: rows.get(name) or read(name, arguments.data) for name in FEATURE_SPECS}
+    begun = [n for n in FEATURE_SPECS if n in FILED or n in rows or any((arguments.runs / n).glob("*/*.json"))]
+    every = {name: rows.get(name) or open_rows(name, arguments.data, arguments.models) for name in begun}
     text = results.render(every, finished(every, arguments.runs), SEEDS)
     arguments.out.write_text(text)
     print(f"wrote {arguments.out}")

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.perception.dialogue import EARLIER, OTHER, SAME, DialogueEncoder, english, laid_out
 from edge_mer.perception.encoder import TextSegment, Word
-from edge_mer.perception.load import open_text
 from edge_mer.perception.text import TextEncoder
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.utterances import HEADS, Utterance, utterances
 from pipelines.encoders.misheard import bare, confusions
-from pipelines.exporting.export import FILES
+from pipelines.encoders.shipped import FILES
 
 DOMAIN: Final = {"goemotions": "comment", "meld": "dialogue"}
 TURNS: Final = 6

@@ -1,4 +1,4 @@
-"""Readers of latest topics: nothing that arrives can hurt, and nothing stale passes for news."""
+"""Readers of latest topics: invalid messages never raise, and stale messages do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bus(clock: FakeClock) -> MemoryBus:
     return MemoryBus(MemoryBroker(), clock)
 
 
-def test_everything_arrives_once_and_in_order(bus: MemoryBus) -> None:
+def test_messages_arrive_once_and_in_order(bus: MemoryBus) -> None:
     reader, publisher = bus.reader("raw/audio"), bus.publisher("raw/audio", "mic")
     for i in range(5):
         publisher.send(audio(i), PCM, origin_us=i)
@@ -39,7 +39,7 @@ def test_everything_arrives_once_and_in_order(bus: MemoryBus) -> None:
     assert reader.counters["gap"] == 0
 
 
-def test_what_is_stale_raises_and_says_how_old_it_is(bus: MemoryBus, clock: FakeClock) -> None:
+def test_a_stale_message_raises_with_its_age(bus: MemoryBus, clock: FakeClock) -> None:
     reader, publisher = bus.reader("raw/audio"), bus.publisher("raw/audio", "mic")
     with pytest.raises(Stale, match="nothing received yet"):
         reader.read_latest("raw/audio", SECOND)
@@ -70,8 +70,8 @@ def test_a_repeated_message_is_not_delivered_twice(bus: MemoryBus) -> None:
 
 def test_a_restarted_publisher_starts_its_own_sequence(bus: MemoryBus) -> None:
     reader = bus.reader("raw/audio")
-    for life in ("one", "two"):
-        other = MemoryBus(bus.broker, bus.clock, boot=life)
+    for boot in ("one", "two"):
+        other = MemoryBus(bus.broker, bus.clock, boot=boot)
         other.publisher("raw/audio", "mic").send(audio(), PCM, origin_us=0)
         other.close()
     assert [m.envelope.boot for m in reader.drain()] == ["one", "two"]
@@ -79,7 +79,7 @@ def test_a_restarted_publisher_starts_its_own_sequence(bus: MemoryBus) -> None:
 
 
 def test_a_reader_that_stalls_ten_seconds_still_reads_the_newest(bus: MemoryBus) -> None:
-    """Small marks keep the oldest: ours covers the stall."""
+    """A queue that is too short would keep the oldest; the high-water mark covers the stall."""
     reader, publisher = bus.reader("raw/video"), bus.publisher("raw/video", "cam")
     jpeg = (np.zeros(9, np.uint8),)
     for i in range(150):
@@ -87,14 +87,14 @@ def test_a_reader_that_stalls_ten_seconds_still_reads_the_newest(bus: MemoryBus)
     assert reader.drain()[-1].body.frame == 149
 
 
-def test_memory_is_bounded_when_nobody_reads(bus: MemoryBus) -> None:
+def test_memory_is_bounded_without_reads(bus: MemoryBus) -> None:
     reader, publisher = bus.reader("raw/audio"), bus.publisher("raw/audio", "mic")
     for i in range(2_000):
         publisher.send(audio(i), PCM, origin_us=0)
     assert len(reader.drain()) == SERVICES["raw/audio"].high_water_mark
 
 
-def test_nothing_from_before_the_mask_epoch_gets_through(bus: MemoryBus) -> None:
+def test_messages_from_before_the_mask_epoch_are_dropped(bus: MemoryBus) -> None:
     reader, publisher = bus.reader("raw/audio"), bus.publisher("raw/audio", "mic")
     publisher.send(audio(1, epoch=3), PCM, origin_us=0)
     reader.drain()
@@ -105,7 +105,7 @@ def test_nothing_from_before_the_mask_epoch_gets_through(bus: MemoryBus) -> None
     assert reader.counters["masked"] == 1
 
 
-def test_the_newest_message_is_forgotten_too_when_it_is_masked(bus: MemoryBus) -> None:
+def test_the_newest_message_is_dropped_when_it_is_masked(bus: MemoryBus) -> None:
     reader, publisher = bus.reader("raw/audio"), bus.publisher("raw/audio", "mic")
     publisher.send(audio(epoch=3), PCM, origin_us=0)
     reader.drain()
@@ -115,7 +115,7 @@ def test_the_newest_message_is_forgotten_too_when_it_is_masked(bus: MemoryBus) -
 
 
 @given(st.lists(st.binary(max_size=200), max_size=6), st.sampled_from(sorted(SERVICES)))
-def test_no_bytes_on_any_topic_can_raise(frames: list[bytes], topic: str) -> None:
+def test_no_bytes_on_any_topic_raise(frames: list[bytes], topic: str) -> None:
     bus = MemoryBus(MemoryBroker(), FakeClock())
     reader = bus.reader(topic)
     bus.broker.inject(topic, frames)

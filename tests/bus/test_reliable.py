@@ -1,4 +1,4 @@
-"""Reliable topics: every message in order, through losses and restarts; what is lost for good shows as a gap."""
+"""Reliable topics: every message in order, after losses and restarts; permanent loss is counted as a gap."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def pair() -> Pair:
     return Pair()
 
 
-def test_a_reader_that_comes_late_gets_everything_from_the_first(pair: Pair) -> None:
+def test_a_late_reader_receives_all_messages(pair: Pair) -> None:
     pair.send(*range(50))
     assert pair.settle() == list(range(50))
     assert pair.reader.counters["gap"] == 0
 
 
-def test_messages_lost_on_the_way_are_sent_again(pair: Pair) -> None:
+def test_lost_messages_are_resent(pair: Pair) -> None:
     pair.settle()
     pair.send(0, 1, 2)
     for inbox in pair.broker.clients.values():
@@ -57,7 +57,7 @@ def test_messages_lost_on_the_way_are_sent_again(pair: Pair) -> None:
     assert pair.reader.counters["gap"] == 0
 
 
-def test_also_while_new_ones_keep_coming(pair: Pair) -> None:
+def test_retransmits_under_load(pair: Pair) -> None:
     pair.settle()
     pair.send(0, 1)
     for inbox in pair.broker.clients.values():
@@ -69,7 +69,7 @@ def test_also_while_new_ones_keep_coming(pair: Pair) -> None:
     assert pair.reader.counters["gap"] == 0
 
 
-def test_what_a_busy_publisher_no_longer_has_is_skipped_up_to_the_oldest_that_it_has() -> None:
+def test_messages_that_left_the_log_are_skipped_under_load() -> None:
     pair = Pair(keep=10)
     pair.send(*range(25))
     for number in range(25, 31):
@@ -90,14 +90,14 @@ def test_a_restarted_publisher_is_followed(pair: Pair) -> None:
     assert pair.settle() == [0, 1, 10, 11]
 
 
-def test_what_fell_off_the_bounded_log_shows_as_a_gap() -> None:
+def test_messages_that_left_the_log_are_counted_as_gap() -> None:
     pair = Pair(keep=10)
     pair.send(*range(25))
     assert pair.settle(6) == list(range(15, 25))
     assert pair.reader.counters["gap"] == 15
 
 
-def test_a_reader_that_went_away_is_forgotten(pair: Pair) -> None:
+def test_a_reader_that_ended_is_removed(pair: Pair) -> None:
     pair.settle()
     pair.reader.close()
     pair.clock.advance(20 * SECOND)

@@ -43,7 +43,7 @@ def wait_for(bus: ZmqBus, ready: Callable[[], Any], seconds: int = 5) -> Any:
 
 
 def joined(sender: ZmqBus, reader_bus: ZmqBus, topic: str, send: Callable[[], Any]) -> Any:
-    """A reader that has seen one message: a PUB socket forgets what is sent before the subscription arrives."""
+    """A reader that has seen one message: a PUB socket drops messages from before the subscription."""
     reader = reader_bus.reader(topic)
 
     def ready() -> Any:
@@ -76,7 +76,7 @@ def test_after_a_long_stall_the_newest_frame_is_read(buses: tuple[ZmqBus, ZmqBus
     assert wait_for(two, lambda: [m for m in reader.drain() if m.body.frame == 45])
 
 
-def test_a_topic_on_request_is_wanted_only_while_somebody_reads_it(buses: tuple[ZmqBus, ZmqBus]) -> None:
+def test_a_topic_on_request_is_wanted_only_with_a_reader(buses: tuple[ZmqBus, ZmqBus]) -> None:
     one, two = buses
     explain, emotion = one.publisher("explain", "fusion"), one.publisher("emotion", "fusion")
     assert (explain.wanted(), emotion.wanted()) == (False, True)
@@ -84,8 +84,8 @@ def test_a_topic_on_request_is_wanted_only_while_somebody_reads_it(buses: tuple[
         first, second = two.reader("state/audio", "explain"), two.reader("explain")
         wait_for(one, explain.wanted)
         first.close()
-        one.wait(100_000)  # as long as its leaving may take to arrive
-        assert explain.wanted(), "one of two is still there"
+        one.wait(100_000)  # upper bound for its unsubscription to arrive
+        assert explain.wanted(), "one of two readers remains"
         second.close()
         wait_for(one, lambda: not explain.wanted())
 
@@ -106,7 +106,7 @@ def test_a_closed_bus_leaves_no_file_and_frees_its_topics(buses: tuple[ZmqBus, Z
     two.publisher("raw/audio", "mic")
 
 
-def test_the_journal_reaches_a_reader_that_was_there_first(buses: tuple[ZmqBus, ZmqBus]) -> None:
+def test_the_journal_reaches_a_reader_that_started_first(buses: tuple[ZmqBus, ZmqBus]) -> None:
     one, two = buses
     reader = ReliableReader(two, "journal")
     reader.drain()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.int8 import InputRecorder
 from calibration.qdq import LEVELS, Product, products, quantise
-from calibration.ranges import RangeRecorder, ranges
 from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -44,8 +44,7 @@ def run(model: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:
 def test_every_output_channel_has_a_scale_of_its_own() -> None:
     model = product()
     x = RANDOM.normal(size=(16, 32)).astype(np.float32)
-    largest = {"x": float(np.abs(x).max())}
-    got = run(quantise(model, products(model), largest), x=x)
+    got = run(quantise(model, products(model), [{"x": x}]), x=x)
     per_tensor = np.abs(WEIGHTS).max() / LEVELS
     coarse = x @ (np.rint(WEIGHTS / per_tensor) * per_tensor)
     error, worse = np.abs(got - x @ WEIGHTS), np.abs(coarse - x @ WEIGHTS)
@@ -56,7 +55,7 @@ def test_every_output_channel_has_a_scale_of_its_own() -> None:
 def test_what_lies_beyond_the_range_is_clipped_not_wrapped() -> None:
     model = product()
     x = np.full((16, 32), 1.0, np.float32)
-    got = run(quantise(model, products(model), {"x": 0.5}), x=x)
+    got = run(quantise(model, products(model), [{"x": x / 2}]), x=x)
     assert np.allclose(got, 0.5 * WEIGHTS.sum(0), atol=0.02 * np.abs(WEIGHTS).sum(0).max())
 
 
@@ -90,18 +89,50 @@ def test_routers_pooling_and_heads_of_the_model_stay_as_they_are(tmp_path: Path)
     assert sum(p.work for p in chosen) > 0.9 * sum(p.work for p in found)
 
 
-def test_ranges_are_the_largest_magnitudes_that_recorded_inputs_reach() -> None:
+def test_the_largest_magnitude_that_recorded_inputs_reach_becomes_the_last_level() -> None:
     model = product()
     inputs = [{"x": np.full((16, 32), v, np.float32)} for v in (-3.0, 0.5, 2.0)]
-    [(name, value)] = ranges(model, products(model), inputs).items()
-    assert name == "x"
-    assert value == pytest.approx(3.0, abs=0.01)
+    quantised = quantise(model, products(model), inputs)
+    scales = {t.name: numpy_helper.to_array(t) for t in quantised.graph.initializer if t.name.endswith("_scale")}
+    assert scales["matmul_activation_scale"] * LEVELS == pytest.approx(3.0, rel=0.01)
     with pytest.raises(ModelError, match="no recorded input"):
-        ranges(model, products(model), [])
+        quantise(model, products(model), [])
+
+
+def shared() -> onnx.ModelProto:
+    """Two products that share their activation with a sum, and their weights with each other."""
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+            helper.make_node("MatMul", ["x", "w"], ["b"], "second"),
+            helper.make_node("Add", ["x", "x"], ["c"], "sum"),
+        ],
+        "shared",
+        [tensor("x", TensorProto.FLOAT, [16, 32])],
+        [
+            tensor("a", TensorProto.FLOAT, [16, 24]),
+            tensor("b", TensorProto.FLOAT, [16, 24]),
+            tensor("c", TensorProto.FLOAT, [16, 32]),
+        ],
+        [numpy_helper.from_array(WEIGHTS, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def test_every_product_has_its_own_dequantised_inputs_and_other_nodes_keep_full_precision() -> None:
+    model = shared()
+    x = RANDOM.normal(size=(16, 32)).astype(np.float32)
+    nodes = {n.name: n for n in quantise(model, products(model), [{"x": x}]).graph.node}
+    made = {output: n.op_type for n in nodes.values() for output in n.output}
+    own = [name for product in ("first", "second") for name in nodes[product].input]
+    assert len(set(own)) == 4
+    assert {made[name] for name in own} == {"DequantizeLinear"}
+    assert list(nodes["sum"].input) == ["x", "x"]
 
 
 def test_a_recorder_keeps_every_nth_input_and_no_more_than_asked(tmp_path: Path) -> None:
-    recorder = RangeRecorder(OnnxRuntime().load(tiny(tmp_path / "m.onnx")), stride=3, most=2)
+    recorder = InputRecorder(OnnxRuntime().load(tiny(tmp_path / "m.onnx")), stride=3, most=2)
     x = np.zeros((1, 3), np.float32)
     for k in range(20):
         x[...] = k

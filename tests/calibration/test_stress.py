@@ -26,7 +26,7 @@ from edge_mer.fusion.model import GraphFusionModel
 from edge_mer.perception.encoder import VideoFrame
 from edge_mer.perception.face import SHARP, crop_face, sharpness
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
-from pipelines.exporting.export import MODELS
+from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.windows import TokenTrack
 from tests.fusion.scene import HashModel, Scene, tokens
 from tests.gateway.estimates import estimate
@@ -108,8 +108,8 @@ def test_every_blur_leaves_less_detail_and_a_strong_one_no_face() -> None:
 def test_word_errors_come_at_their_rate() -> None:
     words = [f"w{i}" for i in range(20_000)]
     random = np.random.default_rng(0)
-    heard = damage.misheard(words, 0.2, ["other"], random)
-    kept = len(set(heard) & set(words))
+    changed = damage.misheard(words, 0.2, ["other"], random)
+    kept = len(set(changed) & set(words))
     assert 1 - kept / len(words) == pytest.approx(0.2 * 0.9, abs=0.01), "one in ten errors adds a word beside it"
     assert damage.misheard(words, 0.0, ["other"], random) == words
 
@@ -168,11 +168,11 @@ def test_the_shipped_models_do_not_abstain_less_on_a_noisier_voice(shipped: Grap
 
     def withheld(decibels: float) -> int:
         random = np.random.default_rng(0)
-        heard = [encoder.heard(damage.noisy(decibels, w, random)) for w in windows]
-        return sum(publish(shipped, {"audio": (t, 4.0)}).label is None for t in heard)
+        tracks = [encoder.audio_track(damage.noisy(decibels, w, random)) for w in windows]
+        return sum(publish(shipped, {"audio": (t, 4.0)}).label is None for t in tracks)
 
     shares = [withheld(d) for d in (30, 5, -10)]
-    assert shares[-1] == len(windows), "nothing is said of a voice that noise has buried"
+    assert shares[-1] == len(windows), "no label for a voice far below the noise"
     assert shares[0] <= shares[1] + 1 <= shares[2] + 2
 
 
@@ -183,8 +183,8 @@ def test_the_shipped_models_give_no_label_to_a_photograph_or_music(shipped: Grap
     seen = publish(shipped, {"video": (encoder.watched(still), 3.8)})
     assert (seen.combination, seen.label, seen.calibrated) == ("v", None, False)
     assert seen.abstain == "out of distribution (video)"
-    heard = publish(shipped, {"audio": (encoder.heard(material.music(random)), 4.0)})
-    assert heard.label is None
+    body = publish(shipped, {"audio": (encoder.audio_track(material.music(random)), 4.0)})
+    assert body.label is None
     foreign = publish(shipped, {"text": (encoder.read(material.SPOKEN["fi"][0].split()), 0.0)})
     assert (foreign.label, foreign.abstain) == (None, "out of distribution (text)")
 

@@ -1,4 +1,4 @@
-"""Tiny clips for tests: a tone and a counting picture, in any combination of tracks."""
+"""Tiny clips for tests: a tone and numbered frames, in any combination of tracks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 RATE = 44_100
 
 
-def picture(index: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """Its number in eight black or white bars, which survive JPEG."""
+def numbered_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """A frame with its number as eight black or white bars, which survive JPEG."""
     bars = [255 if index >> bit & 1 else 0 for bit in range(8)]
     return np.repeat(np.repeat(np.array(bars, np.uint8), width // 8)[None], height, 0)[..., None].repeat(3, 2)
 
@@ -32,20 +32,21 @@ def make_clip(
     height: int = 64,
     holes: tuple[tuple[float, float], ...] = (),
 ) -> Path:
-    """Sound: a 440 Hz tone that grows louder from nothing; so its loudness tells the time; none within ``holes``."""
+    """Audio: a 440 Hz tone whose loudness grows linearly with time; no samples within ``holes``."""
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream("mpeg4", rate=fps) if video else None
-        sound = container.add_stream("aac" if path.suffix == ".mp4" else "flac", rate=RATE) if audio else None
-        if sound is not None:
-            sound.layout = "mono"
-        if pictures is not None:
-            pictures.width, pictures.height, pictures.pix_fmt, pictures.gop_size = width, height, "yuv420p", 10
+        video_track = container.add_stream("mpeg4", rate=fps) if video else None
+        audio_track = container.add_stream("aac" if path.suffix == ".mp4" else "flac", rate=RATE) if audio else None
+        if audio_track is not None:
+            audio_track.layout = "mono"
+        if video_track is not None:
+            video_track.width, video_track.height = width, height
+            video_track.pix_fmt, video_track.gop_size = "yuv420p", 10
             for index in range(round(seconds * fps)):
-                frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="bgr24")
+                frame = av.VideoFrame.from_ndarray(numbered_frame(index, width, height), format="bgr24")
                 frame.pts, frame.time_base = index, Fraction(1, fps)
-                container.mux(pictures.encode(frame))
-            container.mux(pictures.encode())
-        if sound is not None:
+                container.mux(video_track.encode(frame))
+            container.mux(video_track.encode())
+        if audio_track is not None:
             time = np.arange(round(seconds * RATE)) / RATE
             tone = (20_000 * time / seconds * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
             for start in range(0, len(tone), 4410):
@@ -53,6 +54,6 @@ def make_clip(
                     continue
                 frame = av.AudioFrame.from_ndarray(tone[None, start : start + 4410], format="s16", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode())
+                container.mux(audio_track.encode(frame))
+            container.mux(audio_track.encode())
     return path

@@ -26,7 +26,7 @@ PATIENCE_US = 20 * SECOND
 
 
 class Capture:
-    """``name`` is the worker, ``raw`` and ``states`` are what it published so far."""
+    """``raw`` and ``states`` are the messages that the worker published so far."""
 
     def __init__(self, directory: Path, modality: Modality, process: subprocess.Popen[bytes], config: Config) -> None:
         self.process = process
@@ -55,7 +55,7 @@ class Capture:
     def until(self, condition: Callable[[], Any]) -> Any:
         deadline = self.clock.now_us() + PATIENCE_US
         while not (found := condition()):
-            assert self.clock.now_us() < deadline, f"never came; last state: {self.states[-1:]}"
+            assert self.clock.now_us() < deadline, f"condition not met; last state: {self.states[-1:]}"
             self.turn()
         return found
 
@@ -71,7 +71,7 @@ class Capture:
         return self.raw[start:]
 
     def command(self, action: str) -> tuple[Answer, int]:
-        """Its answer, and how long (us) it took; the end of the process is reported as the supervisor would."""
+        """The answer, and how long (us) it took; the end of the process is reported as by the supervisor."""
         self._commands += 1
         epoch = max(self._switch.epochs().values())
         grant = self._console.grant(self._switch.host, (self.modality,), epoch, self.clock.wall_us())

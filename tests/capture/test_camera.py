@@ -1,4 +1,4 @@
-"""The camera worker on real network cameras: what it sees, what it notices, and how fast it lets go."""
+"""The camera worker on real network cameras: frames, faults, and the time to release the device."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_frames_of_an_mjpeg_camera_arrive_whole_in_order_scaled_and_timed(camera
     origins = np.diff([m.envelope.origin_us for m in frames])
     assert origins.min() > 0
     assert np.median(origins) == pytest.approx(SECOND / 15, rel=0.2)
-    assert capture.states[-1].device == f"http://127.0.0.1:{camera.server_port}/video"
+    assert capture.states[-1].device == f"http://127.0.0.1:{camera.server_port}"
 
 
 def test_wide_frames_are_scaled_down_and_fast_ones_thinned_out(camera: MjpegCamera, capture: Capture) -> None:
@@ -54,7 +54,7 @@ def test_wide_frames_are_scaled_down_and_fast_ones_thinned_out(camera: MjpegCame
     assert 29 * SECOND / span <= 16
 
 
-def test_a_frozen_camera_is_noticed_and_not_published(camera: MjpegCamera, capture: Capture) -> None:
+def test_a_frozen_camera_is_detected_and_not_published(camera: MjpegCamera, capture: Capture) -> None:
     capture.until_frames(5)
     camera.behaviour = "frozen"
     capture.until_health("frozen")
@@ -67,7 +67,7 @@ def test_a_frozen_camera_is_noticed_and_not_published(camera: MjpegCamera, captu
     capture.until_frames(1)
 
 
-def test_an_unplugged_camera_is_absent_and_comes_back_by_itself(camera: MjpegCamera, capture: Capture) -> None:
+def test_an_unplugged_camera_is_absent_until_it_is_back(camera: MjpegCamera, capture: Capture) -> None:
     capture.until_frames(5)
     camera.behaviour = "stalled"
     silent = capture.clock.now_us()
@@ -78,7 +78,7 @@ def test_an_unplugged_camera_is_absent_and_comes_back_by_itself(camera: MjpegCam
     capture.until_health("ok")
 
 
-def test_a_camera_that_is_not_there_is_absent_and_says_so(tmp_path: Path) -> None:
+def test_a_missing_camera_is_absent_with_a_reason(tmp_path: Path) -> None:
     with mjpeg_camera() as camera:
         camera.unplug()
         with capture_process(tmp_path, "camera", "video", video={"device": camera.url}) as capture:
@@ -112,7 +112,7 @@ def test_a_mask_closes_the_handle_within_the_release_time(
         assert epoch > answer.modalities["video"].mask_epoch
 
 
-def test_a_masked_camera_worker_rests(capture: Capture) -> None:
+def test_a_masked_camera_worker_is_idle(capture: Capture) -> None:
     capture.until_frames(3)
     capture.command("mask")
     if capture.process.poll() is not None:
@@ -126,12 +126,12 @@ def test_a_masked_camera_worker_rests(capture: Capture) -> None:
 def test_loss_of_the_switch_closes_the_handle(camera: MjpegCamera, capture: Capture) -> None:
     capture.until_frames(3)
     deadline = capture.clock.now_us() + 4 * SECOND
-    while capture.network_handles():  # the switch takes no turn: nobody renews the lease
+    while capture.network_handles():  # the switch takes no turn: the lease is not renewed
         assert capture.clock.now_us() < deadline
         capture.bus.wait(SECOND // 20)
 
 
-def test_an_rtsp_camera_is_read_and_let_go(tmp_path: Path) -> None:
+def test_an_rtsp_camera_is_read_and_released(tmp_path: Path) -> None:
     with rtsp_camera() as url, capture_process(tmp_path, "camera", "video", video={"device": url}) as capture:
         frames = capture.until_frames(15)
         image = cv2.imdecode(frames[-1].payload[0], cv2.IMREAD_COLOR)
@@ -142,6 +142,11 @@ def test_an_rtsp_camera_is_read_and_let_go(tmp_path: Path) -> None:
         assert capture.process.poll() is not None or capture.network_handles() == 0
 
 
-def test_a_stream_is_named_without_its_password() -> None:
-    assert public_name("rtsp://user:pass@cam:554/live?token=1") == "rtsp://cam:554/live"
+def test_a_source_is_named_without_its_secrets() -> None:
+    assert public_name("rtsp://user:pass@cam:554/live?token=1") == "rtsp://cam:554"
+    assert public_name("rtsps://host:7441/STREAMKEY") == "rtsps://host:7441"
+    pipeline = "rtspsrc location=rtsp://cam:S3CRETpw@host/live ! appsink"
+    assert public_name(pipeline) == "camera pipeline"
+    assert public_name("rtsp://u:a/b@host") == "camera address"
+    assert public_name("/dev/video2") == "camera /dev/video2"
     assert public_name(0) == "camera 0"

@@ -1,4 +1,4 @@
-"""The microphone worker on a real sound server: what was played is what is published, in time."""
+"""The microphone worker on a real sound server: the audio that is played is published with its time."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.capture.microphone import BLOCK, BLOCK_US, RATE
+from edge_mer.capture.microphone import BLOCK, BLOCK_US
 from edge_mer.capture.sample_clock import SampleClock
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.raw import SAMPLE_RATE
 from tests.capture.process import Capture, capture_process
 from tests.devices import PulseAudio, pulseaudio
 
 
 @pytest.fixture
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulseAudio]:
-    with pulseaudio(tmp_path_factory.mktemp("pulse")) as server:
-        yield server
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PulseAudio]:
+    with pulseaudio(tmp_path_factory.mktemp("pulse")) as running:
+        yield running
 
 
 @pytest.fixture
-def capture(sound: PulseAudio, tmp_path: Path) -> Iterator[Capture]:
-    with sound.quiet_room(), capture_process(tmp_path, "microphone", "audio", sound.env) as running:
+def capture(server: PulseAudio, tmp_path: Path) -> Iterator[Capture]:
+    with server.quiet_room(), capture_process(tmp_path, "microphone", "audio", server.env) as running:
         running.until_frames(5)
         yield running
 
 
 def settled(capture: Capture) -> int:
-    """The number of blocks once the sound server has found its own latency."""
-    capture.until(lambda: capture.raw[-1].body.sample_index > 2 * RATE)
+    """The number of blocks once the sound server's latency estimate has settled."""
+    capture.until(lambda: capture.raw[-1].body.sample_index > 2 * SAMPLE_RATE)
     return len(capture.raw)
 
 
-def heard(capture: Capture, since: int) -> NDArray[np.float64]:
+def recorded(capture: Capture, since: int) -> NDArray[np.float64]:
     return np.concatenate([m.payload[0] for m in capture.raw[since:]]).astype(np.float64)
 
 
 def chirp(seconds: float) -> NDArray[np.int16]:
-    time = np.arange(round(seconds * RATE)) / RATE
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (12_000 * np.sin(2 * np.pi * (200 + 900 * time) * time)).astype(np.int16)
 
 
@@ -56,21 +57,21 @@ def best_match(recording: NDArray[np.float64], played: NDArray[np.float64]) -> t
 
 
 @pytest.mark.end_to_end
-def test_what_is_played_is_what_is_published(sound: PulseAudio, capture: Capture) -> None:
+def test_played_audio_is_published_with_its_time(server: PulseAudio, capture: Capture) -> None:
     played = chirp(1.0)
     since = settled(capture)
     began = capture.clock.now_us()
-    player = sound.play(played)
-    capture.until_frames(round(3 * RATE / BLOCK))
+    player = server.play(played)
+    capture.until_frames(round(3 * SAMPLE_RATE / BLOCK))
     player.wait()
-    correlation, place = best_match(heard(capture, since), played.astype(np.float64))
+    correlation, place = best_match(recorded(capture, since), played.astype(np.float64))
     assert correlation > 0.95
-    start = capture.raw[since].envelope.origin_us + place * SECOND // RATE
+    start = capture.raw[since].envelope.origin_us + place * SECOND // SAMPLE_RATE
     assert 0 <= start - began < SECOND
 
 
 @pytest.mark.end_to_end
-def test_blocks_follow_each_other_in_samples_and_in_time(capture: Capture) -> None:
+def test_blocks_are_contiguous_in_samples_and_time(capture: Capture) -> None:
     settled(capture)
     blocks = capture.until_frames(60)
     assert {(m.payload[0].dtype.name, m.payload[0].shape) for m in blocks} == {("int16", (BLOCK,))}
@@ -86,12 +87,12 @@ def test_blocks_follow_each_other_in_samples_and_in_time(capture: Capture) -> No
 
 
 @pytest.mark.end_to_end
-def test_a_mask_releases_the_microphone_and_an_unmask_hears_again(sound: PulseAudio, capture: Capture) -> None:
-    assert sound.listeners() == 1
+def test_a_mask_releases_the_microphone_and_an_unmask_reopens_it(server: PulseAudio, capture: Capture) -> None:
+    assert server.listeners() == 1
     answer, took = capture.command("mask")
     assert answer.ok
     assert took < SECOND
-    assert sound.listeners() == 0
+    assert server.listeners() == 0
     silent = len(capture.raw)
     assert answer.modalities["audio"].last_seq == capture.raw[-1].envelope.seq
     if capture.process.poll() is not None:
@@ -104,17 +105,15 @@ def test_a_mask_releases_the_microphone_and_an_unmask_hears_again(sound: PulseAu
 
 
 @pytest.mark.end_to_end
-def test_a_microphone_that_goes_away_ends_the_worker_so_that_it_starts_anew(
-    sound: PulseAudio, capture: Capture
-) -> None:
-    sound.stop()
+def test_a_lost_microphone_ends_the_worker(server: PulseAudio, capture: Capture) -> None:
+    server.stop()
     capture.until(lambda: capture.process.poll() is not None)
     assert capture.process.poll() == 1
     capture.until(lambda: capture.states[-1].health == "absent")
 
 
 @pytest.mark.end_to_end
-def test_without_any_microphone_it_is_absent_and_says_so(tmp_path: Path) -> None:
+def test_a_missing_microphone_is_absent_with_a_reason(tmp_path: Path) -> None:
     nothing = PulseAudio(tmp_path)
     with capture_process(tmp_path, "microphone", "audio", nothing.env) as capture:
         state = capture.until_health("absent")
@@ -123,8 +122,8 @@ def test_without_any_microphone_it_is_absent_and_says_so(tmp_path: Path) -> None
 
 
 @given(st.lists(st.integers(0, 150_000), min_size=2, max_size=200), st.integers(-100, 100))
-def test_block_times_never_go_back_and_stay_near_the_converter(jitter: list[int], drift_ppm: int) -> None:
-    clock = SampleClock(RATE)
+def test_block_times_are_monotonic_and_near_the_adc_time(jitter: list[int], drift_ppm: int) -> None:
+    clock = SampleClock(SAMPLE_RATE)
     last = -1
     for n, late in enumerate(jitter):
         true = 10 * SECOND + n * BLOCK_US * (1_000_000 + drift_ppm) // 1_000_000
@@ -135,7 +134,7 @@ def test_block_times_never_go_back_and_stay_near_the_converter(jitter: list[int]
 
 
 def test_slow_drift_of_a_devices_clock_is_followed_for_hours() -> None:
-    clock = SampleClock(RATE)
+    clock = SampleClock(SAMPLE_RATE)
     for n in range(0, 4 * 3600 * 31, 1):
         true = n * BLOCK_US * 1_000_200 // 1_000_000
         stamp = clock.stamp(n * BLOCK, true)
@@ -144,7 +143,7 @@ def test_slow_drift_of_a_devices_clock_is_followed_for_hours() -> None:
 
 
 def test_lost_samples_move_the_time_forward_at_once() -> None:
-    clock = SampleClock(RATE)
+    clock = SampleClock(SAMPLE_RATE)
     clock.stamp(0, SECOND)
     assert clock.stamp(BLOCK, 3 * SECOND) == 3 * SECOND
     assert clock.jumps == 1

@@ -1,4 +1,4 @@
-"""A device's own thread: bounded hand-over, nothing after an abort, and an end of the process when it hangs."""
+"""The thread of a device: a bounded queue, nothing after an abort, and the end of the process when it hangs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.capture.process import capture_process
 
 
 class Scripted(ThreadedDevice):
-    """Its thread does what the test tells it, one order at a time."""
+    """A device whose thread is controlled by the test."""
 
     def __init__(self) -> None:
         super().__init__("scripted", 66_667, capacity=4)
@@ -34,7 +34,7 @@ class Scripted(ThreadedDevice):
             opening.put(Captured(n, n, RawVideo(frame=n, width=1, height=1, mask_epoch=0)))
         if self.fail:
             raise self.fail
-        opening.say(Fault("absent", "done"))
+        opening.set_fault(Fault("absent", "done"))
         self.done.set()
         opening.aborted.wait()
 
@@ -48,7 +48,7 @@ def frames(blocks: list[Captured]) -> list[int]:
     return [b.origin_us for b in blocks]
 
 
-def test_a_full_hand_over_drops_the_oldest_and_counts(device: Scripted) -> None:
+def test_a_full_queue_drops_the_oldest_block_and_counts_it(device: Scripted) -> None:
     device.give = 10
     device.open()
     device.go.set()
@@ -67,7 +67,7 @@ def test_a_block_wakes_the_loop(device: Scripted) -> None:
     assert select.select(device.wake, [], [], 10)[0] == list(device.wake)
 
 
-def test_nothing_comes_out_after_an_abort_and_a_new_opening_starts_empty(device: Scripted) -> None:
+def test_an_abort_discards_blocks_and_reopening_starts_empty(device: Scripted) -> None:
     device.give = 3
     device.open()
     device.go.set()
@@ -83,7 +83,7 @@ def test_nothing_comes_out_after_an_abort_and_a_new_opening_starts_empty(device:
     assert frames(device.read()) == [0]
 
 
-def test_what_is_put_after_the_abort_is_discarded(device: Scripted) -> None:
+def test_blocks_put_after_an_abort_are_discarded(device: Scripted) -> None:
     device.give = 3
     device.open()
     device.abort()
@@ -92,7 +92,7 @@ def test_what_is_put_after_the_abort_is_discarded(device: Scripted) -> None:
     assert device.read() == []
 
 
-def test_a_thread_that_fails_is_a_lost_device_that_names_why(device: Scripted) -> None:
+def test_an_exception_in_the_thread_raises_a_device_error_with_the_cause(device: Scripted) -> None:
     device.fail = ValueError("no such driver")
     device.open()
     device.go.set()
@@ -102,7 +102,7 @@ def test_a_thread_that_fails_is_a_lost_device_that_names_why(device: Scripted) -
 
 
 @pytest.mark.end_to_end
-def test_a_hung_driver_at_a_mask_ends_the_process_and_that_confirms_the_close(tmp_path: Path) -> None:
+def test_a_hung_driver_ends_the_process_which_confirms_the_close(tmp_path: Path) -> None:
     module = "tests.capture.stuck_camera"
     with capture_process(tmp_path, "camera", "video", module=module) as capture:
         capture.until_frames(1)

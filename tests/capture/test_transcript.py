@@ -1,4 +1,4 @@
-"""Recorded and typed words: who they belong to, when they come, and what a mask does to them."""
+"""Recorded and typed words: their source, their times, and the effect of a mask."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ RECORDED = {
 
 
 class Words:
-    """A transcript worker in a house, and what it said."""
+    """A transcript worker on a switch bench, and the messages that it published."""
 
     def __init__(self, directory: Path, **sections: Any) -> None:
-        self.house = SwitchBench(directory, **sections)
-        self.bus = self.house.bus("transcript-boot")
+        self.bench = SwitchBench(directory, **sections)
+        self.bus = self.bench.bus("transcript-boot")
         self.worker: Any = assemble(
-            self.house.config,
+            self.bench.config,
             self.bus,
-            lambda device: GatedSource(self.house.config, self.bus, "transcript", "text", device, boot_id=BOOT_ID),
+            lambda device: GatedSource(self.bench.config, self.bus, "transcript", "text", device, boot_id=BOOT_ID),
             directory,
         )
-        self.reader = self.house.bus().reader("raw/text", "state/text")
-        self.house.turn(self.worker)
-        self.start = self.house.clock.now_us()
+        self.reader = self.bench.bus().reader("raw/text", "state/text")
+        self.bench.turn(self.worker)
+        self.start = self.bench.clock.now_us()
 
     def play(self, seconds: float) -> list[Any]:
-        self.house.run(round(seconds * SECOND), self.worker, step_us=10_000)
+        self.bench.run(round(seconds * SECOND), self.worker, step_us=10_000)
         return self.reader.drain()
 
-    def said(self, seconds: float) -> list[Any]:
+    def published(self, seconds: float) -> list[Any]:
         return [m for m in self.play(seconds) if m.topic == "raw/text"]
 
 
@@ -77,46 +77,46 @@ def texts(messages: list[Any]) -> list[tuple[str, bool]]:
 
 
 class TestRecorded:
-    def test_each_word_comes_when_it_has_been_said(self, state, recorded):
+    def test_each_word_is_published_at_its_end(self, state, recorded):
         words = Words(state, text={"source": "recorded", "path": str(recorded)})
-        said = words.said(5)
-        assert texts(said) == [("i", False), ("i am", False), ("i am glad", True), ("so", False), ("so glad", True)]
-        t0 = said[0].body.words[0].start_us - 500_000
+        messages = words.published(5)
+        assert texts(messages) == [("i", False), ("i am", False), ("i am glad", True), ("so", False), ("so glad", True)]
+        t0 = messages[0].body.words[0].start_us - 500_000
         ends = [0.75, 1.0, 1.5, 2.75, 3.0]
-        for message, end in zip(said, ends, strict=True):
+        for message, end in zip(messages, ends, strict=True):
             assert 0 <= message.envelope.created_us - t0 - end * SECOND <= 10_000
-        assert {m.body.parent for m in said} == {None}
-        assert [m.body.segment for m in said] == [0, 0, 0, 1, 1]
-        assert said[0].envelope.origin_us == t0 + 500_000
+        assert {m.body.parent for m in messages} == {None}
+        assert [m.body.segment for m in messages] == [0, 0, 0, 1, 1]
+        assert messages[0].envelope.origin_us == t0 + 500_000
 
-    def test_a_loop_says_everything_again_with_new_segments(self, state, recorded):
+    def test_a_loop_repeats_all_words_in_new_segments(self, state, recorded):
         words = Words(state, text={"source": "recorded", "path": str(recorded)}, file={"loop": True})
-        said = words.said(9)
-        assert texts(said)[:5] == texts(said)[5:10]
-        assert [m.body.segment for m in said[5:10]] == [2, 2, 2, 3, 3]
-        assert said[5].body.words[0].start_us - said[0].body.words[0].start_us == 4 * SECOND
+        messages = words.published(9)
+        assert texts(messages)[:5] == texts(messages)[5:10]
+        assert [m.body.segment for m in messages[5:10]] == [2, 2, 2, 3, 3]
+        assert messages[5].body.words[0].start_us - messages[0].body.words[0].start_us == 4 * SECOND
 
-    def test_words_that_began_under_a_mask_are_not_said(self, state, recorded):
+    def test_words_that_began_under_a_mask_are_not_published(self, state, recorded):
         words = Words(state, text={"source": "recorded", "path": str(recorded)})
-        words.house.ask("mask", "text")
-        assert words.said(1.15) == [], "in the middle of 'am'"
-        words.house.ask("unmask", "text")
-        assert texts(words.said(4)) == [("glad", True), ("so", False), ("so glad", True)]
+        words.bench.ask("mask", "text")
+        assert words.published(1.15) == [], "in the middle of 'am'"
+        words.bench.ask("unmask", "text")
+        assert texts(words.published(4)) == [("glad", True), ("so", False), ("so glad", True)]
 
-    def test_the_mask_of_the_microphone_leaves_it_alone(self, state, recorded):
+    def test_audio_mask_does_not_affect_it(self, state, recorded):
         words = Words(state, text={"source": "recorded", "path": str(recorded)})
-        words.house.ask("mask", "audio")
-        assert len(words.said(5)) == 5
+        words.bench.ask("mask", "audio")
+        assert len(words.published(5)) == 5
 
     def test_after_the_last_word_text_is_absent(self, state, recorded):
         words = Words(state, text={"source": "recorded", "path": str(recorded)})
         last = [m.body for m in words.play(6) if m.topic == "state/text"][-1]
         assert (last.health, last.reason) == ("absent", "end of the transcript")
 
-    def test_the_file_process_plays_what_belongs_to_its_clip(self, state, recorded):
+    def test_the_file_process_plays_the_transcript_of_its_clip(self, state, recorded):
         text = {"source": "recorded", "path": str(recorded)}
         words = Words(state, text=text, video={"source": "file"})
-        assert plays_with_file(words.house.config)
+        assert plays_with_file(words.bench.config, "text")
         assert isinstance(words.worker, Idle)
         assert words.play(2) == []
 
@@ -132,7 +132,7 @@ class TestRecorded:
             ('{"duration_s": 2, "segments": [], "schema": "other/1"}', "other/1"),
         ],
     )
-    def test_a_bad_transcript_is_named_with_its_fault(self, tmp_path, content, complaint):
+    def test_an_invalid_transcript_is_refused_with_its_error(self, tmp_path, content, complaint):
         path = tmp_path / "words.json"
         path.write_text(content)
         with pytest.raises(ConfigError, match=complaint):
@@ -146,15 +146,15 @@ class TestRecorded:
 
 
 class TestTyped:
-    def test_nothing_counts_as_said_while_the_gate_was_closed(self, typed, state):
+    def test_no_word_is_dated_before_the_gate_opened(self, typed, state):
         (state / "typed").open("w").write("what a day\n")
-        (first,) = typed.said(0.02)
+        (first,) = typed.published(0.02)
         assert first.envelope.origin_us >= typed.start
 
     def test_a_line_becomes_words_spread_over_the_time_before_it(self, typed, state):
         typed.play(1)
         (state / "typed").open("w").write("what a day\n\n  \nreally\n")
-        first, second = typed.said(0.02)
+        first, second = typed.published(0.02)
         now = first.body.words[-1].end_us
         assert [(w.text, w.start_us - now) for w in first.body.words] == [
             ("what", -900_000),
@@ -166,51 +166,51 @@ class TestTyped:
         assert second.body.segment == first.body.segment + 1
         assert second.body.words[0].start_us >= now, "words do not overlap those of the line before"
 
-    def test_half_a_line_waits_for_its_end(self, typed, state):
-        pen = (state / "typed").open("wb", buffering=0)
-        pen.write(b"good mor")
-        assert typed.said(0.1) == []
-        pen.write(b"ning\n")
-        assert texts(typed.said(0.1)) == [("good morning", True)]
+    def test_an_incomplete_line_waits_for_its_end(self, typed, state):
+        writer = (state / "typed").open("wb", buffering=0)
+        writer.write(b"good mor")
+        assert typed.published(0.1) == []
+        writer.write(b"ning\n")
+        assert texts(typed.published(0.1)) == [("good morning", True)]
 
-    def test_lines_that_are_no_text_are_dropped_and_counted(self, typed, state):
-        pen = os.open(state / "typed", os.O_WRONLY)
-        os.write(pen, b"\xff\xfe\n")
-        os.write(pen, b"x" * (MOST_BYTES + 1) + b"\n")
-        os.write(pen, b"y" * (MOST_BYTES + 1))
+    def test_invalid_lines_are_dropped_and_counted(self, typed, state):
+        writer = os.open(state / "typed", os.O_WRONLY)
+        os.write(writer, b"\xff\xfe\n")
+        os.write(writer, b"x" * (MOST_BYTES + 1) + b"\n")
+        os.write(writer, b"y" * (MOST_BYTES + 1))
         typed.play(0.1)
-        os.write(pen, b"y\nfine\n")
-        assert texts(typed.said(0.1)) == [("fine", True)]
+        os.write(writer, b"y\nfine\n")
+        assert texts(typed.published(0.1)) == [("fine", True)]
         assert typed.worker.counters["text.bad"] == 1
         assert typed.worker.counters["text.long"] == 2
 
-    def test_the_door_is_the_users_alone_and_gone_while_masked(self, typed, state):
-        door = state / "typed"
-        assert door.stat().st_mode & 0o777 == 0o600
-        pen = os.open(door, os.O_WRONLY)
-        typed.house.ask("mask", "text")
-        typed.house.turn(typed.worker)
-        assert not door.exists()
+    def test_the_fifo_is_private_and_removed_while_masked(self, typed, state):
+        fifo = state / "typed"
+        assert fifo.stat().st_mode & 0o777 == 0o600
+        writer = os.open(fifo, os.O_WRONLY)
+        typed.bench.ask("mask", "text")
+        typed.bench.turn(typed.worker)
+        assert not fifo.exists()
         with pytest.raises(BrokenPipeError):
-            os.write(pen, b"secret\n")
-        typed.house.ask("unmask", "text")
-        assert typed.said(0.5) == []
-        assert door.exists()
+            os.write(writer, b"secret\n")
+        typed.bench.ask("unmask", "text")
+        assert typed.published(0.5) == []
+        assert fifo.exists()
 
-    def test_the_mask_of_the_microphone_leaves_it_alone(self, typed, state):
-        typed.house.ask("mask", "audio")
-        typed.house.turn(typed.worker)
+    def test_audio_mask_does_not_affect_it(self, typed, state):
+        typed.bench.ask("mask", "audio")
+        typed.bench.turn(typed.worker)
         (state / "typed").open("w").write("still here\n")
-        assert texts(typed.said(0.1)) == [("still here", True)]
+        assert texts(typed.published(0.1)) == [("still here", True)]
 
-    def test_a_file_in_its_place_is_not_removed(self, state):
-        (state / "typed").write_text("somebody's")
+    def test_an_existing_file_is_not_removed(self, state):
+        (state / "typed").write_text("another file")
         with pytest.raises(DeviceError, match="typed is no FIFO"):
             Words(state, text={"source": "typed"}).play(0.1)
-        assert (state / "typed").read_text() == "somebody's"
+        assert (state / "typed").read_text() == "another file"
 
 
-def test_speech_recognition_is_a_child_of_the_microphone(state):
+def test_speech_recognition_holds_data_of_the_microphone(state):
     assert isinstance(Words(state, text={"source": "asr"}).worker, AsrWorker)
 
 
@@ -223,9 +223,9 @@ def test_wyoming_without_consent_does_not_start(state):
 @pytest.mark.parametrize(
     ("text", "edges"), [("", []), ("one", [(0, 90)]), ("one two three", [(0, 30), (30, 60), (60, 90)])]
 )
-def test_words_without_times_share_the_time(text, edges):
+def test_words_without_times_are_spread_evenly(text, edges):
     assert [(w.start_us, w.end_us) for w in spread(text, 0, 90)] == edges
 
 
-def test_config_default_plays_nothing_with_the_file():
-    assert not plays_with_file(Config())
+def test_by_default_no_transcript_plays_with_the_file():
+    assert not plays_with_file(Config(), "text")

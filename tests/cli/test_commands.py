@@ -1,22 +1,25 @@
-"""Commands as people type them: exit codes, and one clear line when something is wrong."""
+"""The command line: help, exit codes, and one clear line when something is wrong."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import COMMANDS, app
-from edge_mer.config import load
+from edge_mer.cli.typer_apps import PlainGroup, first_line
 from edge_mer.contract.services import SERVICES
 
 
 @pytest.fixture(autouse=True)
-def _nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_files_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     with TemporaryDirectory(prefix="em", dir="/tmp") as short:  # a socket path has at most 107 bytes
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
@@ -34,8 +37,63 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str) -> None:
-    assert invoke(name, "--help").exit_code == 0
+def test_the_help_of_a_command_begins_with_the_help_of_its_row(name: str) -> None:
+    command = get_command(app).get_command(None, name)
+    assert first_line(command.help) == COMMANDS[name].help
+    for sub, row in getattr(command, "rows", {}).items():
+        assert first_line(command.get_command(None, sub).help) == row.help
+
+
+def paths() -> list[tuple[str, ...]]:
+    """Every command and sub-command."""
+    found: list[tuple[str, ...]] = []
+    for name in COMMANDS:
+        command = get_command(app).get_command(None, name)
+        found.append((name,))
+        if isinstance(command, PlainGroup):
+            found += [(name, sub) for sub in command.list_commands(None)]
+    return found
+
+
+@pytest.mark.parametrize("path", [(), *paths()], ids=" ".join)
+def test_help_is_plain_whole_and_without_shell_completion(path: tuple[str, ...]) -> None:
+    result = invoke(*path, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: root {' '.join(path)}".rstrip())
+    for sign in ("╭", "│", "--install-completion", "--show-completion", "...\n"):
+        assert sign not in result.stdout.partition("\n")[2], sign
+
+
+def test_the_list_of_commands_takes_one_line_each() -> None:
+    listed = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+
+
+def imported(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after ``code``."""
+    script = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_imports_no_command_and_no_heavy_library() -> None:
+    found = imported("from edge_mer.cli.main import app\napp(['--help'], standalone_mode=False)")
+    assert not found & {row.module for row in COMMANDS.values()}
+    assert not found & {"numpy", "pydantic", "zmq", "rich", "cv2", "av", "onnxruntime", "tomlkit", "msgspec"}
+
+
+OPTIONAL = {"aiohttp", "evdev", "gpiod", "paho", "pocketsphinx", "prometheus_client", "pyarrow", "ray", "sounddevice"}
+OPTIONAL |= {"cuda", "tensorrt", "tensorrt_rtx", "torch", "transformers"}
+# These ask a running instance or read a file; they must be quick.
+QUICK = {"status", "mask", "unmask", "receipts", "keys", "page", "devices", "config", "session", "tap", "hz", "schema"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_importing_a_command_imports_no_optional_library(name: str) -> None:
+    found = imported(f"import {COMMANDS[name].module}")
+    assert not found & OPTIONAL
+    if name in QUICK:
+        assert not found & {"rich", "cv2", "av"}
 
 
 @pytest.mark.parametrize(
@@ -49,11 +107,13 @@ def test_every_command_explains_itself(name: str) -> None:
         ("schema", "emotoin"),
         ("nonsense",),
         ("config", "--set", "video.fps"),
+        ("engine", "polish"),
+        ("soak", "everything"),
         ("bench", "--only", "everything"),
         ("hz", "--seconds", "never"),
     ],
 )
-def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2
 
 
@@ -68,52 +128,6 @@ def test_nothing_running_is_one_clear_line(arguments: tuple[str, ...]) -> None:
     assert result.stderr.startswith("edge-mer: nothing is running in ")
     assert "edge-mer run" in result.stderr
     assert "Traceback" not in result.output
-
-
-def test_a_bad_config_value_names_its_place_and_the_nearest_key() -> None:
-    result = invoke("config", "--set", "video.fpss=10")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "did you mean fps?" in result.stderr
-
-
-def test_config_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGE_MER__VIDEO__QUALITY", "70")
-    lines = invoke("config", "--set", "video.fps=10").stdout.splitlines()
-    found = {line.split()[0]: line.split()[-1] for line in lines}
-    assert found["video.quality"] == "environment"
-    assert found["video.fps"] == "line"
-    assert found["video.width"] == "default"
-
-
-def test_a_written_config_loads_as_the_same_config(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "edge_mer.toml"
-    arguments = (
-        "--set",
-        "video.fps=10",
-        "--set",
-        'video.device="rtsp://camera/1"',
-        "--set",
-        'replay.topics=["emotion"]',
-    )
-    assert invoke("config", *arguments, "--write", str(path)).exit_code == 0
-    written, origin = load(path)
-    assert (written.video.fps, written.video.device, written.replay.topics) == (10, "rtsp://camera/1", ("emotion",))
-    assert origin["video.width"] == "default", "what was not chosen stays a comment"
-    assert invoke("config", "--write", str(path)).exit_code == 1, "it is not overwritten"
-
-
-def test_every_default_in_a_written_config_is_valid_toml(tmp_path: Path) -> None:
-    path = tmp_path / "edge_mer.toml"
-    invoke("config", "--write", str(path))
-    text = path.read_text()
-    path.write_text(
-        "\n".join(
-            line.removeprefix("# ") if " = " in line else line
-            for line in text.splitlines()
-            if not line.endswith('= ""')
-        )
-    )
-    assert load(path)[0] == load()[0]
 
 
 def test_schema_of_every_public_topic_is_versioned() -> None:
@@ -141,14 +155,14 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-def test_devices_says_in_plain_words_what_there_is() -> None:
+def test_devices_lists_microphones_and_cameras() -> None:
     result = invoke("devices")
     assert result.exit_code == 0
     assert "microphones" in result.stdout
     assert "cameras" in result.stdout
 
 
-def test_doctor_says_no_when_a_model_is_missing(tmp_path: Path) -> None:
+def test_doctor_fails_when_a_model_is_missing(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     (tmp_path / "models").mkdir()
     config.write_text(f'[models]\ndirectory = "{tmp_path / "models"}"\n[privacy]\nstate = "{tmp_path / "state"}"\n')
@@ -158,7 +172,7 @@ def test_doctor_says_no_when_a_model_is_missing(tmp_path: Path) -> None:
     assert result.stdout.endswith("edge-mer demo cannot run\n")
 
 
-def test_doctor_is_content_with_this_installation(tmp_path: Path) -> None:
+def test_doctor_passes_on_this_installation(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f'[privacy]\nstate = "{tmp_path / "state"}"\n')
     result = invoke("doctor", "--config", str(config))

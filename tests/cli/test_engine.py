@@ -1,4 +1,4 @@
-"""``edge-mer engine``, ``doctor --gpu``, and what ``status`` says of a runtime: on a machine without a GPU."""
+"""``edge-mer engine``, ``doctor --gpu``, and the runtime shown by ``status``, on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from edge_mer.cli import engine
+from edge_mer.cli.main import app
 from edge_mer.client.status_text import worker_lines
 from edge_mer.config import ModelsConfig
 from edge_mer.contract.errors import GpuError
 from edge_mer.contract.messages import WorkerHealth
 from edge_mer.runtime import engine_builds, select
-from edge_mer.runtime.cuda import Cuda, driver_there
+from edge_mer.runtime.cuda import Cuda, driver_available
 from edge_mer.runtime.engines import EngineCache
 from edge_mer.runtime.tensorrt import TENSORRT, TensorRT
 from tests.runtime.fake_gpu import FakeCuda, FakeTensorRT
 
-without_gpu = pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
+without_gpu = pytest.mark.skipif(driver_available(), reason="this machine has an NVIDIA driver")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def models(forms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelsConfig:
-    """A machine with a GPU, whose engines lie in a directory of their own."""
+    """A machine with a fake GPU, whose engines are in a directory of their own."""
     gpu = FakeCuda()
     module = FakeTensorRT(gpu)
 
@@ -43,41 +44,51 @@ def models(forms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mode
     return ModelsConfig(directory=str(forms), engines=str(tmp_path / "engines"), precision="fp16", backend="tensorrt")
 
 
-def said(action: str, models: ModelsConfig, capsys: pytest.CaptureFixture[str], everything: bool = False) -> list[str]:
-    engine._ACTIONS[action](models, everything)
-    return capsys.readouterr().out.splitlines()
+def invoke(action: str, models: ModelsConfig, *words: str) -> Result:
+    chosen = models.model_dump(include={"directory", "engines", "precision", "backend"})
+    options = [part for key, value in chosen.items() for part in ("--set", f"models.{key}={value}")]
+    return CliRunner().invoke(app, ["engine", action, *options, *words])
 
 
-def test_build_then_list_then_verify_then_clean(models: ModelsConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    built = said("build", models, capsys)
+def lines_of(action: str, models: ModelsConfig, *words: str) -> list[str]:
+    result = invoke(action, models, *words)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_engines_are_built_listed_verified_and_cleaned(models: ModelsConfig) -> None:
+    built = lines_of("build", models)
     assert len(built) == 11
     assert all(line.startswith("built") for line in built)
-    assert all(line.startswith("there") for line in said("build", models, capsys))
-    listed = said("list", models, capsys)
+    assert all(line.startswith("there") for line in lines_of("build", models))
+    listed = lines_of("list", models)
     assert len(listed) == 12
     assert "fusion.atv.onnx" in " ".join(listed)
     assert "tensorrt 10.3.0, GPU 8.7" in listed[0]
-    verified = said("verify", models, capsys)
+    verified = lines_of("verify", models)
     assert len(verified) == 11
     assert all(line.startswith("ok") for line in verified)
-    assert said("clean", models, capsys) == []
-    gone = said("clean", models.model_copy(update={"precision": "fp32"}), capsys)
-    assert len(gone) == 11
-    assert said("list", models, capsys) == [f"in {models.engines}"]
+    assert lines_of("clean", models) == []
+    assert len(lines_of("clean", models.model_copy(update={"precision": "fp32"}))) == 11
+    assert lines_of("list", models) == [f"in {models.engines}"]
 
 
-def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    said("build", models, capsys)
+def test_clean_all_also_removes_engines_that_fit(models: ModelsConfig) -> None:
+    lines_of("build", models)
+    assert len(lines_of("clean", models, "--all")) == 11
+
+
+def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig) -> None:
+    lines_of("build", models)
     victim = sorted(Path(models.engines or "").glob("fusion.a.*.engine"))[0]
     victim.write_bytes(victim.read_bytes()[:-1])
-    with pytest.raises(Exception, match="1"):
-        engine._verify(models, False)
-    out = capsys.readouterr().out
-    assert f"NO  {victim.name}: damaged" in out
-    assert "NO  fusion.a.onnx: no engine for" in out
+    result = invoke("verify", models)
+    assert result.exit_code == 1
+    assert f"NO  {victim.name}: damaged" in result.stdout
+    assert "NO  fusion.a.onnx: no engine for" in result.stdout
 
 
-def test_before_a_run_what_is_missing_is_built(models: ModelsConfig) -> None:
+def test_missing_engines_are_built_before_a_run(models: ModelsConfig) -> None:
     lines: list[str] = []
     engine_builds.prepare(models, lines.append)
     assert len(lines) == 11
@@ -86,7 +97,7 @@ def test_before_a_run_what_is_missing_is_built(models: ModelsConfig) -> None:
     assert len(lines) == 11
 
 
-def test_with_auto_a_build_that_fails_leaves_the_next_backend(
+def test_a_failed_build_falls_back_only_when_the_backend_is_auto(
     models: ModelsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(models: ModelsConfig, say: object) -> None:
@@ -102,9 +113,9 @@ def test_with_auto_a_build_that_fails_leaves_the_next_backend(
 
 
 def test_an_unknown_action_is_wrong_usage() -> None:
-    done = run("engine", "polish")
-    assert done.returncode == 2
-    assert "known: build, list, verify, clean" in done.stderr
+    result = CliRunner().invoke(app, ["engine", "polish"])
+    assert result.exit_code == 2
+    assert "No such command 'polish'" in result.stderr
 
 
 @without_gpu
@@ -127,12 +138,12 @@ def test_doctor_gpu_prints_what_was_tried_and_fails(tmp_path: Path) -> None:
 
 
 @without_gpu
-def test_a_named_backend_that_cannot_be_had_is_an_error_not_a_fallback() -> None:
+def test_an_unavailable_named_backend_is_an_error_not_a_fallback() -> None:
     with pytest.raises(GpuError):
         select.open_backend(ModelsConfig(backend="onnxruntime-cuda")).load(select.SHIPPED / "audio.onnx")
 
 
-def test_status_shows_which_runtime_and_what_was_refused() -> None:
+def test_status_shows_the_runtime_and_every_refused_one() -> None:
     notes = ("onnxruntime 1.31.1 fp32", "refused: tensorrt (audio.onnx: self-test failed: token off by 0.3)")
     worker = WorkerHealth("running", 7, 0, 0, None, 0.1, 10**8, {}, notes)
     lines = "\n".join(worker_lines({"fusion": worker}))

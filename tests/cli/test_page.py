@@ -1,4 +1,4 @@
-"""``edge-mer page`` and ``edge-mer keys pair --page``: the link, the tokens and the code as people meet them."""
+"""``edge-mer page`` and ``edge-mer keys pair --page``: the link, the tokens and the pairing code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_without_an_address_it_says_how_to_get_a_page() -> None:
+def test_without_an_address_the_error_shows_how_to_set_one() -> None:
     result = invoke("page")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "page.address=http://127.0.0.1:7653" in result.stderr
@@ -47,24 +47,24 @@ def test_the_link_stays_until_a_new_token_is_made() -> None:
     assert invoke("page", *ADDRESS).stdout == renewed
 
 
-def test_prometheus_gets_an_address_and_a_token_of_its_own() -> None:
+def test_prometheus_has_its_own_address_and_token() -> None:
     address, token = invoke("page", "--metrics", *ADDRESS).stdout.split()
     assert address == "http://127.0.0.1:7653/metrics"
     assert token not in invoke("page", *ADDRESS).stdout
 
 
-def test_an_address_that_others_could_read_is_refused() -> None:
+def test_plain_http_beyond_loopback_is_refused() -> None:
     result = invoke("page", "--set", "page.address=http://192.168.1.5:7653")
     assert result.exit_code == 1
     assert "page.certificate" in result.stderr
 
 
-def test_a_browser_is_paired_by_the_code_that_is_shown(state: Path) -> None:
+def test_a_browser_is_paired_by_the_displayed_code(state: Path) -> None:
     host_key(state)
     command = [sys.executable, "-u", "-m", "edge_mer.cli.main", "keys", "pair", "browser", "--page"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None
-        assert "on the page" in waiting.stdout.readline()
+        assert "on the web page" in waiting.stdout.readline()
         code = waiting.stdout.readline().strip()
         signing = new_identity(state, "elsewhere").signing
         desk = Pairing(state, Keyring(state), "host", SystemClock(), host_boot_id())

@@ -1,4 +1,4 @@
-"""Consent, keys and receipts as people meet them: exit codes, and what is said."""
+"""The commands for consent, keys and receipts: exit codes and output."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import app
+from edge_mer.cli.options import modalities
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.privacy.consent.consent_file import FILE, Deployment, in_toml, read_deployment
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.identity import read_identity
 from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.switch.receipt_log import ReceiptLog
 from edge_mer.privacy.switch.receipts import FILE as RECEIPTS
-from edge_mer.privacy.switch.receipts import ChainHead, ReceiptLog
+from edge_mer.privacy.switch.receipts import ChainHead
 from tests.privacy.test_receipts import draft
 from tests.switch_bench import TODAY
 
@@ -42,14 +44,14 @@ def invoke(*arguments: str) -> Result:
 
 
 class TestConsent:
-    def test_without_terminal_and_consent_it_says_in_one_line_what_to_do(self, state: Path) -> None:
+    def test_without_terminal_and_consent_one_line_shows_what_to_do(self, state: Path) -> None:
         result = invoke("run")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.count("\n") == 1
         assert "edge-mer run --consent audio,video,text" in result.stderr
         assert not (state / FILE).exists()
 
-    def test_an_unknown_matter_is_wrong_usage(self) -> None:
+    def test_an_unknown_consent_scope_is_wrong_usage(self) -> None:
         assert invoke("run", "--consent", "audio,smell").exit_code == 2
 
     def test_a_workplace_is_refused_with_the_law(self, state: Path) -> None:
@@ -60,9 +62,9 @@ class TestConsent:
         assert "2024/1689" in result.stderr
 
     def test_the_first_run_in_a_terminal_asks_and_pairs_this_console(self, state: Path) -> None:
-        said, code = in_terminal(["y", "Anna", "y", "n", "n"])
-        assert "Is this a private home" in said
-        assert "May the camera be opened?" in said
+        output, code = in_terminal(["y", "Anna", "y", "n", "n"])
+        assert "Is this a private home" in output
+        assert "May the camera be opened?" in output
         deployment = read_deployment(state / FILE)
         assert [(c.matter, c.who, c.given) for c in deployment.consent] == [("audio", "Anna", datetime.date.today())]
         identity = read_identity(state)
@@ -72,15 +74,15 @@ class TestConsent:
         ]
         assert code == 0
 
-    def test_no_home_no_run(self, state: Path) -> None:
-        said, code = in_terminal(["n"])
-        assert "Article 5(1)(f)" in said
+    def test_outside_a_private_home_nothing_starts(self, state: Path) -> None:
+        output, code = in_terminal(["n"])
+        assert "Article 5(1)(f)" in output
         assert code == 1
         assert not (state / FILE).exists()
 
 
 def in_terminal(answers: list[str]) -> tuple[str, int]:
-    """``ensure`` in a process whose standard input is a terminal: what it said, and its exit code."""
+    """``ensure`` in a process whose standard input is a terminal: its output and exit code."""
     code = (
         "import sys, typer\n"
         "from edge_mer.cli.consent import ensure\nfrom edge_mer.config import Config\n"
@@ -91,19 +93,19 @@ def in_terminal(answers: list[str]) -> tuple[str, int]:
     process = subprocess.Popen([sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     os.write(master, "".join(f"{a}\n" for a in answers).encode())
-    said = b""
+    output = b""
     while select.select([master], [], [], 20)[0]:
         try:
-            said += os.read(master, 4096)
-        except OSError:  # the last one on the other side has gone
+            output += os.read(master, 4096)
+        except OSError:  # the process has closed its side
             break
-    code_ = process.wait(timeout=20)
+    code_ = process.wait(timeout=60)
     os.close(master)
-    return said.decode().replace("\r\n", "\n"), code_
+    return output.decode().replace("\r\n", "\n"), code_
 
 
 class TestKeys:
-    def test_new_keys_print_their_public_halves_alone(self, state: Path) -> None:
+    def test_new_keys_print_only_their_public_halves(self, state: Path) -> None:
         result = invoke("keys", "new", "phone")
         identity = read_identity(state, "phone")
         assert identity is not None
@@ -113,7 +115,7 @@ class TestKeys:
         again = invoke("keys", "new", "phone")
         assert (again.exit_code, "is not overwritten" in again.stderr) == (1, True)
 
-    def test_allow_list_and_revoke(self, state: Path) -> None:
+    def test_a_key_is_allowed_listed_and_revoked(self, state: Path) -> None:
         agree(None, ("audio",), "anna", TODAY)
         assert invoke("keys", "allow", "tablet", CURVE).exit_code == 0
         lines = invoke("keys", "list").stdout
@@ -132,9 +134,9 @@ class TestKeys:
         for command in (("allow", name, CURVE), ("new", name, "--hub")):
             result = invoke("keys", *command)
             assert (result.exit_code, f"edge-mer keys revoke {name}" in result.stderr) == (1, True)
-        assert (Keyring(state).paired(), read_identity(state, "tablet")) == before, "nor were keys made in vain"
+        assert (Keyring(state).paired(), read_identity(state, "tablet")) == before, "no keys are created either"
 
-    def test_a_damaged_keyring_is_named_before_keys_are_made(self, state: Path) -> None:
+    def test_a_damaged_keyring_is_reported_before_keys_are_created(self, state: Path) -> None:
         agree(None, ("audio",), "anna", TODAY)
         Keyring(state).path.write_text("{")
         for command in (("allow", "tablet", CURVE), ("new", "tablet", "--hub")):
@@ -143,11 +145,11 @@ class TestKeys:
         assert read_identity(state, "tablet") is None
 
     @pytest.mark.parametrize("key", ["", "short", CURVE + "x"])
-    def test_what_is_no_key_is_refused(self, state: Path, key: str) -> None:
+    def test_a_malformed_key_is_refused(self, state: Path, key: str) -> None:
         state.mkdir(mode=0o700)
         assert invoke("keys", "allow", "tablet", key).exit_code == 1
 
-    def test_pairing_needs_an_address_and_says_so(self, state: Path) -> None:
+    def test_pairing_without_an_address_names_the_setting(self, state: Path) -> None:
         result = invoke("keys", "pair", "phone")
         assert (result.exit_code, "remote.listen" in result.stderr) == (1, True)
 
@@ -165,7 +167,7 @@ class TestReceipts:
             log.append(draft(epoch))
         return state / RECEIPTS
 
-    def test_good_receipts_verify_here_and_as_copies_elsewhere(self, log: Path, tmp_path: Path) -> None:
+    def test_valid_receipts_verify_in_place_and_as_copies(self, log: Path, tmp_path: Path) -> None:
         assert "3 receipts from 0 on, all signed and in one chain" in invoke("receipts", "verify").stdout
         copy = tmp_path / "copy.jsonl"
         copy.write_bytes(log.read_bytes())
@@ -179,31 +181,25 @@ class TestReceipts:
         assert result.exit_code == 1
         assert "line 2: it is not what this host's switch signed" in result.stderr
 
-    def test_they_are_shown_in_words(self, log: Path) -> None:
+    def test_receipts_are_shown_as_text(self, log: Path) -> None:
         lines = invoke("receipts", "show").stdout.splitlines()
         assert len(lines) == 3
         assert "video masked by anna: closed after 0 ms (camera: no handle), purged after 0 ms (fusion)" in lines[0]
 
-    def test_without_receipts_that_is_said(self, state: Path) -> None:
+    def test_an_empty_log_is_reported(self, state: Path) -> None:
         state.mkdir(mode=0o700)
         assert invoke("receipts", "show").stdout == "no receipts yet\n"
         assert invoke("receipts", "verify").exit_code == 1
 
 
-def test_all_means_every_modality(tmp_path: Path) -> None:
-    from edge_mer.cli.options import modalities
-
+def test_all_means_every_modality() -> None:
     assert modalities(["all"]) == MODALITIES
 
 
-def test_a_hard_mask_has_no_end() -> None:
+def test_a_locked_mask_takes_no_hours() -> None:
     assert invoke("mask", "all", "--hard", "--hours", "3").exit_code == 2
 
 
-def test_a_switch_elsewhere_needs_keys_that_are_paired_with_it() -> None:
+def test_a_remote_switch_needs_paired_keys() -> None:
     result = invoke("mask", "all", "--at", "nowhere")
     assert (result.exit_code, "edge-mer keys pair nowhere LINK" in result.stderr) == (1, True)
-
-
-def test_soak_knows_what_it_can_soak() -> None:
-    assert invoke("soak", "everything").exit_code == 2

@@ -1,4 +1,4 @@
-"""Messages as the topics bring them, for tests of the view and of the demo's director."""
+"""Messages as received from the topics, for tests of the view and of the demo's director."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_mer.contract.messages import Estimate, HealthReport, Latency, Message,
 
 
 class Scene:
-    """Publishers of what the view reads, on one bus with a fake clock."""
+    """Publishers of the topics that the view reads, on one bus with a fake clock."""
 
     def __init__(self) -> None:
         self.clock, self.broker = FakeClock(), MemoryBroker()

@@ -10,11 +10,11 @@ from edge_mer.contract.messages import DELIVERY, Estimate, delivery_fields
 from edge_mer.contract.services import SERVICES, derived_from, masked_with
 
 
-def test_no_topic_begins_another() -> None:
+def test_no_topic_is_a_prefix_of_another() -> None:
     assert not [(a, b) for a in SERVICES for b in SERVICES if a != b and b.startswith(a)]
 
 
-def test_raw_media_and_features_never_leave_the_host() -> None:
+def test_public_topics_exclude_raw_and_features() -> None:
     assert not [t for t, s in SERVICES.items() if s.public and t.startswith(("raw/", "feature/", "journal"))]
 
 
@@ -35,12 +35,12 @@ def test_lineage_reaches_the_estimate(modality: Modality) -> None:
     assert {f"feature/{modality}", "emotion"} <= derived_from(f"raw/{modality}")
 
 
-def test_the_microphones_mask_takes_its_words_along_and_leaves_typed_ones() -> None:
+def test_audio_mask_masks_recognised_words_and_not_typed_ones() -> None:
     assert masked_with("audio", transcribed=True) == {"audio", "text"}
     assert masked_with("audio", transcribed=False) == {"audio"}
     assert masked_with("text", transcribed=True) == {"text"}
 
 
-def test_results_and_delivery_are_told_apart() -> None:
+def test_delivery_fields_are_marked() -> None:
     assert delivery_fields(Estimate) == {"runtime", "latency_ms"}
     assert DELIVERY.extra == {"part": "delivery"}

@@ -1,27 +1,27 @@
-"""The demo's director goes on when it has seen what it waits for, and says what it never saw."""
+"""The demo's director advances when it observed the awaited combination, and reports missing ones."""
 
 from __future__ import annotations
 
 import signal
 from typing import Any
 
-import msgspec
-
+from edge_mer.client import PendingCommands
+from edge_mer.client.signer import Signer
 from edge_mer.client.snapshot import Snapshot
-from edge_mer.contract.control import Command, Grant
+from edge_mer.client.transports import BusTransport
+from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import Combination
 from edge_mer.demo.script import SCRIPT, STAY_US, WANTED, Director, Step
 from tests.client.scene import Scene
 
-
-class Pen:
-    """A console whose grants are only counted on."""
-
-    def granted(self, command: Command, seen: object) -> Command:
-        return msgspec.structs.replace(command, grant=GRANT)
-
-
 GRANT = Grant(key="k", host="h", counter=1, mask_epoch=1, modalities=())
+
+
+class FakeSigner(Signer):
+    """Signs every grant with the same constant."""
+
+    def grant(self, modalities: object, seen: object) -> Grant:
+        return GRANT
 
 
 class Stage(Scene):
@@ -29,40 +29,46 @@ class Stage(Scene):
         super().__init__()
         self.switch = self._source.server("switch")
         self.killed: list[tuple[int, int]] = []
-        self.picture = Snapshot(self.clock.now_us())
-        self.director = Director(self.bus, self.picture, Pen(), script, kill=lambda *args: self.killed.append(args))
+        self.commands: list[tuple[str, tuple[str, ...]]] = []
+        self.snapshot = Snapshot(self.clock.now_us())
+        switch = PendingCommands(
+            BusTransport(self.bus), self.clock, "the demo", lambda: FakeSigner(None, "h", self.clock)
+        )  # type: ignore[arg-type]
+        self.director = Director(self.clock, self.snapshot, switch, script, kill=lambda *args: self.killed.append(args))
 
     def turn(self, *messages: Any, after_us: int = 100_000) -> None:
         self.clock.advance(after_us)
         for message in messages:
-            self.picture.fold(message)
+            self.snapshot.fold(message)
         self.director.turn(messages)
+        self.answer()
 
-    def see(self, combination: Combination) -> None:
+    def observe(self, combination: Combination) -> None:
         self.clock.advance(100_000)
         self.turn(self.estimate(combination))
         self.turn(after_us=STAY_US)
 
-    def commands(self) -> list[tuple[str, tuple[str, ...]]]:
-        found = []
+    def answer(self) -> None:
+        """Answers like a switch that executes every command."""
         while (received := self.switch.receive()) is not None:
-            assert isinstance(received[1], Command)
-            assert (received[1].grant is not None) == (received[1].action == "unmask")
-            found.append((received[1].action, received[1].modalities))
-        return found
+            peer, command = received
+            assert isinstance(command, Command)
+            assert (command.grant is not None) == (command.action == "unmask")
+            self.commands.append((command.action, command.modalities))
+            self.switch.send(peer, Answer(id=command.id, ok=True, text="", modalities={}))
 
 
-def test_the_script_awaits_every_combination_and_none() -> None:
+def test_script_awaits_every_combination_and_none() -> None:
     assert {step.until for step in SCRIPT} == WANTED
 
 
-def test_the_script_masks_unmasks_and_kills() -> None:
+def test_script_masks_unmasks_and_kills() -> None:
     assert any(s.mask for s in SCRIPT)
     assert any(s.unmask for s in SCRIPT)
     assert {s.kill for s in SCRIPT} >= {"perception.audio", "file", "fusion"}
 
 
-def test_a_whole_run_sees_everything() -> None:
+def test_complete_run_observes_every_combination() -> None:
     stage = Stage()
     stage.turn(stage.health(fusion=("running", 1), file=("running", 2), perception_audio=("running", 3)))
     pid = 100
@@ -70,22 +76,22 @@ def test_a_whole_run_sees_everything() -> None:
         if step.back:
             pid += 1
             stage.turn(stage.health(fusion=("running", pid), file=("running", pid)))
-        stage.see(step.until)
+        stage.observe(step.until)
     assert stage.director.done
     assert stage.director.missing == []
     assert stage.director.failed == []
     assert [number for _, number in stage.killed] == [signal.SIGKILL] * 3
 
 
-def test_a_step_acts_once_what_the_last_one_awaited_was_seen() -> None:
+def test_step_acts_after_the_previous_one_was_reached() -> None:
     stage = Stage((Step("start", "atv"), Step("mask", "at", mask=("video",))))
     stage.turn()
-    assert stage.commands() == []
-    stage.see("atv")
-    assert stage.commands() == [("mask", ("video",))]
+    assert stage.commands == []
+    stage.observe("atv")
+    assert stage.commands == [("mask", ("video",))]
 
 
-def test_an_estimate_from_before_the_action_does_not_count() -> None:
+def test_estimate_from_before_the_action_does_not_count() -> None:
     stage = Stage((Step("start", "atv"),))
     old = stage.clock.now_us() - 1
     stage.turn()
@@ -94,23 +100,23 @@ def test_an_estimate_from_before_the_action_does_not_count() -> None:
     assert not stage.director.done
 
 
-def test_a_step_that_never_succeeds_times_out_and_is_named() -> None:
+def test_step_that_times_out_is_named() -> None:
     stage = Stage((Step("the camera is masked", "at", patience_s=5), Step("next", "a")))
     stage.turn()
     stage.turn(after_us=6_000_000)
     assert stage.director.failed == ["the camera is masked: at was not seen within 5 s"]
-    stage.see("a")
+    stage.observe("a")
     assert stage.director.done
     assert "missing: at" in "\n".join(stage.director.summary())
 
 
-def test_a_killed_process_must_be_back_before_the_step_is_done() -> None:
+def test_step_waits_until_the_killed_process_runs_again() -> None:
     stage = Stage((Step("kill", "atv", kill="fusion", back=True),))
-    stage.picture.fold(stage.health(fusion=("running", 7)))
+    stage.snapshot.fold(stage.health(fusion=("running", 7)))
     stage.turn()
     assert stage.killed == [(7, signal.SIGKILL)]
-    stage.see("atv")
+    stage.observe("atv")
     assert not stage.director.done
-    stage.picture.fold(stage.health(fusion=("running", 8)))
-    stage.see("atv")
+    stage.snapshot.fold(stage.health(fusion=("running", 8)))
+    stage.observe("atv")
     assert stage.director.done

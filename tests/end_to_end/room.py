@@ -1,4 +1,4 @@
-"""What end-to-end tests run in: an instance; a room with a quiet real microphone and a camera that shows the demo."""
+"""The environment of end-to-end tests: an instance, a real microphone with silence, a camera that shows the demo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.switch_bench import TODAY
 
 @contextmanager
 def started(config: Config, place: Path) -> Iterator[ZmqBus]:
-    """A running instance, its sockets in ``place``/run: its bus. Everything is still masked."""
+    """Starts an instance with its sockets in ``place``/run; yields its bus. Everything is still masked."""
     with ExitStack() as stack:
         directory = place / "run"
         directory.mkdir(mode=0o700)
@@ -37,7 +37,7 @@ def started(config: Config, place: Path) -> Iterator[ZmqBus]:
 
 @dataclass(frozen=True)
 class Room:
-    """``place`` holds state and sockets; ``config`` uses the devices, and somebody has agreed to all of it."""
+    """``place`` holds state and sockets; ``config`` uses the devices, and consent is given for all of them."""
 
     place: Path
     microphone: PulseAudio
@@ -46,15 +46,15 @@ class Room:
 
 
 @contextmanager
-def furnished(text: Mapping[str, str]) -> Iterator[Room]:
-    """``text``: that section of the config. This process's children hear the room's microphone."""
+def room_with_devices(text: Mapping[str, str]) -> Iterator[Room]:
+    """``text``: that section of the config. Child processes of this process use the room's microphone."""
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
         microphone = stack.enter_context(pulseaudio(place))
         stack.enter_context(microphone.quiet_room())
         camera = stack.enter_context(mjpeg_camera())
-        pictures = demo_pictures()
-        camera.picture = lambda n: pictures[n % len(pictures)]
+        frames = demo_frames()
+        camera.picture = lambda n: frames[n % len(frames)]
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in microphone.env.items():
             patch.setenv(name, value)
@@ -70,13 +70,13 @@ def furnished(text: Mapping[str, str]) -> Iterator[Room]:
         yield Room(place, microphone, camera, config)
 
 
-def demo_sound() -> NDArray[np.int16]:
+def demo_audio() -> NDArray[np.int16]:
     with av.open(str(SESSION)) as clip:
         resampler = av.AudioResampler("s16", "mono", 16_000)
         parts = [r.to_ndarray() for f in clip.decode(audio=0) for r in resampler.resample(f)]
     return np.concatenate(parts, axis=1).ravel()
 
 
-def demo_pictures() -> list[NDArray[np.uint8]]:
+def demo_frames() -> list[NDArray[np.uint8]]:
     with av.open(str(SESSION)) as clip:
         return [f.to_ndarray(format="bgr24") for f in clip.decode(video=0)]

@@ -33,7 +33,7 @@ BOOT_ID = "test-boot"
 
 
 class Chain:
-    """Every worker of the demo but the supervisor. ``tamper`` may change the frames of any message on the way."""
+    """All workers of the demo except the supervisor. ``tamper`` may change the frames of any message in transit."""
 
     def __init__(self, state: Path, tamper: Callable[[str, list[bytes]], list[bytes]] | None = None) -> None:
         state.mkdir(mode=0o700, exist_ok=True)
@@ -60,7 +60,7 @@ class Chain:
         perception = [PerceptionNode.open(m, config, self.bus()) for m in MODALITIES]
         self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})
         self.workers = [self.switch, capture, *perception, self.fusion]
-        self.person = self.bus().client("switch")
+        self.client = self.bus().client("switch")
         reader_bus = self.bus()
         self._estimates, self._inputs = reader_bus.reader("emotion"), reader_bus.reader(*TOPICS)
         self._journal = ReliableReader(reader_bus, "journal")
@@ -84,7 +84,7 @@ class Chain:
     def command(self, action: str, *modalities: Modality) -> None:
         epoch = max(self.switch.epochs().values())
         grant = self._console.grant(self.switch.host, modalities, epoch, self.clock.wall_us())
-        self.person.send(
+        self.client.send(
             Command(
                 id=f"{action}{self.clock.now_us()}",
                 action=action,
@@ -99,7 +99,7 @@ class Chain:
 
 @dataclass
 class Tamper:
-    """Replaces the payload of one topic by its bytes backwards: other sound, or no picture at all."""
+    """Reverses the payload bytes of one topic: different audio, or an undecodable image."""
 
     topic: str
     active: bool
@@ -110,7 +110,7 @@ class Tamper:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Ten seconds of the session with a mask and its end inside."""
+    """Ten seconds of the session with a mask and an unmask."""
     chain = Chain(tmp_path_factory.mktemp("chain") / "state")
     chain.run(5)
     chain.command("mask", "video")
@@ -120,10 +120,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return chain
 
 
-def test_sound_picture_and_words_come_out_as_one_estimate(played: Chain) -> None:
+def test_audio_video_and_text_give_one_estimate(played: Chain) -> None:
     best = next(m.body for m in played.results if m.body.combination == "atv")
     assert best.probabilities is not None
-    assert best.abstain is not None, "a drawn face and a synthetic voice are no person that the fit has seen"
+    assert best.abstain is not None, "a drawn face and a synthetic voice are out of distribution"
     assert best.abstain.startswith("out of distribution")
     assert abs(sum(best.probabilities.values()) - 1) < 1e-6
     assert -3 <= best.sentiment <= 3
@@ -131,26 +131,26 @@ def test_sound_picture_and_words_come_out_as_one_estimate(played: Chain) -> None
     assert all(p.tokens > 0 for p in best.presence.values())
 
 
-def test_a_mask_takes_the_modality_out_and_its_end_brings_it_back(played: Chain) -> None:
+def test_mask_removes_a_modality_and_unmask_restores_it(played: Chain) -> None:
     combinations = played.combinations()
     masked = combinations.index("at", combinations.index("atv"))
     assert "atv" in combinations[masked:]
 
 
-def test_nothing_was_lost_on_the_way(played: Chain) -> None:
+def test_no_message_was_lost(played: Chain) -> None:
     lost = {k: v for w in played.workers for k, v in w.counters.items() if k in ("bad", "gap", "unusable", "late")}
     assert not any(lost.values()), lost
 
 
-def test_the_run_replays_byte_for_byte(played: Chain) -> None:
+def test_run_replays_byte_for_byte(played: Chain) -> None:
     again = list(replay(played.entries, played.recorded.get, lambda name: played.model))
     live = [digest(result_bytes(m)) for m in played.results]
     assert [d for r in again for d in r.digests] == live
 
 
 @pytest.mark.parametrize("modality", ["audio", "video"])
-def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modality: Modality, tmp_path: Path) -> None:
-    """Promise 3 through the whole chain: other raw content before the mask, the same bytes after it."""
+def test_data_from_before_a_mask_does_not_change_later_results(modality: Modality, tmp_path: Path) -> None:
+    """Promise 3 for the whole chain: different raw content before the mask, the same bytes after it."""
     heads, tails = [], []
     for noise in (False, True):
         tamper = Tamper(f"raw/{modality}", active=noise)
@@ -165,6 +165,6 @@ def test_what_was_heard_or_seen_before_a_mask_never_changes_a_later_result(modal
         chain.run(3)
         tails.append([result_bytes(m) for m in chain.results[mark:]])
         assert chain.results[-1].body.presence[modality].state == "present"
-    assert heads[0] != heads[1], "the content was another, and mattered while it was not masked"
+    assert heads[0] != heads[1], "different content changed the results before the mask"
     assert tails[0] == tails[1]
     assert len(tails[0]) > 5

@@ -1,4 +1,4 @@
-"""``edge-mer demo --media`` on real clips: talking faces, faces that come and go, clips without sound or face."""
+"""``edge-mer demo --media`` on real clips: talking faces, intermittent faces, clips without audio or face."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLIPS = Path(__file__).parents[3] / "shared" / "data" / "av_clips"
 
 pytestmark = [
     pytest.mark.end_to_end,
-    pytest.mark.skipif(not CLIPS.is_dir(), reason=f"the real clips are not here: {CLIPS}"),
+    pytest.mark.skipif(not CLIPS.is_dir(), reason=f"the real clips are missing: {CLIPS}"),
 ]
 
 
@@ -25,7 +25,7 @@ pytestmark = [
         ("pyfeat_no_face.mp4", "none", "v"),
     ],
 )
-def test_a_clip_gives_the_combinations_that_it_holds(clip: str, expected: str, never: str) -> None:
+def test_clip_gives_the_expected_combinations(clip: str, expected: str, never: str) -> None:
     command = [sys.executable, "-m", "edge_mer.cli.main", "demo", "--json", "--media", str(CLIPS / clip)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
@@ -34,8 +34,8 @@ def test_a_clip_gives_the_combinations_that_it_holds(clip: str, expected: str, n
     assert not never or not any(never in c for c in seen - {"none"}), seen
 
 
-def test_one_process_may_hold_the_encoders_and_the_fusion() -> None:
-    """``perception.placement = "together"`` gives the same chain with three processes fewer."""
+def test_encoders_and_fusion_may_share_one_process() -> None:
+    """``perception.placement = "together"`` gives the same chain with three fewer processes."""
     command = [sys.executable, "-m", "edge_mer.cli.main", "demo", "--json", "--set", "perception.placement=together"]
     done = subprocess.run(
         [*command, "--media", str(CLIPS / "1001_DFA_HAP_XX.flv")], capture_output=True, text=True, timeout=90

@@ -1,6 +1,6 @@
 """200 toggles on real processes: PulseAudio, an MJPEG camera that also stalls, PocketSphinx decoding, a file.
 
-A plain ZeroMQ subscriber sees not one byte of the sensor after ``closed``, none at all 50 ms after the receipt.
+A plain ZeroMQ subscriber receives no sensor data after ``closed``, and none at all 50 ms after the receipt.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.demo.config import demo_config
 from edge_mer.privacy.keys.host_key import read_public
 from edge_mer.privacy.switch.receipts import FILE, verify
-from tests.end_to_end.room import demo_sound, furnished, started
+from tests.end_to_end.room import demo_audio, room_with_devices, started
 from tests.end_to_end.test_live import connections
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
-TOGGLES = 100  # of the devices, and as many of the file
+pytestmark = [pytest.mark.end_to_end]
+TOGGLES = 100  # with devices, and as many with a file
 
 
 @contextmanager
 def running(place: Path, config: Config) -> Iterator[Toggler]:
-    """An instance with everything unmasked, and who toggles it."""
+    """An instance with everything unmasked; yields its toggler."""
     with ExitStack() as stack:
         bus = stack.enter_context(started(config, place))
         observer = stack.enter_context(Observer(place / "run").listening())
@@ -49,14 +49,14 @@ def check(toggler: Toggler, state: Path, count: int) -> None:
     assert all(r.handle_closed and r.checks for r in proven)
 
 
-def test_of_microphone_camera_and_recogniser() -> None:
+def test_toggles_with_microphone_camera_and_recogniser() -> None:
     pytest.importorskip("pocketsphinx", reason="pip install 'edge-mer[asr-lite]'")
     rng = random.Random(3)
     with ExitStack() as stack:
-        room = stack.enter_context(furnished({"source": "asr", "engine": "pocketsphinx"}))
+        room = stack.enter_context(room_with_devices({"source": "asr", "engine": "pocketsphinx"}))
         microphone, camera, state = room.microphone, room.camera, room.place / "privacy"
         toggler = stack.enter_context(running(room.place, room.config))
-        speech = microphone.play(np.tile(demo_sound(), 20))
+        speech = microphone.play(np.tile(demo_audio(), 20))
         stack.callback(speech.wait)
         stack.callback(speech.terminate)
         toggler.until_data("audio", 30)
@@ -67,14 +67,14 @@ def test_of_microphone_camera_and_recogniser() -> None:
             modality, stalled = order[n % 4], n % 4 == 3
             camera.behaviour = "stalled" if stalled else "live"
             if n % 20 == 2:
-                toggler.until_data("text")  # words come while it decodes, so now it does
+                toggler.until_data("text")  # text is published during decoding
             else:
                 toggler.wait(rng.randrange(0, 200_000))
             toggler.mask(modality)
             if modality == "audio":
-                assert microphone.listeners() == 0, "the sound server sees it closed"
+                assert microphone.listeners() == 0, "the sound server reports the stream closed"
             if modality == "video":
-                assert connections(camera.server_port) == 0, "the kernel sees it closed"
+                assert connections(camera.server_port) == 0, "the kernel reports the connection closed"
             toggler.wait(rng.randrange(0, 150_000))
             camera.behaviour = "live"
             toggler.unmask(modality)
@@ -83,7 +83,7 @@ def test_of_microphone_camera_and_recogniser() -> None:
         check(toggler, state, TOGGLES)
 
 
-def test_of_a_file() -> None:
+def test_toggles_with_file_source() -> None:
     rng = random.Random(4)
     with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as name:
         place = Path(name)

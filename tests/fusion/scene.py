@@ -1,4 +1,4 @@
-"""A small stage for the fold: tokens in, ticks, estimates out, all in plain function calls."""
+"""Drives the fold in tests by plain function calls: tokens and ticks in, estimates out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ START = 1_000 * SECOND
 
 
 class HashModel:
-    """A model whose output depends on every byte that it is given, and on nothing else."""
+    """A model whose output depends on every byte of its input, and on nothing else."""
 
     name = "hash@0"
     capacity = {"audio": 32, "video": 20, "text": 24}  # noqa: RUF012
@@ -57,7 +57,7 @@ class HashModel:
 def message(
     topic: str, body: Any, payload: Any = (), *, origin_us: int, seq: int = 0, created_us: int = 0
 ) -> Message[Any]:
-    """A message as a reader would get it, through the real wire form."""
+    """A message as a reader would receive it, through the real wire form."""
     row = SERVICES[topic]
     envelope = Envelope(
         schema=row.schema, source="test", boot="b0", seq=seq, origin_us=origin_us, created_us=created_us or origin_us

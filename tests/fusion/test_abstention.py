@@ -1,4 +1,4 @@
-"""No label without a reason to give one: each reason, and which of them comes first."""
+"""When estimates abstain: each reason, and the order of reasons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_mer.fusion.model import GraphFusionModel, Prediction
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.fusion.presence import FEW, WARMING
 from tests.fusion.scene import SETTINGS, HashModel, Scene, tokens
-from tests.fusion.test_calibration import LOGITS, TEMPERATURE, Shelf, calibration, fit, published, windows
+from tests.fusion.test_calibration import LOGITS, TEMPERATURE, ConstantBackend, calibration, fit, published, windows
 
 HERE = {"audio": Presence("present", None, 9)}
 CLEAR = Fit(temperature("a", 1.0), True, 240, 4, 0.9, 0.8, None, floor=0.4, largest_set=4)
@@ -48,13 +48,13 @@ def test_each_reason_and_their_order() -> None:
     assert why(rival, scarce=["video"]) == "unbound"
 
 
-def test_without_a_fit_confidence_withholds_nothing_but_the_rest_does() -> None:
+def test_without_a_fit_low_confidence_does_not_withhold_the_label() -> None:
     assert why(confidence=0.15, labels=7, fitted=None) is None
     assert why(unfamiliar=("audio",), fitted=None) == "out of distribution (audio)"
 
 
 @pytest.mark.parametrize(
-    ("reasons", "said"),
+    ("reasons", "expected"),
     [
         ((None, "no face", "no words"), NOTHING),
         ((WARMING, FEW, "no words"), WARMING),
@@ -62,12 +62,12 @@ def test_without_a_fit_confidence_withholds_nothing_but_the_rest_does() -> None:
         ((WARMING, UNBOUND, None), UNBOUND),
     ],
 )
-def test_why_there_is_no_estimate_at_all(reasons: tuple[str | None, ...], said: str) -> None:
+def test_reason_for_no_estimate(reasons: tuple[str | None, ...], expected: str) -> None:
     presence = dict(zip(("audio", "video", "text"), (Presence("x", r, 0) for r in reasons), strict=True))
-    assert without_estimate(presence) == said  # type: ignore[arg-type]
+    assert without_estimate(presence) == expected  # type: ignore[arg-type]
 
 
-def test_a_sensor_that_begins_warms_up_and_one_that_hears_little_has_too_few_tokens() -> None:
+def test_starting_sensor_is_warming_up_and_silent_one_has_too_few_tokens() -> None:
     scene = Scene()
     first = scene.hop("audio").estimate
     assert (first.combination, first.label, first.abstain) == ("none", None, "warming up")
@@ -79,14 +79,14 @@ def test_a_sensor_that_begins_warms_up_and_one_that_hears_little_has_too_few_tok
     assert late.abstain == "too few tokens"
 
 
-def test_two_faces_withhold_the_label_of_the_voice_too() -> None:
+def test_two_faces_withhold_the_label_of_audio_too() -> None:
     scene = Scene()
     scene.settle("audio")
     for _ in range(4):
         scene.give(*_unbound(scene))
         body = scene.hop("audio").estimate
     assert (body.combination, body.label, body.abstain) == ("a", None, "unbound")
-    assert body.probabilities is not None, "what is said stays visible; it is only nobody's label"
+    assert body.probabilities is not None, "probabilities are published; only the label is withheld"
 
 
 def _unbound(scene: Scene) -> list[Any]:
@@ -102,12 +102,12 @@ def replace_fit(some: Fit, **limits: Any) -> Fit:
 
 
 def with_fits(changed: dict[Combination, Fit], novelty: dict[Any, Novelty] | None = None) -> GraphFusionModel:
-    shelf = Shelf()
-    made = calibration(shelf)
-    return GraphFusionModel(shelf.graphs, Calibration(made.weights, {**made.fits, **changed}, novelty or {}))
+    backend = ConstantBackend()
+    made = calibration(backend)
+    return GraphFusionModel(backend.graphs, Calibration(made.weights, {**made.fits, **changed}, novelty or {}))
 
 
-def test_low_confidence_withholds_the_label_and_leaves_the_figures() -> None:
+def test_low_confidence_withholds_the_label_and_keeps_the_figures() -> None:
     sure = published(with_fits({}), "a")
     assert sure.label is not None
     assert sure.prediction_set[0] == sure.label
@@ -120,7 +120,7 @@ def test_low_confidence_withholds_the_label_and_leaves_the_figures() -> None:
     )
 
 
-def test_the_set_is_published_where_it_was_measured_and_nowhere_else() -> None:
+def test_prediction_set_is_published_for_measured_combinations_only() -> None:
     model = with_fits({c: sharp(c, set_limit=1.0, largest_set=4) for c in ("a", "v")})
     body = published(model, "a")
     assert (len(body.prediction_set), body.coverage, body.abstain) == (7, 0.9, "set too large (7 labels)")
@@ -129,36 +129,36 @@ def test_the_set_is_published_where_it_was_measured_and_nowhere_else() -> None:
 
 
 class Sentimental:
-    """Says the same sentiment of every window."""
+    """Gives the same sentiment for every window."""
 
     name, capacity, dims, encoders = HashModel.name, HashModel.capacity, HashModel.dims, HashModel.encoders
 
     def __init__(self, value: float, **limits: Any) -> None:
-        said = replace_fit(fit("t"), sentiment_radius=1.5, **limits)
-        self.said = Prediction((0.4, *[0.1] * 6), value, None, said)
+        fitted = replace_fit(fit("t"), sentiment_radius=1.5, **limits)
+        self.prediction = Prediction((0.4, *[0.1] * 6), value, None, fitted)
 
     def predict(self, combination: Combination, windows: Any) -> Prediction:
-        return self.said
+        return self.prediction
 
 
-def test_the_interval_of_sentiment_lies_about_it_and_within_the_scale() -> None:
+def test_sentiment_interval_contains_the_sentiment_and_stays_in_the_scale() -> None:
     assert published(Sentimental(1.0), "t").sentiment_interval == (-0.5, 2.5)
     assert published(Sentimental(-2.0), "t").sentiment_interval == (-3.0, -0.5)
     assert published(Sentimental(1.0), "t").coverage == 0.9
     assert published(Sentimental(1.0, measured=False), "t").sentiment_interval is None
     strange = Sentimental(1.0)
-    strange.said = replace(strange.said, unfamiliar=("text",))
+    strange.prediction = replace(strange.prediction, unfamiliar=("text",))
     assert published(strange, "t").sentiment_interval is None
 
 
-def test_an_unfamiliar_window_is_less_sure_uncalibrated_and_without_a_label() -> None:
-    """The mean token of every window here is 0; a Gaussian about 10 finds it strange, one about 0 does not."""
+def test_window_out_of_distribution_is_less_confident_uncalibrated_and_has_no_label() -> None:
+    """The mean token of every window is 0: out of distribution for a Gaussian about 10, not for one about 0."""
     dim = HashModel.dims["audio"] + 2
     spread = float(np.log(1e-3))
     whiten = tuple((0.0,) * i + (1.0,) for i in range(dim))
     near = Novelty("audio", (0.0,) * (dim - 2) + (spread, spread), whiten, 2.0, 0.95, 100, 4)
     far = Novelty("audio", (10.0,) * (dim - 2) + (spread, spread), whiten, 2.0, 0.95, 100, 4)
-    usual, strange = (_heard(with_fits({}, {"audio": n})) for n in (near, far))
+    usual, strange = (_estimate_of(with_fits({}, {"audio": n})) for n in (near, far))
     assert usual.label is not None
     assert usual.calibrated
     assert strange.abstain == "out of distribution (audio)"
@@ -168,10 +168,10 @@ def test_an_unfamiliar_window_is_less_sure_uncalibrated_and_without_a_label() ->
 
 
 def _flat(doubt: float) -> np.ndarray:
-    """What is left of the logits at this distance over the limit."""
+    """The logits at this distance over the limit."""
     return LOGITS[0] / doubt / TEMPERATURE["a"]
 
 
-def _heard(model: GraphFusionModel) -> Any:
+def _estimate_of(model: GraphFusionModel) -> Any:
     full = {m: replace(w, mask=np.ones_like(w.mask)) for m, w in windows("a").items()}
-    return estimate(Pending(0, full, HERE, 0, True, 0, None), SETTINGS, model).estimate
+    return estimate(Pending(0, full, HERE, {}, 0, None), SETTINGS, model).estimate

@@ -1,4 +1,4 @@
-"""A person's own neutral: learnt on purpose, never from what is masked, erasable, and in the journal for the replay."""
+"""Personal neutral: learnt by command, never from masked data, erasable, and in the journal for the replay."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from edge_mer.fusion.node import own_neutral
 from edge_mer.fusion.replay import replay
 from edge_mer.fusion.window import TokenWindow
 from tests.fusion.scene import HashModel, Scene, result, sensor, tokens
-from tests.fusion.test_calibration import Shelf
-from tests.fusion.test_node import RUNTIME, House
+from tests.fusion.test_calibration import ConstantBackend
+from tests.fusion.test_node import RUNTIME, FusionStage
 
 DATE = "2026-11-21"
 
 
-def taught(*messages: Any) -> dict[Any, Learning]:
+def learnt_from(*messages: Any) -> dict[Any, Learning]:
     state: dict[Any, Learning] = {}
     for message in messages:
         state = learn(state, message)
@@ -42,9 +42,9 @@ def speech(n: int = 100, epoch: int = 3, **more: Any) -> Any:
     return tokens("audio", [125_000 * (i + 1) for i in range(n)], epoch=epoch, **more)
 
 
-def test_the_mean_of_the_valid_tokens_is_learnt() -> None:
+def test_mean_of_valid_tokens_is_learnt() -> None:
     message, silence = speech(), speech(50, valid=False)
-    found, lacking = learnt(taught(message, silence), DATE)
+    found, lacking = learnt(learnt_from(message, silence), DATE)
     assert found["audio"].tokens == 100
     assert found["audio"].level == pytest.approx(message.payload[0].astype(np.float64).mean(0))
     assert lacking == ["video: 0 usable tokens, expected at least 50 (10 s)"]
@@ -60,8 +60,8 @@ def test_the_mean_of_the_valid_tokens_is_learnt() -> None:
         speech(1, model="another encoder"),
     ],
 )
-def test_a_mask_meanwhile_forgets_what_was_learnt_for_good(mask: Any) -> None:
-    state = taught(speech(), mask, speech(), speech(epoch=5))
+def test_mask_during_learning_discards_the_modality(mask: Any) -> None:
+    state = learnt_from(speech(), mask, speech(), speech(epoch=5))
     left = state["audio"]
     assert (left.spoiled, left.total, left.tokens) == (True, None, 0), "not one number of it is left"
     found, lacking = learnt(state, DATE)
@@ -69,19 +69,19 @@ def test_a_mask_meanwhile_forgets_what_was_learnt_for_good(mask: Any) -> None:
     assert lacking[0].startswith("audio: it was masked")
 
 
-def test_too_little_is_not_learnt() -> None:
-    found, lacking = learnt(taught(speech(79)), DATE)
+def test_too_few_tokens_are_not_learnt() -> None:
+    found, lacking = learnt(learnt_from(speech(79)), DATE)
     assert found == {}
     assert lacking[0] == "audio: 79 usable tokens, expected at least 80 (10 s)"
 
 
-def test_a_voice_moves_half_of_the_way_to_everybodys_neutral() -> None:
+def test_audio_moves_half_of_the_way_to_the_neutral_of_the_calibration() -> None:
     own = {"audio": Neutral((2.0, 4.0), 100, "ea", DATE)}
     way = shifts(own, {"audio": (0.0, 0.0)}, HashModel.encoders)  # type: ignore[arg-type]
     assert moved("audio", np.array([[2.0, 4.0]], np.float32), way["audio"]).tolist() == [[1.0, 2.0]]
 
 
-def test_what_other_encoders_taught_is_not_used() -> None:
+def test_baseline_of_other_encoders_is_not_used() -> None:
     own = {"audio": Neutral((2.0,), 100, "old", DATE), "video": Neutral((1.0,) * 7, 60, "ev", DATE)}
     neutral = {"audio": (0.0,), "video": (0.0,) * 6}
     assert shifts(own, neutral, HashModel.encoders) == {}  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def test_empty_slots_of_a_window_stay_zero() -> None:
     assert window.values.max() == 0, "the fold's own tokens are not touched"
 
 
-def test_the_file_is_the_owners_alone_and_erasing_leaves_nothing(tmp_path: Path) -> None:
+def test_file_is_private_and_erasing_removes_it(tmp_path: Path) -> None:
     made = {"audio": Neutral((0.5, -1.0), 100, "ea", DATE)}
     path = write(tmp_path, made)  # type: ignore[arg-type]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -121,39 +121,39 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_it_is_used_only_where_the_config_asks_and_a_bad_one_is_said(tmp_path: Path) -> None:
+def test_baseline_is_used_only_if_configured_and_a_damaged_one_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    model: Any = Shelf()
+    model: Any = ConstantBackend()
     model.neutral, model.encoders = {"audio": (0.0, 0.0, 0.0, 0.0)}, HashModel.encoders
     write(tmp_path, {"audio": Neutral((1.0, 1.0, 1.0, 1.0), 100, "ea", DATE)})
 
-    def asked(**fusion: Any) -> Any:
+    def shifts_with(**fusion: Any) -> Any:
         return own_neutral(Config.model_validate({"privacy": {"state": str(tmp_path)}, "fusion": fusion}), model)
 
-    assert asked() == ({}, ())
-    assert asked(baseline=True) == ({"audio": (-0.5,) * 4}, ())
+    assert shifts_with() == ({}, ())
+    assert shifts_with(baseline=True) == ({"audio": (-0.5,) * 4}, ())
     write(tmp_path, {"audio": Neutral((1.0,) * 4, 100, "old", DATE)})
-    assert asked(baseline=True) == (
+    assert shifts_with(baseline=True) == (
         {},
         ("fusion.baseline: audio was learnt with other models; run: edge-mer baseline learn",),
     )
     (tmp_path / FILE).write_bytes(b"{")
-    used, said = asked(baseline=True)
+    used, messages = shifts_with(baseline=True)
     assert used == {}
-    assert "damaged" in said[0]
+    assert "damaged" in messages[0]
     erase(tmp_path)
-    assert "nothing was learnt" in asked(baseline=True)[1][0]
+    assert "nothing was learnt" in shifts_with(baseline=True)[1][0]
 
 
-def test_it_changes_the_estimate_of_its_modality_only() -> None:
+def test_baseline_changes_estimates_of_its_modality_only() -> None:
     plain, own = Scene(), Scene(msgspec.structs.replace(Scene().settings, baseline={"audio": (1.0,) * 4}))
     assert result(plain.settle("audio")) != result(own.settle("audio"))
     plain, own = Scene(), Scene(msgspec.structs.replace(Scene().settings, baseline={"audio": (1.0,) * 4}))
     assert result(plain.settle("video")) == result(own.settle("video"))
 
 
-def test_a_replay_needs_no_file_because_the_journal_holds_it() -> None:
-    class Personal(House):
+def test_replay_takes_the_baseline_from_the_journal() -> None:
+    class Personal(FusionStage):
         def start(self) -> None:
             from edge_mer.fusion.node import FusionNode
 
@@ -162,18 +162,18 @@ def test_a_replay_needs_no_file_because_the_journal_holds_it() -> None:
             self.node = FusionNode(self.node_bus, Config(), HashModel(), RUNTIME, baseline=own)  # type: ignore[arg-type]
 
     clock = FakeClock()
-    house = Personal(clock, MemoryBroker())
+    stage = Personal(clock, MemoryBroker())
     for hop in range(8):
         ends = [clock.now_us() - 400_000 + 125_000 * i for i in range(4)]
-        house.send(tokens("audio", ends, hop))
+        stage.send(tokens("audio", ends, hop))
         clock.advance(500_000)
-        house.turn()
-    opening = opening_of(house.entries[0].body)
+        stage.turn()
+    opening = opening_of(stage.entries[0].body)
     assert opening is not None
     assert opening.settings.baseline == {"audio": (0.1, -0.2, 0.3, 1 / 3)}
-    again = [d for r in replay(house.entries, house.recorded.get, lambda name: HashModel()) for d in r.digests]
-    assert again == [d for e in house.entries for d in e.body.results]
-    assert any(m.body.combination == "a" for m in house.results)
+    again = [d for r in replay(stage.entries, stage.recorded.get, lambda name: HashModel()) for d in r.digests]
+    assert again == [d for e in stage.entries for d in e.body.results]
+    assert any(m.body.combination == "a" for m in stage.results)
 
 
 def test_the_commands_show_and_erase(tmp_path: Path) -> None:
@@ -186,6 +186,6 @@ def test_the_commands_show_and_erase(tmp_path: Path) -> None:
     assert "fusion.baseline = false" in shown.output
     gone = CliRunner().invoke(app, ["baseline", "erase", "--config", str(config)])
     assert gone.exit_code == 0
-    assert "journal" in gone.output, "where it may still be is said"
+    assert "journal" in gone.output, "remaining copies are named"
     assert not (tmp_path / FILE).exists()
-    assert "nothing was learnt" in CliRunner().invoke(app, ["baseline", "show", "--config", str(config)]).output
+    assert "no baseline is stored" in CliRunner().invoke(app, ["baseline", "show", "--config", str(config)]).output

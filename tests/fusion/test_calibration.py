@@ -1,4 +1,4 @@
-"""The calibration file: whose it is, that nobody changed it, and that ``calibrated`` is true only where it applies."""
+"""The calibration file: bound to its weights, protected by a hash; ``calibrated`` is true only where it applies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPERATURE = {c: 1.5 + i for i, c in enumerate(COMBINATIONS)}
 
 @dataclass
 class Fused:
-    """A fusion graph that always says the same."""
+    """A fusion graph with constant output."""
 
     combination: Combination
     sha256: str = ""
@@ -54,10 +54,10 @@ class Fused:
         return {"logits": LOGITS, "sentiment": np.zeros((1, 1), np.float32)}
 
 
-class Shelf:
-    """A backend over such graphs."""
+class ConstantBackend:
+    """A backend of constant graphs."""
 
-    name = "shelf"
+    name = "backend"
 
     def __init__(self, **changed: str) -> None:
         self.graphs = {c: Fused(c, changed.get(c, "")) for c in COMBINATIONS}
@@ -73,9 +73,11 @@ def fit(c: Combination, measured: bool = True) -> Fit:
     return Fit(temperature(c, TEMPERATURE[c]), measured, 240, 4, 0.9, 0.8 if measured else None, None)
 
 
-def calibration(shelf: Shelf, *left_out: Combination) -> Calibration:
+def calibration(backend: ConstantBackend, *left_out: Combination) -> Calibration:
     measured = ("a", "v", "av", "t")
-    return Calibration(weights_of(shelf.graphs), {c: fit(c, c in measured) for c in COMBINATIONS if c not in left_out})
+    return Calibration(
+        weights_of(backend.graphs), {c: fit(c, c in measured) for c in COMBINATIONS if c not in left_out}
+    )
 
 
 def windows(c: Combination) -> dict[Modality, TokenWindow]:
@@ -89,40 +91,40 @@ def windows(c: Combination) -> dict[Modality, TokenWindow]:
 
 def published(model: Any, c: Combination) -> Any:
     presence = {m: Presence("present" if m in modalities_of(c) else "absent", None, 0) for m in MODALITIES}
-    return estimate(Pending(0, windows(c), presence, 0, True, 0, None), SETTINGS, model).estimate
+    return estimate(Pending(0, windows(c), presence, {}, 0, None), SETTINGS, model).estimate
 
 
 @pytest.mark.parametrize("c", COMBINATIONS)
 def test_every_combination_is_scaled_by_its_own_temperature(c: Combination, tmp_path: Path) -> None:
-    shelf = Shelf()
-    write(tmp_path, calibration(shelf))
-    body = published(load_fusion_model(shelf, tmp_path), c)
+    backend = ConstantBackend()
+    write(tmp_path, calibration(backend))
+    body = published(load_fusion_model(backend, tmp_path), c)
     assert list(body.probabilities.values()) == pytest.approx(softmax(LOGITS[0] / TEMPERATURE[c]))
     assert body.confidence == pytest.approx(softmax(LOGITS[0] / TEMPERATURE[c]).max())
     assert body.calibrated == (c in ("a", "v", "av", "t")), "true only for what was measured jointly"
 
 
-def test_without_a_file_or_a_fit_confidence_is_raw_and_says_so(tmp_path: Path) -> None:
-    shelf = Shelf()
-    bare = published(load_fusion_model(shelf, tmp_path), "av")
-    write(tmp_path, calibration(shelf, "av"))
-    other = published(load_fusion_model(shelf, tmp_path), "av")
+def test_confidence_without_file_or_fit_is_raw_and_marked_uncalibrated(tmp_path: Path) -> None:
+    backend = ConstantBackend()
+    bare = published(load_fusion_model(backend, tmp_path), "av")
+    write(tmp_path, calibration(backend, "av"))
+    other = published(load_fusion_model(backend, tmp_path), "av")
     for body in (bare, other):
         assert not body.calibrated
         assert body.confidence == pytest.approx(softmax(LOGITS[0]).max())
-    assert not published(load_fusion_model(shelf, tmp_path), "none").calibrated
+    assert not published(load_fusion_model(backend, tmp_path), "none").calibrated
 
 
-def test_the_model_has_another_name_with_another_calibration(tmp_path: Path) -> None:
-    shelf = Shelf()
-    made = calibration(shelf)
+def test_model_name_depends_on_the_calibration(tmp_path: Path) -> None:
+    backend = ConstantBackend()
+    made = calibration(backend)
     warmer = {**made.fits, "a": msgspec.structs.replace(made.fits["a"], scaling=temperature("a", 7))}
-    names = {GraphFusionModel(shelf.graphs, c).name for c in (None, made, Calibration(made.weights, warmer))}
+    names = {GraphFusionModel(backend.graphs, c).name for c in (None, made, Calibration(made.weights, warmer))}
     assert len(names) == 3, "a replay must find the calibration that the session ran with"
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    made = calibration(Shelf())
+def test_write_read_round_trip(tmp_path: Path) -> None:
+    made = calibration(ConstantBackend())
     assert write(tmp_path, made) == tmp_path / FILE
     assert read(tmp_path, made.weights) == made
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
@@ -137,25 +139,25 @@ def test_the_weights_are_the_same_in_every_precision() -> None:
 
 
 def test_retrained_weights_refuse_the_old_calibration(tmp_path: Path) -> None:
-    write(tmp_path, calibration(Shelf()))
+    write(tmp_path, calibration(ConstantBackend()))
     with pytest.raises(ModelError, match=r"fitted for the weights .*run: python -m calibration\.confidence"):
-        load_fusion_model(Shelf(tv="retrained"), tmp_path)
+        load_fusion_model(ConstantBackend(tv="retrained"), tmp_path)
 
 
 def test_a_changed_number_is_found(tmp_path: Path) -> None:
-    shelf = Shelf()
-    path = write(tmp_path, calibration(shelf))
+    backend = ConstantBackend()
+    path = write(tmp_path, calibration(backend))
     path.write_bytes(path.read_bytes().replace(b'"samples":240', b'"samples":999', 1))
     with pytest.raises(ModelError, match="was changed after the fit"):
-        load_fusion_model(shelf, tmp_path)
+        load_fusion_model(backend, tmp_path)
 
 
 def test_one_combinations_fit_under_anothers_name_is_refused(tmp_path: Path) -> None:
-    shelf = Shelf()
-    made = calibration(shelf)
+    backend = ConstantBackend()
+    made = calibration(backend)
     write(tmp_path, Calibration(made.weights, {**made.fits, "at": fit("a")}))
     with pytest.raises(ModelError, match="gives 'at' the calibration of 'a'"):
-        load_fusion_model(shelf, tmp_path)
+        load_fusion_model(backend, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +169,8 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
         read(tmp_path, "")
 
 
-def test_a_negative_scale_is_refused_even_under_a_right_hash(tmp_path: Path) -> None:
-    made = json.loads(msgspec.json.encode(calibration(Shelf())))
+def test_negative_scale_with_a_valid_hash_is_refused(tmp_path: Path) -> None:
+    made = json.loads(msgspec.json.encode(calibration(ConstantBackend())))
     made["fits"]["a"]["scaling"]["scale"][0] = -1.0
     body = json.dumps(made)
     seal = hashlib.sha256(body.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the device does with a fitted calibration: its own combination only, never an empty set."""
+"""Applying a fitted calibration: for its own combination only, never an empty prediction set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_temperature_keeps_the_order_of_the_labels(logits: np.ndarray, value: 
     assert hot <= cold + 1e-12
 
 
-def test_an_infinite_temperature_says_nothing() -> None:
+def test_infinite_temperature_gives_equal_probabilities() -> None:
     assert temperature("t", float("inf")).probabilities("t", np.arange(7.0)) == pytest.approx(np.full(7, 1 / 7))
 
 
@@ -46,7 +46,7 @@ def test_vector_scaling_is_per_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "bias", "said"),
+    ("scale", "bias", "error"),
     [
         ((1.0,) * 6, (0.0,) * 7, "6 scales and 7 biases"),
         ((float("nan"),) + (1.0,) * 6, (0.0,) * 7, "finite"),
@@ -54,8 +54,8 @@ def test_vector_scaling_is_per_label() -> None:
         ((1.0,) * 7, (float("inf"),) * 7, "finite"),
     ],
 )
-def test_a_scaling_that_would_invent_is_refused(scale: tuple[float, ...], bias: tuple[float, ...], said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_invalid_scaling_is_refused(scale: tuple[float, ...], bias: tuple[float, ...], error: str) -> None:
+    with pytest.raises(ModelError, match=error):
         Scaling("a", scale, bias)
 
 

@@ -1,4 +1,4 @@
-"""Exact contributions: they add up, absent is exactly nothing, and nobody who asked is nobody who pays."""
+"""Exact contributions: they add up, and are exactly 0 for absent modalities; computed on request only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.services import SERVICES
-from edge_mer.fusion.explain import NEUTRAL, NOBODY, PRIOR, Subset, contributions, explain, subsets_of
+from edge_mer.fusion.explain import EMPTY, NEUTRAL, PRIOR, Subset, contributions, explain, subsets_of
 from edge_mer.fusion.model import Prediction
 from tests.fusion.scene import HashModel, Scene, subsets
 
@@ -23,7 +23,7 @@ present_sets = st.sets(st.sampled_from(MODALITIES)).map(frozenset)
 
 
 def by_every_order(worth: dict[Subset, float], present: Subset, modality: Modality) -> float:
-    """The definition: the mean of what ``modality`` adds over all orders of arrival."""
+    """The definition: the mean contribution of ``modality`` over all orders of arrival."""
     added = []
     for order in permutations(sorted(present)):
         before = frozenset(order[: order.index(modality)])
@@ -32,19 +32,19 @@ def by_every_order(worth: dict[Subset, float], present: Subset, modality: Modali
 
 
 @given(games, present_sets)
-def test_they_add_up_to_what_the_whole_is_worth_over_the_prior(worth: dict[Subset, float], present: Subset) -> None:
-    assert sum(contributions(worth, present).values()) == pytest.approx(worth[present] - worth[NOBODY], abs=1e-6)
+def test_contributions_add_up_to_the_full_value_minus_the_prior(worth: dict[Subset, float], present: Subset) -> None:
+    assert sum(contributions(worth, present).values()) == pytest.approx(worth[present] - worth[EMPTY], abs=1e-6)
 
 
 @given(games, present_sets)
-def test_they_are_the_mean_over_every_order_of_arrival(worth: dict[Subset, float], present: Subset) -> None:
+def test_contributions_are_the_mean_over_every_order_of_arrival(worth: dict[Subset, float], present: Subset) -> None:
     shares = contributions(worth, present)
     for modality in present:
         assert shares[modality] == pytest.approx(by_every_order(worth, present, modality), abs=1e-9)
 
 
 @given(games, present_sets)
-def test_who_is_absent_contributes_exactly_nothing(worth: dict[Subset, float], present: Subset) -> None:
+def test_absent_modality_contributes_exactly_0(worth: dict[Subset, float], present: Subset) -> None:
     shares = contributions(worth, present)
     assert set(shares) == ALL
     assert all(shares[m] == 0.0 for m in ALL - present)
@@ -53,7 +53,7 @@ def test_who_is_absent_contributes_exactly_nothing(worth: dict[Subset, float], p
 
 
 @given(games)
-def test_twins_share_alike_and_a_dummy_gets_nothing(worth: dict[Subset, float]) -> None:
+def test_equal_modalities_contribute_equally_and_a_useless_one_0(worth: dict[Subset, float]) -> None:
     def twin(subset: Subset) -> float:
         return worth[frozenset({"audio"})] * len(subset & {"audio", "video"})
 
@@ -62,13 +62,13 @@ def test_twins_share_alike_and_a_dummy_gets_nothing(worth: dict[Subset, float]) 
     assert shares["text"] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_subset_that_nobody_asked_is_an_error_not_a_zero() -> None:
+def test_missing_subset_is_an_error() -> None:
     with pytest.raises(KeyError):
-        contributions({NOBODY: 0.1, frozenset({"audio", "video"}): 0.5}, frozenset({"audio", "video"}))
+        contributions({EMPTY: 0.1, frozenset({"audio", "video"}): 0.5}, frozenset({"audio", "video"}))
 
 
 @pytest.mark.parametrize("present", subsets(), ids=lambda p: "".join(m[0] for m in p) or "none")
-def test_an_estimate_is_explained_by_the_graphs_of_its_subsets(present: tuple[Modality, ...]) -> None:
+def test_estimate_is_explained_by_the_graphs_of_its_subsets(present: tuple[Modality, ...]) -> None:
     scene = Scene()
     scene.settle(*present)
     pending, model = scene.state.pending[-1], HashModel()
@@ -95,7 +95,7 @@ def test_an_estimate_is_explained_by_the_graphs_of_its_subsets(present: tuple[Mo
         assert body.sentiment_contributions is None, "no labels, no sentiment, nothing to explain"
 
 
-def test_the_published_label_is_explained_even_where_this_window_says_another() -> None:
+def test_published_label_is_explained_even_if_this_window_predicts_another() -> None:
     scene = Scene()
     scene.settle("audio")
     pending = scene.state.pending[-1]
@@ -103,9 +103,9 @@ def test_the_published_label_is_explained_even_where_this_window_says_another() 
     other = Prediction(tuple(sorted(pending.prediction.probabilities, reverse=True)), None, "no labels")
     assert pending.estimate is not None
     for label in EMOTIONS:
-        said: Any = {e: 0.9 if e == label else 0.1 / 6 for e in EMOTIONS}
+        smoothed: Any = {e: 0.9 if e == label else 0.1 / 6 for e in EMOTIONS}
         entry = replace(
-            pending, prediction=other, estimate=msgspec.structs.replace(pending.estimate, probabilities=said)
+            pending, prediction=other, estimate=msgspec.structs.replace(pending.estimate, probabilities=smoothed)
         )
         body = explain(entry, HashModel())
         assert body.label == label
@@ -113,24 +113,24 @@ def test_the_published_label_is_explained_even_where_this_window_says_another() 
 
 
 class Counting(HashModel):
-    """Which graphs were asked."""
+    """Records which graphs were run."""
 
     def __init__(self) -> None:
-        self.asked: list[Combination] = []
+        self.runs: list[Combination] = []
 
     def predict(self, combination: Combination, windows: Any) -> Prediction:
-        self.asked.append(combination)
+        self.runs.append(combination)
         assert len(windows) == len(combination)
         return super().predict(combination, windows)
 
 
-def test_every_proper_subset_is_asked_once_and_the_whole_is_not_asked_again() -> None:
+def test_every_proper_subset_runs_once_and_the_full_set_is_reused() -> None:
     scene = Scene()
     scene.settle(*MODALITIES)
     model = Counting()
     explain(scene.state.pending[-1], model)
-    assert sorted(model.asked) == sorted(["a", "t", "v", "at", "av", "tv"])
+    assert sorted(model.runs) == sorted(["a", "t", "v", "at", "av", "tv"])
 
 
-def test_the_topic_is_made_on_request_only() -> None:
+def test_explanations_are_published_on_request_only() -> None:
     assert [row.topic for row in SERVICES.values() if row.on_request] == ["explain"]

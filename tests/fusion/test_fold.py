@@ -1,4 +1,4 @@
-"""The fold: which combination, when, from what; and what can never matter."""
+"""The fold: combinations, presence, revision and finality; and inputs that never change a result."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_every_transition_ends_in_the_new_combination(
     assert scene.settle(*after).estimate.combination == name(after)
 
 
-def after_two_histories(modality: Modality, others: tuple[Modality, ...], heard: str) -> list[list[bytes]]:
+def after_two_histories(modality: Modality, others: tuple[Modality, ...], source: str) -> list[list[bytes]]:
     """Result bytes from a mask of ``modality`` on, for two different histories of it before the mask.
 
-    ``heard``: whether the fold learns of the mask by the switch's order, by the gate's state, or by both.
+    ``source``: whether the mask reaches the fold by the switch's order, by the gate's state, or by both.
     """
     tails = []
     for seed in (1, 2):
@@ -53,7 +53,7 @@ def after_two_histories(modality: Modality, others: tuple[Modality, ...], heard:
                 scene.give(tokens(m, ends, seed if m == modality else 0, context=context))
             scene.tick()
         order, state = ModalityPurged(modality, 1), sensor(modality, "masked", "absent", 1)
-        scene.give(*{"order": [order], "state": [state], "both": [order, state]}[heard])
+        scene.give(*{"order": [order], "state": [state], "both": [order, state]}[source])
         mark = len(scene.outputs)
         rest = tuple(m for m in others if m != modality)
         scene.settle(*rest, hops=4)
@@ -65,20 +65,20 @@ def after_two_histories(modality: Modality, others: tuple[Modality, ...], heard:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 @pytest.mark.parametrize("others", [(), ("audio",), ("audio", "video"), MODALITIES], ids=name)
-@pytest.mark.parametrize("heard", ["order", "state", "both"])
-def test_what_was_captured_before_a_mask_never_changes_a_later_result(
-    modality: Modality, others: tuple[Modality, ...], heard: str
+@pytest.mark.parametrize("source", ["order", "state", "both"])
+def test_data_from_before_a_mask_never_changes_a_later_result(
+    modality: Modality, others: tuple[Modality, ...], source: str
 ) -> None:
-    """Promise 3: two different histories of the masked modality give the same bytes from the mask on."""
-    one, two = after_two_histories(modality, others, heard)
+    """Two different histories of the masked modality give the same bytes from the mask on."""
+    one, two = after_two_histories(modality, others, source)
     assert one == two
 
 
 MUTANTS = {
-    "a mask that keeps the tokens": ("forget", lambda track, epoch: replace(track, mask_epoch=epoch)),
-    "a mask that keeps the estimates in the making": (
-        "_forget",
-        lambda state, m, epoch: replace(state, tracks={**state.tracks, m: fold.forget(state.tracks[m], epoch)}),
+    "a mask that keeps the tokens": ("purge", lambda track, epoch: replace(track, mask_epoch=epoch)),
+    "a mask that keeps pending estimates": (
+        "_purge",
+        lambda state, m, epoch: replace(state, tracks={**state.tracks, m: fold.purge(state.tracks[m], epoch)}),
     ),
 }
 
@@ -91,7 +91,7 @@ def test_a_leaking_mask_would_be_found(mutant: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_a_masked_modality_that_still_talks_changes_nothing(modality: Modality) -> None:
+def test_messages_of_a_masked_modality_change_nothing(modality: Modality) -> None:
     """A capture process that is late or broken cannot get content past the mask."""
     tails = []
     for seed in (1, 2):
@@ -107,7 +107,7 @@ def test_a_masked_modality_that_still_talks_changes_nothing(modality: Modality) 
     assert tails[0] == tails[1]
 
 
-def test_a_mask_shows_in_the_very_next_estimate() -> None:
+def test_mask_applies_to_the_next_estimate() -> None:
     scene = Scene()
     scene.settle(*MODALITIES)
     scene.mask("video", 5)
@@ -117,8 +117,8 @@ def test_a_mask_shows_in_the_very_next_estimate() -> None:
     assert estimate.mask_epoch == 5
 
 
-def test_a_mask_ends_every_estimate_in_the_making() -> None:
-    """No final of a window from before the mask comes out after it."""
+def test_mask_discards_every_pending_estimate() -> None:
+    """No final estimate of a window from before the mask is published after it."""
     scene = Scene()
     scene.settle("audio", "video")
     scene.mask("audio", 1)
@@ -143,8 +143,8 @@ def test_any_history_gives_the_same_bytes_again(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_a_feature_that_is_purged_before_the_tick_was_never_there(data: st.DataObject) -> None:
-    """A recorder that hears of a mask first does not keep such features, and the session still replays."""
+def test_feature_purged_before_the_tick_changes_nothing(data: st.DataObject) -> None:
+    """A recorder that receives the mask first does not write such features, and the session still replays."""
     modality = data.draw(st.sampled_from(MODALITIES))
     before = data.draw(st.lists(st.sets(st.sampled_from(MODALITIES)), max_size=6))
     masked_before = data.draw(st.booleans())
@@ -165,7 +165,7 @@ def test_a_feature_that_is_purged_before_the_tick_was_never_there(data: st.DataO
     assert ends[0] == ends[1]
 
 
-def test_a_frozen_or_failed_sensor_leaves_at_once_and_returns_with_a_clean_context() -> None:
+def test_frozen_or_failed_sensor_is_absent_at_once_and_returns_with_empty_context() -> None:
     for health in ("frozen", "failed", "absent"):
         scene = Scene()
         scene.settle("audio", "video")
@@ -174,10 +174,10 @@ def test_a_frozen_or_failed_sensor_leaves_at_once_and_returns_with_a_clean_conte
         assert (estimate.combination, estimate.presence["video"].state) == ("a", health)
         scene.give(sensor("video", seq=1))
         first = scene.hop("audio", "video").estimate
-        assert first.presence["video"].tokens <= 3, "tokens from before the failure came back"
+        assert first.presence["video"].tokens <= 3, "tokens from before the failure are used"
 
 
-def test_a_dead_encoder_is_noticed_by_the_age_of_its_data() -> None:
+def test_ended_encoder_is_detected_by_the_age_of_its_data() -> None:
     scene = Scene()
     scene.settle("audio", "video")
     seen = [scene.hop("video").estimate.combination for _ in range(4)]
@@ -185,17 +185,17 @@ def test_a_dead_encoder_is_noticed_by_the_age_of_its_data() -> None:
     assert seen[-1] == "v"
 
 
-def test_a_pause_in_speech_does_not_flap_the_combination() -> None:
+def test_pause_in_speech_changes_the_combination_once() -> None:
     """Hysteresis: quality may be missing for one hop, not for two."""
     scene = Scene()
     scene.settle("audio")
     states = [scene.hop("audio", valid=False).estimate.combination for _ in range(8)]
     assert states[0] == "a"
     assert states[-1] == "none"
-    assert states == sorted(states), "it left once and stayed away"
+    assert states == sorted(states), "it became absent once and stayed absent"
 
 
-def test_two_faces_are_nobodys_and_the_estimate_says_so() -> None:
+def test_several_faces_make_video_absent_with_reason_unbound() -> None:
     scene = Scene()
     scene.settle("video")
     for _ in range(9):
@@ -203,13 +203,13 @@ def test_two_faces_are_nobodys_and_the_estimate_says_so() -> None:
     assert (last.combination, last.presence["video"].reason) == ("none", "unbound")
 
 
-def test_quality_that_never_suffices_is_warming_not_present() -> None:
+def test_too_few_tokens_at_the_start_are_warming_not_present() -> None:
     scene = Scene()
     presence = scene.hop("audio").estimate.presence["audio"]
     assert (presence.state, presence.tokens) == ("warming", 4)
 
 
-def test_a_new_face_cuts_the_context_of_video_alone() -> None:
+def test_new_face_cuts_the_context_of_video_only() -> None:
     scene = Scene()
     scene.settle("audio", "video")
     scene.give(tokens("video", [scene.now_us + 200_000, scene.now_us + 400_000], context=7))
@@ -218,7 +218,7 @@ def test_a_new_face_cuts_the_context_of_video_alone() -> None:
     assert estimate.combination == "a"
 
 
-def test_smoothing_starts_anew_when_the_combination_changes() -> None:
+def test_smoothing_restarts_when_the_combination_changes() -> None:
     smooth, raw = Scene(), Scene(settings=msgspec.structs.replace(SETTINGS, smoothing=0.0))
     for scene in (smooth, raw):
         scene.settle("audio", "video")
@@ -316,12 +316,12 @@ def test_time_never_goes_back() -> None:
     assert scene.drops == {"tick.reordered": 2}
 
 
-def test_estimates_say_whether_they_are_biometric() -> None:
+def test_estimates_are_marked_biometric() -> None:
     assert Scene().settle("audio").estimate.biometric
     assert not Scene().settle("text").estimate.biometric
 
 
-def test_the_fold_keeps_no_state_of_its_own() -> None:
+def test_fold_has_no_state() -> None:
     scene = Scene()
     scene.settle("audio")
     event = Tick(scene.now_us + HOP)

@@ -1,4 +1,4 @@
-"""The fusion node on the in-memory bus: what it publishes, what it survives, and that its journal replays."""
+"""The fusion node on the in-memory bus: its results, its handling of faults, and the replay of its journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUNTIME = {"backend": "test", "threads": "1"}
 
 
 @dataclass
-class House:
+class FusionStage:
     """A node, a switch and three sensors, all on one broker and one clock."""
 
     clock: FakeClock
@@ -47,7 +47,7 @@ class House:
         self.node = FusionNode(self.node_bus, Config(), HashModel(), RUNTIME)
 
     def kill(self) -> None:
-        """kill -9: nothing is said, sockets vanish."""
+        """kill -9: sockets close without a message."""
         self.node_bus.close()
 
     def turn(self) -> None:
@@ -79,132 +79,132 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    house = House(FakeClock(), MemoryBroker())
-    yield house
-    house.node_bus.close()
-    house.bus.close()
+def stage() -> Iterator[FusionStage]:
+    stage = FusionStage(FakeClock(), MemoryBroker())
+    yield stage
+    stage.node_bus.close()
+    stage.bus.close()
 
 
-def play(house: House) -> None:
-    """Ten seconds with everything in it: drops, a mask, late text, a flood and a missed tick."""
+def play(stage: FusionStage) -> None:
+    """Ten seconds with absent sensors, a mask, late text and missed ticks."""
     for present in (MODALITIES,) * 6 + (("audio",),) * 4 + (("audio", "video"),) * 4:
-        house.hop(*present)
-    house.send(tokens("text", [house.clock.now_us() - SECOND], context=1))
-    order_purge(house, "audio", 1)
+        stage.hop(*present)
+    stage.send(tokens("text", [stage.clock.now_us() - SECOND], context=1))
+    order_purge(stage, "audio", 1)
     for _ in range(4):
-        house.hop("video")
-    house.clock.advance(3 * SECOND)
+        stage.hop("video")
+    stage.clock.advance(3 * SECOND)
     for _ in range(4):
-        house.hop("video", "text")
+        stage.hop("video", "text")
 
 
-def order_purge(house: House, modality: Modality, epoch: int) -> Any:
-    """What the switch does on a mask; returns the node's acknowledgement."""
+def order_purge(stage: FusionStage, modality: Modality, epoch: int) -> Any:
+    """Order a purge as the switch does on a mask; returns the acknowledgement of the node."""
     peers = []
-    while (item := house.switch.receive()) is not None:
+    while (item := stage.switch.receive()) is not None:
         if isinstance(item[1], Register):
             peers.append(item[0])
-    house.switch.send(peers[-1], Purge(modality=modality, mask_epoch=epoch))
-    house.send(sensor(modality, "masked", "absent", epoch))
-    house.node.turn()
-    return next(m for _, m in iter(house.switch.receive, None) if isinstance(m, Purged))
+    stage.switch.send(peers[-1], Purge(modality=modality, mask_epoch=epoch))
+    stage.send(sensor(modality, "masked", "absent", epoch))
+    stage.node.turn()
+    return next(m for _, m in iter(stage.switch.receive, None) if isinstance(m, Purged))
 
 
-def test_it_publishes_one_estimate_per_hop_on_the_hop_grid(house: House) -> None:
+def test_it_publishes_one_estimate_per_hop_on_the_hop_grid(stage: FusionStage) -> None:
     for _ in range(8):
-        house.hop("audio", "video")
-    first = [m for m in house.results if m.body.revision == 0 and not m.body.final]
+        stage.hop("audio", "video")
+    first = [m for m in stage.results if m.body.revision == 0 and not m.body.final]
     assert [m.envelope.origin_us % (SECOND // 2) for m in first] == [0] * 8
     assert len({m.envelope.origin_us for m in first}) == 8
-    assert house.combinations()[-1] == "av"
+    assert stage.combinations()[-1] == "av"
 
 
-def test_nobody_there_is_none_and_invents_nothing(house: House) -> None:
-    house.hop()
-    body = house.results[-1].body
+def test_without_modalities_the_estimate_is_empty(stage: FusionStage) -> None:
+    stage.hop()
+    body = stage.results[-1].body
     assert (body.combination, body.probabilities, body.label, body.sentiment) == ("none", None, None, None)
     assert body.abstain
     assert body.sentiment_reason
 
 
-def test_a_run_replays_byte_for_byte_from_its_journal(house: House) -> None:
-    play(house)
-    live = [digest(result_bytes(m)) for m in house.results]
-    again = [d for r in house.replayed() for d in r.digests]
+def test_a_run_replays_byte_for_byte_from_its_journal(stage: FusionStage) -> None:
+    play(stage)
+    live = [digest(result_bytes(m)) for m in stage.results]
+    again = [d for r in stage.replayed() for d in r.digests]
     assert again == live
-    assert [d for e in house.entries for d in e.body.results] == live
+    assert [d for e in stage.entries for d in e.body.results] == live
     assert len(live) > 30
 
 
 @pytest.mark.parametrize("first", [1, 5, 12])
-def test_two_swapped_journal_entries_do_not_replay(house: House, first: int) -> None:
-    play(house)
-    swapped = list(house.entries)
+def test_two_swapped_journal_entries_do_not_replay(stage: FusionStage, first: int) -> None:
+    play(stage)
+    swapped = list(stage.entries)
     swapped[first], swapped[first + 1] = swapped[first + 1], swapped[first]
     with pytest.raises(SessionError, match="follows entry"):
-        house.replayed(swapped)
+        stage.replayed(swapped)
 
 
-def test_a_changed_journal_entry_does_not_replay(house: House) -> None:
-    play(house)
-    entry = house.entries[4]
+def test_a_changed_journal_entry_does_not_replay(stage: FusionStage) -> None:
+    play(stage)
+    entry = stage.entries[4]
     body = msgspec.structs.replace(entry.body, inputs=entry.body.inputs[::-1])
-    house.entries[4] = Message(entry.topic, entry.envelope, body, (), b"")
+    stage.entries[4] = Message(entry.topic, entry.envelope, body, (), b"")
     with pytest.raises(SessionError, match="changed or moved"):
-        house.replayed()
+        stage.replayed()
 
 
-def test_a_missing_input_is_named(house: House) -> None:
-    play(house)
-    gone = next(ref for ref in house.recorded if ref.topic == "feature/audio")
-    del house.recorded[gone]
+def test_a_missing_input_is_named(stage: FusionStage) -> None:
+    play(stage)
+    gone = next(ref for ref in stage.recorded if ref.topic == "feature/audio")
+    del stage.recorded[gone]
     with pytest.raises(SessionError, match="feature/audio"):
-        house.replayed()
+        stage.replayed()
 
 
-def test_a_feature_that_was_purged_at_once_need_not_be_recorded(house: House) -> None:
+def test_feature_purged_before_its_tick_need_not_be_recorded(stage: FusionStage) -> None:
     for _ in range(6):
-        house.hop("audio", "video")
-    house.send(tokens("audio", [house.clock.now_us() + 100]))
-    house.turn()
-    last = max((r for r in house.recorded if r.topic == "feature/audio"), key=lambda r: r.seq)
-    order_purge(house, "audio", 1)
+        stage.hop("audio", "video")
+    stage.send(tokens("audio", [stage.clock.now_us() + 100]))
+    stage.turn()
+    last = max((r for r in stage.recorded if r.topic == "feature/audio"), key=lambda r: r.seq)
+    order_purge(stage, "audio", 1)
     for _ in range(4):
-        house.hop("video")
-    del house.recorded[last]
-    assert [d for r in house.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in house.results]
+        stage.hop("video")
+    del stage.recorded[last]
+    assert [d for r in stage.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in stage.results]
 
 
-def test_other_content_gives_other_results(house: House) -> None:
-    play(house)
-    ref = next(ref for ref in house.recorded if ref.topic == "feature/video")
-    other = tokens("video", [int(e) for e in house.recorded[ref].payload[2]], seed=99)
-    house.recorded[ref] = Message(ref.topic, house.recorded[ref].envelope, house.recorded[ref].body, other.payload, b"")
-    digests = [d for r in house.replayed() for d in r.digests]
-    assert digests != [d for e in house.entries for d in e.body.results]
+def test_other_content_gives_other_results(stage: FusionStage) -> None:
+    play(stage)
+    ref = next(ref for ref in stage.recorded if ref.topic == "feature/video")
+    other = tokens("video", [int(e) for e in stage.recorded[ref].payload[2]], seed=99)
+    stage.recorded[ref] = Message(ref.topic, stage.recorded[ref].envelope, stage.recorded[ref].body, other.payload, b"")
+    digests = [d for r in stage.replayed() for d in r.digests]
+    assert digests != [d for e in stage.entries for d in e.body.results]
 
 
-def test_a_purge_is_acknowledged_only_when_nothing_is_left(house: House) -> None:
+def test_purge_is_acknowledged_after_deletion(stage: FusionStage) -> None:
     for _ in range(6):
-        house.hop(*MODALITIES)
-    answer = order_purge(house, "audio", 3)
+        stage.hop(*MODALITIES)
+    answer = order_purge(stage, "audio", 3)
     assert (answer.modality, answer.mask_epoch, answer.name) == ("audio", 3, "fusion")
-    house.hop("video", "text")
-    assert house.results[-1].body.presence["audio"].state == "masked"
-    assert house.results[-1].body.mask_epoch == 3
+    stage.hop("video", "text")
+    assert stage.results[-1].body.presence["audio"].state == "masked"
+    assert stage.results[-1].body.mask_epoch == 3
 
 
-def test_a_killed_node_comes_back_with_a_fresh_context_and_a_new_opening(house: House) -> None:
+def test_restarted_node_begins_with_empty_context_and_a_new_opening(stage: FusionStage) -> None:
     for _ in range(6):
-        house.hop("audio")
-    house.kill()
-    house.start()
+        stage.hop("audio")
+    stage.kill()
+    stage.start()
     for _ in range(6):
-        house.hop("audio")
-    openings = [e for e in house.entries if e.body.opening]
+        stage.hop("audio")
+    openings = [e for e in stage.entries if e.body.opening]
     assert len(openings) == 2
-    assert [d for r in house.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in house.results]
+    assert [d for r in stage.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in stage.results]
 
 
 CORRUPT = [
@@ -221,85 +221,85 @@ CORRUPT = [
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_corrupt_truncated_and_oversized_messages_are_dropped_and_counted(house: House, topic: str) -> None:
-    house.hop("audio")
+def test_corrupt_truncated_and_oversized_messages_are_dropped_and_counted(stage: FusionStage, topic: str) -> None:
+    stage.hop("audio")
     for frames in CORRUPT:
-        house.broker.inject(topic, [topic.encode(), *frames])
-    message = sensor("audio") if topic.startswith("state") else tokens("audio", [house.clock.now_us()])
-    house.broker.inject(topic, [topic.encode(), message.header[:-9], *(p.tobytes() for p in message.payload)])
-    house.broker.inject(topic, [topic.encode(), message.header, b"short"])
+        stage.broker.inject(topic, [topic.encode(), *frames])
+    message = sensor("audio") if topic.startswith("state") else tokens("audio", [stage.clock.now_us()])
+    stage.broker.inject(topic, [topic.encode(), message.header[:-9], *(p.tobytes() for p in message.payload)])
+    stage.broker.inject(topic, [topic.encode(), message.header, b"short"])
     for _ in range(4):
-        house.hop("audio")
-    assert house.node.counters["bad"] == len(CORRUPT) + 2
-    assert house.combinations()[-1] == "a"
+        stage.hop("audio")
+    assert stage.node.counters["bad"] == len(CORRUPT) + 2
+    assert stage.combinations()[-1] == "a"
 
 
-def test_a_stalled_node_skips_to_the_newest_tick_and_counts_the_missed_ones(house: House) -> None:
-    house.hop("audio")
-    house.clock.advance(5 * SECOND)
-    house.turn()
-    assert house.node.counters["tick.missed"] == 9
+def test_a_stalled_node_skips_to_the_newest_tick_and_counts_the_missed_ones(stage: FusionStage) -> None:
+    stage.hop("audio")
+    stage.clock.advance(5 * SECOND)
+    stage.turn()
+    assert stage.node.counters["tick.missed"] == 9
 
 
-def test_a_flooding_sensor_at_three_times_its_rate_delays_nobody(house: House) -> None:
+def test_sensor_at_three_times_its_rate_does_not_delay_others(stage: FusionStage) -> None:
     for _ in range(10):
-        now = house.clock.now_us()
+        now = stage.clock.now_us()
         for i in range(12):
-            house.send(tokens("audio", [now + i * 41_000]))
-        house.hop("video")
-    assert house.combinations()[-1] == "av"
-    assert sum(len(p.values) for p in house.node._state.tracks["audio"].pieces) <= 4 * 32
+            stage.send(tokens("audio", [now + i * 41_000]))
+        stage.hop("video")
+    assert stage.combinations()[-1] == "av"
+    assert sum(len(p.values) for p in stage.node._state.tracks["audio"].pieces) <= 4 * 32
 
 
-def test_every_estimate_carries_its_own_latency_ledger(house: House) -> None:
-    tick = house.clock.now_us() + SECOND // 2
+def test_every_estimate_has_its_own_latency_figures(stage: FusionStage) -> None:
+    tick = stage.clock.now_us() + SECOND // 2
     ends = [tick - 300_000 - i * 125_000 for i in range(8)][::-1]
-    house.clock.advance(260_000)
-    house.send(tokens("audio", ends, raw_created_us=tick - 260_000))
-    house.clock.advance(240_000)
-    house.turn()
-    latency = house.results[-1].body.latency_ms
+    stage.clock.advance(260_000)
+    stage.send(tokens("audio", ends, raw_created_us=tick - 260_000))
+    stage.clock.advance(240_000)
+    stage.turn()
+    latency = stage.results[-1].body.latency_ms
     assert (latency.capture, latency.encode, latency.wait) == (40, 20, 240)
     assert latency.total == 300
 
 
-def test_an_explanation_is_made_for_every_tick_while_somebody_reads_it(house: House) -> None:
-    asked: list[str] = []
-    predict = house.node._fusion.model.predict
-    house.node._fusion.model.predict = lambda c, w: (asked.append(c), predict(c, w))[1]  # type: ignore[method-assign]
+def test_explanations_are_published_for_every_tick_while_a_reader_exists(stage: FusionStage) -> None:
+    graph_runs: list[str] = []
+    predict = stage.node._fusion.model.predict
+    stage.node._fusion.model.predict = lambda c, w: (graph_runs.append(c), predict(c, w))[1]  # type: ignore[method-assign]
     for _ in range(6):
-        house.hop("audio", "video")
-    assert set(asked) <= {"a", "v", "av"}
-    quiet = len(asked)
-    reader = house.bus.reader("explain")
+        stage.hop("audio", "video")
+    assert set(graph_runs) <= {"a", "v", "av"}
+    quiet = len(graph_runs)
+    reader = stage.bus.reader("explain")
     for _ in range(3):
-        house.hop("audio", "video")
+        stage.hop("audio", "video")
     found = reader.drain()
-    first = [m for m in house.results if m.body.revision == 0 and not m.body.final][-3:]
+    first = [m for m in stage.results if m.body.revision == 0 and not m.body.final][-3:]
     assert [m.envelope.origin_us for m in found] == [m.envelope.origin_us for m in first]
     assert [(m.body.label, m.body.mask_epoch) for m in found] == [(m.body.label, m.body.mask_epoch) for m in first]
     assert all(m.body.contributions["text"] == 0.0 and m.body.contributions["audio"] != 0.0 for m in found)
-    assert len(asked) == quiet + 3 * 3, "av, and for each reader's tick a and v"
+    assert len(graph_runs) == quiet + 3 * 3, "av, and for each reader's tick a and v"
     reader.close()
     for _ in range(3):
-        house.hop("audio", "video")
-    assert len(asked) == quiet + 3 * 3 + 3, "nobody reads, nobody pays"
+        stage.hop("audio", "video")
+    assert len(graph_runs) == quiet + 3 * 3 + 3, "without a reader nothing is computed"
 
 
-def test_what_was_masked_is_not_in_the_explanation(house: House) -> None:
-    reader = house.bus.reader("explain")
+def test_masked_modality_is_not_in_the_explanation(stage: FusionStage) -> None:
+    reader = stage.bus.reader("explain")
     for _ in range(6):
-        house.hop("audio", "video")
-    order_purge(house, "audio", 1)
+        stage.hop("audio", "video")
+    order_purge(stage, "audio", 1)
     for _ in range(3):
-        house.hop("video")
+        stage.hop("video")
     body = reader.drain()[-1].body
     assert (body.combination, body.contributions["audio"], body.mask_epoch) == ("v", 0.0, 1)
 
 
-def test_who_asks_why_changes_no_estimate(house: House) -> None:
-    play(house)
-    reader = house.bus.reader("explain")
-    play(house)
+def test_explanations_change_no_estimate(stage: FusionStage) -> None:
+    play(stage)
+    reader = stage.bus.reader("explain")
+    play(stage)
     assert reader.drain()
-    assert [d for r in house.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in house.results]
+    assert [d for r in stage.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in stage.results]

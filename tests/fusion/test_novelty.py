@@ -1,4 +1,4 @@
-"""What is unlike the windows of the fit is noticed, and never makes an estimate surer."""
+"""Windows unlike those of the fit are detected, and never raise confidence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_distance_is_mahalanobis() -> None:
         assert PLAIN.distance(alien) == np.inf
 
 
-def test_a_photograph_and_a_flicker_are_unfamiliar_and_a_face_is_not() -> None:
+def test_photograph_and_flicker_are_out_of_distribution_and_a_face_is_not() -> None:
     known = fitted()
     faces = [known.doubt(window(film(0.5, seed))) for seed in range(1000, 1200)]
     assert 0.85 <= np.mean(np.array(faces) <= 1) <= 1.0
@@ -50,7 +50,7 @@ def test_a_photograph_and_a_flicker_are_unfamiliar_and_a_face_is_not() -> None:
     assert min(known.doubt(window(film(8.0, seed))) for seed in range(20)) > 1
 
 
-def test_what_is_masked_out_of_a_window_says_nothing() -> None:
+def test_masked_slots_of_a_window_are_ignored() -> None:
     known, face = fitted(), film(0.5, 3, n=12)
     clean = window(face)
     clean.values[clean.mask == 0] = 0
@@ -58,11 +58,11 @@ def test_what_is_masked_out_of_a_window_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_tokens_tell_nothing(n: int) -> None:
+def test_too_few_tokens_give_no_doubt(n: int) -> None:
     assert fitted().doubt(window(film(0.5, n=20)[:n])) == 0
 
 
-def test_words_that_fall_into_many_pieces_are_unfamiliar() -> None:
+def test_text_of_many_sub_words_is_out_of_distribution() -> None:
     random = np.random.default_rng(0)
     rows = []
     for _ in range(300):
@@ -70,21 +70,21 @@ def test_words_that_fall_into_many_pieces_are_unfamiliar() -> None:
         ages = np.repeat(np.arange(len(pieces)), pieces)
         rows.append(describe("text", np.zeros((len(ages), 1)), ages))
     known = fitting.fit("text", np.array(rows), np.arange(300))
-    foreign = describe("text", np.zeros((24, 1)), np.repeat(np.arange(8), 3))
+    split = describe("text", np.zeros((24, 1)), np.repeat(np.arange(8), 3))
     ours = describe("text", np.zeros((8, 1)), np.arange(8))
-    assert foreign is not None
+    assert split is not None
     assert ours is not None
-    assert known.distance(foreign) > known.limit > known.distance(ours)
+    assert known.distance(split) > known.limit > known.distance(ours)
 
 
 @given(st.integers(0, 50), st.floats(1.5, 50))
-def test_further_out_is_never_more_familiar(seed: int, times: float) -> None:
+def test_distance_grows_away_from_the_mean(seed: int, times: float) -> None:
     way = np.random.default_rng(seed).normal(size=2)
     assert PLAIN.distance(times * way) >= PLAIN.distance(way)
 
 
 @pytest.mark.parametrize(
-    ("mean", "whiten", "limit", "said"),
+    ("mean", "whiten", "limit", "error"),
     [
         ((0.0, 0.0), ((1.0,),), 1.0, "1 rows of a triangle for 2 numbers"),
         ((0.0,), ((1.0, 2.0),), 1.0, "1 rows of a triangle"),
@@ -93,26 +93,26 @@ def test_further_out_is_never_more_familiar(seed: int, times: float) -> None:
         ((0.0,), ((1.0,),), float("inf"), "finite"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(mean: tuple, whiten: tuple, limit: float, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_numbers_that_do_not_fit_are_refused(mean: tuple, whiten: tuple, limit: float, error: str) -> None:
+    with pytest.raises(ModelError, match=error):
         Novelty("video", mean, whiten, limit, 0.95, 100, 4)
 
 
 @pytest.mark.parametrize(
-    ("rows", "groups", "said"),
+    ("rows", "groups", "error"),
     [
         (np.zeros((99, 3)), np.arange(99), "99 windows of 99 groups, expected at least 100 of 2"),
         (np.zeros((200, 3)), np.zeros(200), "200 windows of 1 groups"),
         (np.full((200, 3), np.nan), np.arange(200), "200 of 200 windows hold NaN"),
     ],
 )
-def test_a_fit_on_too_little_is_refused_with_figures(rows: np.ndarray, groups: np.ndarray, said: str) -> None:
-    with pytest.raises(CalibrationError, match=said):
+def test_a_fit_on_too_little_is_refused_with_figures(rows: np.ndarray, groups: np.ndarray, error: str) -> None:
+    with pytest.raises(CalibrationError, match=error):
         fitting.fit("audio", rows, groups)
 
 
-def test_the_limit_is_of_groups_that_the_gaussian_had_not_seen() -> None:
-    """Each group lies elsewhere: within its own Gaussian it is at home, and to the others a stranger."""
+def test_limit_comes_from_held_out_groups() -> None:
+    """The groups are far apart: each is close to its own Gaussian, and far from those of the others."""
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 50)
     rows = random.normal(size=(200, 6)) + 20 * random.normal(size=(4, 6))[groups]

@@ -1,4 +1,4 @@
-"""Speaks HTTP to the page's server, with a switch behind it, as a browser would."""
+"""An HTTP client of the page's server, with a switch behind it, like a browser."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import json
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
+from edge_mer.gateway.metrics import Metrics
+from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.page.http_auth import Token
-from edge_mer.gateway.page.node import PageNode
+from edge_mer.gateway.page.node import PageOutlet
 from tests.devices import free_port
 from tests.gateway.stage import Stage
 
 
 class Caller:
-    """Speaks HTTP in a thread of its own, while the house takes turns."""
+    """Sends HTTP requests in its own threads, while page, hub and switch take turns."""
 
     def __init__(self, stage: Stage, **page: Any) -> None:
         self.stage, self.port = stage, free_port()
@@ -26,12 +29,17 @@ class Caller:
         if "https" in section["address"]:
             section["address"] = f"https://127.0.0.1:{self.port}"
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "page": section})
-        self.bus = ZmqBus(stage.world.directory)
-        self.page = PageNode(config, self.bus)
+        self.bus = ZmqBus(stage.test_bus.directory)
+        self.page = OutletWorker("page", self.bus, partial(self._outlets, config))
         self.token = Token(stage.state).read()
         self.context: ssl.SSLContext | None = None
         self._pool = ThreadPoolExecutor(60)
         self._open: list[http.client.HTTPConnection] = []
+
+    def _outlets(self, config: Config, bus: OutletBus) -> list[Outlet]:
+        metrics = Metrics()
+        self.outlet = PageOutlet(config, bus, metrics)
+        return [metrics, self.outlet]
 
     def until(self, done: Callable[[], Any], seconds: float = 8) -> Any:
         def turn() -> Any:
@@ -53,7 +61,7 @@ class Caller:
             sent["Content-Type"] = "application/json"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
 
-        def ask() -> tuple[int, dict[str, str], bytes]:
+        def exchange() -> tuple[int, dict[str, str], bytes]:
             connection = self.connection()
             data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
             connection.request(method, path, data, sent)
@@ -62,29 +70,29 @@ class Caller:
             connection.close()
             return found
 
-        return self._pool.submit(ask)
+        return self._pool.submit(exchange)
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Any = None, token: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        asked = self.start(method, path, body, token, **headers)
-        self.until(asked.done)
-        return asked.result()
+        response = self.start(method, path, body, token, **headers)
+        self.until(response.done)
+        return response.result()
 
-    def order(self, path: str, body: Any) -> dict[str, Any]:
-        status, _, data = self.ask("POST", path, body)
+    def post(self, path: str, body: Any) -> dict[str, Any]:
+        status, _, data = self.request("POST", path, body)
         assert status == 200, data
         found: dict[str, Any] = json.loads(data)
         return found
 
-    def look(self, path: str = "/events") -> http.client.HTTPResponse:
-        """Joins the stream and reads nothing of it yet."""
+    def open_stream(self, path: str = "/events") -> http.client.HTTPResponse:
+        """Opens the event stream without reading from it."""
         connection = self.connection()
         self._open.append(connection)
         connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
-        got = self._pool.submit(connection.getresponse)
-        self.until(got.done)
-        return got.result()
+        response = self._pool.submit(connection.getresponse)
+        self.until(response.done)
+        return response.result()
 
     def events(
         self,
@@ -93,7 +101,7 @@ class Caller:
         each: Callable[[], object] = lambda: None,
         seconds: float = 8,
     ) -> list[tuple[str, Any]]:
-        """Reads until it has ``enough``; ``each`` is done at every turn."""
+        """Reads events until ``enough`` is true; ``each`` is called at every turn."""
         found: list[tuple[str, Any]] = []
 
         def read() -> None:
@@ -119,5 +127,5 @@ class Caller:
         self._pool.shutdown(wait=False)
 
 
-def seen(topic: str) -> Callable[[list[tuple[str, Any]]], bool]:
+def has_topic(topic: str) -> Callable[[list[tuple[str, Any]]], bool]:
     return lambda events: any(t == topic for t, _ in events)

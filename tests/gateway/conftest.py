@@ -14,7 +14,7 @@ from tests.gateway.stage import Stage
 
 @pytest.fixture
 def staged() -> Iterator[Callable[..., Stage]]:
-    """Makes a stage; its [hub] section may be given."""
+    """Creates a stage; keyword arguments set its [hub] section."""
     with ExitStack() as stack:
 
         def make(**hub: Any) -> Stage:

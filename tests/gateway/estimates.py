@@ -1,4 +1,4 @@
-"""Estimates for the hub's tests."""
+"""Estimates for the tests of the gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATENCY = Latency(capture=1, encode=1, wait=1, fuse=1, publish=1, total=5)
 
 
 def estimate(**fields: Any) -> Estimate:
-    """Happy with confidence 0.7 from voice and text, unless told otherwise."""
+    """An estimate of happy with confidence 0.7 from audio and text; ``fields`` override."""
     given: dict[str, Any] = {
         "combination": "at",
         "label": "happy",
@@ -37,7 +37,7 @@ def estimate(**fields: Any) -> Estimate:
     return Estimate(**{**given, **fields})
 
 
-NOTHING = estimate(
+NONE_PRESENT = estimate(
     combination="none",
     label=None,
     abstain="nothing is present",
@@ -47,24 +47,24 @@ NOTHING = estimate(
     sentiment_reason="nothing is present",
 )
 
-_words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Cs")), max_size=30)
+_texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Cs")), max_size=30)
 _shares = st.floats(0, 1)
 
 
 @st.composite
 def estimates(draw: st.DrawFn) -> Estimate:
-    """Any estimate that fusion may send, and some that it would not."""
-    claims = draw(st.booleans())
+    """Any estimate that fusion may send, and some that it never sends."""
+    has_label = draw(st.booleans())
     return estimate(
         combination=draw(st.sampled_from((*COMBINATIONS, "none"))),
-        probabilities={e: draw(_shares) for e in EMOTIONS} if claims else None,
-        label=draw(st.sampled_from(EMOTIONS)) if claims else None,
-        confidence=draw(_shares) if claims else None,
-        abstain=None if claims else draw(_words),
+        probabilities={e: draw(_shares) for e in EMOTIONS} if has_label else None,
+        label=draw(st.sampled_from(EMOTIONS)) if has_label else None,
+        confidence=draw(_shares) if has_label else None,
+        abstain=None if has_label else draw(_texts),
         sentiment=draw(st.none() | st.floats(-3, 3)),
-        sentiment_reason=draw(st.none() | _words),
+        sentiment_reason=draw(st.none() | _texts),
         calibrated=draw(st.booleans()),
         final=draw(st.booleans()),
         revision=draw(st.integers(0, 99)),
-        model=draw(_words),
+        model=draw(_texts),
     )

@@ -1,4 +1,4 @@
-"""A switch and a hub on real sockets, in turns of one thread; tests publish on the bus and are clients over TCP."""
+"""A switch and a hub on real sockets, in turns of one thread. Tests publish on the bus and connect over TCP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import Body
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.public.node import PublicNode
+from edge_mer.gateway.outlet import OutletBus, OutletWorker
+from edge_mer.gateway.public.node import PublicOutlet
 from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES, FILE, home_consent, write_deployment
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.identity import Identity, new_identity
@@ -30,7 +31,7 @@ ANY_PORT = "tcp://127.0.0.1:*"
 
 
 class Stage:
-    """``hub`` and ``switch`` take turns while a test waits for something with ``until``."""
+    """``hub`` and ``switch`` take turns while a test waits with ``until``."""
 
     def __init__(self, place: Path, **hub: Any) -> None:
         self.state, self.clients = place / "state", place / "clients"
@@ -42,19 +43,23 @@ class Stage:
         self._buses = [ZmqBus(place / "run") for _ in range(3)]
         self.switch: Switch | None = Switch(self.config, self._buses[0])
         try:
-            self.hub = PublicNode(self.config, self._buses[1])
+            self.hub = OutletWorker("hub", self._buses[1], self._outlets)
         except ConfigError:
-            self._leave()
+            self._close_buses()
             raise
-        self.has_hub, self.world = True, self._buses[2]
+        self.has_hub, self.test_bus = True, self._buses[2]
         self.plaintext = self.config.hub.plaintext
         self._context = zmq.Context()
         self._publishers: dict[str, Any] = {}
 
+    def _outlets(self, bus: OutletBus) -> list[PublicOutlet]:
+        self.outlet = PublicOutlet(self.config, bus, self._buses[1].publisher("heartbeat", "hub"))
+        return [self.outlet]
+
     def until(self, done: Callable[[], Any], seconds: float = 5) -> Any:
-        """Turns until ``done`` gives something; fails after ``seconds``."""
-        deadline = self.world.clock.now_us() + seconds * 1e6
-        while self.world.clock.now_us() < deadline:
+        """Runs turns until ``done`` returns a true value; fails after ``seconds``."""
+        deadline = self.test_bus.clock.now_us() + seconds * 1e6
+        while self.test_bus.clock.now_us() < deadline:
             if self.switch is not None:
                 self.switch.turn()
             if self.has_hub:
@@ -72,7 +77,7 @@ class Stage:
         raise AssertionError("it happened")
 
     def allow(self, name: str = "lamp", role: Role = "reader") -> Identity:
-        """A client whose key this host knows; only a phone's or hub's key may sign grants."""
+        """A client with a key that is paired with this host; only keys of phones and hubs may sign grants."""
         identity = new_identity(self.clients, name)
         signing = None if role == "reader" else identity.signing
         Keyring(self.state).add(PairedKey(name, role, signing, identity.content.curve_public, "today"))
@@ -84,18 +89,18 @@ class Stage:
         write_deployment(self.state / FILE, msgspec.structs.replace(deployment, hub=hub))
 
     def subscriber(self, identity: Identity | None, *prefixes: str) -> Subscriber:
-        assert self.hub.plane is not None
+        assert self.outlet.publisher is not None
         socket = self._client(zmq.SUB, identity)
         for prefix in prefixes:
             socket.subscribe(prefix.encode())
-        socket.connect(self.hub.plane.address)
+        socket.connect(self.outlet.publisher.address)
         return Subscriber(socket)
 
-    def asker(self, identity: Identity | None, kind: int = zmq.DEALER) -> Asker:
-        assert self.hub.desk is not None
+    def request_client(self, identity: Identity | None, kind: int = zmq.DEALER) -> RequestClient:
+        assert self.outlet.requests is not None
         socket = self._client(kind, identity)
-        socket.connect(self.hub.desk.address)
-        return Asker(self, socket)
+        socket.connect(self.outlet.requests.address)
+        return RequestClient(self, socket)
 
     def _client(self, kind: int, identity: Identity | None) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -104,22 +109,22 @@ class Stage:
             socket.curve_serverkey = server_curve(self.state)[0]
         return socket
 
-    def say(self, topic: str, body: Body | None = None) -> None:
-        """Publish on the host's own bus."""
+    def publish(self, topic: str, body: Body | None = None) -> None:
+        """Publish on the host's bus."""
         if topic not in self._publishers:
             reliable = SERVICES[topic].policy == "reliable"
             self._publishers[topic] = (
-                ReliablePublisher(self.world, topic, "test") if reliable else self.world.publisher(topic, "test")
+                ReliablePublisher(self.test_bus, topic, "test") if reliable else self.test_bus.publisher(topic, "test")
             )
-            self.world.settle()
+            self.test_bus.settle()
         publisher = self._publishers[topic]
-        publisher.send(body or sample(SERVICES[topic].body), origin_us=self.world.clock.now_us())
+        publisher.send(body or sample(SERVICES[topic].body), origin_us=self.test_bus.clock.now_us())
 
-    def leave_hub(self) -> None:
-        """From now on the test runs a hub of its own."""
+    def stop_hub(self) -> None:
+        """Stop the hub; the test runs its own."""
         self.hub.close()
         self._buses[1].close()
-        self._buses[1] = ZmqBus(self.world.directory)
+        self._buses[1] = ZmqBus(self.test_bus.directory)
         self.has_hub = False
 
     def close(self) -> None:
@@ -127,27 +132,27 @@ class Stage:
         for worker in (self.hub if self.has_hub else None, self.switch):
             if worker is not None:
                 worker.close()
-        self._leave()
+        self._close_buses()
 
-    def _leave(self) -> None:
+    def _close_buses(self) -> None:
         for bus in self._buses:
             bus.close()
 
 
 class Subscriber:
-    """``got``: topic and header of every message so far."""
+    """``received``: topic and header of every message so far."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self.socket, self.got = socket, list[tuple[str, dict[str, Any]]]()
+        self.socket, self.received = socket, list[tuple[str, dict[str, Any]]]()
 
     def topics(self) -> set[str]:
         while self.socket.poll(0):
             topic, header = self.socket.recv_multipart()
-            self.got.append((topic.decode(), json.loads(header)))
-        return {topic for topic, _ in self.got}
+            self.received.append((topic.decode(), json.loads(header)))
+        return {topic for topic, _ in self.received}
 
 
-class Asker:
+class RequestClient:
     def __init__(self, stage: Stage, socket: zmq.Socket[bytes]) -> None:
         self._stage, self.socket = stage, socket
 
@@ -156,7 +161,7 @@ class Asker:
         self.socket.send(msgspec.json.encode({"id": id_, "request": request, **fields}))
         return id_
 
-    def ask(self, request: str, **fields: Any) -> dict[str, Any]:
+    def request(self, request: str, **fields: Any) -> dict[str, Any]:
         self.send(request, **fields)
         return self.reply()
 
@@ -167,7 +172,7 @@ class Asker:
 
 
 def sample(body: type[Body]) -> Body:
-    """A body with something in every required field."""
+    """A body with a value in every required field."""
     return msgspec.convert(_filled(msgspec.inspect.type_info(body)), body)
 
 

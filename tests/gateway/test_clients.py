@@ -1,8 +1,7 @@
-"""The README's clients, as they stand there, in processes of their own, against a hub over TCP."""
+"""The example clients of the gateway's README, unchanged, in their own processes, with a hub over TCP."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -15,25 +14,26 @@ import zmq
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import server_curve
 from tests.devices import free_port
+from tests.documents import ROOT, marked_block
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Stage
 
-README = Path(__file__).parents[2] / "README.md"
-NODE_MODULES = README.with_name(".node") / "node_modules"
+README = "edge_mer/gateway/README.md"
+NODE_MODULES = ROOT / ".node" / "node_modules"
 
 
-def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage]) -> None:
+def test_hub_process_serves_subscribers_and_stops(staged: Callable[..., Stage]) -> None:
     from edge_mer.config import Config
     from edge_mer.host.launcher import SystemLauncher
     from edge_mer.host.processes import rows_for
 
     stage, address = staged(), f"tcp://127.0.0.1:{free_port()}"
-    asked = {"privacy": {"state": str(stage.state)}, "hub": {"publish": address}}
-    config = Config.model_validate(asked)
+    sections = {"privacy": {"state": str(stage.state)}, "hub": {"publish": address}}
+    config = Config.model_validate(sections)
     row = next(r for r in rows_for(config) if r.name == "hub")
     subscriber = stage.subscriber(stage.allow(), "privacy")
-    stage.leave_hub()
-    process = SystemLauncher(stage.world.directory, config).start(row.name, row.module)
+    stage.stop_hub()
+    process = SystemLauncher(stage.test_bus.directory, config).start(row.name, row.entry)
     try:
         subscriber.socket.connect(address)
         stage.until(subscriber.topics, 20)
@@ -42,11 +42,9 @@ def test_the_process_of_the_table_serves_and_stops(staged: Callable[..., Stage])
         assert process.wait(5) == 0
 
 
-def of_the_readme(mark: str, language: str, address: str) -> str:
-    """The client that stands below ``<!-- mark -->``, with our address: ten lines without our package."""
-    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.*?)```", README.read_text(), re.S)
-    assert found is not None
-    code = found[1].replace("tcp://192.168.1.5:7651", address)
+def readme_example(mark: str, language: str, address: str) -> str:
+    """The example below ``<!-- mark -->`` with our address: at most ten lines, without our package."""
+    code = marked_block(README, mark, language).replace("tcp://192.168.1.5:7651", address)
     assert address in code
     assert len([line for line in code.splitlines() if line]) <= 10
     assert "edge_mer" not in code
@@ -54,22 +52,22 @@ def of_the_readme(mark: str, language: str, address: str) -> str:
 
 
 def python_client(place: Path, address: str) -> list[str]:
-    return [sys.executable, "-c", of_the_readme("client", "python", address)]
+    return [sys.executable, "-c", readme_example("client", "python", address)]
 
 
 def javascript_client(place: Path, address: str) -> list[str]:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("no Node.js here")
+        pytest.skip("Node.js is not installed")
     if not (NODE_MODULES / "zeromq").is_dir():
-        pytest.skip("zeromq from npm is not here; CI does: npm install --prefix .node zeromq@6")
+        pytest.skip("zeromq is not installed; run: npm install --prefix .node zeromq@6")
     (place / "node_modules").symlink_to(NODE_MODULES)
-    (place / "client.mjs").write_text(of_the_readme("client-js", "js", address))
+    (place / "client.mjs").write_text(readme_example("client-js", "js", address))
     return [node, "client.mjs"]
 
 
 @pytest.mark.parametrize("client", [python_client, javascript_client])
-def test_the_readme_client_prints_labels(
+def test_readme_client_prints_labels(
     staged: Callable[..., Stage], tmp_path: Path, client: Callable[[Path, str], list[str]]
 ) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
@@ -83,7 +81,7 @@ def test_the_readme_client_prints_labels(
         poller.register(running.stdout, zmq.POLLIN)
 
         def printed() -> bool:
-            stage.say("emotion", estimate(label="surprise"))
+            stage.publish("emotion", estimate(label="surprise"))
             return bool(poller.poll(0))
 
         stage.until(printed, 20)
@@ -91,16 +89,16 @@ def test_the_readme_client_prints_labels(
         running.kill()
 
 
-def test_switch_and_hub_that_start_together_agree_on_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_start_of_switch_and_hub_yields_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edge_mer.privacy.keys import pairing
 
     other = zmq.curve_keypair()
 
-    def slower() -> tuple[bytes, bytes]:
+    def keypair_after_other_process() -> tuple[bytes, bytes]:
         (tmp_path / pairing.CURVE_FILE).write_bytes(b"\n".join(other))
         (tmp_path / pairing.CURVE_FILE).chmod(0o600)
         return real()
 
     real = zmq.curve_keypair
-    monkeypatch.setattr(pairing.zmq, "curve_keypair", slower)
+    monkeypatch.setattr(pairing.zmq, "curve_keypair", keypair_after_other_process)
     assert server_curve(tmp_path) == other

@@ -1,4 +1,4 @@
-"""What Home Assistant is told, against the fields and classes that its pages document."""
+"""Discovery payloads, checked against the fields and classes in Home Assistant's documentation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
 from edge_mer.contract.messages import Estimate, PrivacyState
 from edge_mer.gateway.mqtt.discovery import Names, discovery, estimate_state, switch_states
-from tests.gateway.estimates import NOTHING, estimate, estimates
+from tests.gateway.estimates import NONE_PRESENT, estimate, estimates
 
 NAMES = Names("0123abcd", "homeassistant")
 COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "qos"}
-# home-assistant.io/integrations/{sensor,binary_sensor,switch,button}.mqtt: (required, what else edge_mer uses).
+# home-assistant.io/integrations/{sensor,binary_sensor,switch,button}.mqtt: (required, other fields that edge_mer uses).
 DOCUMENTED = {
     "sensor": (
         {"state_topic"},
@@ -45,7 +45,7 @@ def faults(payload: dict) -> list[str]:  # type: ignore[type-arg]
     return found
 
 
-def test_the_device_is_as_documented() -> None:
+def test_discovery_payload_matches_the_documented_fields() -> None:
     payload = json.loads(json.dumps(discovery(NAMES, 3)))
     assert not faults(payload)
     assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", NAMES.config)
@@ -57,29 +57,31 @@ def test_the_device_is_as_documented() -> None:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_a_switch_waits_for_what_holds(modality: str) -> None:
+def test_switch_entity_is_not_optimistic(modality: str) -> None:
     switch = discovery(NAMES, 3)["components"][f"{modality}_switch"]
     assert switch["optimistic"] is False
     assert switch["state_topic"] != switch["command_topic"]
-    assert switch["retain"] is False, "an order that stays with the broker would be carried out again"
+    assert switch["retain"] is False, "a retained command would be executed again"
 
 
-def test_a_switch_shows_what_is_measured_not_what_is_asked() -> None:
-    asked = PrivacyState("masked", "live", 0, 1, None, None)
+def test_switch_shows_the_measured_not_the_requested_state() -> None:
+    closing = PrivacyState("masked", "live", 0, 1, None, None)
     closed = PrivacyState("masked", "masked", 0, 1, None, None)
     opening = PrivacyState("live", "masked", 0, 1, None, None)
-    states = switch_states({"audio": asked, "video": closed, "text": opening})
+    states = switch_states({"audio": closing, "video": closed, "text": opening})
     assert states == {"audio": "ON", "video": "OFF", "text": "OFF"}
 
 
-def test_nothing_is_claimed_with_nothing_present() -> None:
-    state = estimate_state(None, NOTHING)
+def test_no_values_without_present_modalities() -> None:
+    state = estimate_state(None, NONE_PRESENT)
     assert (state["emotion"], state["confidence"], state["sentiment"]) == (None, None, None)
-    assert estimate_state("sad", estimate(label="happy"))["confidence"] is None, "it would be that of another emotion"
+    assert estimate_state("sad", estimate(label="happy"))["confidence"] is None, (
+        "the confidence belongs to another emotion"
+    )
 
 
 @given(estimates())
-def test_every_template_finds_its_field(message: Estimate) -> None:
+def test_every_template_refers_to_an_existing_field(message: Estimate) -> None:
     state = json.loads(json.dumps(estimate_state(message.label, message), allow_nan=False))
     for entity in discovery(NAMES, 3)["components"].values():
         if "value_template" in entity:

@@ -1,4 +1,4 @@
-"""Who may talk to the page: names, origins, tokens."""
+"""Access control of the page: host names, origins, tokens."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.config import PageConfig
+from edge_mer.config import Config, PageConfig
 from edge_mer.contract.errors import ConfigError, PrivacyError
-from edge_mer.gateway.page.http_auth import Token, foreign, link_of, misnamed, place_of
+from edge_mer.gateway.page.http_auth import Token, foreign, link_of, misnamed, page_link, parse_address
 
-HERE = place_of(PageConfig(address="http://127.0.0.1:7653"))
-HOUSE = place_of(PageConfig(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
+LOCAL = parse_address(PageConfig(address="http://127.0.0.1:7653"))
+LAN = parse_address(PageConfig(address="https://192.168.1.5:443", certificate="c", key="k", names=("edge.local",)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7653", "localhost:7653", "LOCALHOST:7653", "[::1]:7653"])
-def test_our_names_are_let_in(host: str) -> None:
+def test_known_host_names_are_accepted(host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
-    assert misnamed(headers, HERE) is foreign(headers, HERE) is None
-    assert foreign({"Host": host}, HERE) is None, "curl and Prometheus name no origin"
+    assert misnamed(headers, LOCAL) is foreign(headers, LOCAL) is None
+    assert foreign({"Host": host}, LOCAL) is None, "curl and Prometheus send no origin"
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example", "evil.example:7653", "127.0.0.1", "127.0.0.1:80", "localhost:7653.evil"]
 )
-def test_a_foreign_name_pointed_at_us_is_turned_away(host: str) -> None:
-    assert misnamed({"Host": host}, HERE) is not None
+def test_unknown_host_name_is_refused(host: str) -> None:
+    assert misnamed({"Host": host}, LOCAL) is not None
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_a_foreign_name_pointed_at_us_is_turned_away(host: str) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_another_page_is_turned_away(headers: dict[str, str]) -> None:
-    assert foreign({"Host": "127.0.0.1:7653", **headers}, HERE) == "this comes from another page"
+def test_other_origin_is_refused(headers: dict[str, str]) -> None:
+    assert foreign({"Host": "127.0.0.1:7653", **headers}, LOCAL) == "requests from other pages are refused"
 
 
-def test_names_of_the_house_need_no_port_where_it_is_the_usual_one() -> None:
+def test_port_is_optional_in_host_header_for_the_default_port() -> None:
     for host in ("192.168.1.5", "192.168.1.5:443", "edge.local"):
-        assert misnamed({"Host": host}, HOUSE) is None
-    assert misnamed({"Host": "localhost"}, HOUSE) is not None
+        assert misnamed({"Host": host}, LAN) is None
+    assert misnamed({"Host": "localhost"}, LAN) is not None
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def test_names_of_the_house_need_no_port_where_it_is_the_usual_one() -> None:
         "http://127.0.0.1",
     ],
 )
-def test_addresses_that_others_could_read_or_that_are_none(address: str) -> None:
+def test_plaintext_or_invalid_address_is_refused(address: str) -> None:
     if address == "http://127.0.0.1":
-        assert place_of(PageConfig(address=address)).port == 80
+        assert parse_address(PageConfig(address=address)).port == 80
         return
     with pytest.raises(ConfigError, match=r"page\.address"):
-        place_of(PageConfig(address=address))
+        parse_address(PageConfig(address=address))
 
 
-def test_names_carry_no_port() -> None:
+def test_page_name_with_port_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"page\.names"):
-        place_of(PageConfig(address="http://127.0.0.1:7653", names=("edge.local:80",)))
+        parse_address(PageConfig(address="http://127.0.0.1:7653", names=("edge.local:80",)))
 
 
-def test_a_token_is_made_once_kept_private_and_renewed(tmp_path: Path) -> None:
+def test_token_is_created_once_private_and_renewable(tmp_path: Path) -> None:
     token = Token(tmp_path)
     first = token.read()
     assert len(first) >= 22
@@ -93,17 +93,17 @@ def test_a_token_is_made_once_kept_private_and_renewed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given", ["", "Bearer", "Bearer ", "Bearer x", "Basic {}", "{}", "bearer {}", "Bearer {}\u00e9"]
 )
-def test_nothing_else_is_admitted(tmp_path: Path, given: str) -> None:
+def test_wrong_authorization_is_refused(tmp_path: Path, given: str) -> None:
     token = Token(tmp_path)
     assert not token.admits({"Authorization": given.format(token.read())}, "/events")
     assert not token.admits({}, "/events")
 
 
-def test_a_token_that_others_can_read_or_that_is_empty_admits_nobody(tmp_path: Path) -> None:
+def test_readable_empty_or_missing_token_file_refuses_everyone(tmp_path: Path) -> None:
     token = Token(tmp_path)
-    held = token.read()
+    value = token.read()
     (tmp_path / "page.token").chmod(0o644)
-    assert not token.admits({"Authorization": f"Bearer {held}"}, "/events")
+    assert not token.admits({"Authorization": f"Bearer {value}"}, "/events")
     with pytest.raises(PrivacyError, match="--new-token"):
         token.read()
     (tmp_path / "page.token").chmod(0o600)
@@ -113,7 +113,7 @@ def test_a_token_that_others_can_read_or_that_is_empty_admits_nobody(tmp_path: P
     assert not token.admits({"Authorization": "Bearer "}, "/events")
 
 
-def test_what_prometheus_gets_opens_the_metrics_alone(tmp_path: Path) -> None:
+def test_metrics_token_is_valid_for_metrics_only(tmp_path: Path) -> None:
     token = Token(tmp_path)
     given = {"Authorization": f"Bearer {token.for_metrics()}"}
     assert token.admits(given, "/metrics")
@@ -123,6 +123,21 @@ def test_what_prometheus_gets_opens_the_metrics_alone(tmp_path: Path) -> None:
     assert not token.admits(given, "/metrics")
 
 
-def test_the_link_carries_the_token_where_no_server_sees_it(tmp_path: Path) -> None:
+def test_link_carries_the_token_in_the_fragment(tmp_path: Path) -> None:
     token = Token(tmp_path)
     assert link_of(PageConfig(address="http://127.0.0.1:7653"), token) == f"http://127.0.0.1:7653/#{token.read()}"
+
+
+def test_undecodable_authorization_is_refused(tmp_path: Path) -> None:
+    token = Token(tmp_path)
+    assert not token.admits({"Authorization": "Bearer \udcff"}, "/")
+    assert token.admits({"Authorization": f"Bearer {token.read()}"}, "/")
+
+
+def test_page_link_has_the_token_only_on_request(tmp_path: Path) -> None:
+    config = Config.model_validate({"page": {"address": "http://127.0.0.1:7653"}, "privacy": {"state": str(tmp_path)}})
+    tmp_path.chmod(0o700)
+    token = Token(tmp_path).read()
+    assert token in (page_link(config, with_token=True) or "")
+    assert token not in (page_link(config, with_token=False) or "")
+    assert page_link(Config(), with_token=True) is None

@@ -1,4 +1,4 @@
-"""Home Assistant's side over a real mosquitto: true states, and orders carried out or refused in words."""
+"""Home Assistant over a real mosquitto: states match the switch, commands are executed or refused with a reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
+from edge_mer.gateway.outlet import OutletBus, OutletWorker
 from edge_mer.privacy.keys.identity import new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from tests.devices import free_port
@@ -38,7 +40,7 @@ class Broker:
     def start(self) -> None:
         self._process = subprocess.Popen(["mosquitto", "-c", str(self._config)], stderr=subprocess.PIPE)
         assert self._process.stderr is not None
-        for line in self._process.stderr:  # it says so once it listens
+        for line in self._process.stderr:  # logged once it listens
             if b"running" in line:
                 return
         raise AssertionError("mosquitto did not start")
@@ -51,20 +53,20 @@ class Broker:
 
 
 class HomeAssistant:
-    """``got``: the newest payload of every topic."""
+    """``received``: the newest payload of every topic."""
 
     def __init__(self, port: int, user: tuple[str, str] | None = None) -> None:
-        self.got: dict[str, str] = {}
+        self.received: dict[str, str] = {}
         self.retained: set[str] = set()
         self.client = paho.Client(CallbackAPIVersion.VERSION2)
         if user is not None:
             self.client.username_pw_set(*user)
-        self.client.on_message = self._heard
+        self.client.on_message = self._on_message
         self.client.connect("127.0.0.1", port)
         self.client.subscribe([("edge_mer/#", 1), ("homeassistant/#", 1)])
 
-    def _heard(self, client: Any, user: Any, message: Any) -> None:
-        self.got[message.topic] = message.payload.decode()
+    def _on_message(self, client: Any, user: Any, message: Any) -> None:
+        self.received[message.topic] = message.payload.decode()
         if message.retain:
             self.retained.add(message.topic)
 
@@ -74,29 +76,33 @@ class HomeAssistant:
 
 
 class Home:
-    """A stage with Home Assistant: ``sees`` waits until a topic says something."""
+    """A stage with Home Assistant; ``expect`` waits for the value of a topic."""
 
     def __init__(self, stage: Stage, port: int, user: tuple[str, str] | None = None, **section: Any) -> None:
         self.stage = stage
         given = {"address": f"mqtt://127.0.0.1:{port}", "steady_s": 0, **section}
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "mqtt": given})
-        self._bus = ZmqBus(stage.world.directory)
-        self.mqtt = MqttOutlet(config, self._bus)
+        self._bus = ZmqBus(stage.test_bus.directory)
+        self.worker = OutletWorker("mqtt", self._bus, partial(self._outlets, config))
         self.base = self.mqtt.names.base
         self.ha = HomeAssistant(port, user)
 
+    def _outlets(self, config: Config, bus: OutletBus) -> list[MqttOutlet]:
+        self.mqtt = MqttOutlet(config, bus)
+        return [self.mqtt]
+
     def until(self, done: Callable[[], Any], seconds: float = 8) -> Any:
         def turn() -> Any:
-            self.mqtt.turn()
+            self.worker.turn()
             self.ha.turn()
             return done()
 
         return self.stage.until(turn, seconds)
 
-    def sees(self, topic: str, value: str) -> None:
-        self.until(lambda: self.ha.got.get(f"{self.base}/{topic}") == value)
+    def expect(self, topic: str, value: str) -> None:
+        self.until(lambda: self.ha.received.get(f"{self.base}/{topic}") == value)
 
-    def order(self, topic: str, payload: str, retain: bool = False) -> None:
+    def send(self, topic: str, payload: str, retain: bool = False) -> None:
         self.ha.client.publish(f"{self.base}/{topic}", payload, qos=1, retain=retain)
 
     def pair(self, *may_unmask: str) -> None:
@@ -110,14 +116,14 @@ class Home:
 
     def close(self) -> None:
         self.ha.client.disconnect()
-        self.mqtt.close()
+        self.worker.close()
         self._bus.close()
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as found:
-        Path(found).chmod(0o755)  # mosquitto drops its rights
+        Path(found).chmod(0o755)  # mosquitto drops its privileges
         yield Path(found)
 
 
@@ -135,109 +141,109 @@ def home(stage: Stage, broker: Broker) -> Iterator[Home]:
     found.close()
 
 
-def test_it_introduces_itself_and_says_what_holds(home: Home) -> None:
-    home.sees("availability", "online")
+def test_discovery_and_states_are_published(home: Home) -> None:
+    home.expect("availability", "online")
     for modality in ("audio", "video", "text"):
-        home.sees(f"{modality}/state", "OFF")
-    payload = json.loads(home.ha.got[home.mqtt.names.config])
+        home.expect(f"{modality}/state", "OFF")
+    payload = json.loads(home.ha.received[home.mqtt.names.config])
     assert payload["availability_topic"] == f"{home.base}/availability"
 
 
-def test_again_when_home_assistant_starts(home: Home) -> None:
-    home.sees("availability", "online")
-    home.ha.got.clear()
+def test_discovery_is_resent_when_home_assistant_starts(home: Home) -> None:
+    home.expect("availability", "online")
+    home.ha.received.clear()
     home.ha.client.publish("homeassistant/status", "online")
-    home.until(lambda: home.mqtt.names.config in home.ha.got)
+    home.until(lambda: home.mqtt.names.config in home.ha.received)
 
 
-def test_estimates_are_shown_and_never_retained(home: Home) -> None:
+def test_estimates_are_published_and_not_retained(home: Home) -> None:
     def shown() -> bool:
-        home.stage.say("emotion", estimate(label="surprise", revision=0))
-        return json.loads(home.ha.got.get(f"{home.base}/estimate", "{}")).get("emotion") == "surprise"
+        home.stage.publish("emotion", estimate(label="surprise", revision=0))
+        return json.loads(home.ha.received.get(f"{home.base}/estimate", "{}")).get("emotion") == "surprise"
 
     home.until(shown)
     late = HomeAssistant(int(home.mqtt._section.address.rpartition(":")[2]))  # type: ignore[union-attr]
     home.until(lambda: late.turn() or f"{home.base}/availability" in late.retained)
-    late.client.publish(f"{home.base}/end", "x", qos=1)  # comes after all that was retained
-    home.until(lambda: late.turn() or f"{home.base}/end" in late.got)
+    late.client.publish(f"{home.base}/end", "x", qos=1)  # arrives after all retained messages
+    home.until(lambda: late.turn() or f"{home.base}/end" in late.received)
     assert f"{home.base}/estimate" not in late.retained
 
 
-def test_on_without_a_paired_key_changes_nothing_and_says_why(home: Home) -> None:
-    home.sees("audio/state", "OFF")
-    home.order("audio/set", "ON")
-    home.until(lambda: "needs paired key" in home.ha.got.get(f"{home.base}/notice", ""))
+def test_on_without_paired_key_is_refused_with_reason(home: Home) -> None:
+    home.expect("audio/state", "OFF")
+    home.send("audio/set", "ON")
+    home.until(lambda: "needs paired key" in home.ha.received.get(f"{home.base}/notice", ""))
     assert home.requested()["audio"] == "masked"
-    assert home.ha.got[f"{home.base}/audio/state"] == "OFF"
+    assert home.ha.received[f"{home.base}/audio/state"] == "OFF"
 
 
-def test_on_with_a_paired_key_unmasks_only_what_it_may(home: Home) -> None:
+def test_on_with_paired_key_unmasks_only_permitted_modalities(home: Home) -> None:
     home.pair("audio")
-    home.sees("audio/state", "OFF")
-    home.order("video/set", "ON")
-    home.until(lambda: "hub.may_unmask" in home.ha.got.get(f"{home.base}/notice", ""))
-    home.order("audio/set", "ON")
+    home.expect("audio/state", "OFF")
+    home.send("video/set", "ON")
+    home.until(lambda: "hub.may_unmask" in home.ha.received.get(f"{home.base}/notice", ""))
+    home.send("audio/set", "ON")
     home.until(lambda: home.requested()["audio"] == "live")
     assert home.requested()["video"] == "masked"
-    home.order("audio/set", "OFF")
+    home.send("audio/set", "OFF")
     home.until(lambda: home.requested()["audio"] == "masked")
     assert home.stage.switch is not None
     assert home.stage.switch.states()["audio"].reason == "masked by Home Assistant"
 
 
-def test_a_retained_order_is_not_carried_out(home: Home) -> None:
+def test_retained_command_is_ignored(home: Home) -> None:
     home.pair("audio")
-    home.sees("audio/state", "OFF")
-    home.order("audio/set", "ON", retain=True)
-    home.until(lambda: home.requested()["audio"] == "live")  # it came live the first time
-    home.order("audio/set", "OFF")
+    home.expect("audio/state", "OFF")
+    home.send("audio/set", "ON", retain=True)
+    home.until(lambda: home.requested()["audio"] == "live")  # the first delivery is not marked as retained
+    home.send("audio/set", "OFF")
     home.until(lambda: home.requested()["audio"] == "masked")
-    home.mqtt._client.reconnect()  # the broker now sends the old order again
-    home.ha.got.clear()
-    home.sees("availability", "online")
-    home.order("video/set", "OFF")  # comes after the old order
-    home.until(lambda: "mask video" in home.ha.got.get(f"{home.base}/notice", ""))
+    home.mqtt._client.reconnect()  # the broker resends the retained command
+    home.ha.received.clear()
+    home.expect("availability", "online")
+    home.send("video/set", "OFF")  # arrives after the retained command
+    home.until(lambda: "mask video" in home.ha.received.get(f"{home.base}/notice", ""))
     assert home.requested()["audio"] == "masked"
 
 
-def test_the_button_for_guests_masks_everything(home: Home) -> None:
-    home.sees("availability", "online")
-    home.order("guests/press", "PRESS")
-    home.until(lambda: "done" in home.ha.got.get(f"{home.base}/notice", ""))
+def test_guest_button_masks_everything(home: Home) -> None:
+    home.expect("availability", "online")
+    home.send("guests/press", "PRESS")
+    home.until(lambda: "done" in home.ha.received.get(f"{home.base}/notice", ""))
     assert home.stage.switch is not None
     assert all(s.reason == "masked by Home Assistant" for s in home.stage.switch.states().values())
 
 
 @pytest.mark.parametrize("payload", ["", "on", "TOGGLE", "ON" * 5000])
-def test_other_orders_do_nothing(home: Home, payload: str) -> None:
-    home.sees("availability", "online")
-    home.order("audio/set", payload)
+def test_unknown_payloads_are_ignored(home: Home, payload: str) -> None:
+    home.expect("availability", "online")
+    home.send("audio/set", payload)
     home.until(lambda: home.mqtt.counters["bad_order"])
     assert home.requested()["audio"] == "masked"
 
 
-def test_the_broker_may_stop_and_come_back(home: Home, broker: Broker) -> None:
-    home.sees("availability", "online")
+def test_states_are_resent_after_broker_restart(home: Home, broker: Broker) -> None:
+    home.expect("availability", "online")
     broker.stop()
-    home.stage.until(lambda: home.mqtt.turn() and home.mqtt.notes)
-    assert "not reached" in home.mqtt.notes[0]
-    home.ha.got.clear()
+    home.stage.until(lambda: home.worker.turn() and home.mqtt.notes)
+    assert "not reachable" in home.mqtt.notes[0]
+    home.ha.received.clear()
     broker.start()
     home.ha.client.reconnect()
     home.ha.client.subscribe("edge_mer/#", 1)
-    home.until(lambda: home.ha.got.get(f"{home.base}/audio/state") == "OFF", 15)
+    home.until(lambda: home.ha.received.get(f"{home.base}/audio/state") == "OFF", 15)
 
 
-def test_a_broker_that_is_frozen_holds_up_no_mask(home: Home, broker: Broker) -> None:
+def test_frozen_broker_does_not_delay_masks(home: Home, broker: Broker) -> None:
     def proven() -> bool:
-        home.stage.say("emotion", estimate(revision=0))
-        home.mqtt.turn()
+        home.stage.publish("emotion", estimate(revision=0))
+        home.worker.turn()
         return bool(answer.socket.poll(0))
 
-    home.sees("availability", "online")
+    home.expect("availability", "online")
     assert broker._process is not None
     broker._process.send_signal(signal.SIGSTOP)
-    answer = home.stage.asker(home.stage.allow(), zmq.DEALER)
+    answer = home.stage.request_client(home.stage.allow(), zmq.DEALER)
     try:
         for n in range(5):
             answer.send("mask", modalities=["audio"])
@@ -246,44 +252,44 @@ def test_a_broker_that_is_frozen_holds_up_no_mask(home: Home, broker: Broker) ->
             assert receipt["ok"], f"mask {n}: {receipt['text']}"
     finally:
         broker._process.send_signal(signal.SIGCONT)
-    home.order("video/set", "OFF")
-    home.until(lambda: "done" in home.ha.got.get(f"{home.base}/notice", ""))
+    home.send("video/set", "OFF")
+    home.until(lambda: "done" in home.ha.received.get(f"{home.base}/notice", ""))
 
 
-def test_the_last_will_says_that_it_is_gone(home: Home) -> None:
-    home.sees("availability", "online")
+def test_last_will_publishes_offline(home: Home) -> None:
+    home.expect("availability", "online")
     raw = home.mqtt._client.socket()
     assert raw is not None
     home.mqtt._client.loop_stop()
     raw.shutdown(socket.SHUT_RDWR)
-    home.stage.until(lambda: home.ha.turn() or home.ha.got[f"{home.base}/availability"] == "offline")
+    home.stage.until(lambda: home.ha.turn() or home.ha.received[f"{home.base}/availability"] == "offline")
 
 
-def test_a_mask_forgets_the_emotion(home: Home) -> None:
+def test_mask_clears_the_emotion(home: Home) -> None:
     def shown(value: str | None) -> bool:
-        return json.loads(home.ha.got.get(f"{home.base}/estimate", '{"emotion": "-"}'))["emotion"] == value
+        return json.loads(home.ha.received.get(f"{home.base}/estimate", '{"emotion": "-"}'))["emotion"] == value
 
-    def said() -> bool:
-        home.stage.say("emotion", estimate(revision=0))
+    def published() -> bool:
+        home.stage.publish("emotion", estimate(revision=0))
         return shown("happy")
 
-    home.until(said)
-    answer = home.stage.asker(home.stage.allow(), zmq.DEALER)
+    home.until(published)
+    answer = home.stage.request_client(home.stage.allow(), zmq.DEALER)
     answer.send("mask", modalities=["audio"])
     home.until(lambda: answer.socket.poll(0))
     receipt = json.loads(answer.socket.recv())
-    assert receipt["ok"], "the mask waited for this process to forget, and it did"
+    assert receipt["ok"], "the mask waited until this process deleted its data"
     home.until(lambda: shown(None))
 
 
-def test_name_and_password(stage: Stage, place: Path) -> None:
+def test_login_with_name_and_password(stage: Stage, place: Path) -> None:
     (place / "secret").write_text("good\n")
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(place / "users"), "hub", "good"], check=True)
     (place / "users").chmod(0o644)
     broker = Broker(place, "allow_anonymous false", f"password_file {place / 'users'}")
     try:
         home = Home(stage, broker.port, ("hub", "good"), username="hub", password_file=str(place / "secret"))
-        home.sees("availability", "online")
+        home.expect("availability", "online")
         home.close()
         refused = Home(stage, broker.port, ("hub", "good"), username="hub")
         refused.until(lambda: refused.mqtt.counters["refused"])
@@ -292,7 +298,7 @@ def test_name_and_password(stage: Stage, place: Path) -> None:
         broker.stop()
 
 
-def test_with_tls_only_a_broker_of_the_named_authority_is_believed(stage: Stage, place: Path) -> None:
+def test_tls_accepts_only_a_broker_with_the_configured_ca(stage: Stage, place: Path) -> None:
     for name in ("ours", "other"):
         subprocess.run(
             [
@@ -329,28 +335,28 @@ def test_with_tls_only_a_broker_of_the_named_authority_is_believed(stage: Stage,
     address = f"mqtts://127.0.0.1:{broker.port}"
     try:
         home = Home(stage, plain, address=address, ca=str(place / "ours.pem"))
-        home.sees("availability", "online")
+        home.expect("availability", "online")
         home.close()
         home = Home(stage, plain, address=address, ca=str(place / "other.pem"))
-        stage.never(lambda: home.mqtt.turn() and not home.mqtt.notes, 1)
+        stage.never(lambda: home.worker.turn() and not home.mqtt.notes, 1)
         home.close()
     finally:
         broker.stop()
 
 
-def test_a_switch_that_is_gone_leaves_nothing_claimed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    home.sees("audio/state", "OFF")
+def test_states_are_unknown_without_switch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.expect("audio/state", "OFF")
     assert home.stage.switch is not None
     home.stage.switch.close()
     home.stage.switch = None
     monkeypatch.setattr("edge_mer.gateway.mqtt.node.STALE_US", 0)
-    home.sees("audio/state", "None")
+    home.expect("audio/state", "None")
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:1883", "http://x", "mqtt://", "mqtt://a:b@host", "mqtt://h:x", "mqtt://h/p"]
 )
-def test_addresses_that_are_none(address: str) -> None:
+def test_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match=r"mqtt\.address"):
         broker_of(address)
 
@@ -366,12 +372,12 @@ def test_addresses_that_are_none(address: str) -> None:
         ("mqtt://localhost", "hub", False),
     ],
 )
-def test_a_password_that_others_could_read_is_warned_of(address: str, username: str | None, warned: bool) -> None:
+def test_unencrypted_password_gives_a_warning(address: str, username: str | None, warned: bool) -> None:
     section = Config.model_validate({"mqtt": {"address": address, "username": username}}).mqtt
     assert bool(plaintext_password(section)) == warned
 
 
-def test_ports_follow_the_scheme() -> None:
+def test_default_port_follows_the_scheme() -> None:
     assert broker_of("mqtt://h") == (False, "h", 1883)
     assert broker_of("mqtts://h") == (True, "h", 8883)
     assert broker_of("mqtt://[::1]:9") == (False, "::1", 9)

@@ -1,6 +1,6 @@
-"""The JSON Schemas of the public topics are a contract: within one version they may only grow.
+"""The JSON Schemas of the public topics are a contract: within one version, fields may only be added.
 
-``python -m tests.gateway.test_schemas`` writes what is new, after a version was raised or an optional field was added.
+``python -m tests.gateway.test_schemas`` updates the stored schemas after a new version or an added optional field.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from edge_mer.contract.services import SERVICES
 
 CONTRACT = Path(__file__).with_name("schemas.json")
 PUBLIC = [t for t, s in SERVICES.items() if s.public]
-# What says nothing about the form of a message.
+# Keys that do not affect validation.
 PROSE = {"description", "title", "$comment"}
 
 
 def breaks(old: Any, new: Any, place: str = "") -> list[str]:
-    """Why a client written for ``old`` could fail on a message of ``new``."""
+    """Changes that could break a client written for ``old`` on a message of ``new``."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return [] if old == new else [f"{place}: {old!r} became {new!r}"]
     found: list[str] = []
@@ -31,23 +31,23 @@ def breaks(old: Any, new: Any, place: str = "") -> list[str]:
         if key in PROSE:
             continue
         if key not in new:
-            found.append(f"{here} is gone")
+            found.append(f"{here} was removed")
         elif key == "required":
-            found += [f"{here}: {name} may be missing now" for name in set(value) - set(new[key])]
+            found += [f"{here}: {name} is no longer required" for name in set(value) - set(new[key])]
         else:
             found += breaks(value, new[key], here)
     return found
 
 
 @pytest.mark.parametrize("topic", PUBLIC)
-def test_a_version_keeps_its_promises(topic: str) -> None:
-    promised = json.loads(CONTRACT.read_text())
+def test_schema_stays_compatible_within_its_version(topic: str) -> None:
+    stored = json.loads(CONTRACT.read_text())
     schema = json.loads(json.dumps(topic_schema(topic)))
-    assert schema["$id"] in promised, "a new topic or version: python -m tests.gateway.test_schemas"
-    assert not breaks(promised[schema["$id"]], schema)
+    assert schema["$id"] in stored, "a new topic or version: python -m tests.gateway.test_schemas"
+    assert not breaks(stored[schema["$id"]], schema)
 
 
-def test_what_breaks_a_client_is_found() -> None:
+def test_breaking_changes_are_detected() -> None:
     old = topic_schema("emotion")
     for change in (
         lambda s: s["properties"].pop("label"),

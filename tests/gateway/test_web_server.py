@@ -1,4 +1,4 @@
-"""What the page's server hands out over HTTP, to whom, and what it refuses."""
+"""The page's HTTP server: served files, access control, and refused requests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import pytest
 
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError, MissingExtra
+from edge_mer.gateway.metrics import Metrics
+from edge_mer.gateway.outlet import OutletBus
 from edge_mer.gateway.page import web_server
 from edge_mer.gateway.page.http_auth import HEADERS, Token
-from edge_mer.gateway.page.node import PageNode
-from tests.gateway.caller import Caller, seen
+from edge_mer.gateway.page.node import PageOutlet
+from tests.gateway.caller import Caller, has_topic
 from tests.gateway.stage import Stage
 
 
-def test_the_page_and_its_parts_come_from_this_host_alone(caller: Caller) -> None:
-    status, headers, body = caller.ask("GET", "/", token="")
+def test_page_loads_resources_from_this_host_only(caller: Caller) -> None:
+    status, headers, body = caller.request("GET", "/", token="")
     assert status == 200
     assert {k: headers[k] for k in HEADERS} == HEADERS
     for policy in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"):
@@ -31,57 +33,57 @@ def test_the_page_and_its_parts_come_from_this_host_alone(caller: Caller) -> Non
     assert "style=" not in text
     assert "onclick" not in text
     for name in ("main.js", "page.css", "icon.svg"):
-        assert caller.ask("GET", f"/web/{name}", token="")[0] == 200
+        assert caller.request("GET", f"/web/{name}", token="")[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/web/../page.py", "/web/%2e%2e/page.py", "/web/nothing.js", "/web//etc/passwd"])
-def test_nothing_but_the_packaged_files(caller: Caller, path: str) -> None:
-    assert caller.ask("GET", path)[0] in (401, 404)
+def test_only_packaged_files_are_served(caller: Caller, path: str) -> None:
+    assert caller.request("GET", path)[0] in (401, 404)
 
 
 @pytest.mark.parametrize("path", ["/events", "/metrics", "/nothing"])
-def test_without_the_token_nothing(caller: Caller, path: str) -> None:
+def test_streams_need_the_token(caller: Caller, path: str) -> None:
     for token in ("", "x", caller.token[:-1]):
-        assert caller.ask("GET", path, token=token)[0] == 401
+        assert caller.request("GET", path, token=token)[0] == 401
     assert caller.page.counters["requests_refused"] == 3
 
 
 @pytest.mark.parametrize("path", ["/mask", "/unmask", "/pair"])
-def test_without_the_token_no_order(caller: Caller, path: str) -> None:
-    assert caller.ask("POST", path, {"modalities": ["audio"]}, token="")[0] == 401
-    assert caller.ask("GET", f"{path}?token={caller.token}", token="")[0] == 401
+def test_commands_need_the_token(caller: Caller, path: str) -> None:
+    assert caller.request("POST", path, {"modalities": ["audio"]}, token="")[0] == 401
+    assert caller.request("GET", f"{path}?token={caller.token}", token="")[0] == 401
 
 
-def test_a_foreign_name_is_refused_even_with_the_token(caller: Caller) -> None:
+def test_unknown_host_name_is_refused_even_with_the_token(caller: Caller) -> None:
     for path in ("/", "/events", "/metrics"):
-        assert caller.ask("GET", path, Host=f"rebound.example:{caller.port}")[0] == 403
+        assert caller.request("GET", path, Host=f"rebound.example:{caller.port}")[0] == 403
 
 
 @pytest.mark.parametrize("header", [{"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}])
-def test_an_order_of_another_page_is_refused_even_with_the_token(caller: Caller, header: dict[str, str]) -> None:
-    assert caller.ask("POST", "/mask", {"modalities": ["audio"]}, **header)[0] == 403
-    assert caller.ask("GET", "/events", **header)[0] == 403
-    assert caller.ask("GET", "/", **header)[0] == 200, "it may link to us"
+def test_request_from_other_origin_is_refused_even_with_the_token(caller: Caller, header: dict[str, str]) -> None:
+    assert caller.request("POST", "/mask", {"modalities": ["audio"]}, **header)[0] == 403
+    assert caller.request("GET", "/events", **header)[0] == 403
+    assert caller.request("GET", "/", **header)[0] == 200, "other pages may link to ours"
 
 
-def test_a_form_cannot_give_orders(caller: Caller) -> None:
+def test_form_content_types_are_refused(caller: Caller) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert caller.ask("POST", "/mask", {"modalities": ["audio"]}, Content_Type=kind)[0] == 400
+        assert caller.request("POST", "/mask", {"modalities": ["audio"]}, Content_Type=kind)[0] == 400
 
 
-def test_a_renewed_token_is_asked_for_at_once(caller: Caller) -> None:
+def test_renewed_token_is_required_at_once(caller: Caller) -> None:
     Token(caller.stage.state).renew()
-    assert caller.ask("GET", "/metrics")[0] == 401
-    assert caller.ask("GET", "/metrics", token=Token(caller.stage.state).read())[0] == 200
+    assert caller.request("GET", "/metrics")[0] == 401
+    assert caller.request("GET", "/metrics", token=Token(caller.stage.state).read())[0] == 200
 
 
-def test_who_looked_with_the_old_token_looks_no_more(caller: Caller) -> None:
-    looking = caller.look()
-    caller.events(looking, seen("privacy"))
+def test_renewed_token_closes_open_streams(caller: Caller) -> None:
+    stream = caller.open_stream()
+    caller.events(stream, has_topic("privacy"))
     Token(caller.stage.state).renew()
-    rest = caller._pool.submit(looking.read)
-    caller.until(rest.done)  # the stream ends; reading does not wait for ever
-    assert not caller.page.viewers
+    rest = caller._pool.submit(stream.read)
+    caller.until(rest.done)  # the stream ends, so read returns
+    assert not caller.outlet.viewers
 
 
 @pytest.mark.parametrize(
@@ -101,14 +103,14 @@ def test_who_looked_with_the_old_token_looks_no_more(caller: Caller) -> None:
     ],
     ids=lambda b: repr(b[:30]),
 )
-def test_malformed_orders_do_nothing(caller: Caller, body: bytes) -> None:
-    status, headers, _ = caller.ask("POST", "/mask", body)
+def test_malformed_command_is_refused(caller: Caller, body: bytes) -> None:
+    status, headers, _ = caller.request("POST", "/mask", body)
     assert status in (400, 413)
     assert headers["Content-Security-Policy"]
-    assert caller.ask("GET", "/")[0] == 200
+    assert caller.request("GET", "/")[0] == 200
 
 
-def test_connections_that_say_nothing_are_bounded(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_limited(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
     idle: list[socket.socket] = []
 
@@ -117,19 +119,19 @@ def test_connections_that_say_nothing_are_bounded(caller: Caller, monkeypatch: p
         return caller.page.counters["requests_refused"]
 
     caller.until(refused)
-    assert len(idle) <= 3 + 10, "those that came in one turn may be a few more"
+    assert len(idle) <= 3 + 10, "connections of one turn may exceed the limit"
     for connection in idle:
         connection.close()
-    caller.until(lambda: caller.ask("GET", "/")[0] == 200)
+    caller.until(lambda: caller.request("GET", "/")[0] == 200)
 
 
-def test_an_order_gets_through_a_crowd(caller: Caller) -> None:
-    crowd = [caller.start("GET", "/metrics", token="wrong") for _ in range(50)]
-    assert caller.order("/mask", {"modalities": ["audio"]})["ok"]
-    caller.until(lambda: all(c.done() for c in crowd))
+def test_mask_is_answered_during_many_requests(caller: Caller) -> None:
+    others = [caller.start("GET", "/metrics", token="wrong") for _ in range(50)]
+    assert caller.post("/mask", {"modalities": ["audio"]})["ok"]
+    caller.until(lambda: all(c.done() for c in others))
 
 
-def test_over_tls_with_the_certificate_that_is_configured(stage: Stage, tmp_path: Path) -> None:
+def test_tls_uses_the_configured_certificate(stage: Stage, tmp_path: Path) -> None:
     subprocess.run(
         [
             "openssl",
@@ -157,22 +159,22 @@ def test_over_tls_with_the_certificate_that_is_configured(stage: Stage, tmp_path
     caller = Caller(stage, address="https", certificate=str(tmp_path / "page.pem"), key=str(tmp_path / "key.pem"))
     caller.context = ssl.create_default_context(cafile=str(tmp_path / "page.pem"))
     try:
-        assert caller.order("/mask", {"modalities": ["audio"]})["ok"]
+        assert caller.post("/mask", {"modalities": ["audio"]})["ok"]
     finally:
         caller.close()
     with pytest.raises(ConfigError, match=r"page\.certificate"):
         Caller(stage, address="https", certificate=str(tmp_path / "none.pem"), key=str(tmp_path / "key.pem"))
 
 
-def test_an_address_in_use_is_named(caller: Caller) -> None:
+def test_address_in_use_is_named(caller: Caller) -> None:
     config = Config.model_validate(
         {"privacy": {"state": str(caller.stage.state)}, "page": {"address": f"http://127.0.0.1:{caller.port}"}}
     )
     with pytest.raises(ConfigError, match=r"page\.address"):
-        PageNode(config, caller.bus)
+        PageOutlet(config, OutletBus(caller.bus), Metrics())
 
 
-def test_without_aiohttp_one_clear_line(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_aiohttp_names_the_extra(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtra, match=r"edge-mer\[hub\]"):
         Caller(stage)

@@ -1,4 +1,4 @@
-"""A supervisor on the in-memory bus with a fake clock and processes that do what a test says."""
+"""A supervisor on the in-memory bus with a fake clock and processes that a test controls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class FakeLauncher:
     living: dict[str, FakeProcess] = field(default_factory=dict)
     starts: list[tuple[str, int]] = field(default_factory=list)
     ends: list[tuple[str, int]] = field(default_factory=list)
-    said: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     broken: bool = False
 
     def start(self, name: str, module: str) -> FakeProcess:
@@ -71,14 +71,14 @@ class FakeLauncher:
         return self.living[name]
 
     def last_error(self, name: str) -> str | None:
-        return self.said.get(name)
+        return self.errors.get(name)
 
     def trim_logs(self) -> None:
         return None
 
 
 class Stage:
-    """``run`` lets time pass with the workers of ``beating`` alive; ``health`` is what the last report said."""
+    """``run`` lets time pass with the workers of ``beating`` alive; ``health`` is from the last report."""
 
     def __init__(self) -> None:
         self.clock, self.broker = FakeClock(), MemoryBroker()
@@ -118,4 +118,4 @@ class Stage:
         return self.reports[-1].workers[name]
 
     def starts(self, name: str) -> list[int]:
-        return [at for who, at in self.launcher.starts if who == name]
+        return [at for started, at in self.launcher.starts if started == name]

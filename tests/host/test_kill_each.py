@@ -24,13 +24,13 @@ Wanted = Callable[[HealthReport], bool]
 
 
 class Health:
-    """The reports one by one: none is lost between two questions."""
+    """All health reports in order, none skipped between two calls."""
 
     def __init__(self, bus: ZmqBus) -> None:
         self._bus, self._reader, self._waiting = bus, bus.reader("health"), deque[Message[Any]]()
 
     def wait_for(self, wanted: Wanted) -> tuple[HealthReport, int]:
-        """The first report that is as wanted, and when it was made."""
+        """The first report that satisfies ``wanted``, and its time."""
         deadline = self._bus.clock.now_us() + DEADLINE_US
         while (left := deadline - self._bus.clock.now_us()) > 0:
             while self._waiting:
@@ -39,14 +39,14 @@ class Health:
                     return message.body, message.envelope.created_us
             self._bus.wait(left)
             self._waiting.extend(self._reader.drain())
-        raise AssertionError("health did not come to say what was expected")
+        raise AssertionError("no health report as expected")
 
 
 def all_run(report: HealthReport) -> bool:
     return all(w.state == "running" for w in report.workers.values())
 
 
-def test_each_is_back_within_two_seconds_and_no_other_is_disturbed() -> None:
+def test_each_restarts_within_two_seconds_and_no_other_is_affected() -> None:
     with tempfile.TemporaryDirectory(prefix="em", dir="/tmp") as place:
         directory = Path(place) / "run"
         directory.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""The process table answers which processes a configuration needs."""
+"""The process table gives the processes that a configuration needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from edge_mer.config import Config
-from edge_mer.host.processes import TABLE, rows_for
+from edge_mer.host.processes import PROCESSES, rows_for
 
 
 def names(**sections: dict[str, object]) -> set[str]:
@@ -32,15 +32,15 @@ def test_a_recorded_transcript_plays_with_its_file_or_on_its_own() -> None:
     assert "transcript" in names(audio={"source": "file"}, text={"source": "asr"})
 
 
-def test_perception_together_lives_in_the_fusion_process() -> None:
+def test_perception_together_runs_in_the_fusion_process() -> None:
     assert not names(perception={"placement": "together"}) & PERCEPTION
 
 
-def test_a_recorder_runs_only_when_asked_and_stops_last() -> None:
+def test_a_recorder_runs_only_with_a_path_and_stops_last() -> None:
     assert "recorder" in names(record={"path": "x.mcap"})
-    assert max(TABLE, key=lambda row: row.stop_stage).name == "recorder"
+    assert max(PROCESSES, key=lambda row: row.stop_stage).name == "recorder"
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", PROCESSES, ids=lambda row: row.name)
 def test_every_module_exists(row) -> None:  # type: ignore[no-untyped-def]
     assert find_spec(row.module) is not None

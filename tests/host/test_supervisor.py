@@ -1,4 +1,4 @@
-"""What the supervisor promises, on fake processes and a fake clock."""
+"""The supervisor on fake processes and a fake clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_starts_every_row_in_the_order_of_the_table(stage: Stage) -> None:
     assert [name for name, _ in stage.launcher.starts] == [row.name for row in ROWS]
 
 
-def test_a_process_runs_once_its_first_turn_has_ended() -> None:
+def test_a_process_counts_as_running_after_its_first_turn() -> None:
     stage = Stage()
     stage.beating = set()
     stage.run(0.1)
@@ -34,7 +34,7 @@ def test_a_process_runs_once_its_first_turn_has_ended() -> None:
     assert stage.health("fusion").state == "running"
 
 
-def test_a_dead_process_is_back_at_once_and_health_says_so_meanwhile(stage: Stage) -> None:
+def test_a_killed_process_restarts_at_once_and_health_reports_it(stage: Stage) -> None:
     before = stage.clock.now_us()
     stage.launcher.living["fusion"].kill()
     stage.run()
@@ -46,7 +46,7 @@ def test_a_dead_process_is_back_at_once_and_health_says_so_meanwhile(stage: Stag
     assert stage.health("fusion").restarts == 1
 
 
-def test_the_others_are_not_disturbed(stage: Stage) -> None:
+def test_other_processes_are_not_restarted(stage: Stage) -> None:
     stage.launcher.living["microphone"].kill()
     stage.run(5)
     assert {name: len(stage.starts(name)) for name in ("recorder", "switch", "fusion")} == {
@@ -56,7 +56,7 @@ def test_the_others_are_not_disturbed(stage: Stage) -> None:
     }
 
 
-def test_a_worker_whose_turns_do_not_end_is_killed_and_started_again(stage: Stage) -> None:
+def test_a_hung_worker_is_killed_and_restarted(stage: Stage) -> None:
     stage.beating -= {"microphone"}
     stage.run(2)
     assert ("microphone", -9) in stage.launcher.ends
@@ -64,7 +64,7 @@ def test_a_worker_whose_turns_do_not_end_is_killed_and_started_again(stage: Stag
     assert len(stage.starts("microphone")) == 2
 
 
-def test_a_slow_start_is_not_taken_for_a_hung_worker() -> None:
+def test_a_slow_start_does_not_count_as_hung() -> None:
     stage = Stage()
     stage.beating -= {"fusion"}
     stage.run(15)
@@ -73,7 +73,7 @@ def test_a_slow_start_is_not_taken_for_a_hung_worker() -> None:
     assert "not ready" in str(stage.health("fusion").reason)
 
 
-def test_a_heartbeat_of_an_earlier_life_does_not_keep_a_hung_one_alive(stage: Stage) -> None:
+def test_a_heartbeat_of_an_earlier_process_does_not_count(stage: Stage) -> None:
     stage.beating -= {"fusion"}
     beats, pid = stage.bus.client("supervisor"), stage.launcher.living["fusion"].pid
     for _ in range(20):
@@ -82,13 +82,13 @@ def test_a_heartbeat_of_an_earlier_life_does_not_keep_a_hung_one_alive(stage: St
     assert len(stage.starts("fusion")) == 2
 
 
-def test_a_pause_of_the_supervisor_itself_kills_nobody(stage: Stage) -> None:
+def test_a_pause_of_the_supervisor_kills_no_worker(stage: Stage) -> None:
     stage.clock.advance(30 * SECOND)
     stage.supervisor.turn()
     assert stage.launcher.ends == []
 
 
-def test_restarts_come_ever_more_slowly(stage: Stage) -> None:
+def test_restarts_back_off(stage: Stage) -> None:
     stage.beating -= {"fusion"}
     for _ in range(80):
         stage.launcher.living["fusion"].kill()
@@ -105,8 +105,8 @@ def _storm(stage: Stage, name: str) -> None:
         stage.run(0.1)
 
 
-def test_more_than_five_restarts_in_a_minute_are_a_storm_and_it_rests(stage: Stage) -> None:
-    stage.launcher.said["fusion"] = "no model file"
+def test_more_than_five_restarts_in_a_minute_pause_the_process(stage: Stage) -> None:
+    stage.launcher.errors["fusion"] = "no model file"
     _storm(stage, "fusion")
     assert len(stage.starts("fusion")) == 6
     assert (stage.health("fusion").state, stage.health("fusion").reason) == ("failed", "no model file")
@@ -116,14 +116,14 @@ def test_more_than_five_restarts_in_a_minute_are_a_storm_and_it_rests(stage: Sta
     assert len(stage.starts("fusion")) == 7
 
 
-def test_a_sensor_rests_for_a_shorter_time_because_it_may_be_plugged_in_again(stage: Stage) -> None:
+def test_a_sensor_pauses_for_a_shorter_time(stage: Stage) -> None:
     _storm(stage, "microphone")
     tried = len(stage.starts("microphone"))
     stage.run(12)
     assert len(stage.starts("microphone")) == tried + 1
 
 
-def test_what_cannot_be_started_is_tried_again_and_named(stage: Stage) -> None:
+def test_a_failed_start_is_reported_and_repeated(stage: Stage) -> None:
     stage.launcher.broken = True
     stage.launcher.living["fusion"].kill()
     stage.run(2)
@@ -133,7 +133,7 @@ def test_what_cannot_be_started_is_tried_again_and_named(stage: Stage) -> None:
     assert stage.health("fusion").state == "running"
 
 
-def test_the_switch_hears_of_the_end_of_a_capture_process_even_when_it_is_restarting(stage: Stage) -> None:
+def test_a_restarting_switch_is_notified_of_an_ended_process(stage: Stage) -> None:
     boot = f"boot{stage.launcher.living['microphone'].pid}"
     stage.switch.close()
     stage.launcher.living["microphone"].kill()
@@ -145,7 +145,7 @@ def test_the_switch_hears_of_the_end_of_a_capture_process_even_when_it_is_restar
     assert received[1] == Exited(name="microphone", boot=boot)
 
 
-def test_health_comes_once_a_second_with_usage_and_counters(stage: Stage) -> None:
+def test_health_is_published_once_a_second_with_usage_and_counters(stage: Stage) -> None:
     stage.reports.clear()
     for _ in range(50):
         stage.beat("fusion", gap=3)
@@ -184,7 +184,7 @@ def test_corrupt_and_foreign_heartbeats_are_ignored(stage: Stage) -> None:
     assert "stolen" not in stage.health("fusion").counters
 
 
-def test_a_worker_that_joined_is_shown_while_it_lives_and_never_started(stage: Stage) -> None:
+def test_a_guest_worker_is_reported_while_alive_and_never_started(stage: Stage) -> None:
     beat = Heartbeat(name="record-7", boot="b", pid=7, created_us=0, counters={}, notes=("with raw audio",))
     stage.bus.client("supervisor").send(beat)
     stage.run(1.2)
@@ -194,7 +194,7 @@ def test_a_worker_that_joined_is_shown_while_it_lives_and_never_started(stage: S
     assert "record-7" not in {name for name, _ in stage.launcher.starts}
 
 
-def test_nobody_fills_the_report_with_names(stage: Stage) -> None:
+def test_the_number_of_guest_workers_is_bounded(stage: Stage) -> None:
     client = stage.bus.client("supervisor")
     for n in range(1000):
         client.send(Heartbeat(name=f"noise{n}", boot="b", pid=n, created_us=0, counters={}))

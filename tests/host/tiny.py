@@ -21,7 +21,7 @@ class Tiny:
         self.counters: Counter[str] = Counter()
         self._directory, self._clock = bus.directory, bus.clock
         self._publisher = bus.publisher("state/audio", "tiny")
-        # A child of a worker must not outlive it either.
+        # A child of a worker must also end with it.
         self._child = subprocess.Popen(["sleep", "30"])
 
     def turn(self) -> int:

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of the real architectures, saved to disk as a hub would serve them."""
+"""Tiny random checkpoints of the real architectures, saved to disk in the layout of a hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from edge_mer.large import compat_torchaudio
 
-compat_torchaudio.mend()
+compat_torchaudio.repair_import()
 
 import tokenizers  # noqa: E402
 import transformers  # noqa: E402
@@ -46,8 +46,8 @@ def face(folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
         label2id={n: i for i, n in enumerate(labels)},
     )
     transformers.ViTForImageClassification(config).save_pretrained(folder)
-    picture = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    (folder / "preprocessor_config.json").write_text(json.dumps(picture))
+    preprocessing = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A CUDA build of torchaudio beside a CPU torch does not take transformers down."""
+"""transformers imports with a CUDA build of torchaudio beside a CPU torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_mer.large.compat_torchaudio import mend
+from edge_mer.large.compat_torchaudio import repair_import
 
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package that fails as the real one does: half-way through its import."""
+    """A package that fails during its import, as the real one does."""
     package = tmp_path / "torchaudio"
     (package / "_extension").mkdir(parents=True)
     (package / "__init__.py").write_text(
@@ -29,8 +29,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_it_loads_without_its_native_part_which_says_so(broken):
-    assert mend()
+def test_it_loads_without_its_native_part(broken):
+    assert repair_import()
     import torchaudio
 
     assert torchaudio.ready
@@ -38,11 +38,11 @@ def test_it_loads_without_its_native_part_which_says_so(broken):
         torchaudio.fail_if_no_align(print)()
 
 
-def test_a_whole_one_is_left_alone(broken):
+def test_a_working_package_is_not_changed(broken):
     (broken / "_extension" / "__init__.py").write_text("fail_if_no_align = print\n")
-    assert not mend()
+    assert not repair_import()
 
 
-def test_without_it_nothing_happens(monkeypatch):
+def test_a_missing_package_needs_no_repair(monkeypatch):
     monkeypatch.setattr("edge_mer.large.compat_torchaudio.find_spec", lambda name: None)
-    assert not mend()
+    assert not repair_import()

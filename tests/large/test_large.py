@@ -40,10 +40,15 @@ class OneFace:
 
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2", "WavLM", "Hubert"])
-def test_a_voice_model_gives_hidden_states_at_eight_per_second(folder, kind):
-    ear = open_large("audio", checkpoints.voice(folder / kind, kind))
-    assert (ear.spec.modality, ear.spec.rate_hz, ear.spec.dim, ear.spec.latency_us) == ("audio", 8.0, 16, 500_000)
-    _, tokens = ear.step(ear.initial(), AudioBlock(VOICE, 5_000))
+def test_an_audio_model_gives_hidden_states_at_eight_per_second(folder, kind):
+    encoder = open_large("audio", checkpoints.voice(folder / kind, kind))
+    assert (encoder.spec.modality, encoder.spec.rate_hz, encoder.spec.dim, encoder.spec.latency_us) == (
+        "audio",
+        8.0,
+        16,
+        500_000,
+    )
+    _, tokens = encoder.step(encoder.initial(), AudioBlock(VOICE, 5_000))
     assert tokens.values.shape == (12, 16)
     assert tokens.start_us.tolist() == [5_000 + 125_000 * i for i in range(12)]
     assert tokens.cut
@@ -51,40 +56,40 @@ def test_a_voice_model_gives_hidden_states_at_eight_per_second(folder, kind):
 
 
 @pytest.mark.parametrize("cuts", [[1], [8_000], list(range(0, 24_000, 700)), [23_999]])
-def test_any_cutting_of_the_sound_gives_the_same_bytes(folder, cuts):
-    ear = open_large("audio", checkpoints.voice(folder / "cut", "Wav2Vec2"))
-    _, whole = ear.step(ear.initial(), AudioBlock(VOICE, 0))
-    state, parts, flags = ear.initial(), [], []
+def test_any_split_of_the_audio_gives_the_same_bytes(folder, cuts):
+    encoder = open_large("audio", checkpoints.voice(folder / "cut", "Wav2Vec2"))
+    _, whole = encoder.step(encoder.initial(), AudioBlock(VOICE, 0))
+    state, parts, flags = encoder.initial(), [], []
     for low, high in zip([0, *cuts], [*cuts, len(VOICE)], strict=True):
-        state, tokens = ear.step(state, AudioBlock(VOICE[low:high], low * 125 // 2))
+        state, tokens = encoder.step(state, AudioBlock(VOICE[low:high], low * 125 // 2))
         parts.append(tokens.values)
         flags += [tokens.cut] if len(tokens) else []
     assert np.concatenate(parts).tobytes() == whole.values.tobytes()
     assert flags == [True] + [False] * (len(flags) - 1)
 
 
-def test_a_gap_drops_what_was_heard_before_it(folder):
-    ear = open_large("audio", checkpoints.voice(folder / "gap", "WavLM"))
-    state, _ = ear.step(ear.initial(), AudioBlock(VOICE[:7_000], 0))
-    _, after = ear.step(state, AudioBlock(VOICE[:9_000], 5_000_000))
-    _, fresh = ear.step(ear.initial(), AudioBlock(VOICE[:9_000], 5_000_000))
+def test_a_gap_drops_the_audio_before_it(folder):
+    encoder = open_large("audio", checkpoints.voice(folder / "gap", "WavLM"))
+    state, _ = encoder.step(encoder.initial(), AudioBlock(VOICE[:7_000], 0))
+    _, after = encoder.step(state, AudioBlock(VOICE[:9_000], 5_000_000))
+    _, fresh = encoder.step(encoder.initial(), AudioBlock(VOICE[:9_000], 5_000_000))
     assert after.values.tobytes() == fresh.values.tobytes()
     assert after.start_us.tolist() == fresh.start_us.tolist()
     assert after.cut
 
 
-def test_a_large_ear_refuses_what_the_small_one_refuses(folder):
-    ear = open_large("audio", checkpoints.voice(folder / "nan", "Wav2Vec2"))
+def test_large_audio_model_same_errors(folder):
+    encoder = open_large("audio", checkpoints.voice(folder / "nan", "Wav2Vec2"))
     with pytest.raises(InputError, match="NaN"):
-        ear.step(ear.initial(), AudioBlock(np.full(800, np.nan, np.float32), 0))
+        encoder.step(encoder.initial(), AudioBlock(np.full(800, np.nan, np.float32), 0))
 
 
-def test_an_expression_model_gives_our_seven_in_our_order_then_its_state(folder, monkeypatch):
+def test_an_expression_model_gives_seven_labels_then_its_state(folder, monkeypatch):
     monkeypatch.setattr("edge_mer.large.load.detector", lambda yunet: OneFace())
-    eye = open_large("video", checkpoints.face(folder / "vit"))
-    assert (eye.spec.modality, eye.spec.rate_hz, eye.spec.dim) == ("video", 5.0, 7 + 16)
+    encoder = open_large("video", checkpoints.face(folder / "vit"))
+    assert (encoder.spec.modality, encoder.spec.rate_hz, encoder.spec.dim) == ("video", 5.0, 7 + 16)
     image = np.random.default_rng(1).integers(0, 255, (60, 80, 3)).astype(np.uint8)
-    _, tokens = eye.step(eye.initial(), VideoFrame(image, 0))
+    _, tokens = encoder.step(encoder.initial(), VideoFrame(image, 0))
     assert tokens.values[0, :7].sum() == pytest.approx(1, abs=1e-5)
     import torch
     from transformers import ViTForImageClassification
@@ -98,7 +103,7 @@ def test_an_expression_model_gives_our_seven_in_our_order_then_its_state(folder,
     assert np.abs(tokens.values[0, :7] - expected).max() < 1e-4
 
 
-def test_an_expression_model_with_other_labels_is_refused_by_name(folder):
+def test_an_expression_model_with_other_labels_is_refused(folder):
     name = checkpoints.face(folder / "cats", ("cat", "dog", "happy", "sad", "angry", "fear", "neutral"))
     with pytest.raises(ModelError, match="lacks disgust, surprise"):
         open_large("video", name)
@@ -106,23 +111,23 @@ def test_an_expression_model_with_other_labels_is_refused_by_name(folder):
 
 @pytest.mark.parametrize("kind", ["Roberta", "DebertaV2"])
 def test_a_text_model_gives_each_sub_word_the_time_of_its_word(folder, kind):
-    reader = open_large("text", checkpoints.text(folder / kind, kind))
+    encoder = open_large("text", checkpoints.text(folder / kind, kind))
     words = (Word("unbelievable", 0, 900), Word("day", 1000, 1200))
-    _, tokens = reader.step(None, TextSegment(4, words, False))
-    assert (reader.spec.dim, tokens.context) == (16, 4)
+    _, tokens = encoder.step(None, TextSegment(4, words, False))
+    assert (encoder.spec.dim, tokens.context) == (16, 4)
     assert len(tokens) > 2 or tokens.start_us.tolist() == [0, 1000]
     assert set(tokens.end_us.tolist()) == {900, 1200}
     assert (np.diff(tokens.start_us) >= 0).all()
 
 
-def test_long_empty_and_foreign_texts_are_defined(folder):
-    reader = open_large("text", checkpoints.text(folder / "long", "Roberta"))
+def test_long_empty_and_non_english_texts_give_finite_tokens(folder):
+    encoder = open_large("text", checkpoints.text(folder / "long", "Roberta"))
     long = tuple(Word(f"w{i}", i, i) for i in range(10_000))
-    assert len(reader.step(None, TextSegment(0, long, True))[1]) == 48
-    assert reader.step(None, TextSegment(0, long, True))[1].end_us[-1] == 9_999
-    assert len(reader.step(None, TextSegment(0, (), True))[1]) == 0
+    assert len(encoder.step(None, TextSegment(0, long, True))[1]) == 48
+    assert encoder.step(None, TextSegment(0, long, True))[1].end_us[-1] == 9_999
+    assert len(encoder.step(None, TextSegment(0, (), True))[1]) == 0
     for text in ("😀🎉", "こんにちは", "", "\x00"):
-        _, tokens = reader.step(None, TextSegment(0, (Word(text, 0, 1),), True))
+        _, tokens = encoder.step(None, TextSegment(0, (Word(text, 0, 1),), True))
         assert np.isfinite(tokens.values).all()
 
 
@@ -134,16 +139,16 @@ def test_the_hash_changes_with_the_weights(folder):
     assert find(str(name)).sha256 != before
 
 
-def test_a_pickle_is_never_opened(folder):
+def test_a_pickle_is_refused(folder):
     name = checkpoints.face(folder / "pickle")
     (name / "model.safetensors").rename(name / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"no \.safetensors"):
         find(str(name))
 
 
-def test_what_is_neither_a_folder_nor_pulled_says_how_to_get_it(folder):
-    with pytest.raises(ModelError, match="edge-mer models pull nobody/nothing"):
-        find("nobody/nothing")
+def test_a_missing_checkpoint_names_the_pull_command(folder):
+    with pytest.raises(ModelError, match="edge-mer models pull owner/missing"):
+        find("owner/missing")
     with pytest.raises(ModelError, match="no such folder"):
         find(str(folder / "absent" / "deep"))
     (folder / "empty").mkdir()
@@ -159,13 +164,13 @@ def test_a_damaged_checkpoint_is_a_model_error(folder):
         open_large("text", name)
 
 
-def test_the_wrong_kind_of_model_is_a_model_error(folder):
+def test_a_model_of_another_kind_is_a_model_error(folder):
     name = checkpoints.text(folder / "wrong", "Roberta")
     with pytest.raises(ModelError):
         open_large("audio", name)
 
 
-def test_offline_pulling_says_so_and_what_works_without(monkeypatch):
+def test_an_offline_pull_names_the_alternatives(monkeypatch):
     import huggingface_hub
 
     def offline(*_: object, **__: object) -> None:
@@ -176,7 +181,7 @@ def test_offline_pulling_says_so_and_what_works_without(monkeypatch):
         pull("facebook/wav2vec2-base")
 
 
-def test_pulling_what_is_no_id_is_refused():
+def test_pulling_an_invalid_id_is_refused():
     with pytest.raises(ModelError, match="no hub id"):
         pull("no such id/at/all")
 
@@ -193,15 +198,15 @@ def test_a_pulled_checkpoint_is_found_in_the_cache_without_connecting(folder, mo
     assert find("me/voice").folder == cached
 
 
-def test_without_the_extra_it_is_one_clear_line(folder, monkeypatch):
+def test_a_missing_extra_names_the_install_command(folder, monkeypatch):
     name = checkpoints.face(folder / "bare")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"edge-mer\[asr\]"):
         open_large("video", name)
 
 
-def test_wav2vec2_imports_beside_the_torchaudio_that_is_installed():
-    """Traps 1 of dependencies.md: pip check cannot tell."""
+def test_wav2vec2_imports_with_the_installed_torchaudio():
+    """pip check does not detect this conflict."""
     import importlib
 
     assert importlib.import_module("transformers.models.wav2vec2").Wav2Vec2Model

@@ -1,7 +1,7 @@
-"""The module shape of MCULoRA's first release, re-implemented from its equations (algorithms.md 1b) to be timed.
+"""The module shape of MCULoRA's first release, re-implemented from its equations (ALGORITHMS.md 2.1) for timing.
 
 Every adapted layer computes its common output and those of all eight combinations, each times its scale (1.0 in the
-release, a product all the same); the heads of single modalities are computed too, though no result reads them.
+release, still computed); the heads of single modalities are computed too, though no result uses them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speed, by command only: ``python -m pytest tests/model/bench_speed.py -s`` (one thread, see conftest)."""
+"""Speed, run by command only: ``python -m pytest tests/model/bench_speed.py -s`` (one thread, see conftest)."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def steps(batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def test_a_step_with_fagm_costs_at_most_1_35_of_one_without() -> None:
-    """Groups of tau steps in turn; the least disturbed of each, for other processes only ever add time."""
+    """Alternating groups of tau steps; the fastest of each, because other processes only add time."""
     plain, modulated = steps(32)
 
     def four(step: Callable[[], None]) -> float:

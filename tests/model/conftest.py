@@ -1,4 +1,4 @@
-"""One thread: beside another busy process, two are many times slower on small tensors."""
+"""One thread: on a busy machine two threads are many times slower on small tensors."""
 
 from __future__ import annotations
 

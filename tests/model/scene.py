@@ -1,4 +1,4 @@
-"""Windows, dialogues and models in which every part does something, for the tests of the model."""
+"""Windows, dialogues and models with active adapters and biases, for the tests of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIALOGUE = MCULoRAConfig(width=32, heads=2, readout="dialogue")
 
 
 def windows(batch: int, seed: int = 0, config: MCULoRAConfig = CONFIG, length: int = 6) -> Windows:
-    """Random tokens of which three in ten are masked, the newest never."""
+    """Random tokens, three in ten masked, the newest never."""
     random = torch.Generator().manual_seed(seed)
     out: Windows = {}
     for m in MODALITIES:
@@ -27,7 +27,7 @@ def windows(batch: int, seed: int = 0, config: MCULoRAConfig = CONFIG, length: i
     return out
 
 
-def talk(
+def dialogue_batch(
     batch: int, length: int, seed: int = 0, config: MCULoRAConfig = DIALOGUE
 ) -> tuple[dict[Modality, Tensor], Tensor, Tensor]:
     """Values, utterance mask (the last dialogue is shorter) and presence that differs by utterance."""
@@ -44,8 +44,8 @@ def index(combination: Combination, batch: int) -> Tensor:
     return torch.full((batch,), COMBINATIONS.index(combination))
 
 
-def alive(config: MCULoRAConfig = CONFIG, seed: int = 1) -> MCULoRA:
-    """A model whose adapters and biases all do something."""
+def active_model(config: MCULoRAConfig = CONFIG, seed: int = 1) -> MCULoRA:
+    """A model whose adapters and biases are all non-zero."""
     torch.manual_seed(seed)
     model = MCULoRA(config).eval()
     for name, parameter in model.named_parameters():
@@ -68,6 +68,6 @@ def rows(readout: Readout, which: slice) -> Readout:
     return Readout(readout.logits[which], readout.sentiment[which], readout.polarity[which], readout.trace)
 
 
-def spoken(model: MCULoRA, values: Mapping[Modality, Tensor], utterances: Tensor, present: Tensor) -> Readout:
+def run_dialogue(model: MCULoRA, values: Mapping[Modality, Tensor], utterances: Tensor, present: Tensor) -> Readout:
     out: Readout = model(*dialogue(values, utterances, present))
     return out

@@ -15,7 +15,7 @@ from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.experts import Routing, UniTSE, top_gates
 from edge_mer.model.losses import balance
 from edge_mer.model.mculora import Trace
-from tests.model.scene import CONFIG, alive, index, windows
+from tests.model.scene import CONFIG, active_model, index, windows
 
 Gates = Callable[[Tensor, int], Tensor]
 
@@ -57,7 +57,7 @@ def _ties_to_the_higher(scores: Tensor, k: int) -> Tensor:
 
 
 T10_MUTANTS: dict[str, Gates] = {
-    "ties all win": _ties_share,
+    "all ties open": _ties_share,
     "ties go to the higher index": _ties_to_the_higher,
     "one too many": lambda s, k: top_gates(s, k + 1),
     "softmax before the choice": lambda s, k: torch.where(top_gates(s, k) > 0, torch.softmax(s, -1), 0.0),
@@ -65,12 +65,12 @@ T10_MUTANTS: dict[str, Gates] = {
 
 
 @pytest.mark.parametrize("name", T10_MUTANTS)
-def test_t10_can_fail(name: str) -> None:
+def test_t10_check_detects_wrong_routing(name: str) -> None:
     assert not routes_well(T10_MUTANTS[name], torch.tensor([[1.0, 0.0, 0.0, -1.0], [0.0, 0.0, 0.0, 0.0]]), 2)
 
 
 def test_t10_every_sample_and_task_of_the_model_opens_k_experts() -> None:
-    out = alive()(windows(5), index("atv", 5))
+    out = active_model()(windows(5), index("atv", 5))
     routed = [r for blocks in out.trace.routing.values() for r in blocks]
     assert len(routed) == 6
     assert all(r.gates.shape == (2, 5, 1, 4) and ((r.gates > 0).sum(-1) == 2).all() for r in routed)
@@ -78,7 +78,7 @@ def test_t10_every_sample_and_task_of_the_model_opens_k_experts() -> None:
 
 def test_gate_noise_exists_in_training_only() -> None:
     torch.manual_seed(0)
-    model = alive(replace(CONFIG, dropout=0.0, adapter_dropout=0.0))
+    model = active_model(replace(CONFIG, dropout=0.0, adapter_dropout=0.0))
     given, c = windows(3), index("atv", 3)
     assert torch.equal(model(given, c).logits, model(given, c).logits)
     model.train()
@@ -86,34 +86,34 @@ def test_gate_noise_exists_in_training_only() -> None:
 
 
 def crosstalk(config: MCULoRAConfig = CONFIG) -> dict[str, float]:
-    """T11: how much each task's loss pulls on the other's experts and router, and on the shared experts."""
-    model = alive(config)
-    pulls: dict[str, float] = {"shared by the weaker": torch.inf}
+    """T11: gradients of each task's loss in the other task's experts and router, and in the shared experts."""
+    model = active_model(config)
+    gradients: dict[str, float] = {"shared by the weaker": torch.inf}
     for i, task in enumerate(("emotion", "sentiment")):
         model.zero_grad(set_to_none=True)
         out = model(windows(6), index("atv", 6))
         (out.logits if task == "emotion" else out.sentiment).square().sum().backward()
         blocks = [b for b in model.modules() if isinstance(b, UniTSE)]
-        foreign = [
+        other = [
             p.grad[1 - i].abs().max()
             for b in blocks
             for p in (b.task_in, b.task_in_bias, b.task_out, b.task_out_bias, b.router)
             if p.grad is not None
         ]
-        pulls[task] = torch.stack(foreign).max().item()
+        gradients[task] = torch.stack(other).max().item()
         least = min(b.shared_in.grad.abs().max().item() for b in blocks if b.shared_in.grad is not None)
-        pulls["shared by the weaker"] = min(pulls["shared by the weaker"], least)
-    return pulls
+        gradients["shared by the weaker"] = min(gradients["shared by the weaker"], least)
+    return gradients
 
 
-def test_t11_a_task_reaches_the_shared_experts_and_not_the_other_tasks_own() -> None:
-    pulls = crosstalk()
-    assert pulls["emotion"] == pulls["sentiment"] == 0
-    assert pulls["shared by the weaker"] > 0
+def test_t11_task_trains_shared_experts_and_not_those_of_the_other_task() -> None:
+    gradients = crosstalk()
+    assert gradients["emotion"] == gradients["sentiment"] == 0
+    assert gradients["shared by the weaker"] > 0
 
 
-def test_t11_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Task experts that are handed to the other task."""
+def test_t11_check_detects_swapped_task_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task experts are swapped between the tasks."""
     forward = UniTSE.forward
 
     def swapped(self: UniTSE, x: Tensor, kept: Tensor) -> tuple[Tensor, Routing]:
@@ -125,14 +125,14 @@ def test_t11_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hard_sharing_gives_both_tasks_the_same_features_at_the_same_size() -> None:
-    hard = alive(replace(CONFIG, experts=False))
+    hard = active_model(replace(CONFIG, experts=False))
     out = hard(windows(2), index("atv", 2))
     assert all(len(r.gates) == 1 and (r.gates == 1).all() for blocks in out.trace.routing.values() for r in blocks)
     rank = {
         kind: sum(
             b.shared_in.shape[1] + b.task_in.shape[0] * b.task_in.shape[2] for b in m.modules() if type(b) is UniTSE
         )
-        for kind, m in (("hard", hard), ("routed", alive()))
+        for kind, m in (("hard", hard), ("routed", active_model()))
     }
     assert rank["hard"] == rank["routed"]
 
@@ -149,7 +149,7 @@ def test_l_bal_is_1_when_even_and_grows_when_one_expert_takes_all() -> None:
     assert balance(trace_of(top_gates(one, 1), one)) == pytest.approx(4, abs=1e-3)
 
 
-def test_l_bal_pulls_a_collapsed_router_apart() -> None:
+def test_l_bal_spreads_a_collapsed_router() -> None:
     scores = torch.tensor([1.0, 0, 0, 0]).expand(1, 4, 1, 4).clone().requires_grad_()
     balance(trace_of(top_gates(scores.detach(), 1), scores)).backward()
     assert scores.grad is not None
@@ -158,14 +158,14 @@ def test_l_bal_pulls_a_collapsed_router_apart() -> None:
 
 
 def test_absent_modalities_do_not_count_for_l_bal() -> None:
-    model = alive()
+    model = active_model()
     with torch.no_grad():
         out = model(windows(2), torch.tensor([4, 0]))
     assert out.trace.routing["audio"][0].valid.all()
     assert out.trace.routing["video"][0].valid.squeeze().tolist() == [False, True]
 
 
-def test_a_model_without_experts_still_reads() -> None:
+def test_model_without_experts_gives_estimates() -> None:
     model = MCULoRA(replace(CONFIG, expert_blocks=0)).eval()
     out = model(windows(2), index("atv", 2))
     assert out.logits.shape == (2, 7)

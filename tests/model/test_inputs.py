@@ -1,4 +1,4 @@
-"""Combinations and presence, erasing for FAGM, and what is refused with the array and the row by name."""
+"""Combinations and presence, erasing for FAGM, and input errors that name the array and the row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_mer.contract.domain import COMBINATIONS, MODALITIES, combination_of
 from edge_mer.contract.errors import InputError
 from edge_mer.model import Window, dialogue
 from edge_mer.model.inputs import check, combination_index, erasable, erased, presence
-from tests.model.scene import CONFIG, DIALOGUE, Windows, index, talk, windows
+from tests.model.scene import CONFIG, DIALOGUE, Windows, dialogue_batch, index, windows
 
 
 @given(st.lists(st.sampled_from(MODALITIES), unique=True))
@@ -25,7 +25,7 @@ def test_a_combination_names_its_modalities(chosen: list[str]) -> None:
     assert torch.equal(presence(combination_index(present)), present)
 
 
-def test_erasing_spares_samples_that_have_nothing_else() -> None:
+def test_erasing_skips_samples_with_one_modality() -> None:
     combination = torch.tensor([COMBINATIONS.index(c) for c in ("atv", "a", "tv")])
     full = {m: Window(w.tokens, torch.ones_like(w.mask), w.age) for m, w in windows(3).items()}
     gone = erased(full, combination, {"audio"})["audio"].mask[:, 0]
@@ -36,7 +36,7 @@ def test_erasing_spares_samples_that_have_nothing_else() -> None:
 
 
 def test_erasing_in_a_dialogue_is_by_utterance() -> None:
-    values, utterances, _ = talk(1, 3)
+    values, utterances, _ = dialogue_batch(1, 3)
     present = torch.tensor([[[True, False, True], [True, False, False], [False, True, True]]])
     seen, combination = dialogue(values, torch.ones_like(utterances), present)
     assert erased(seen, combination, {"audio"})["audio"].mask[0].tolist() == [0, 1, 0]
@@ -44,7 +44,7 @@ def test_erasing_in_a_dialogue_is_by_utterance() -> None:
 
 def test_good_inputs_pass() -> None:
     check(windows(3), index("atv", 3), CONFIG)
-    check(*dialogue(*talk(2, 4)), DIALOGUE)
+    check(*dialogue(*dialogue_batch(2, 4)), DIALOGUE)
 
 
 def test_garbage_in_an_absent_modality_passes() -> None:
@@ -69,7 +69,7 @@ def _short(given: Windows) -> Windows:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "combination", "says"),
+    ("spoil", "combination", "message"),
     [
         (_poisoned, torch.zeros(3, dtype=torch.int64), r"video\.tokens, row 1, token 5: NaN"),
         (_narrow, torch.zeros(3, dtype=torch.int64), r"audio\.tokens is \[3, 6, 63\]; expected \[B, T, 64\]"),
@@ -80,6 +80,6 @@ def _short(given: Windows) -> Windows:
         (lambda w: w, torch.zeros(3, 6, dtype=torch.int64), "2 axes"),
     ],
 )
-def test_bad_input_is_named(spoil: Callable[[Windows], Windows], combination: torch.Tensor, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_input_is_named(spoil: Callable[[Windows], Windows], combination: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         check(spoil(windows(3)), combination, CONFIG)

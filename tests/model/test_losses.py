@@ -1,4 +1,4 @@
-"""Losses over labels that may be missing, and the decoupling of the adapters."""
+"""Losses with missing labels, and the decoupling of the adapters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from edge_mer.contract.errors import InputError
 from edge_mer.model.losses import emotion_loss, orthogonality, sentiment_loss, separability
 from edge_mer.model.mculora import Trace, expected_sentiment
-from tests.model.scene import CONFIG, alive, index, windows
+from tests.model.scene import CONFIG, active_model, index, windows
 
 NAN = math.nan
 
@@ -37,7 +37,7 @@ def test_dialogue_shapes_work_too() -> None:
     assert sentiment_loss(torch.zeros(2, 3, 3), torch.full((2, 3), 2.0)) == 2
 
 
-SURE = {-1: [4.0, 0.0, 0.0], 0: [0.0, 4.0, 0.0], 1: [0.0, 0.0, 4.0]}
+CERTAIN = {-1: [4.0, 0.0, 0.0], 0: [0.0, 4.0, 0.0], 1: [0.0, 0.0, 4.0]}
 
 
 def ordinal_loss(polarity: list[float], ordinal: int) -> float:
@@ -45,20 +45,20 @@ def ordinal_loss(polarity: list[float], ordinal: int) -> float:
 
 
 @pytest.mark.parametrize("ordinal", [-1, 0, 1])
-def test_the_ordinal_loss_is_least_for_its_class_and_knows_the_order(ordinal: int) -> None:
-    losses = {said: ordinal_loss(polarity, ordinal) for said, polarity in SURE.items()}
+def test_ordinal_loss_is_least_for_its_class_and_depends_on_the_order(ordinal: int) -> None:
+    losses = {predicted: ordinal_loss(polarity, ordinal) for predicted, polarity in CERTAIN.items()}
     assert min(losses, key=losses.__getitem__) == ordinal
     if ordinal != 0:
-        assert losses[-ordinal] > losses[0]  # cross-entropy alone calls both equally wrong
+        assert losses[-ordinal] > losses[0]  # cross-entropy alone gives both the same loss
 
 
-def test_torn_between_the_extremes_is_no_neutral() -> None:
+def test_undecided_between_extremes_differs_from_neutral() -> None:
     torn = torch.tensor([[3.0, 0.0, 3.1]])
     assert torn.argmax(-1) == 2
     assert expected_sentiment(torn).abs() < 0.5
 
 
-def test_a_score_outranks_an_order() -> None:
+def test_score_takes_precedence_over_ordinal() -> None:
     even = torch.zeros(1, 3)
     assert sentiment_loss(even, torch.tensor([0.0]), torch.tensor([-1])) == 0
 
@@ -81,12 +81,12 @@ def test_l_ort_is_the_squared_cosine_over_present_tokens() -> None:
     assert orthogonality(trace_of(common, specific, kept)) == pytest.approx(0.25)
 
 
-def test_l_ort_pulls_pairs_apart_and_is_defined_at_the_start() -> None:
+def test_l_ort_decouples_pairs_and_is_defined_at_the_start() -> None:
     zero = torch.zeros(1, 2, 4, requires_grad=True)
     orthogonality(trace_of(zero, zero, torch.ones(1, 2, dtype=torch.bool))).backward()
     assert zero.grad is not None
     assert torch.isfinite(zero.grad).all()
-    model = alive()
+    model = active_model()
     optimizer = torch.optim.SGD(model.adapter_parameters(), 1.0)
     before = orthogonality(model(windows(4), index("atv", 4)).trace)
     for _ in range(5):
@@ -107,8 +107,8 @@ def test_separability_is_0_for_equal_representations_and_ln_2_for_disjoint_ones(
     assert count.tolist() == [0, 1, 0, 0, 1, 0, 0]
 
 
-def test_separability_sees_present_tokens_only() -> None:
-    model = alive()
+def test_separability_uses_present_tokens_only() -> None:
+    model = active_model()
     with torch.no_grad():
         given = windows(2)
         _, count = separability(model(given, torch.tensor([4, 2])).trace, torch.tensor([4, 2]))

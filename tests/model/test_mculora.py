@@ -1,4 +1,4 @@
-"""Properties T1-T4, T12 and T14 of the window readout (design/algorithms.md, section 6), and that each can fail."""
+"""Properties T1-T4, T12 and T14 of the window readout (ALGORITHMS.md 6); each check also detects mutants."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edge_mer.model import mculora as mculora_module
 from edge_mer.model.config import PoolKind
 from edge_mer.model.losses import balance, orthogonality
 from edge_mer.model.mcla import LowRank, MCLALinear
-from tests.model.scene import CONFIG, alive, distance, index, rows, same_bits, windows
+from tests.model.scene import CONFIG, active_model, distance, index, rows, same_bits, windows
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module", params=get_args(PoolKind))
 def model(request: pytest.FixtureRequest) -> MCULoRA:
-    return alive(replace(CONFIG, pool=request.param))
+    return active_model(replace(CONFIG, pool=request.param))
 
 
 FILLS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -39,7 +39,7 @@ FILLS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def indifferent(model: MCULoRA, combination: Combination, fill: str) -> bool:
-    """T1: whether other contents of the absent modalities give the same bytes."""
+    """T1: whether other content of the absent modalities gives the same bytes."""
     given, other = windows(3), windows(3)
     for m in set(MODALITIES) - set(modalities_of(combination)):
         other[m] = Window(*(FILLS[fill](x) for x in (given[m].tokens, given[m].mask, given[m].age)))
@@ -70,7 +70,7 @@ T1_MUTANTS: dict[str, tuple[Mutant, str]] = {
 
 
 @pytest.mark.parametrize("name", T1_MUTANTS)
-def test_t1_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_t1_check_detects_mutants(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     break_it, fill = T1_MUTANTS[name]
     break_it(monkeypatch)
     assert not indifferent(model, "av", fill)
@@ -92,7 +92,7 @@ def test_t1_a_masked_token_cannot_change_one_bit(model: MCULoRA, fill: str) -> N
     assert same_bits(merged(given), merged(other))
 
 
-def test_t1_what_is_masked_cannot_reach_a_gradient(model: MCULoRA) -> None:
+def test_t1_masked_values_cannot_reach_a_gradient(model: MCULoRA) -> None:
     """0 x NaN is NaN in a gradient too."""
     spoilt = {
         m: Window(torch.where(w.mask[..., None] > 0, w.tokens, torch.nan), w.mask, w.age) for m, w in windows(3).items()
@@ -133,7 +133,7 @@ T2_MUTANTS: dict[str, Mutant] = {
 
 
 @pytest.mark.parametrize("name", T2_MUTANTS)
-def test_t2_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_t2_check_detects_mutants(model: MCULoRA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     T2_MUTANTS[name](monkeypatch)
     assert merge_error(model, "av") > 1e-5
 
@@ -153,7 +153,7 @@ def pairs_of(model: MCULoRA, combination: Combination) -> list[torch.nn.Paramete
 
 def moved_by_av() -> dict[Combination, bool]:
     """T3: whose adapters one AdamW step on "av" moves, after earlier steps gave all of them momentum."""
-    model = alive()
+    model = active_model()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for c in COMBINATIONS:
         loss(model, c, 0).backward()
@@ -167,17 +167,17 @@ def moved_by_av() -> dict[Combination, bool]:
     }
 
 
-def test_t3_training_one_combination_leaves_the_adapters_of_the_others_alone() -> None:
+def test_t3_training_one_combination_keeps_the_adapters_of_the_others() -> None:
     assert [c for c, moved in moved_by_av().items() if moved] == ["av"]
 
 
-def test_t3_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t3_check_detects_unused_pairs_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all pairs in the graph, the others get zero gradients, and momentum moves them."""
     monkeypatch.setattr(mcla_module.torch, "unique", lambda _: torch.arange(7))
     assert all(moved_by_av().values())
 
 
-def dead_adapters() -> list[str]:
+def unchanged_adapters() -> list[str]:
     """T4: the adapted layers with a zero B that two steps on each combination should have moved."""
     torch.manual_seed(2)
     model = MCULoRA(CONFIG)
@@ -186,7 +186,7 @@ def dead_adapters() -> list[str]:
         optimizer.zero_grad(set_to_none=True)
         loss(model, c, 3).backward()
         optimizer.step()
-    dead = []
+    unchanged = []
     for name, layer in model.named_modules():
         if isinstance(layer, MCLALinear):
             branch = next((m for m in MODALITIES if f".{m}." in name), None)
@@ -195,18 +195,18 @@ def dead_adapters() -> list[str]:
             outputs = [layer.eval()(x, torch.tensor([i])) for i in used]
             apart = all(not torch.equal(outputs[i], outputs[j]) for i in range(len(used)) for j in range(i))
             if not apart or any(layer.specific[i].b.norm() == 0 for i in used):
-                dead.append(name)
-    return dead
+                unchanged.append(name)
+    return unchanged
 
 
-def test_t4_every_adapter_comes_alive_in_two_steps() -> None:
-    assert dead_adapters() == []
+def test_t4_every_adapter_changes_in_two_steps() -> None:
+    assert unchanged_adapters() == []
 
 
-def test_t4_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A zero A in front of a zero B is the serial dead adapter of the authors' last release."""
+def test_t4_check_detects_dead_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zero A in front of a zero B is the serial unchanged adapter of the authors' last release."""
     monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", lambda x, a=0: torch.nn.init.zeros_(x))
-    assert dead_adapters() != []
+    assert unchanged_adapters() != []
 
 
 def mixing_error(model: MCULoRA) -> float:
@@ -224,7 +224,7 @@ def test_t12_a_mixed_batch_equals_one_by_one(model: MCULoRA) -> None:
     assert mixing_error(model) <= 1e-6
 
 
-def test_t12_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t12_check_detects_one_combination_per_batch(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first sample's combination for the whole batch, as in the authors' code."""
     low_rank = MCLALinear.low_rank
     monkeypatch.setattr(MCLALinear, "low_rank", lambda self, x, c: low_rank(self, x, c[:1].expand(len(c))))
@@ -247,13 +247,13 @@ def test_t14_more_masked_tokens_change_nothing(model: MCULoRA) -> None:
     assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) <= 1e-6
 
 
-def test_t14_one_token_alone_is_that_token_beside_masked_ones(model: MCULoRA) -> None:
+def test_t14_single_token_equals_that_token_beside_masked_ones(model: MCULoRA) -> None:
     """Attention to a single token is not computed; beside masked ones it is."""
     given = {m: Window(w.tokens[:, -1:], w.mask[:, -1:], w.age[:, -1:]) for m, w in windows(2).items()}
     assert distance(model(given, index("atv", 2)), model(padded(given), index("atv", 2))) <= 1e-6
 
 
-def test_t14_can_fail(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t14_check_detects_leaking_biases(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the token mask, biases of masked tokens leak through the convolution."""
     monkeypatch.setattr(experts_module, "_zeroed", lambda x, kept: x)
     given = windows(2)

@@ -14,7 +14,7 @@ from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA, MCULoRAConfig, sized
 from edge_mer.model.losses import balance, emotion_loss, orthogonality, sentiment_loss
 from edge_mer.model.mcla import MCLALinear
-from tests.model.scene import CONFIG, alive, distance, index, spoken, talk, windows
+from tests.model.scene import CONFIG, active_model, dialogue_batch, distance, index, run_dialogue, windows
 
 PAPER = sized("paper")
 
@@ -31,7 +31,7 @@ def test_the_small_model_is_the_default_and_small() -> None:
 
 
 def test_the_paper_size_has_the_parameters_of_the_specification() -> None:
-    """algorithms.md 5.1: about 7.5 M, adapters 0.78 + 0.11 M, UniTSE 1.15 M; ours adapts the heads too."""
+    """ALGORITHMS.md 5.1: about 7.5 M, adapters 0.78 + 0.11 M, UniTSE 1.15 M; ours adapts the heads too."""
     model = MCULoRA(PAPER)
     assert count(model) == pytest.approx(7.5e6, rel=0.05)
     in_branches = {id(p) for p in model.branches.parameters()}
@@ -42,7 +42,7 @@ def test_the_paper_size_has_the_parameters_of_the_specification() -> None:
 
 
 def test_paper_shapes_and_merge_parity_window() -> None:
-    model = alive(PAPER)
+    model = active_model(PAPER)
     given = windows(2, config=PAPER, length=4)
     with torch.no_grad():
         for c in COMBINATIONS:
@@ -55,7 +55,7 @@ def test_paper_shapes_and_merge_parity_window() -> None:
 def test_paper_shapes_dialogue() -> None:
     config = sized("paper", readout="dialogue", emotions=6)
     with torch.no_grad():
-        out = spoken(alive(config), *talk(2, 3, config=config))
+        out = run_dialogue(active_model(config), *dialogue_batch(2, 3, config=config))
     assert out.logits.shape == (2, 3, 6)
     assert out.sentiment.shape == (2, 3, 1)
 
@@ -79,7 +79,7 @@ def fitted(config: MCULoRAConfig, steps: int, rate: float) -> tuple[float, float
 
 
 @pytest.mark.parametrize(("config", "steps", "rate"), [(PAPER, 30, 1e-3), (CONFIG, 100, 3e-3)], ids=["paper", "small"])
-def test_one_batch_can_be_learnt_by_heart(config: MCULoRAConfig, steps: int, rate: float) -> None:
+def test_one_batch_can_be_overfitted(config: MCULoRAConfig, steps: int, rate: float) -> None:
     still = dataclasses.replace(config, dropout=0.0, adapter_dropout=0.0)
     first, last = fitted(still, steps, rate)
     assert last < 0.1 * first
@@ -99,7 +99,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("readout", ["window", "dialogue"])
 def test_every_switch_trains_and_merges(name: str, readout: str) -> None:
     config = dataclasses.replace(CONFIG, readout=readout, **SWITCHES[name])
-    model = alive(config)
+    model = active_model(config)
     combination = index("av", 2)
     if readout == "dialogue":
         combination = combination[:, None].expand(2, 6)
@@ -112,19 +112,19 @@ def test_every_switch_trains_and_merges(name: str, readout: str) -> None:
         assert bool(result.any()) == (task in config.tasks)
 
 
-def test_the_switches_take_away_what_they_name() -> None:
-    assert not list(alive(dataclasses.replace(CONFIG, adapters=False)).adapter_parameters())
-    lone = alive(dataclasses.replace(CONFIG, shared_pair=False))
+def test_switches_remove_their_parts() -> None:
+    assert not list(active_model(dataclasses.replace(CONFIG, adapters=False)).adapter_parameters())
+    lone = active_model(dataclasses.replace(CONFIG, shared_pair=False))
     assert all(layer.shared is None for layer in lone.modules() if isinstance(layer, MCLALinear))
-    assert count(alive(dataclasses.replace(CONFIG, tasks=("emotion",)))) < count(alive())
+    assert count(active_model(dataclasses.replace(CONFIG, tasks=("emotion",)))) < count(active_model())
 
 
 def test_base_and_adapters_do_not_overlap() -> None:
-    model = alive()
+    model = active_model()
     assert not {id(p) for p in model.base_parameters()} & {id(p) for p in model.adapter_parameters()}
 
 
-def test_a_configuration_survives_json() -> None:
+def test_configuration_round_trips_through_json() -> None:
     config = sized("paper", readout="dialogue", tasks=("sentiment",))
     assert MCULoRAConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
 

@@ -214,9 +214,9 @@ def test_noise_and_hum_are_no_voice(models: Path) -> None:
 def test_the_front_end_is_torchaudios_within_1e_4(level: float) -> None:
     """Frames of 400 samples lie in the middle of torchaudio's 512, so its input is padded by half the difference."""
     torch = pytest.importorskip("torch")
-    from edge_mer.large.compat_torchaudio import mend
+    from edge_mer.large.compat_torchaudio import repair_import
 
-    mend()
+    repair_import()
     transforms = pytest.importorskip("torchaudio.transforms")
     power = transforms.MelSpectrogram(
         16_000, n_fft=512, win_length=400, hop_length=200, f_min=50, f_max=8_000, n_mels=64, center=False

@@ -28,9 +28,9 @@ from edge_mer.perception.dialogue import (
     laid_out,
 )
 from edge_mer.perception.encoder import TextSegment, Tokens, Word
-from edge_mer.perception.load import open_text
 from edge_mer.perception.replay import replay
 from edge_mer.perception.stream import FeatureStream
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.perception.wordpiece import SPECIAL, WordPiece
 from edge_mer.runtime.backend import Arrays, TensorSpec, check_inputs
 from tests.perception.fakes import F32

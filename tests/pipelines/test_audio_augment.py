@@ -25,12 +25,12 @@ def test_speed_moves_pitch_and_tempo_together(percent: int) -> None:
 
 
 def test_a_room_answers_after_the_voice_and_falls_silent() -> None:
-    knock = np.zeros(16_000, np.float32)
-    knock[1_000] = 1
-    heard = sound.reverberated(knock, 0.3, 0.5, np.random.default_rng(0))
-    assert np.abs(heard[:1_000]).max() < 1e-6
-    assert heard[1_000] == pytest.approx(1, abs=1e-5)
-    assert np.square(heard[1_001:2_400]).sum() > 100 * np.square(heard[5_000:]).sum()
+    click = np.zeros(16_000, np.float32)
+    click[1_000] = 1
+    found = sound.reverberated(click, 0.3, 0.5, np.random.default_rng(0))
+    assert np.abs(found[:1_000]).max() < 1e-6
+    assert found[1_000] == pytest.approx(1, abs=1e-5)
+    assert np.square(found[1_001:2_400]).sum() > 100 * np.square(found[5_000:]).sum()
 
 
 @pytest.mark.parametrize("decibels", [0.0, 20.0])
@@ -46,18 +46,18 @@ def test_a_microphone_wavers_by_a_few_decibels_and_keeps_every_tone() -> None:
     chord = np.sum([np.sin(2 * np.pi * hz * TIME) for hz in notes], 0).astype(np.float32) / 8
     changes = []
     for _ in range(200):
-        heard = np.abs(np.fft.rfft(sound.microphone(chord, 4.0, random)))
-        changes.append(20 * np.log10(heard[notes] / np.abs(np.fft.rfft(chord))[notes]))
+        found = np.abs(np.fft.rfft(sound.microphone(chord, 4.0, random)))
+        changes.append(20 * np.log10(found[notes] / np.abs(np.fft.rfft(chord))[notes]))
     assert np.abs(np.mean(changes, 0)).max() < 1
     assert 2.5 < np.std(changes) < 4.5
     assert np.abs(np.corrcoef(np.array(changes).T)[0, 2]) < 0.3  # four octaves apart knows nothing of the other
 
 
 def test_a_telephone_passes_nothing_above_4_khz() -> None:
-    heard = sound.telephone(TONE + (0.3 * np.sin(2 * np.pi * 6_000 * TIME)).astype(np.float32))
-    spectrum = np.abs(np.fft.rfft(heard))
+    found = sound.telephone(TONE + (0.3 * np.sin(2 * np.pi * 6_000 * TIME)).astype(np.float32))
+    spectrum = np.abs(np.fft.rfft(found))
     assert spectrum[6_000] < 0.01 * spectrum[440]
-    assert loudest_hz(heard) == pytest.approx(440, abs=2)
+    assert loudest_hz(found) == pytest.approx(440, abs=2)
 
 
 @given(seed=st.integers(0, 500))

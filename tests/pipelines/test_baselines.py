@@ -36,9 +36,9 @@ def test_every_control_learns_what_is_plain_to_see(rows: Rows, name: str) -> Non
     scored = split.final()
     full = (rows.layout.combinations[0],)
     assert quality(rows, scored, lambda pattern: fitted(rows, scored, pattern), full) > 0.55
-    said = fitted(rows, scored, patterns(rows.layout, "0.5", len(scored)))
-    assert said.emotion.shape == (len(scored), len(rows.layout.emotions))
-    assert np.isfinite(said.sentiment).all()
+    predicted = fitted(rows, scored, patterns(rows.layout, "0.5", len(scored)))
+    assert predicted.emotion.shape == (len(scored), len(rows.layout.emotions))
+    assert np.isfinite(predicted.sentiment).all()
 
 
 @pytest.mark.parametrize("make", [MLP, Router])

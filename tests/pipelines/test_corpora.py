@@ -39,7 +39,7 @@ def test_ravdess_is_split_by_actor_and_faces_are_in_our_order() -> None:
 
 
 @needs_data
-def test_texts_carry_only_what_somebody_annotated() -> None:
+def test_texts_carry_only_annotated_labels() -> None:
     rows = data.sentences(ROOT, "dev")
     mosi = [r for r in rows if r.source == "mosi"]
     assert len(mosi) == 212
@@ -51,7 +51,7 @@ def test_texts_carry_only_what_somebody_annotated() -> None:
 
 
 @needs_data
-def test_texts_know_what_they_were_said_in() -> None:
+def test_texts_are_grouped_by_comment_dialogue_or_video() -> None:
     groups: dict[str, list[str]] = {}
     for row in data.sentences(ROOT, "dev"):
         groups.setdefault(row.source, []).append(row.group)

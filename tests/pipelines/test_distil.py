@@ -23,21 +23,21 @@ def trained(folder: Path, seed: int) -> FaceNet:
     return net.eval()
 
 
-def test_what_is_read_is_the_network_of_the_folder(tmp_path: Path) -> None:
+def test_network_of_the_folder_is_read(tmp_path: Path) -> None:
     net, faces = trained(tmp_path, 0), torch.rand(3, 1, 48, 48)
     assert torch.allclose(fold.network(tmp_path).eval()(faces), net(faces), atol=1e-5)
 
 
-def test_teachers_speak_with_one_voice(tmp_path: Path) -> None:
+def test_mean_logits_of_the_teachers(tmp_path: Path) -> None:
     nets, faces = [trained(tmp_path / str(i), i) for i in range(3)], torch.rand(4, 1, 48, 48)
     expected = torch.stack([net(faces) for net in nets]).mean(0)
-    assert (fold.said(nets, faces) - expected).abs().max() < 0.05  # in bfloat16
+    assert (fold.mean_logits(nets, faces) - expected).abs().max() < 0.05  # in bfloat16
 
 
 def test_the_loss_is_least_where_student_and_teachers_agree() -> None:
-    told, label = torch.tensor([[4.0, 0, 0, 0, 0, 0, 0]]), targets(torch.tensor([0]))
-    soft, shift = torch.softmax(told / SOFT, -1), torch.zeros(7)
-    near, far = (fold.loss_of(x, label, soft, shift).item() for x in (told, told.flip(-1)))
+    taught, label = torch.tensor([[4.0, 0, 0, 0, 0, 0, 0]]), targets(torch.tensor([0]))
+    soft, shift = torch.softmax(taught / SOFT, -1), torch.zeros(7)
+    near, far = (fold.loss_of(x, label, soft, shift).item() for x in (taught, taught.flip(-1)))
     assert near < 1 < far
 
 

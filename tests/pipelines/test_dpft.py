@@ -16,8 +16,8 @@ from edge_mer.contract.errors import ConfigError
 from edge_mer.model import MCULoRA
 from pipelines.data.holdout_guard import Splits, TestSplitTouched
 from pipelines.fusion import dpft as dpft_module
-from pipelines.fusion.dpft import Dpft, DpftSettings, Separability, ratios
-from tests.model.scene import CONFIG, Windows, alive, index, windows
+from pipelines.fusion.dpft import Dpft, DpftSettings, Separability, draw, ratios
+from tests.model.scene import CONFIG, Windows, active_model, index, windows
 
 SIGMA = st.lists(st.floats(0, 0.69), min_size=7, max_size=7)
 Rule = Callable[[NDArray[np.float64], DpftSettings], NDArray[np.float64]]
@@ -50,7 +50,7 @@ MUTANTS: dict[str, Rule] = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_t5_can_fail(name: str) -> None:
+def test_t5_wrong_ratios_are_detected(name: str) -> None:
     assert not follows(MUTANTS[name], [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65])
 
 
@@ -67,7 +67,7 @@ def test_t5_only_combinations_of_the_set_have_a_share(have: tuple[Combination, .
 def test_t5_the_sampler_draws_what_the_ratios_say_and_never_the_empty_set() -> None:
     dpft = Dpft()
     dpft.update(dict(zip(COMBINATIONS, np.linspace(0.05, 0.6, 7), strict=True)))
-    drawn = dpft.draw(10_000, np.random.default_rng(0))
+    drawn = draw(dpft.shares, 10_000, np.random.default_rng(0))
     assert drawn.min() >= 0
     assert drawn.max() <= 6
     expected = 10_000 * dpft.shares
@@ -132,15 +132,15 @@ def three_way() -> Splits[Windows]:
 def test_sigma_is_0_at_the_start_and_grows_when_adapters_differ() -> None:
     fresh = measured(MCULoRA(CONFIG).eval(), three_way())
     assert fresh == pytest.approx(dict.fromkeys(COMBINATIONS, 0.0), abs=1e-7)
-    lively = measured(alive(), three_way())
+    lively = measured(active_model(), three_way())
     assert all(0 < s <= dpft_module.LN2 for s in lively.values())
     Dpft().update(lively)
 
 
 def test_t6_dpft_on_the_test_split_raises() -> None:
     with pytest.raises(TestSplitTouched):
-        measured(alive(), three_way(), "test")
+        measured(active_model(), three_way(), "test")
 
 
 def test_a_model_without_adapters_has_no_sigma() -> None:
-    assert measured(alive(type(CONFIG)(width=32, heads=2, adapters=False)), three_way()) == {}
+    assert measured(active_model(type(CONFIG)(width=32, heads=2, adapters=False)), three_way()) == {}

@@ -1,4 +1,4 @@
-"""Patterns of missing modalities, and the figures of what was said under them."""
+"""Patterns of missing modalities, and the figures under them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_a_perfect_answer_has_perfect_figures(tmp_path: Path) -> None:
     def oracle(pattern: np.ndarray) -> Predictions:
         return Predictions(np.zeros((len(pattern), 0), np.float32), rows.score)
 
-    said = estimates.answers(rows.layout, oracle, len(rows))
-    assert set(said.sentiment) == {*COMBINATIONS, *map(str, estimates.RATES)}
-    figures = estimates.figures(rows, index, said.emotion["a"], said.sentiment["a"])
+    answers = estimates.answers(rows.layout, oracle, len(rows))
+    assert set(answers.sentiment) == {*COMBINATIONS, *map(str, estimates.RATES)}
+    figures = estimates.figures(rows, index, answers.emotion["a"], answers.sentiment["a"])
     assert figures["mae"] == 0
     assert figures["corr"] == pytest.approx(1)
     assert [figures[k] for k in ("sentiment_accuracy", "sentiment_wf1", "acc2_non0", "acc7")] == [1] * 4

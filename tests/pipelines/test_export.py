@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import onnx
 import pytest
@@ -16,7 +15,6 @@ import torch
 from edge_mer.config import ModelsConfig
 from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalities_of
 from edge_mer.contract.errors import ModelError
-from edge_mer.demo.config import SESSION
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
 from edge_mer.perception.dialogue import EARLIER, OTHER, laid_out
@@ -29,15 +27,26 @@ from edge_mer.runtime.select import open_backend
 from pipelines.data.corpora import DataError
 from pipelines.encoders import checkpoint, nets
 from pipelines.encoders.minilm import DialogueNet
+from pipelines.encoders.shipped import FILES, sha16
 from pipelines.exporting import export
 from pipelines.exporting.onnx_file import FORBIDDEN, write
 from pipelines.exporting.onnx_variants import half
+from pipelines.fusion import saved
+from pipelines.fusion.experiment import Experiment
+from pipelines.fusion.saved import Saved
+from tests.pipelines.starter_files import recorded_voice
 
+# Eight graphs are exported for the first test: half a minute, and more on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 MODELS = Path(__file__).parents[2] / "edge_mer" / "models"
 
 
 CONFIG = {"blocks": 1, "expert_blocks": 1, "width": 32, "tokens": {"audio": 6, "video": 5, "text": 4}}
 Exported = tuple[MCULoRA, Path]
+
+
+def save_fusion(path: Path, model: MCULoRA, facts: dict[str, Any]) -> None:
+    saved.save(path, Saved(Experiment("starter", epochs=(1, 1, 0)), model.config, model.state_dict(), {}, facts))
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +57,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder, model = tmp_path_factory.mktemp("models"), MCULoRA(MCULoRAConfig(**CONFIG)).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    checkpoint.save(folder / "fusion.pt", checkpoint.TrainingCheckpoint(model.state_dict(), {"config": CONFIG}))
-    for name in export.FILES.values():
+    save_fusion(folder / "fusion.safetensors", model, {})
+    for name in FILES.values():
         (folder / name).write_bytes(name.encode())
-    export.export_fusion(folder, folder)
-    for name in export.FILES.values():
+    export.export_fusion(folder / "fusion.safetensors", folder)
+    for name in FILES.values():
         (folder / name).unlink()
     half(folder)
     return model, folder
@@ -87,17 +96,15 @@ def recorded(m: str, length: int, width: int) -> np.ndarray:
     """Tokens that the shipped encoders make of the bundled demo session's sound, and of words and a face."""
     backend = OnnxRuntime()
     if m == "audio":
-        resampler = av.AudioResampler("fltp", "mono", 16_000)
-        frames = [g for f in av.open(str(SESSION)).decode(audio=0) for g in resampler.resample(f)]
-        sound = np.concatenate([f.to_ndarray()[0] for f in frames])
+        sound = recorded_voice()
         encoder = load_encoder("audio", backend, MODELS)
         _, tokens = encoder.step(encoder.initial(), AudioBlock(sound[:64_000].astype(np.float32), 0))
         return tokens.values[-length:]
     if m == "text":
         encoder = load_encoder("text", backend, MODELS)
         words = ("i", "am", "so", "happy", "to", "see", "you", "again", "today")
-        said = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
-        return encoder.step(None, TextSegment(0, said, True))[1].values[-length:]
+        spoken = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
+        return encoder.step(None, TextSegment(0, spoken, True))[1].values[-length:]
     face = backend.load(MODELS / "face.onnx")
     crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
     return np.concatenate([face.run({"face": crop})["posterior"] for crop in crops])[:, :width]
@@ -161,15 +168,15 @@ def test_t1_what_is_masked_or_absent_cannot_change_one_bit(exported: Exported, f
 def test_the_metadata_says_all_that_a_backend_needs(exported: Exported) -> None:
     for path in sorted(exported[1].glob("*.onnx")):
         graph = OnnxRuntime().load(path)
-        said = graph.metadata
-        assert said["labels"] == list(EMOTIONS)
-        assert said["contract"]["version"] == "edge_mer.graph/1"
-        assert said["contract"]["opset"] >= 18
-        assert {s["name"]: tuple(s["shape"]) for s in said["contract"]["inputs"]} == {
+        found = graph.metadata
+        assert found["labels"] == list(EMOTIONS)
+        assert found["contract"]["version"] == "edge_mer.graph/1"
+        assert found["contract"]["opset"] >= 18
+        assert {s["name"]: tuple(s["shape"]) for s in found["contract"]["inputs"]} == {
             n: s.shape for n, s in graph.inputs.items()
         }
-        assert said["precision"] == "fp32"
-        assert len(said["golden"]["cases"]) == 3
+        assert found["precision"] == "fp32"
+        assert len(found["golden"]["cases"]) == 3
         assert all(d.good for d in self_test(graph))
 
 
@@ -204,17 +211,17 @@ def test_torch_runs_the_same_program_as_a_plug_in(exported: Exported, tmp_path: 
     other.write_bytes((folder / g.name).read_bytes())
     (tmp_path / "other" / "fusion.weights").write_bytes((folder / "fusion.weights").read_bytes())
     (tmp_path / "other" / "fusion.av.pt2").write_bytes((tmp_path / "fusion.av.pt2").read_bytes())
-    with pytest.raises(ModelError, match="of another export"):
+    with pytest.raises(ModelError, match="exported from a different model"):
         backend.load(other)
 
 
 def test_fusion_refuses_other_encoders_than_those_of_its_training(tmp_path: Path) -> None:
-    for name in export.FILES.values():
+    for name in FILES.values():
         (tmp_path / name).write_bytes(b"other")
     facts = {"encoders": {"audio": "1", "video": "2", "text": "3"}}
-    checkpoint.save(tmp_path / "fusion.pt", checkpoint.TrainingCheckpoint(MCULoRA().state_dict(), facts))
+    save_fusion(tmp_path / "fusion.safetensors", MCULoRA(), facts)
     with pytest.raises(ModelError, match="train it again"):
-        export.export_fusion(tmp_path, tmp_path)
+        export.export_fusion(tmp_path / "fusion.safetensors", tmp_path)
 
 
 def test_a_missing_checkpoint_says_how_to_make_it(tmp_path: Path) -> None:
@@ -224,49 +231,73 @@ def test_a_missing_checkpoint_says_how_to_make_it(tmp_path: Path) -> None:
 
 def network(kind: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    return {"audio": nets.AudioNet, "face": nets.FaceNet, "text": lambda: DialogueNet(60)}[kind]().eval()
+    return {"audio": nets.AudioNet, "face": nets.FaceNet, "text": lambda: nets.TextNet(60)}[kind]().eval()
 
 
-def said_by(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def outputs_of(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the graph of each encoder says, from the net that was trained."""
     if kind == "audio":
         tokens = net(x["mel"], x["pitch"])
-        logits, weight = net.said(tokens)
+        logits, weight = net.token_logits(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":
         return {"posterior": torch.softmax(net.both(x["face"]) / 1.5, -1)}
-    tokens = net(x["ids"], x["mask"], x["turn"])
-    vector = net.vector(tokens, net.spoken(x["mask"]))
-    return {
-        "tokens": tokens,
-        "emotion": torch.stack([net.heads["goemotions"](vector), net.heads["meld"](vector)], 1),
-        "sentiment": net.sentiment_of(vector)[:, None],
-        "english": torch.sigmoid(net.english(vector)),
-    }
+    tokens = net(x["ids"], x["mask"])
+    emotion, sentiment = net.pooled(tokens, x["mask"])
+    return {"tokens": tokens, "emotion": emotion, "sentiment": sentiment[:, None]}
 
 
 @pytest.mark.parametrize("kind", ["audio", "face", "text"])
 def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: Path) -> None:
-    """Within 8 bits for text, whose products are so."""
+    """Within half precision for text, whose table of sub-words is stored so."""
     net = network(kind)
     facts = {"temperature": 1.5, "metrics": {"x": {"accuracy": 0.5}}, "licence": "mine"}
     checkpoint.save(tmp_path / f"{kind}.pt", checkpoint.TrainingCheckpoint(net.state_dict(), facts))
-    (tmp_path / "text.vocab").write_bytes(b"")
+    (tmp_path / "text.spm").write_bytes(b"")
     out = tmp_path / "out"
     export.export_encoders(tmp_path, out, names=[kind])
     graph = OnnxRuntime().load(out / f"{kind}.onnx")
     random = np.random.default_rng(0)
     inputs = {n: random.random(s.shape, np.float32) for n, s in graph.inputs.items() if s.dtype == np.float32}
     if kind == "text":
-        inputs = laid_out(WordPiece([*SPECIAL, *"abc"]), [4, 5, 6] * 5, [([4, 5], EARLIER), ([6], OTHER)])
+        inputs = {"ids": random.integers(0, 60, (1, 24)), "mask": np.float32(np.arange(24)[None] > 6)}
     with torch.no_grad():
-        said = said_by(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
+        expected_outputs = outputs_of(kind, net, {n: torch.from_numpy(x) for n, x in inputs.items()})
     found = graph.run(inputs)
-    assert set(found) == set(said)
-    for name, value in said.items():
-        assert np.abs(found[name] - value.numpy()).max() <= (0.2 if kind == "text" else 1e-4), name
+    assert set(found) == set(expected_outputs)
+    for name, value in expected_outputs.items():
+        assert np.abs(found[name] - value.numpy()).max() <= (2e-3 if kind == "text" else 1e-4), name
     for key in ("input", "labels", "classes", "licence", "metrics", "known_failures", "rate_hz", "dim"):
         assert graph.metadata[key], key
+
+
+def test_the_dialogue_encoder_in_int8_gives_what_its_net_gives_and_names_its_vocabulary(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = DialogueNet(60).eval()
+    checkpoint.save(tmp_path / "dialogue.pt", checkpoint.TrainingCheckpoint(net.state_dict(), {"licence": "mine"}))
+    (tmp_path / "text.vocab").write_text("\n".join([*SPECIAL, *"abc"]), "utf-8")
+    out = tmp_path / "out"
+    export.export_dialogue(tmp_path, out)
+    graph = OnnxRuntime().load(out / "text.onnx")
+    given = laid_out(WordPiece([*SPECIAL, *"abc"]), [4, 5, 6] * 5, [([4, 5], EARLIER), ([6], OTHER)])
+    with torch.no_grad():
+        x = {n: torch.from_numpy(v) for n, v in given.items()}
+        tokens = net(x["ids"], x["mask"], x["turn"])
+        vector = net.vector(tokens, net.spoken(x["mask"]))
+        expected = {
+            "tokens": tokens,
+            "emotion": torch.stack([net.heads["goemotions"](vector), net.heads["meld"](vector)], 1),
+            "sentiment": net.sentiment_of(vector)[:, None],
+            "english": torch.sigmoid(net.english(vector)),
+        }
+    found = graph.run(given)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert np.abs(found[name] - value.numpy()).max() <= 0.2, name
+    assert graph.metadata["precision"] == "int8"
+    assert type(load_encoder("text", OnnxRuntime(), out)).__name__ == "DialogueEncoder"
+    half(out)
+    assert not (out / "fp16" / "text.onnx").exists()
 
 
 SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))
@@ -298,4 +329,4 @@ def test_shipped_fusion_says_what_it_may_claim(combination: str) -> None:
     assert metadata["metrics"], "no figures: exported before training"
     assert json.dumps(metadata)
     for m, sha in metadata["encoders"].items():
-        assert export.sha16(MODELS / export.FILES[m]) == sha
+        assert sha16(MODELS / FILES[m]) == sha

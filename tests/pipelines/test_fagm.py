@@ -18,7 +18,7 @@ from edge_mer.model.inputs import erasable, erased
 from edge_mer.model.losses import emotion_loss, sentiment_loss
 from pipelines.fusion import fagm as fagm_module
 from pipelines.fusion.fagm import Fagm, FagmSettings, dominance, endemic, penalty
-from tests.model.scene import alive, windows
+from tests.model.scene import active_model, windows
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1),
@@ -92,7 +92,7 @@ def test_t7_equal_erasure_losses_change_nothing(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_t7_can_fail(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t7_full_dominance_freezes_every_modality(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """gamma = 0 makes 0^0 = 1: everything freezes, which is why it is refused."""
     monkeypatch.setattr(fagm_module, "dominance", lambda base, scores, settings: dict.fromkeys(scores, 1.0))
     assert not identical(optimizer)
@@ -163,7 +163,7 @@ def test_t9_a_sum_of_differences_would_miss_what_cancels() -> None:
 
 
 def test_t9_the_branches_of_the_model_are_specific_and_its_pools_general() -> None:
-    model = alive()
+    model = active_model()
     combination = torch.tensor([COMBINATIONS.index(c) for c in ("atv", "at", "av", "tv", "a")])
     given = windows(5)
 

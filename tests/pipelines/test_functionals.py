@@ -33,13 +33,13 @@ def test_there_are_as_many_as_the_class_says() -> None:
 
 
 def test_mean_and_deviation_are_those_of_the_loud_frames() -> None:
-    said = voice()
-    out = Functionals(FRAMES)(window(said))[0]
-    assert (out[:64] - said.mean((0, 1))).abs().max() < 1e-3
-    assert (out[64:128] - said.std((0, 1), correction=0).clamp(min=1e-3**0.5)).abs().max() < 1e-3
+    spoken = voice()
+    out = Functionals(FRAMES)(window(spoken))[0]
+    assert (out[:64] - spoken.mean((0, 1))).abs().max() < 1e-3
+    assert (out[64:128] - spoken.std((0, 1), correction=0).clamp(min=1e-3**0.5)).abs().max() < 1e-3
 
 
-def test_when_it_was_said_in_the_window_changes_no_spectrum() -> None:
+def test_position_in_the_window_changes_no_spectrum() -> None:
     functionals = Functionals(FRAMES)
     late, early = functionals(window(voice())), functionals(window(voice(), silence(40)))
     assert torch.allclose(late[:, :188], early[:, :188], atol=1e-3)

@@ -1,4 +1,4 @@
-"""T6: nobody sees the test split before the final evaluation, and nobody trains after it."""
+"""T6: the test split cannot be read before the final evaluation, nor the others after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_test_split_raises_before_the_final_evaluation() -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "dev", "test"])
-def test_nothing_leads_back_from_the_final_evaluation(name: str) -> None:
+def test_train_and_dev_raise_after_the_final_evaluation(name: str) -> None:
     splits = synthetic()
     splits.final()
     with pytest.raises(TestSplitTouched):

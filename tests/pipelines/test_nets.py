@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS, PITCH
-from pipelines.encoders.audio import BAND
-from pipelines.encoders.audio import augment as other_room
-from pipelines.encoders.face import HINTED, augment, jitter, loss_of, targets
-from pipelines.encoders.nets import AudioNet, FaceNet
-from pipelines.encoders.text import NO_ORDINAL, sentiment_loss
+from pipelines.encoders.audio_frames import BAND
+from pipelines.encoders.audio_frames import augment as other_room
+from pipelines.encoders.face import HINTED, loss_of, targets
+from pipelines.encoders.face_augment import augment, jitter
+from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
+from pipelines.encoders.text import NO_ORDINAL, misheard, sentiment_loss
+from pipelines.encoders.text_input import batch
 from pipelines.encoders.train_log import temperature_of
 
 torch.set_num_threads(1)
@@ -30,6 +32,15 @@ def test_an_audio_token_is_a_function_of_the_frames_of_its_window() -> None:
         window = slice(i * FRAMES_PER_TOKEN, i * FRAMES_PER_TOKEN + CONTEXT_FRAMES)
         alone = net(mel[:, window], pitch[:, window])
         assert (alone[:, 0] - together[:, i]).abs().max() < 1e-5
+
+
+def test_padding_in_front_of_a_text_changes_no_token() -> None:
+    torch.manual_seed(0)
+    net = TextNet(50).eval()
+    ids, mask = batch([[5, 6, 7]])
+    short = net(ids[:, -3:], mask[:, -3:])
+    assert (net(ids, mask)[:, -3:] - short).abs().max() < 1e-5
+    assert not net(ids, mask)[:, :-3].any()
 
 
 def test_a_face_is_read_alike_in_any_light() -> None:
@@ -109,7 +120,15 @@ def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() 
     torch.manual_seed(0)
     net = AudioNet().eval()
     tokens, mask = torch.randn(1, 5, 64), torch.tensor([[0.0, 1, 1, 0, 1]])
-    each, weight = net.said(tokens)
+    each, weight = net.token_logits(tokens)
     kept = mask[0] > 0
     expected = torch.softmax(weight[0, kept], 0) @ each[0, kept]
     assert (net.logits(tokens, mask)[0] - expected).abs().max() < 1e-5
+
+
+def test_what_a_recognizer_mishears_is_never_the_padding() -> None:
+    torch.manual_seed(0)
+    ids, mask = batch([[5] * 20] * 50)
+    changed = misheard(ids, mask, 1000)
+    assert (changed[mask == 0] == 0).all()
+    assert 0.08 < (changed[mask > 0] != 5).float().mean() < 0.25

@@ -102,16 +102,16 @@ def test_labels_that_are_none_of_ours_are_counted_not_scored(use: Any, tmp_path:
     assert (found["rows"], found["left_out"]) == (1, {"contempt": 1})
 
 
-def voices(folder: Path, names: list[str], said: list[int], index: list[int]) -> Path:
-    """An npz like ravdess_av: clip i is as loud as VOICE takes for the acted emotion ``said[i]``."""
+def voices(folder: Path, names: list[str], shown: list[int], index: list[int]) -> Path:
+    """An npz like ravdess_av: clip i is as loud as VOICE takes for the acted emotion ``shown[i]``."""
     folder.mkdir(exist_ok=True)
     time = np.arange(8_000) / 16_000
-    for i, s in enumerate(said):
+    for i, s in enumerate(shown):
         level = np.exp((-3 - 2 * s) / 2)
         soundfile.write(folder / f"{i}.wav", level * np.sin(2 * np.pi * 1000 * time), 16_000, subtype="FLOAT")
     np.savez(
         folder / "v.npz",
-        audio_path=np.array([f"{i}.wav" for i in range(len(said))]),
+        audio_path=np.array([f"{i}.wav" for i in range(len(shown))]),
         emotion=np.array(index),
         emotion_names=np.array(names),
     )
@@ -234,9 +234,9 @@ def test_the_command_prints_one_json_object(use: Any, tmp_path: Path, monkeypatc
     data = faces(tmp_path / "f.npz", list(EMOTIONS), ["dev"] * 7, list(range(7)), list(EMOTIONS))
     monkeypatch.setattr("sys.argv", ["score", "face", str(tmp_path), "--data", str(data)])
     score.main()
-    said = json.loads(capsys.readouterr().out)
-    assert [row[:-1] for row in said["confusion"]] == np.eye(7, dtype=int).tolist()
-    assert said["macro_f1"] == said["weighted_f1"] == said["uar"] == said["accuracy"] == 1.0
+    shown = json.loads(capsys.readouterr().out)
+    assert [row[:-1] for row in shown["confusion"]] == np.eye(7, dtype=int).tolist()
+    assert shown["macro_f1"] == shown["weighted_f1"] == shown["uar"] == shown["accuracy"] == 1.0
     monkeypatch.setattr("sys.argv", ["score", "face", str(tmp_path), "--data", str(tmp_path / "absent")])
     with pytest.raises(SystemExit, match=r"error: .*absent"):
         score.main()

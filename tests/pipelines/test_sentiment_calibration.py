@@ -10,7 +10,7 @@ from edge_mer.contract.domain import COMBINATIONS, MODALITIES
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.inputs import Window
 from pipelines.data.corpora import NO_ORDINAL
-from pipelines.fusion.sentiment_calibration import Refit, fold_in, polarity_of, refit, settle
+from pipelines.fusion.sentiment_calibration import Refit, calibrate, fold_in, polarity_of, refit
 from pipelines.fusion.windows import Example, text_track
 
 torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def test_scores_count_as_orders_do() -> None:
 
 
 @pytest.mark.parametrize("combination", ["t", "atv"])
-def test_what_is_folded_in_is_what_every_combination_says(combination: str) -> None:
+def test_refit_applies_to_every_combination(combination: str) -> None:
     net = model()
     windows = {
         m: Window(torch.randn(3, 4, net.config.dims[m]), torch.ones(3, 4), torch.zeros(3, 4)) for m in MODALITIES
@@ -72,11 +72,11 @@ def test_what_is_folded_in_is_what_every_combination_says(combination: str) -> N
     assert torch.equal(after.logits, before.logits)
 
 
-def test_settled_twice_is_settled_once() -> None:
+def test_calibration_is_idempotent() -> None:
     net, texts = model(), examples(400)
-    first = settle(net, texts)
-    said = polarity_of(net, texts)
-    second = settle(net, texts)
+    first = calibrate(net, texts)
+    polarity = polarity_of(net, texts)
+    second = calibrate(net, texts)
     assert abs(first.offset[2]) > 0.1
     assert abs(second.scale - 1) < 0.02
-    assert (polarity_of(net, texts) - said).abs().max() < 0.05
+    assert (polarity_of(net, texts) - polarity).abs().max() < 0.05

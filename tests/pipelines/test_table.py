@@ -31,8 +31,8 @@ def cell(rows: Rows, system: str, seed: int, noise: float) -> Cell:
     random = np.random.default_rng(seed)
     index = np.concatenate([s.final() for s in splits(rows, 0)])
     wrong = {c: random.normal(size=len(index)) * noise for c in columns(rows.layout)}
-    said = {c: np.clip(rows.score[index] + wrong[c], -3, 3).astype(np.float32) for c in wrong}
-    answers = Answers({c: np.full(len(index), -1) for c in said}, said)
+    predicted = {c: np.clip(rows.score[index] + wrong[c], -3, 3).astype(np.float32) for c in wrong}
+    answers = Answers({c: np.full(len(index), -1) for c in predicted}, predicted)
     return Cell("mosi", system, seed, rows.sha256, index, answers, {"recipe": cells.recipe(rows, system, seed)})
 
 

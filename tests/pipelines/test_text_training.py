@@ -21,9 +21,18 @@ from pipelines.data import utterances as texts
 from pipelines.data.corpora import DEFAULT_ROOT, DataError
 from pipelines.data.utterances import Turn, Utterance, utterances
 from pipelines.encoders import minilm
+from pipelines.encoders.dialogue import (
+    Reading,
+    batch,
+    cut_vocabulary,
+    epoch_order,
+    loss_of,
+    reader,
+    targets_of,
+    weights_of,
+)
 from pipelines.encoders.minilm import DialogueNet, begin_with, published
 from pipelines.encoders.misheard import Confusions, bare, confusions
-from pipelines.encoders.text import Reading, batch, cut_vocabulary, epoch_order, loss_of, reader, targets_of, weights_of
 
 TOKENIZER = WordPiece([*SPECIAL, *"abcdef", "##a", "##b"])
 ids = st.lists(st.integers(4, 11), min_size=1, max_size=12)
@@ -63,7 +72,7 @@ def test_earlier_turns_and_who_said_them_change_the_tokens(net: DialogueNet) -> 
 
 def test_the_layers_are_berts() -> None:
     pytest.importorskip("transformers")
-    compat_torchaudio.mend()
+    compat_torchaudio.repair_import()
     import transformers
     from safetensors.torch import save
 

@@ -11,7 +11,6 @@ import pytest
 from pipelines import train
 from pipelines.encoders import distil as fold
 from pipelines.encoders import face
-from pipelines.fusion import starter as fusion
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -26,12 +25,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
         (("audio", "--fold", "runs/0"), "--fold is of face"),
         (("audio", "--settle"), "--settle is of fusion"),
         (("face", "--fold", "runs/0", "--settle"), "--settle is of fusion"),
-        (("fusion", "--settle", "--seed", "3"), "--seed is not of --settle"),
         (("mosi.toml", "--epochs", "2"), "--epochs is not of a TOML file"),
         (("mosi.toml", "--fold", "runs/0"), "--fold is of face"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_misplaced_option_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -41,18 +39,19 @@ def test_what_makes_no_sense_is_refused(
 
 def test_options_reach_the_training_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-    for module in (face, fold, fusion):
+    for module in (face, fold):
         name = module.__name__
         monkeypatch.setattr(module, "train", lambda *a, name=name, **k: got.append((name, a, k)))
     where = (Path("data"), Path("out"))
     common = ("--data", "data", "--out", "out", "--seed", "3")
     run(monkeypatch, "face", *common)
     run(monkeypatch, "face", *common, "--fold", "runs/0", "runs/1")
-    run(monkeypatch, "fusion", *common, "--models", "made")
+    monkeypatch.setattr(train, "experiment", lambda *a, **k: got.append(("experiment", a, k)))
+    run(monkeypatch, "fusion", *common, "--models", "made", "--epochs", "6")
     assert got == [
         ("pipelines.encoders.face", where, {"seed": 3}),
         ("pipelines.encoders.distil", (*where, [Path("runs/0"), Path("runs/1")]), {"seed": 3}),
-        ("pipelines.fusion.starter", where, {"seed": 3, "models": Path("made")}),
+        ("experiment", (train.STARTER, *where, Path("made")), {"seed": 3, "epochs": (4, 2, 0)}),
     ]
 
 

@@ -98,7 +98,7 @@ def test_a_killed_run_continues_to_the_same_bits(mosi: Rows, tmp_path: Path, epo
     assert all(torch.equal(again.weights[k], v) for k, v in whole.weights.items())
 
 
-def test_a_process_killed_without_a_word_loses_at_most_an_epoch(tmp_path: Path) -> None:
+def test_killed_process_loses_at_most_an_epoch(tmp_path: Path) -> None:
     config = tmp_path / "mosi.toml"
     config.write_text('data = "mosi"\nbatch = 4\nepochs = [9999, 0, 0]\nmodel = { width = 8, blocks = 1, heads = 2 }\n')
     source, kept = write(tmp_path, "mosi"), tmp_path / "mosi.work" / RESUME
@@ -158,7 +158,7 @@ def test_a_run_of_another_configuration_starts_afresh(mosi: Rows, tmp_path: Path
     assert seen == [1]
 
 
-def test_a_run_out_of_time_says_so_and_keeps_its_state(mosi: Rows, tmp_path: Path) -> None:
+def test_run_out_of_time_raises_and_keeps_its_state(mosi: Rows, tmp_path: Path) -> None:
     with pytest.raises(OutOfTime, match="after epoch 1"):
         fit(mosi, tmp_path, deadline_s=time.monotonic() - 1)
     seen: list[int] = []
@@ -251,7 +251,7 @@ def test_an_impossible_experiment_is_refused(changes: dict[str, Any]) -> None:
         plan(**changes)
 
 
-@pytest.mark.parametrize("name", ["mosi", "ravdess", "meld"])
+@pytest.mark.parametrize("name", ["mosi", "ravdess", "meld", "starter"])
 def test_the_configurations_that_come_along_can_be_read(name: str) -> None:
     path = Path(command.__file__).parent / "fusion" / "configs" / f"{name}.toml"
     assert experiment.load(path).data == name

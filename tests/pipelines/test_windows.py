@@ -83,7 +83,7 @@ def test_a_paired_text_has_the_label_of_the_clip_or_no_label_at_all() -> None:
     assert (says[here & (batch.emotion == UNKNOWN)] == 9).all()
 
 
-def test_sentiment_is_never_asked_where_nobody_gave_one() -> None:
+def test_sentiment_has_no_target_where_it_is_not_annotated() -> None:
     batch = draw()
     mute = np.array(["text" not in modalities_of(COMBINATIONS[i]) for i in batch.combination])
     assert (batch.ordinal.numpy()[mute] == NO_ORDINAL).all()

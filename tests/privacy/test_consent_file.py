@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.privacy.consent.consent_file import (
+    CONSENT_SCOPES,
     FILE,
     Consent,
     Deployment,
     HubConsent,
     home_consent,
+    in_toml,
     in_words,
     read_deployment,
     write_deployment,
@@ -37,6 +42,27 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_deployment(tmp_path / FILE, GOOD)
     assert read_deployment(tmp_path / FILE) == GOOD
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+people = st.text(st.characters(exclude_categories=["Cs"]))
+consents = st.builds(
+    Consent, st.sampled_from(CONSENT_SCOPES), people, st.dates(datetime.date(1, 1, 1)), st.none() | st.dates()
+)
+deployments = st.builds(
+    Deployment,
+    st.just("home"),
+    st.booleans(),
+    st.builds(HubConsent, st.lists(st.sampled_from(MODALITIES), unique=True).map(tuple)),
+    st.lists(consents, max_size=4).map(tuple),
+)
+
+
+@given(deployments)
+def test_every_deployment_reads_back_and_explains_itself(deployment: Deployment) -> None:
+    text = in_toml(deployment)
+    assert msgspec.toml.decode(text, type=Deployment) == deployment
+    for comment in ("# Who in this home agreed", "  # true: after a restart", "  # masking needs no permission"):
+        assert comment in text
 
 
 @pytest.mark.parametrize("place", ["workplace", "education", "shop", ""])

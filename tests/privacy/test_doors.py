@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_mer.client import SwitchClient
 from edge_mer.config import Config
 from edge_mer.contract.clock import FakeClock
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import MODALITIES
-from edge_mer.contract.errors import ConfigError, PrivacyError
-from edge_mer.privacy.switch.button import EvdevButton, GpioButton, KeyboardButton, Press, open_button
-from edge_mer.privacy.switch.root_socket import RootSocket, ask_as_root, peer_uid
+from edge_mer.contract.errors import ConfigError, MissingExtra, PrivacyError
+from edge_mer.privacy.switch.button import KeyboardButton, Press, open_button
+from edge_mer.privacy.switch.root_socket import RootSocket, peer_uid
 from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 from tests.privacy.test_memory import requested
 from tests.switch_bench import BOOT_ID, SwitchBench
@@ -76,52 +79,114 @@ class TestButton:
         assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
 
 
-def pipe() -> tuple[int, int]:
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    return read, write
+class FakeLineRequest:
+    """A GPIO line without a chip: the events of a test, in gpiod's own type."""
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe()
+        self.events: list[object] = []
+        self.is_gone = False
+
+    def wait_edge_events(self, timeout: float) -> bool:
+        assert timeout == 0, "the switch never waits for a button"
+        return bool(self.events) or self.is_gone
+
+    def read_edge_events(self, most: int) -> list[object]:
+        if self.is_gone:
+            raise OSError(errno.ENODEV, "no such device")
+        found, self.events = self.events[:most], self.events[most:]
+        return found
+
+    def release(self) -> None:
+        os.close(self.fd)
+        os.close(self._write)
 
 
 class TestSources:
-    def test_an_evdev_key_pressed_short_and_long(self) -> None:
-        read, write = pipe()
-        button = EvdevButton(read)
+    @pytest.fixture
+    def evdev_fifo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A FIFO that answers what evdev asks of a device node by ioctl; it reads the events itself."""
+        answers: dict[str, object] = {
+            "ioctl_devinfo": (3, 1, 1, 1, "button", "", ""),
+            "ioctl_EVIOCGVERSION": 0x10001,
+            "ioctl_capabilities": {},
+            "ioctl_EVIOCGEFFECTS": 0,
+        }
+        kernel = pytest.importorskip("evdev")._input
+        for name, answer in answers.items():
+            monkeypatch.setattr(kernel, name, lambda fd, answer=answer: answer)
+        os.mkfifo(tmp_path / "event3")
+        return tmp_path / "event3"
+
+    def test_evdev_reads_short_and_long_presses_from_a_fifo_in_place_of_the_device(self, evdev_fifo: Path) -> None:
+        button = open_button(f"evdev:{evdev_fifo}")
+        assert button is not None
+        write = os.open(evdev_fifo, os.O_WRONLY)
         at = lambda s, us, value, kind=1: struct.pack("llHHi", s, us, kind, 113, value)  # noqa: E731
         os.write(write, at(10, 0, 1) + at(10, 0, 0, kind=0) + at(10, 200_000, 0))
         os.write(write, at(20, 0, 1) + at(20, 500_000, 2) + at(21, 500_000, 0))
         os.write(write, at(30, 0, 1) + at(30, 5_000, 0))  # a bounce
         assert button.presses() == ["short", "long"]
         assert button.presses() == []
-        assert button.wake == (read,)
-
-    def test_a_button_that_is_unplugged_gives_none_and_wakes_nobody(self) -> None:
-        read, write = pipe()
-        button = EvdevButton(read)
+        assert len(button.wake) == 1
         os.close(write)
+        button.close()
+
+    def test_an_unplugged_evdev_button_gives_no_press_and_no_wake(
+        self, evdev_fifo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        button = open_button(f"evdev:{evdev_fifo}")
+        assert button is not None
+
+        def gone(fd: int) -> None:
+            raise OSError(errno.ENODEV, "no such device")
+
+        monkeypatch.setattr(pytest.importorskip("evdev")._input, "device_read_many", gone)
+        assert button.presses() == []
+        assert button.wake == ()
+        button.close()
+
+    @pytest.fixture
+    def gpio_line(self, monkeypatch: pytest.MonkeyPatch) -> FakeLineRequest:
+        gpiod = pytest.importorskip("gpiod")
+        line = FakeLineRequest()
+
+        def request_lines(path: str, config: dict[int, object], consumer: str) -> FakeLineRequest:
+            assert (path, consumer) == ("/dev/gpiochip0", "edge_mer")
+            assert config == {
+                17: gpiod.LineSettings(
+                    direction=gpiod.line.Direction.INPUT,
+                    edge_detection=gpiod.line.Edge.BOTH,
+                    bias=gpiod.line.Bias.PULL_UP,
+                    active_low=True,
+                )
+            }
+            return line
+
+        monkeypatch.setattr(gpiod, "request_lines", request_lines)
+        return line
+
+    def test_edges_of_a_fake_gpio_line_become_presses(self, gpio_line: FakeLineRequest) -> None:
+        gpiod = pytest.importorskip("gpiod")
+        button = open_button("gpio:/dev/gpiochip0:17")
+        assert button is not None
+        assert button.presses() == []
+        for at_ns, edge in ((10**9, 1), (11 * 10**8, 2), (20 * 10**8, 1), (31 * 10**8, 2)):
+            gpio_line.events.append(gpiod.EdgeEvent(edge, at_ns, 17, 0, 0))
+        assert button.presses() == ["short", "long"]
+        assert button.wake == (gpio_line.fd,)
+        gpio_line.is_gone = True
         assert button.presses() == []
         assert button.wake == ()
 
-    def test_a_gpio_line_is_asked_for_as_the_kernel_wants_it(self) -> None:
-        asked: list[tuple[int, int, bytes]] = []
-
-        def ioctl(fd: int, number: int, data: bytearray) -> None:
-            asked.append((fd, number, bytes(data)))
-            data[-4:] = struct.pack("i", 42)
-
-        assert GpioButton.request(7, 17, ioctl) == 42
-        ((fd, number, data),) = asked
-        assert (fd, number, len(data)) == (7, 0xC250B407, 592)  # _IOWR(0xB4, 7, struct gpio_v2_line_request)
-        assert struct.unpack_from("I", data, 0) == (17,)
-        assert data[256:264] == b"edge_mer"
-        assert struct.unpack_from("Q", data, 288) == (0b1_0011_0110,)
-        assert struct.unpack_from("I", data, 560) == (1,)
-
-    def test_edges_of_a_gpio_line(self) -> None:
-        read, write = pipe()
-        button = GpioButton(read)
-        for at_ns, edge in ((10**9, 1), (11 * 10**8, 2), (20 * 10**8, 1), (31 * 10**8, 2)):
-            os.write(write, struct.pack("QIIIIIIIIII", at_ns, edge, 17, 0, 0, *[0] * 6))
-        assert button.presses() == ["short", "long"]
+    @pytest.mark.parametrize(("source", "extra"), [("evdev:/dev/input/event3", "evdev"), ("gpio:/dev/x:1", "gpio")])
+    def test_an_absent_library_is_one_line_that_says_what_to_install(
+        self, source: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("evdev", "gpiod"):
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingExtra, match=rf"is not installed; run: pip install 'edge-mer\[{extra}\]'$"):
+            open_button(source)
 
     def test_a_key_of_the_hosts_own_console(self) -> None:
         master, slave = os.openpty()
@@ -132,9 +197,19 @@ class TestSources:
         button.close()
 
     @pytest.mark.parametrize(
-        "source", ["evdev:/dev/input/none", "gpio:/dev/gpiochip99:1", "gpio:x", "bell", "keyboard:/"]
+        "source",
+        [
+            "evdev:/dev/input/none",
+            "evdev:/dev/null",
+            "gpio:/dev/gpiochip99:1",
+            "gpio:/dev/null:1",
+            "gpio:x",
+            "bell",
+            "keyboard:/",
+        ],
     )
     def test_a_button_that_cannot_be_opened_is_named(self, source: str) -> None:
+        pytest.importorskip({"evdev": "evdev", "gpio": "gpiod"}.get(source.partition(":")[0], "os"))
         with pytest.raises(ConfigError, match=r"button\.source"):
             open_button(source)
 
@@ -168,7 +243,8 @@ def switch_with_root_door(house: SwitchBench, door: RootSocket) -> Iterator[Swit
 
 class TestRoot:
     def unmask(self, directory: Path) -> Answer:
-        return ask_as_root(directory, Command(id="r", action="unmask", modalities=("audio",)))
+        with SwitchClient.root(directory) as client:
+            return client.unmask("audio")
 
     def hard(self, house: SwitchBench) -> None:
         house.ask("mask", "audio", hard=True)

@@ -272,12 +272,11 @@ class Faults(RuleBasedStateMachine):
         self.house.start_switch()
         self.started_us = self.clock.now_us()
         assert self.house.switch is not None
-        for (
-            m,
-            asked,
-        ) in self.house.switch.demand.asked.items():  # what a damaged or unsaved file forgot is no mask any more
-            wish = self.wishes[m]
-            wish.masked, wish.hard = asked.mask is not None, asked.mask is not None and asked.mask.gate == "hard"
+        for m, asked in self.house.switch.policy.asked.items():
+            wish, before = self.wishes[m], self.wishes[m].hard
+            wish.masked = asked.mask is not None
+            wish.hard = asked.mask is not None and (asked.mask.gate == "hard" or asked.mask.local)
+            assert wish.hard or not before, f"{m} was hard, and the switch forgot it"
             wish.timed = wish.timed if asked.mask is not None and asked.mask.until else None
 
     @rule(modality=ONE)
@@ -333,7 +332,7 @@ class Faults(RuleBasedStateMachine):
             self._masked(*MODALITIES)
         was, self.agreed = self.agreed, agreed
         if agreed and not was and self.house.switch is not None:  # grants were held back, not withdrawn
-            for m, asked in self.house.switch.demand.asked.items():
+            for m, asked in self.house.switch.policy.asked.items():
                 wish, held = self.wishes[m], asked.holding is not None
                 wish.live = held and asked.mask is None
                 wish.timed = (*wish.timed[:2], held) if wish.timed else None
@@ -363,4 +362,4 @@ class Faults(RuleBasedStateMachine):
 Faults.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-TestFaults: Any = pytest.mark.timeout(400)(Faults.TestCase)
+TestFaults: Any = Faults.TestCase

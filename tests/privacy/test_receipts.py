@@ -19,7 +19,8 @@ from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.privacy.keys.signing import is_signed, sign
 from edge_mer.privacy.purge_client import PurgeClient
-from edge_mer.privacy.switch.receipts import FILE, ChainHead, ReceiptLog, verify
+from edge_mer.privacy.switch.receipt_log import ReceiptLog
+from edge_mer.privacy.switch.receipts import FILE, ChainHead, verify
 from tests.switch_bench import BOOT_ID, FakeDevice, SwitchBench
 
 KEY = Ed25519PrivateKey.generate()
@@ -54,70 +55,70 @@ def written(directory: Path, count: int = 5) -> Path:
 
 
 class Child:
-    """A lineage child that forgets when it is told."""
+    """A data holder that deletes on a purge."""
 
-    def __init__(self, house: SwitchBench) -> None:
-        self._lineage = PurgeClient(house.bus("child-life"), "fusion", ("video",))
+    def __init__(self, bench: SwitchBench) -> None:
+        self._purges = PurgeClient(bench.bus("child-life"), "fusion", ("video",))
 
     def turn(self) -> None:
-        for order in self._lineage.orders():
-            self._lineage.done(order)
+        for order in self._purges.orders():
+            self._purges.done(order)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> SwitchBench:
+def bench(tmp_path: Path) -> SwitchBench:
     return SwitchBench(tmp_path)
 
 
-def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(house: SwitchBench) -> None:
-    device = FakeDevice(house.clock)
-    worker = CaptureWorker(GatedSource(house.config, house.bus("life"), "camera", "video", device, boot_id=BOOT_ID))
-    child, reader = Child(house), ReliableReader(house.bus(), "receipt")
-    house.run(2 * SECOND, worker, child, each=device.give)
+def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(bench: SwitchBench) -> None:
+    device = FakeDevice(bench.clock)
+    worker = CaptureWorker(GatedSource(bench.config, bench.bus("life"), "camera", "video", device, boot_id=BOOT_ID))
+    child, reader = Child(bench), ReliableReader(bench.bus(), "receipt")
+    bench.run(2 * SECOND, worker, child, each=device.give)
     reader.drain()
-    house.clock.advance(10_000)
-    house.ask("mask", "video", requester="anna")
-    house.turn(worker, child)
-    (answer,) = house.answers()
-    house.turn()
+    bench.clock.advance(10_000)
+    bench.ask("mask", "video", requester="anna")
+    bench.turn(worker, child)
+    (answer,) = bench.answers()
+    bench.turn()
     body = [m.body for m in reader.drain()][-1]
     assert isinstance(body, Receipt)
     assert answer.receipts == (body.number,)
     assert (body.modality, body.gate, body.requester, body.handle_closed) == ("video", "masked", "anna", True)
-    assert body.requested_us == body.closed_us == house.clock.now_us()
+    assert body.requested_us == body.closed_us == bench.clock.now_us()
     assert body.last_seq == answer.modalities["video"].last_seq is not None
     assert body.purged == ("fusion",)
     assert body.checks == ("camera: no handle in /proc, a read fails",)
-    assert body.requested_us + body.wall_offset_us == house.clock.wall_us()
-    on_disk = verify(house.directory / FILE, house.host_public).receipts[-1]
+    assert body.requested_us + body.wall_offset_us == bench.clock.wall_us()
+    on_disk = verify(bench.directory / FILE, bench.host_public).receipts[-1]
     assert on_disk == body
 
 
-def test_an_answer_waits_for_the_receipt_and_says_loudly_when_the_disk_is_full(
-    house: SwitchBench, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_waits_for_the_receipt_and_reports_a_full_disk(
+    bench: SwitchBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    house.ask("mask", "video")
-    house.run(2 * SECOND)
-    (answer,) = house.answers()
+    bench.ask("mask", "video")
+    bench.run(2 * SECOND)
+    (answer,) = bench.answers()
     assert not answer.ok
     assert "its receipt is not written" in answer.text
     assert "No space left on device" in answer.text
     assert answer.modalities["video"].effective == "masked", "masked all the same"
     monkeypatch.undo()
-    house.run(2 * SECOND)
-    assert [r.modality for r in verify(house.directory / FILE, house.host_public).receipts][-1] == "video"
+    bench.run(2 * SECOND)
+    assert [r.modality for r in verify(bench.directory / FILE, bench.host_public).receipts][-1] == "video"
 
 
-def test_a_mask_that_holds_already_is_answered_with_its_receipt(house: SwitchBench) -> None:
-    house.ask("mask", "video")
-    house.turn()
-    house.ask("mask", "video")
-    house.turn()
-    first, second = house.answers()
+def test_a_mask_that_holds_already_is_answered_with_its_receipt(bench: SwitchBench) -> None:
+    bench.ask("mask", "video")
+    bench.turn()
+    bench.ask("mask", "video")
+    bench.turn()
+    first, second = bench.answers()
     assert first.receipts == second.receipts != ()
 
 
@@ -223,16 +224,16 @@ def test_a_damaged_chain_is_set_aside_and_the_next_receipt_continues_what_the_sw
     assert (found.first, found.receipts[0].previous) == (3, head.hash)
 
 
-def test_the_switch_goes_on_in_the_same_chain_after_a_kill(house: SwitchBench) -> None:
+def test_the_switch_goes_on_in_the_same_chain_after_a_kill(bench: SwitchBench) -> None:
     for _ in range(3):
-        house.ask("mask", "video")
-        house.run(100_000)
-        house.kill_switch()
-        house.start_switch()
-        house.run(3 * SECOND)
-        house.ask("unmask", "video")
-        house.run(100_000)
-    found = verify(house.directory / FILE, house.host_public)
+        bench.ask("mask", "video")
+        bench.run(100_000)
+        bench.kill_switch()
+        bench.start_switch()
+        bench.run(3 * SECOND)
+        bench.ask("unmask", "video")
+        bench.run(100_000)
+    found = verify(bench.directory / FILE, bench.host_public)
     assert found.first == 0
     assert len(found.receipts) >= 6
 

@@ -17,8 +17,8 @@ import pytest
 import zmq
 
 from edge_mer.bus import ZmqBus
-from edge_mer.client import remote_switch
-from edge_mer.client.remote_switch import RemoteSwitch
+from edge_mer.client import NoAnswer, SwitchClient, switch_client
+from edge_mer.client.transports import CurveTransport
 from edge_mer.config import Config
 from edge_mer.contract import control
 from edge_mer.contract.clock import SystemClock
@@ -48,15 +48,15 @@ class Host:
             {"privacy": {"state": str(self.state)}, "remote": {"listen": "tcp://127.0.0.1:*"}}
         )
         self.bus = ZmqBus(place / "run")
-        door = open_remote(config, self.bus)
-        assert door is not None
-        self.door, self.address = door, door.address
-        self.switch = Switch(config, self.bus, doors=SwitchInputs(remote=door))
+        remote = open_remote(config, self.bus)
+        assert remote is not None
+        self.remote, self.address = remote, remote.address
+        self.switch = Switch(config, self.bus, inputs=SwitchInputs(remote=remote))
         self.host = self.switch.host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns)
         self._thread.start()
-        self._clients: list[RemoteSwitch] = []
+        self._clients: list[SwitchClient] = []
 
     def _turns(self) -> None:
         while not self._stop.is_set():
@@ -65,12 +65,15 @@ class Host:
     def identity(self, name: str) -> Identity:
         return new_identity(self.phones, name)
 
-    def client(self, identity: Identity, server: str = "") -> RemoteSwitch:
-        found = RemoteSwitch(identity, self.address, server or server_curve(self.state)[0].decode())
+    def client(self, identity: Identity, server: str = "") -> SwitchClient:
+        found = SwitchClient.remote(identity, Link(self.address, self.host, server or self._curve(), ""))
         self._clients.append(found)
         return found
 
-    def paired(self, name: str = "phone", role: str = "phone") -> tuple[Identity, RemoteSwitch]:
+    def _curve(self) -> str:
+        return server_curve(self.state)[0].decode()
+
+    def paired(self, name: str = "phone", role: str = "phone") -> tuple[Identity, SwitchClient]:
         identity = self.identity(name)
         Keyring(self.state).add(PairedKey(name, role, identity.signing, identity.content.curve_public, "today"))  # type: ignore[arg-type]
         return identity, self.client(identity)
@@ -88,9 +91,9 @@ class Host:
         return {m: s.requested for m, s in self.switch.states().items()}
 
     def wait_for(self, counter: str, seconds: float = 5) -> None:
-        """Until the door has counted something there."""
+        """Until the switch's TCP side has counted something there."""
         until = time.monotonic() + seconds
-        while not self.door.counters[counter]:
+        while not self.remote.counters[counter]:
             assert time.monotonic() < until, f"{counter} stays 0 for {seconds} s"
             self._stop.wait(0.01)
 
@@ -117,8 +120,8 @@ def host() -> Iterator[Host]:
 def unanswered() -> Iterator[None]:
     """What is asked in here gets no answer, and is not waited for as long as one that comes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote_switch, "PATIENCE_MS", 700)
-        with pytest.raises(PrivacyError, match="does not answer"):
+        patch.setattr(switch_client, "REMOTE_PATIENCE_US", 700_000)
+        with pytest.raises(NoAnswer, match="does not answer"):
             yield
 
 
@@ -126,18 +129,18 @@ def command(action: str, *modalities: str, **fields: object) -> Command:
     return Command(id=secrets.token_hex(8), action=action, modalities=modalities, **fields)  # type: ignore[arg-type]
 
 
-def unmask(host: Host, identity: Identity, client: RemoteSwitch, *modalities: str) -> Answer:
-    seen = client.command(command("status"), CLOCK).modalities
-    epoch = max(s.mask_epoch for s in seen.values())
-    grant = identity.grant(host.host, modalities, epoch, CLOCK.wall_us())  # type: ignore[arg-type]
-    return client.command(command("unmask", *modalities, grant=grant), CLOCK)
+def connection(client: SwitchClient) -> zmq.Socket[bytes]:
+    """For what no client of ours sends."""
+    transport = client._transport
+    assert isinstance(transport, CurveTransport)
+    return transport._socket
 
 
 def test_a_paired_phone_masks_and_unmasks(host: Host) -> None:
-    identity, client = host.paired()
-    assert unmask(host, identity, client, "audio").ok
+    _, client = host.paired()
+    assert client.unmask("audio").ok
     assert host.requested()["audio"] == "live"
-    answer = client.command(command("mask", "audio", requester="somebody else"), CLOCK)
+    answer = client.ask(command("mask", "audio", requester="somebody else"))
     assert answer.ok
     assert answer.modalities["audio"].reason == "masked by phone", "it is named as it was paired"
     assert answer.receipts
@@ -145,7 +148,7 @@ def test_a_paired_phone_masks_and_unmasks(host: Host) -> None:
 
 def test_an_unknown_key_is_not_let_in(host: Host) -> None:
     with unanswered():
-        host.client(host.identity("stranger")).command(command("mask", "audio"), CLOCK)
+        host.client(host.identity("stranger")).mask("audio")
     host.wait_for("remote.refused")
 
 
@@ -160,35 +163,35 @@ def test_without_curve_nobody_gets_in(host: Host) -> None:
     context.term()
     with socket.create_connection(("127.0.0.1", int(host.address.rpartition(":")[2]))) as raw:
         raw.send(b"GET / HTTP/1.0\r\n\r\n")
-    assert host.paired()[1].command(command("status"), CLOCK).ok
+    assert host.paired()[1].status().ok
 
 
 def test_a_client_that_expects_another_server_gives_nothing_away(host: Host) -> None:
     identity, _ = host.paired()
     other = zmq.curve_keypair()[0].decode()
     with unanswered():
-        host.client(identity, other).command(command("status"), CLOCK)
+        host.client(identity, other).status()
 
 
 def test_pairing_by_the_link(host: Host) -> None:
     link = read_link(host.pairing().text())
     identity = host.identity("phone")
-    client = host.client(identity)
-    assert client.pair(link, "phone").text == "paired as phone (phone)"
-    assert unmask(host, identity, client, "video").ok
-    again = host.client(host.identity("second"))
+    assert SwitchClient.pair(identity, link, "phone").text == "paired as phone (phone)"
+    assert host.client(identity).unmask("video").ok
+    second = host.identity("second")
     with unanswered():
-        again.pair(link, "second")
+        SwitchClient.pair(second, link, "second")
 
 
 def test_three_wrong_codes_end_a_pairing(host: Host) -> None:
     link = host.pairing()
     wrong = msgspec.structs.replace(link, code="0" * 10)
-    client = host.client(host.identity("guesser"))
-    assert [client.pair(wrong, "guesser").text for _ in range(3)] == [
+    guesser = host.identity("guesser")
+    assert [SwitchClient.pair(guesser, wrong, "guesser").text for _ in range(3)] == [
         f"this is not the code; {n} tries are left" for n in (2, 1, 0)
     ]
-    assert "no pairing is open" in client.pair(link, "guesser").text
+    with unanswered():
+        SwitchClient.pair(guesser, link, "guesser")
     assert len(Keyring(host.state).paired()) == 1
 
 
@@ -198,7 +201,7 @@ def test_what_is_no_proof_pairs_nobody(host: Host, odd: str) -> None:
     phone = host.identity("phone")
     brought = Pair(id="p", name="phone", signing=phone.signing, curve=phone.content.curve_public, proof=odd)
     assert "not the code" in host.client(phone).ask(brought).text
-    assert host.paired("other")[1].command(command("status"), CLOCK).ok
+    assert host.paired("other")[1].status().ok
 
 
 def test_a_proof_made_for_other_keys_pairs_nobody(host: Host) -> None:
@@ -211,9 +214,9 @@ def test_a_proof_made_for_other_keys_pairs_nobody(host: Host) -> None:
 
 
 def test_a_paired_hub_may_only_mask_by_default(host: Host) -> None:
-    identity, client = host.paired("hub", "hub")
-    assert client.command(command("mask", "audio"), CLOCK).ok
-    assert "hub.may_unmask" in unmask(host, identity, client, "audio").text
+    _, client = host.paired("hub", "hub")
+    assert client.mask("audio").ok
+    assert "hub.may_unmask" in client.unmask("audio").text
 
 
 def test_a_replayed_or_reordered_command_is_refused(host: Host) -> None:
@@ -234,19 +237,20 @@ def test_only_commands_come_through(host: Host) -> None:
         Exited(name="camera", boot="x"),
         Closed(modality="video", name="camera", mask_epoch=99, closed_us=0, last_seq=None, handle_closed=True),
     ):
-        client._socket.send(control.encode(message))
-    assert client.command(command("status"), CLOCK).ok
-    assert host.door.counters["remote.unexpected"] == 2
+        connection(client).send(control.encode(message))
+    assert client.status().ok
+    assert host.remote.counters["remote.unexpected"] == 2
 
 
 def test_a_revoked_key_is_out_though_its_connection_stands(host: Host) -> None:
     _, client = host.paired()
-    assert client.command(command("status"), CLOCK).ok
+    assert client.status().ok
     _, other = host.paired("other")
     Keyring(host.state).revoke("phone")
+    client._patience_us = 700_000
     with unanswered():
-        client.command(command("status"), CLOCK)
-    assert other.command(command("status"), CLOCK).ok
+        client.status()
+    assert other.status().ok
     host.wait_for("remote.unexpected")
 
 
@@ -256,23 +260,23 @@ def test_a_flood_is_refused_but_masks_are_taken(host: Host) -> None:
     for _ in range(10):  # no more at a time than wait for a peer: what is beyond is dropped
         lot = [control.encode(command("status", counter=identity.next_counter(CLOCK.wall_us()))) for _ in range(50)]
         for frame in lot:
-            client._socket.send(frame)
+            connection(client).send(frame)
         for _ in lot:
-            assert client._socket.poll(5000)
-            answer = control.decode(client._socket.recv())
+            assert connection(client).poll(5000)
+            answer = control.decode(connection(client).recv())
             assert isinstance(answer, Answer)
             texts.append(answer.text)
     assert any("too many commands" in t for t in texts)
     assert texts[0] == ""
-    assert client.command(command("mask", "audio"), CLOCK).ok
+    assert client.mask("audio").ok
 
 
 @pytest.mark.parametrize("frames", [[b""], [b"\x00" * 100], [b"{}", b"{}"], [b"[" * 50_000]])
 def test_garbage_is_dropped(host: Host, frames: list[bytes]) -> None:
     _, client = host.paired()
-    client._socket.send_multipart(frames)
-    assert client.command(command("status"), CLOCK).ok
-    assert host.door.counters["remote.bad"] == 1
+    connection(client).send_multipart(frames)
+    assert client.status().ok
+    assert host.remote.counters["remote.bad"] == 1
 
 
 def test_secret_keys_are_private_files(host: Host) -> None:

@@ -21,7 +21,6 @@ from tests.session.stage import read_all
 TOGGLES = 10_000
 
 
-@pytest.mark.timeout(300)
 def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # what the disk does is not the question here
     rng = random.Random(5)

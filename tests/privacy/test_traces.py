@@ -9,7 +9,7 @@ import pytest
 
 from edge_mer.config import Config, PrivacyConfig
 from edge_mer.contract.services import SERVICES
-from edge_mer.host.processes import TABLE
+from edge_mer.host.processes import PROCESSES
 
 ROOT = Path(__file__).parents[2]
 # Put together here, so that this file is no trace itself.
@@ -38,7 +38,7 @@ def test_git_holds_no_such_file_either() -> None:
 
 
 def test_one_process_is_the_authority_and_consent_is_no_setting() -> None:
-    assert [row.module for row in TABLE if "privacy" in row.module] == ["edge_mer.privacy.switch.switch"]
+    assert [row.module for row in PROCESSES if "privacy" in row.module] == ["edge_mer.privacy.switch.switch"]
     assert "consent" not in PrivacyConfig.model_fields
     assert Config().remote.listen is None
 

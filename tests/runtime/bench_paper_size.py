@@ -1,12 +1,12 @@
-"""The numbers of issue 7, by command only: ``python -m pytest tests/runtime/bench_paper_size.py -s`` (one thread).
+"""The figures of issue 7, run by command only: ``python -m pytest tests/runtime/bench_paper_size.py -s`` (one thread).
 
 The merged graph at the paper's size (D 256, depth 4) in ONNX Runtime, FP32 and INT8, against the module shape of the
 authors' first release in torch, at equal D, depth, tokens and threads; and what share of the machine's GEMM rate that
 is. The targets are for the equal shape: the authors' module has no MMoLRE experts. With our two blocks of experts on
 top the same ratios are printed too, without a target.
 
-The runs of all rivals alternate, and what counts is the median (p50) of the CPU time of the one thread, which is its
-time on a quiet machine. The rate of the GEMM is its best run, so the share is never flattered.
+The runs of all variants alternate, and the figure is the median (p50) of the CPU time of the one thread, which is its
+time on an idle machine. The rate of the GEMM is its best run, so the share is never overestimated.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ AUTHORS, EQUAL, WITH_EXPERTS = "authors, torch", "equal shape", "with our expert
 Step = Callable[[], object]
 
 
-def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def timed_in_turn(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Milliseconds of CPU time of every run, in turn, by runner."""
     took: dict[str, list[float]] = {name: [] for name in steps}
     with torch.inference_mode():
         for _ in range(rounds):
             for name, step in steps.items():
-                step()  # its own caches, not those of the rival before it
+                step()  # fills its own caches
                 began = time.thread_time()
                 step()
                 took[name].append((time.thread_time() - began) * 1e3)
@@ -55,7 +55,7 @@ def race(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[floa
 
 
 def multiplications(path: Path) -> int:
-    """Of all products of the graph, those of attention included."""
+    """Number of multiplications in all products of the graph, including attention."""
     model = onnx.load(path)
     shapes = shapes_of(model) | {t.name: list(t.dims) for t in model.graph.initializer}
     return sum(
@@ -66,7 +66,7 @@ def multiplications(path: Path) -> int:
 
 
 def gemm(folder: Path, size: int = 512) -> tuple[Step, int]:
-    """One big product, the best that this machine's ONNX Runtime can do, and its multiplications."""
+    """One large product, as the peak rate of ONNX Runtime on this machine, and its multiplications."""
     weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32), "w")
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")],
@@ -109,7 +109,7 @@ def test_paper_size(length: int, tmp_path: Path) -> None:
     shapes = {EQUAL: replace(SIZE, expert_blocks=0), WITH_EXPERTS: SIZE}
     made = {name: ours(config, length, tmp_path / str(config.expert_blocks)) for name, config in shapes.items()}
     product, work = gemm(tmp_path)
-    took = race(
+    took = timed_in_turn(
         {
             AUTHORS: lambda: authors(tokens, torch.ones(1, length), 0),
             **{f"{name}, {form}": step for name, (_, forms) in made.items() for form, step in forms.items()},

@@ -1,6 +1,6 @@
 """NVIDIA's real Python bindings of TensorRT over stub libraries: names can be looked up, nothing can be built.
 
-``.ci/run`` downloads the wheels (1 MB each) into ``.tensorrt-bindings``; the libraries that they want are not on PyPI.
+``.ci/run`` downloads the wheels (1 MB each) into ``.tensorrt-bindings``; the libraries that they need are not on PyPI.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WHEELS: Final[Mapping[str, tuple[str, int]]] = {
     "11.4": ("tensorrt_cu13_bindings-11.4.0", 11),
 }
 _LIBRARIES: Final = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
-# Everything that tensorrt.so wants of them when it is loaded.
+# All symbols that tensorrt.so needs when it is loaded.
 _ENTRY_POINTS: Final = (
     "createInferBuilder_INTERNAL",
     "createInferRefitter_INTERNAL",
@@ -40,7 +40,7 @@ _ENTRY_POINTS: Final = (
 
 
 def unpacked(version: str, place: Path) -> Path:
-    """A directory from which ``import tensorrt`` gives the bindings of ``version``. Skips where they are not there."""
+    """A directory from which ``import tensorrt`` gives the bindings of ``version``. Skips if the wheel is missing."""
     name, major = WHEELS[version]
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     wheels = sorted(PLACE.glob(f"{name}*-{tag}-*.whl"))
@@ -57,7 +57,7 @@ def unpacked(version: str, place: Path) -> Path:
     return place
 
 
-def ask(place: Path, script: str, given: Any = None) -> Any:
+def run_script(place: Path, script: str, given: Any = None) -> Any:
     """Run ``script`` in a process that imports ``tensorrt`` from ``place``; it prints JSON, ``given`` is its input."""
     here = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": f"{place}:{here}", "LD_LIBRARY_PATH": str(place / "tensorrt")}

@@ -1,7 +1,7 @@
 """A GPU for tests: device memory is host memory, a captured stream only records, an engine is an ONNX session.
 
 ``FakeCuda`` stands for the module ``cuda.bindings.runtime``, ``FakeTensorRT`` for ``tensorrt``; the contract tests
-check that the real modules have every name that the code touches.
+check that the real modules have every name that the code uses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Error(IntEnum):
 
 
 class FakeCuda:
-    """``allocations`` counts every allocation; ``launches`` every kernel or graph that really ran."""
+    """``allocations`` counts every allocation; ``launches`` every engine run, ``graph_launches`` every graph run."""
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
@@ -121,8 +121,8 @@ class _Severity(IntEnum):
 
 
 class FakeTensorRT:
-    """``broken``: what the builder says instead of building; ``refuses``: what the parser says; ``off``: added to
-    every output of its engines."""
+    """``broken``: error message of the builder; ``refuses``: error message of the parser; ``off``: added to every
+    output of its engines."""
 
     __name__ = "tensorrt"
     NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
@@ -196,7 +196,7 @@ class FakeTensorRT:
 
 
 class FakeEngine:
-    """Runs the ONNX model that its plan is made of, on the addresses that it was given."""
+    """Runs the ONNX model in its plan on the given addresses."""
 
     def __init__(self, trt: FakeTensorRT, content: bytes, path: Path) -> None:
         self._trt = trt

@@ -1,4 +1,4 @@
-"""``auto``: the best backend that proves itself; refusals with figures, and health that tells them."""
+"""``auto``: the best backend that passes its self-test; refusals with figures, reported by health."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_best_that_passes_is_used(tmp_path: Path) -> None:
     ],
     ids=["wrong", "no gpu", "no engine", "no memory"],
 )
-def test_one_that_fails_is_refused_with_figures_and_the_next_is_used(
+def test_failing_backend_is_refused_with_figures_and_the_next_is_used(
     tmp_path: Path, fault: Mapping[str, object], why: str
 ) -> None:
     backend = auto(tmp_path, **fault)  # type: ignore[arg-type]
@@ -64,24 +64,24 @@ def test_one_that_fails_is_refused_with_figures_and_the_next_is_used(
         raise ModelError(refused)
 
 
-def test_a_refused_backend_is_not_asked_again(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_refused_backend_is_not_tried_again(tmp_path: Path) -> None:
+    loaded: list[str] = []
 
     class Broken:
         name = "tensorrt"
 
         def load(self, path: Path) -> None:
-            asked.append(path.name)
+            loaded.append(path.name)
             raise GpuError("gone")
 
     backend = Auto({"tensorrt": Broken, "onnxruntime": OnnxRuntime})  # type: ignore[dict-item]
     for name in ("a.onnx", "b.onnx"):
         backend.load(tiny(tmp_path / name))
-    assert asked == ["a.onnx"]
+    assert loaded == ["a.onnx"]
     assert backend.name == "onnxruntime"
 
 
-def test_a_bad_file_is_no_fault_of_a_backend(tmp_path: Path) -> None:
+def test_bad_file_does_not_refuse_a_backend(tmp_path: Path) -> None:
     backend = auto(tmp_path)
     with pytest.raises(ModelError, match="cannot be read"):
         backend.load(tmp_path / "absent.onnx")

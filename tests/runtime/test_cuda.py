@@ -1,4 +1,4 @@
-"""The CUDA calls: real names, and a machine without a GPU, by the real bindings."""
+"""The CUDA calls: their names in the real bindings, and errors on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from edge_mer.contract.errors import GpuError, MissingExtra
 from edge_mer.runtime import cuda as module
 from edge_mer.runtime.backend import TensorSpec
-from edge_mer.runtime.cuda import Cuda, driver_there
+from edge_mer.runtime.cuda import Cuda, driver_available
 from tests.runtime import touched
 from tests.runtime.fake_gpu import Error, FakeCuda
 
@@ -26,8 +26,8 @@ def test_every_name_is_in_the_real_bindings() -> None:
         functools.reduce(getattr, name.split("."), runtime)
 
 
-@pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
-def test_without_a_gpu_the_real_bindings_say_so() -> None:
+@pytest.mark.skipif(driver_available(), reason="this machine has an NVIDIA driver")
+def test_missing_gpu_is_a_clear_error_with_the_real_bindings() -> None:
     pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-bindings; the extra test installs it")
     with pytest.raises(GpuError, match=r"no usable NVIDIA GPU \(cudaError"):
         Cuda().device()
@@ -35,7 +35,7 @@ def test_without_a_gpu_the_real_bindings_say_so() -> None:
         Cuda().allocate(SPEC)
 
 
-def test_without_the_bindings_the_message_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bindings_are_an_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError(name)
 
@@ -44,12 +44,12 @@ def test_without_the_bindings_the_message_is_the_command(monkeypatch: pytest.Mon
         Cuda()
 
 
-def test_a_device_says_what_engines_depend_on() -> None:
+def test_device_reports_name_and_capability() -> None:
     device = Cuda(FakeCuda(capability=(11, 0))).device()
     assert (device.name, device.capability) == ("Fake", "11.0")
 
 
-def test_running_out_of_memory_names_what_was_wanted() -> None:
+def test_out_of_memory_error_names_the_requested_size() -> None:
     class Full(FakeCuda):
         def cudaMalloc(self, size: int) -> tuple[object, ...]:
             return Error.cudaErrorMemoryAllocation, None
@@ -58,7 +58,7 @@ def test_running_out_of_memory_names_what_was_wanted() -> None:
         Cuda(Full()).allocate(SPEC)
 
 
-def test_nothing_runs_while_it_is_recorded(tmp_path: Path) -> None:
+def test_captured_work_runs_only_when_launched(tmp_path: Path) -> None:
     fake = FakeCuda()
     cuda, done = Cuda(fake), list[int]()
     stream = cuda.stream()

@@ -1,4 +1,4 @@
-"""The engine cache: whole or not at all, one file per everything that a plan depends on."""
+"""The engine cache: atomic files, one for each combination of properties that a plan depends on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cache(tmp_path: Path) -> EngineCache:
     return EngineCache(tmp_path / "engines")
 
 
-def test_what_is_put_is_got(cache: EngineCache) -> None:
+def test_put_get_round_trip(cache: EngineCache) -> None:
     path = cache.put(KEY, PLAN, 2.5)
     assert cache.get(KEY) == PLAN
     assert path.name.startswith("fusion.av.fp16.")
@@ -44,14 +44,14 @@ def test_what_is_put_is_got(cache: EngineCache) -> None:
     ],
     ids=lambda c: next(iter(c)),
 )
-def test_a_plan_of_anything_else_is_not_ours(cache: EngineCache, change: dict[str, object]) -> None:
+def test_plan_with_another_property_is_not_used(cache: EngineCache, change: dict[str, object]) -> None:
     cache.put(KEY, PLAN, 1.0)
     other = msgspec.structs.replace(KEY, **change)  # type: ignore[arg-type]
     assert other.file != KEY.file
     assert cache.get(other) is None
 
 
-def test_every_damage_is_as_good_as_no_file(cache: EngineCache) -> None:
+def test_damaged_file_is_treated_as_missing(cache: EngineCache) -> None:
     path = cache.put(KEY, PLAN, 1.0)
     content = path.read_bytes()
     middle = len(content) // 2
@@ -62,21 +62,19 @@ def test_every_damage_is_as_good_as_no_file(cache: EngineCache) -> None:
         assert cache.entries()[0].fault
 
 
-def test_a_renamed_engine_is_told_and_not_used(cache: EngineCache) -> None:
+def test_renamed_engine_is_reported_and_not_used(cache: EngineCache) -> None:
     other = msgspec.structs.replace(KEY, capability="9.0")
     cache.put(KEY, PLAN, 1.0).rename(cache.directory / other.file)
     assert cache.get(other) is None
     assert "renamed" in str(cache.entries()[0].fault)
 
 
-def test_a_process_that_dies_while_it_writes_leaves_no_engine(
-    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def dies(descriptor: int) -> None:
+def test_failed_write_leaves_no_engine(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", dies)
-    with pytest.raises(ModelError, match=r"cannot be kept \(No space left on device\).*models\.engines"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ModelError, match=r"cannot be stored \(No space left on device\).*models\.engines"):
         cache.put(KEY, PLAN, 1.0)
     assert list(cache.directory.iterdir()) == []
 
@@ -101,7 +99,7 @@ def test_only_one_process_builds_an_engine(cache: EngineCache) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_clean_keeps_only_what_is_named(cache: EngineCache) -> None:
+def test_clean_keeps_named_files_only(cache: EngineCache) -> None:
     old = msgspec.structs.replace(KEY, version="10.2.0")
     cache.put(KEY, PLAN, 1.0)
     cache.put(old, PLAN, 1.0)
@@ -111,7 +109,7 @@ def test_clean_keeps_only_what_is_named(cache: EngineCache) -> None:
     assert cache.get(KEY) == PLAN
 
 
-def test_clean_leaves_what_a_running_build_holds(cache: EngineCache) -> None:
+def test_clean_keeps_files_of_a_running_build(cache: EngineCache) -> None:
     half = cache.directory / f"{KEY.file}.123.partial"
     with cache.building(KEY):
         half.write_bytes(b"")
@@ -135,7 +133,7 @@ class Place:
         Place("/state", "/mine", "/mine"),
     ],
 )
-def test_where_engines_lie(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_directory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if place.xdg is not None:

@@ -43,7 +43,7 @@ def graph(tmp_path: Path) -> Graph:
     return OnnxRuntime().load(tiny(tmp_path / "m.onnx"))
 
 
-def test_a_backend_that_gives_what_was_exported_passes(graph: Graph) -> None:
+def test_backend_that_reproduces_the_export_passes(graph: Graph) -> None:
     assert [d.output for d in self_test(graph)] == ["y"]
     assert deviations(graph)[0].largest <= 1e-6
 
@@ -51,7 +51,7 @@ def test_a_backend_that_gives_what_was_exported_passes(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("wrong", "figure"), [({"add": 0.25}, r"0\.25"), ({"factor": 1.01}, r"0\.0\d+"), ({"add": float("nan")}, "inf")]
 )
-def test_one_that_does_not_is_refused_with_figures(graph: Graph, wrong: dict[str, float], figure: str) -> None:
+def test_deviating_backend_is_refused_with_figures(graph: Graph, wrong: dict[str, float], figure: str) -> None:
     with pytest.raises(ModelError, match=rf"self-test failed: y off by {figure} \(limit 0\.0001"):
         self_test(Off(graph, **wrong))
 
@@ -78,14 +78,14 @@ class Constant:
 
 
 @pytest.mark.parametrize(("output", "limit"), [("sentiment", 6e-3), ("logits", 1e-3)])
-def test_sentiment_near_zero_is_judged_on_its_scale_and_nothing_else_is(output: str, limit: float) -> None:
+def test_limit_near_zero_is_relative_to_the_scale_for_sentiment_only(output: str, limit: float) -> None:
     """FP16 rounds two probabilities; their difference may be smaller than that rounding."""
     assert deviations(Constant(output, 0.001 + 0.99 * limit))[0].good
     with pytest.raises(ModelError, match=f"{output} off by"):
         self_test(Constant(output, 0.001 + 1.02 * limit))
 
 
-def test_a_model_without_golden_vectors_says_so(graph: Graph) -> None:
+def test_model_without_golden_vectors_is_an_error(graph: Graph) -> None:
     class Bare(Off):
         metadata: Mapping[str, Any] = {}
 
@@ -93,7 +93,7 @@ def test_a_model_without_golden_vectors_says_so(graph: Graph) -> None:
         self_test(Bare(graph))
 
 
-def test_drawn_inputs_keep_their_range_and_their_bits() -> None:
+def test_drawn_inputs_are_in_range_and_reproducible() -> None:
     specs = {"x": TensorSpec((5, 400), F32), "ids": TensorSpec((1, 500), I64), "m": TensorSpec((1, 300), F32)}
     ranges: Any = {
         "x": {"low": -30, "high": 5, "integer": False},

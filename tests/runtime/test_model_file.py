@@ -1,4 +1,4 @@
-"""What an ONNX file says about itself, read without a session; and every way in which it can be wrong."""
+"""Metadata of an ONNX file, read without a session; and errors for every kind of damage."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.runtime.tiny import tiny
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.onnx")), ids=lambda p: p.name)
-def test_it_reads_what_the_onnx_library_reads(path: Path) -> None:
+def test_metadata_equals_that_of_the_onnx_library(path: Path) -> None:
     model, ours = onnx.load(path), read_model(path)
     assert ours.opset == model.opset_import[0].version
     assert ours.metadata == json.loads({p.key: p.value for p in model.metadata_props}["edge_mer"])
     assert ours.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_hash_is_that_of_the_graph_whatever_its_metadata(tmp_path: Path) -> None:
+def test_graph_hash_is_independent_of_metadata(tmp_path: Path) -> None:
     path = tiny(tmp_path / "m.onnx")
     model = onnx.load(path)
     expected = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
@@ -48,7 +48,7 @@ def test_an_old_opset_is_refused(tmp_path: Path, opset: int) -> None:
         tiny(tmp_path / "m.onnx", opset=opset)
 
 
-def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
+def test_unknown_newer_opset_is_refused(tmp_path: Path) -> None:
     path = tiny(tmp_path / "m.onnx")
     model = onnx.load(path)
     model.opset_import[0].version = 999

@@ -1,4 +1,4 @@
-"""The ONNX Runtime backend: exact, checked at the door, and clear about bad files."""
+"""The ONNX Runtime backend: exact results, checked inputs, and clear errors for bad files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def graph(tmp_path: Path) -> Graph:
     return backend.load(doubler(tmp_path / "m.onnx"))
 
 
-def test_a_graph_says_what_it_is(tmp_path: Path) -> None:
+def test_graph_has_metadata_hash_and_specs(tmp_path: Path) -> None:
     path = doubler(tmp_path / "m.onnx", json.dumps({"kind": "fusion", "combination": "av"}))
     graph = OnnxRuntime().load(path)
     assert graph.metadata == {"kind": "fusion", "combination": "av"}
@@ -62,7 +62,7 @@ def test_it_runs_and_repeats_bit_for_bit(graph: Graph) -> None:
         ({"x": np.zeros((1, 3))}, r"'x': got float64\[1, 3\], expected float32\[1, 3\]"),
     ],
 )
-def test_a_wrong_input_is_named_with_what_came_and_what_was_expected(
+def test_wrong_input_is_named_with_given_and_expected_form(
     graph: Graph, inputs: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -71,7 +71,7 @@ def test_a_wrong_input_is_named_with_what_came_and_what_was_expected(
 
 @dataclass
 class Failing:
-    """A session that gives up while it runs."""
+    """A session that fails while it runs."""
 
     provider: str
 
@@ -83,10 +83,8 @@ class Failing:
 
 
 @pytest.mark.parametrize(("provider", "kind"), [(CUDA, GpuError), (CPU, InputError)])
-def test_what_the_runtime_raises_in_a_run_is_one_of_our_errors(
-    graph: Graph, provider: str, kind: type[Exception]
-) -> None:
-    """So that ``auto`` goes on with the next backend when a GPU is full."""
+def test_runtime_errors_are_converted_to_typed_errors(graph: Graph, provider: str, kind: type[Exception]) -> None:
+    """So that ``auto`` tries the next backend when GPU memory is full."""
     assert isinstance(graph, OnnxGraph)
     with pytest.raises(kind, match=rf"^{provider}: CUDA failure 2: out of memory$"):
         replace(graph, session=Failing(provider)).run({"x": np.zeros((1, 3), np.float32)})
@@ -105,7 +103,9 @@ def test_a_truncated_file_is_a_model_error(tmp_path: Path, keep: int) -> None:
         OnnxRuntime().load(path)
 
 
-@pytest.mark.parametrize(("metadata", "message"), [(None, "foreign"), ("{", "not JSON"), ("[1]", "not a JSON object")])
+@pytest.mark.parametrize(
+    ("metadata", "message"), [(None, "not an edge_mer model"), ("{", "not JSON"), ("[1]", "not a JSON object")]
+)
 def test_a_file_without_our_metadata_is_a_model_error(tmp_path: Path, metadata: str | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         OnnxRuntime().load(doubler(tmp_path / "m.onnx", metadata))
@@ -116,5 +116,5 @@ def test_a_dynamic_shape_is_a_model_error(tmp_path: Path) -> None:
         OnnxRuntime().load(doubler(tmp_path / "m.onnx", shape=("batch", 3)))
 
 
-def test_it_describes_all_that_could_change_a_bit() -> None:
+def test_description_covers_all_that_could_change_a_bit() -> None:
     assert {"backend", "version", "provider", "threads", "machine"} <= set(OnnxRuntime().describe())

@@ -1,4 +1,4 @@
-"""FP16 and INT8 forms of the shipped weights: what they give, what stays higher, what they are called."""
+"""FP16 and INT8 forms of the shipped weights: their results, operators in higher precision, and names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def graphs(forms: Path, precision: str) -> list[Path]:
 
 
 def pushed(graph: Graph, case: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """Windows at the edges of what encoders can give: saturated, a single token, very old, nothing valid."""
+    """Windows at the limits of encoder outputs: saturated, a single token, very old, no valid token."""
     inputs = draw(graph.inputs, graph.metadata["golden"]["ranges"], seed)
     for name, x in inputs.items():
         if name.endswith("_mask"):
@@ -54,14 +54,14 @@ def test_fp16_fusion_stays_within_5e_3_of_fp32(forms: Path, combination: str, ca
 
 
 @pytest.mark.parametrize("precision", ["", "fp16", "int8"])
-def test_every_form_gives_its_golden_vectors(forms: Path, precision: str) -> None:
+def test_every_form_reproduces_its_golden_vectors(forms: Path, precision: str) -> None:
     assert len(graphs(forms, precision)) == 11
     for path in graphs(forms, precision):
         assert all(d.good for d in deviations(OnnxRuntime().load(path))), path
 
 
 @pytest.mark.parametrize("precision", ["", "fp16", "int8"])
-def test_every_form_is_static_and_free_of_what_engines_refuse(forms: Path, precision: str) -> None:
+def test_every_form_is_static_without_operators_that_engines_refuse(forms: Path, precision: str) -> None:
     for path in graphs(forms, precision):
         model = onnx.load(path)
         assert not FORBIDDEN & {n.op_type for n in model.graph.node}
@@ -70,7 +70,7 @@ def test_every_form_is_static_and_free_of_what_engines_refuse(forms: Path, preci
             assert all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
 
 
-def test_fp16_halves_products_and_nothing_that_adds_up(forms: Path) -> None:
+def test_fp16_applies_to_products_and_not_to_sums(forms: Path) -> None:
     for path in graphs(forms, "fp16"):
         model = onnx.shape_inference.infer_shapes(onnx.load(path))
         half = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
@@ -80,7 +80,7 @@ def test_fp16_halves_products_and_nothing_that_adds_up(forms: Path) -> None:
         assert touched & PRODUCTS, path.name
 
 
-def test_int8_is_symmetric_and_leaves_products_of_few_rows_alone(forms: Path) -> None:
+def test_int8_is_symmetric_and_excludes_products_of_few_rows(forms: Path) -> None:
     for path in graphs(forms, "int8"):
         model = onnx.load(path)
         tables = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -106,7 +106,7 @@ def test_every_form_of_an_encoder_is_the_same_encoder(forms: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_the_configured_precision_is_used_and_told(forms: Path, precision: str) -> None:
+def test_configured_precision_is_used_and_reported(forms: Path, precision: str) -> None:
     backend = open_backend(ModelsConfig(directory=str(forms), precision=precision))  # type: ignore[arg-type]
     model = load_fusion_model(backend, forms)
     plain = load_fusion_model(open_backend(ModelsConfig()), forms)
@@ -115,14 +115,14 @@ def test_the_configured_precision_is_used_and_told(forms: Path, precision: str) 
     assert notes(backend)[0].endswith(precision)
 
 
-def test_a_form_that_is_missing_is_fp32_and_told(forms: Path, tmp_path: Path) -> None:
+def test_missing_form_falls_back_to_fp32_and_is_reported(forms: Path, tmp_path: Path) -> None:
     (tmp_path / "speech.onnx").write_bytes((forms / "speech.onnx").read_bytes())
     backend = open_backend(ModelsConfig(precision="int8"))
     assert backend.load(tmp_path / "speech.onnx").metadata["precision"] == "fp32"
     assert notes(backend)[0].endswith("int8 (fp32: speech.onnx)")
 
 
-def test_weights_that_graphs_share_lie_in_one_file_and_are_checked(forms: Path, tmp_path: Path) -> None:
+def test_shared_weights_are_in_one_checked_file(forms: Path, tmp_path: Path) -> None:
     from edge_mer.contract.errors import ModelError
 
     alone = sum(t.ByteSize() for c in COMBINATIONS for t in onnx.load(forms / f"fusion.{c}.onnx").graph.initializer)
@@ -164,7 +164,7 @@ def test_another_process_gives_the_same_bytes(forms: Path) -> None:
     assert len(runs[0].stdout.strip()) == 64
 
 
-def test_run_to_run_and_session_to_session_the_bytes_are_the_same(forms: Path) -> None:
+def test_runs_and_sessions_give_the_same_bytes(forms: Path) -> None:
     for precision in ("", "fp16", "int8"):
         path = forms / precision / "fusion.atv.onnx"
         first, second = OnnxRuntime().load(path), OnnxRuntime().load(path)

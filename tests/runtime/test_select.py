@@ -1,4 +1,4 @@
-"""Which backend, which models, under which licence."""
+"""Selection of backend and models, and the licence check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_missing_model_directory_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.onnx")), ids=lambda p: p.name)
-def test_shipped_weights_are_refused_where_only_commercial_ones_may_run(path: Path) -> None:
+def test_shipped_weights_are_refused_without_allow_noncommercial(path: Path) -> None:
     assert open_backend(ModelsConfig()).load(path).metadata["licence"]
     with pytest.raises(ModelError, match="allow_noncommercial is false"):
         open_backend(ModelsConfig(allow_noncommercial=False)).load(path)

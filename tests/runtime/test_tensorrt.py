@@ -1,4 +1,4 @@
-"""The TensorRT backend on a fake GPU: what it builds, keeps, replays, refuses."""
+"""The TensorRT backend on a fake GPU: builds, cache, graph replay and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bench(tmp_path: Path) -> Bench:
 X = np.array([[1, -2, 0.5]], np.float32)
 
 
-def test_it_gives_what_the_model_gives(bench: Bench) -> None:
+def test_engine_gives_the_result_of_the_model(bench: Bench) -> None:
     graph = bench.backend.load(bench.path)
     assert (graph.run({"x": X})["y"] == 2 * X + 1).all()
     assert graph.metadata["name"] == "tiny"
@@ -64,7 +64,7 @@ def test_outputs_belong_to_the_caller(bench: Bench) -> None:
     assert (first == 2 * X + 1).all()
 
 
-def test_where_a_stream_cannot_be_captured_it_launches_one_by_one_and_says_so(tmp_path: Path) -> None:
+def test_without_stream_capture_kernels_are_launched_one_by_one_and_it_is_reported(tmp_path: Path) -> None:
     bench = Bench(tmp_path, FakeCuda(capturable=False))
     graph = bench.backend.load(bench.path)
     assert (graph.run({"x": X})["y"] == 2 * X + 1).all()
@@ -77,7 +77,7 @@ def test_a_wrong_input_is_named(bench: Bench) -> None:
         bench.backend.load(bench.path).run({"x": X.astype(np.float64)})
 
 
-def test_close_gives_all_memory_back(bench: Bench) -> None:
+def test_close_releases_all_memory(bench: Bench) -> None:
     bench.backend.load(bench.path).close()
     assert not bench.gpu.memory
     assert not bench.gpu.graphs
@@ -89,7 +89,7 @@ def test_an_engine_is_built_once_and_found_by_the_next_process(bench: Bench) -> 
     assert bench.trt.builds == 1
 
 
-def test_a_worker_does_not_build_but_says_what_does(bench: Bench) -> None:
+def test_worker_does_not_build_and_names_the_command(bench: Bench) -> None:
     with pytest.raises(ModelError, match=r"no engine for tiny\.onnx \(fp32.*run: edge-mer engine build"):
         bench.opened(may_build=False).load(bench.path)
     assert bench.trt.builds == 0
@@ -110,20 +110,20 @@ def test_another_gpu_version_option_or_model_is_another_engine(bench: Bench) -> 
     assert len(keys) == 7
 
 
-def test_the_plan_of_another_gpu_under_our_name_is_built_again(bench: Bench) -> None:
+def test_plan_of_another_gpu_under_the_same_key_is_rebuilt(bench: Bench) -> None:
     key, _ = bench.backend.build(bench.path)
-    foreign = FakeTensorRT(FakeCuda(capability=(9, 0)))
+    other_trt = FakeTensorRT(FakeCuda(capability=(9, 0)))
     bench.cache.put(key, b'["10.3.0", 9, 0]\nplan', 1.0)
     graph = bench.backend.load(bench.path)
     assert (graph.run({"x": X})["y"] == 2 * X + 1).all()
     assert bench.trt.builds == 2
-    assert foreign.builds == 0
+    assert other_trt.builds == 0
     bench.cache.put(key, b'["10.3.0", 9, 0]\nplan', 1.0)
     with pytest.raises(ModelError, match="no engine for"):
         bench.opened(may_build=False).load(bench.path)
 
 
-def test_a_damaged_engine_is_built_again(bench: Bench) -> None:
+def test_damaged_engine_is_rebuilt(bench: Bench) -> None:
     key, _ = bench.backend.build(bench.path)
     file = bench.cache.directory / key.file
     file.write_bytes(file.read_bytes()[:-3])
@@ -131,21 +131,21 @@ def test_a_damaged_engine_is_built_again(bench: Bench) -> None:
     assert bench.backend.build(bench.path) == (key, False)
 
 
-def test_a_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
+def test_missing_gpu_is_a_clear_error(tmp_path: Path) -> None:
     bench = Bench(tmp_path, FakeCuda(devices=0))
     with pytest.raises(GpuError, match=r"no usable NVIDIA GPU \(cudaErrorInsufficientDriver\)"):
         bench.backend.load(bench.path)
     assert "no usable NVIDIA GPU" in bench.backend.describe()["device"]
 
 
-def test_out_of_memory_at_build_says_what_to_do(tmp_path: Path) -> None:
+def test_out_of_memory_at_build_names_the_fix(tmp_path: Path) -> None:
     bench = Bench(tmp_path, broken="[defaultAllocator] Out of memory: requested 512 MiB")
     with pytest.raises(GpuError, match=r"out of GPU memory .* --set models\.workspace_mb=256"):
         bench.backend.load(bench.path)
     assert not list(bench.cache.directory.glob("*.engine"))
 
 
-def test_any_other_failure_of_the_builder_is_told_in_its_words(tmp_path: Path) -> None:
+def test_other_builder_failures_include_its_message(tmp_path: Path) -> None:
     bench = Bench(tmp_path, broken="Could not find any implementation for node mul")
     with pytest.raises(ModelError, match=r"tensorrt 10\.3\.0 cannot build it: Could not find any implementation"):
         bench.backend.load(bench.path)
@@ -157,7 +157,7 @@ def test_a_refused_model_names_the_node(bench: Bench) -> None:
         bench.backend.load(bench.path)
 
 
-def test_precision_is_never_left_to_the_builder(bench: Bench) -> None:
+def test_builder_flags_do_not_change_precision(bench: Bench) -> None:
     bench.opened(options=Options(level=1, workspace_mb=256, dla_core=1)).load(bench.path)
     config = bench.trt.configs[-1]
     assert config.flags == {("clear", "TF32"), ("set", "GPU_FALLBACK")}
@@ -166,18 +166,18 @@ def test_precision_is_never_left_to_the_builder(bench: Bench) -> None:
     assert config.default_device_type.name == "DLA"
 
 
-def test_a_dla_core_that_is_not_there_is_an_error(bench: Bench) -> None:
+def test_missing_dla_core_is_an_error(bench: Bench) -> None:
     with pytest.raises(GpuError, match="dla_core is 2, but this GPU has 2 DLA cores"):
         bench.opened(options=Options(dla_core=2)).load(bench.path)
 
 
-def test_progress_of_the_outermost_phase_is_shown(bench: Bench) -> None:
-    said: list[tuple[str, int, int]] = []
-    bench.opened(progress=lambda *step: said.append(step)).load(bench.path)
-    assert said == [("Building engine", 0, 2)]
+def test_progress_of_the_outermost_phase_is_reported(bench: Bench) -> None:
+    steps: list[tuple[str, int, int]] = []
+    bench.opened(progress=lambda *step: steps.append(step)).load(bench.path)
+    assert steps == [("Building engine", 0, 2)]
 
 
-def test_without_the_package_the_message_is_the_command(tmp_path: Path) -> None:
+def test_missing_package_is_an_error_with_the_install_command(tmp_path: Path) -> None:
     backend = TensorRT(TENSORRT, EngineCache(tmp_path))
     try:
         import tensorrt  # noqa: F401
@@ -202,8 +202,10 @@ def test_a_package_that_does_not_load_is_a_clear_error(
 
 
 @pytest.mark.parametrize("work", ["load", "build"])
-def test_what_the_bindings_raise_is_a_clear_error(bench: Bench, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
-    """Where CUDA cannot start, NVIDIA's Builder is a TypeError of pybind11."""
+def test_errors_of_the_bindings_are_converted_to_gpu_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    """Where CUDA cannot start, NVIDIA's Builder raises a TypeError of pybind11."""
 
     def broken(logger: object) -> object:
         raise TypeError("pybind11::init(): factory function returned nullptr")

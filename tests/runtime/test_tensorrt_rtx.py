@@ -1,4 +1,4 @@
-"""A real NVIDIA parser and builder, without a GPU: TensorRT-RTX takes every graph in every precision."""
+"""A real NVIDIA parser and builder, without a GPU: TensorRT-RTX builds every graph in every precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calibration.int8 import quantised
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES
 from edge_mer.contract.errors import GpuError, ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
-from edge_mer.runtime.cuda import driver_there
+from edge_mer.runtime.cuda import driver_available
 from edge_mer.runtime.engines import EngineCache, Options
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.model_file import read_model
@@ -34,7 +34,7 @@ def backend(tmp_path: Path) -> TensorRT:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_builds_every_graph(forms: Path, backend: TensorRT, name: str, precision: str) -> None:
+def test_every_graph_is_built(forms: Path, backend: TensorRT, name: str, precision: str) -> None:
     path = forms / ("" if precision == "fp32" else precision) / f"{name}.onnx"
     key, built = backend.build(path)
     assert built
@@ -61,26 +61,24 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("precision", ["", "fp16", "int8"])
-def test_it_builds_the_gathered_graph_of_a_model_with_experts(
-    gathered: Path, backend: TensorRT, precision: str
-) -> None:
+def test_gathered_graph_of_a_model_with_experts_is_built(gathered: Path, backend: TensorRT, precision: str) -> None:
     _, built = backend.build(gathered / precision / export.GATHERED)
     assert built
 
 
-def test_progress_is_told_from_first_to_last_step(forms: Path) -> None:
-    said: list[tuple[str, int, int]] = []
-    build(trt, read_model(forms / "speech.onnx"), Options(), lambda *step: said.append(step))
-    assert said
-    assert {phase for phase, _, _ in said} == {said[0][0]}
-    assert [step for _, step, _ in said] == sorted({step for _, step, _ in said})
+def test_progress_is_reported_in_order(forms: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    build(trt, read_model(forms / "speech.onnx"), Options(), lambda *step: steps.append(step))
+    assert steps
+    assert {phase for phase, _, _ in steps} == {steps[0][0]}
+    assert [step for _, step, _ in steps] == sorted({step for _, step, _ in steps})
 
 
-def test_what_the_parser_refuses_is_named_with_its_node(forms: Path, tmp_path: Path) -> None:
+def test_refused_node_is_named(forms: Path, tmp_path: Path) -> None:
     model = onnx.load(forms / "speech.onnx")
     node = next(n for n in model.graph.node if n.op_type == "Sigmoid")
-    node.op_type, node.domain = "Mystery", "of.nobody"
-    model.opset_import.add(domain="of.nobody", version=1)
+    node.op_type, node.domain = "Mystery", "test.unknown"
+    model.opset_import.add(domain="test.unknown", version=1)
     content = model.SerializeToString()
     bad = read_model(forms / "speech.onnx")
     object.__setattr__(bad, "content", content)
@@ -88,8 +86,8 @@ def test_what_the_parser_refuses_is_named_with_its_node(forms: Path, tmp_path: P
         build(trt, bad, Options())
 
 
-def test_the_qdq_that_onnx_runtime_writes_by_default_is_refused_and_ours_is_not(forms: Path, tmp_path: Path) -> None:
-    """Why ``calibration.qdq`` exists: INT32 biases and zero points stop NVIDIA's parser."""
+def test_default_qdq_of_onnx_runtime_is_refused(forms: Path, tmp_path: Path) -> None:
+    """Why ``calibration.qdq`` sets options: INT32 biases and zero points stop NVIDIA's parser."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     graph = OnnxRuntime().load(forms / "audio.onnx")
@@ -109,7 +107,7 @@ def test_the_qdq_that_onnx_runtime_writes_by_default_is_refused_and_ours_is_not(
         build(trt, bad, Options())
 
 
-@pytest.mark.skipif(driver_there(), reason="this machine has an NVIDIA driver")
+@pytest.mark.skipif(driver_available(), reason="this machine has an NVIDIA driver")
 def test_running_an_engine_without_a_gpu_is_a_clear_error(forms: Path, backend: TensorRT) -> None:
     with pytest.raises(GpuError, match="no usable NVIDIA GPU"):
         backend.load(forms / "speech.onnx")

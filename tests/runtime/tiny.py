@@ -1,4 +1,4 @@
-"""A model of the shipped contract, small enough to be made in every test."""
+"""A model with the shipped metadata, small enough to be created in every test."""
 
 from __future__ import annotations
 

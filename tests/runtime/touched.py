@@ -1,4 +1,4 @@
-"""Which names of TensorRT and CUDA our code touches, read off its syntax tree."""
+"""The names of TensorRT and CUDA that our code uses, from its syntax tree."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The golden session: recorded once, verified by every change. ``python -m tests.session.golden`` renews it on purpose.
+"""The golden session: recorded once, verified by every change. ``python -m tests.session.golden`` records it anew.
 
-Renew it only when results are meant to change (other models, another fold), and say so in the commit.
+Record it anew only for an intended change of results (other models, another fold), and state that in the commit.
 """
 
 from __future__ import annotations

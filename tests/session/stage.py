@@ -1,4 +1,4 @@
-"""A home in memory for the session tests: sensors, switch, the real fusion node and a recorder, turns by hand."""
+"""An instance in memory for the session tests: sensors, switch, real fusion node and recorder, run step by step."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from edge_mer.fusion.window import TokenWindow
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build, opening
-from edge_mer.session.replay_components import Parts
-from edge_mer.session.trailer_builder import Account
+from edge_mer.session.replay_components import ReplayComponents
+from edge_mer.session.trailer_builder import TrailerBuilder
 from edge_mer.session.writer import SessionWriter
 from tests.switch_bench import TODAY
 
@@ -33,7 +33,7 @@ DIM = 4
 
 
 class FakeModel:
-    """Deterministic and sensitive to every byte of what is present."""
+    """Deterministic; its output depends on every byte of the present modalities."""
 
     name = "fake@1"
     capacity: Mapping[Modality, int] = dict.fromkeys(MODALITIES, 8)
@@ -52,7 +52,7 @@ def load_fake(name: str) -> FusionModel:
     return FakeModel()
 
 
-FAKE = Parts(load_fake)
+FAKE = ReplayComponents(load_fake)
 
 
 class Home:
@@ -92,7 +92,7 @@ class Home:
     def publish_feature(
         self, modality: Modality, tokens: int | None = None, epoch: int | None = None, ago_us: int = 0
     ) -> Message[Any]:
-        """``ago_us``: about something that happened so long ago, as a late transcript is."""
+        """``ago_us``: how long ago the described event was, as for a late transcript."""
         now, count = self.clock.now_us() - ago_us, int(self.rng.integers(1, 4)) if tokens is None else tokens
         ends = now - np.arange(count, dtype=np.int64)[::-1] * 1000
         valid = (self.rng.random(count) < 0.9).astype(np.uint8)
@@ -114,12 +114,12 @@ class Home:
         )
         values = self.rng.standard_normal((count, self.model.dims[modality])).astype(np.float32)
         payload = [values, ends - 1000, ends, valid]
-        publisher = self.features[modality] if modality not in self.silent else self.nowhere(modality)
+        publisher = self.features[modality] if modality not in self.silent else self.unconnected(modality)
         return publisher.send(body, payload, origin_us=now)
 
-    def nowhere(self, modality: Modality) -> Publisher:
-        """A sensor that is absent: everything else happens as if it were there."""
-        return Publisher(f"feature/{modality}", "nobody", "", self.clock, lambda frames: None, lambda: None)
+    def unconnected(self, modality: Modality) -> Publisher:
+        """A publisher without readers, for an absent sensor."""
+        return Publisher(f"feature/{modality}", "unconnected", "", self.clock, lambda frames: None, lambda: None)
 
     def publish_state(
         self, modality: Modality, gate: Gate = "live", health: Health = "ok", epoch: int | None = None
@@ -137,7 +137,7 @@ class Home:
         return self.states[modality].send(body, origin_us=self.clock.now_us())
 
     def restart_sensors(self) -> None:
-        """Other lives of all that publishes features."""
+        """New instances of all feature publishers."""
         self.sensors.close()
         self.start_sensors(f"sensors{self.steps}")
 
@@ -147,7 +147,7 @@ class Home:
         self.states = {m: self.sensors.publisher(f"state/{m}", f"gate.{m}") for m in MODALITIES}
 
     def step(self, drop: float = 0.2) -> None:
-        """A tenth of a second: features, where ``drop`` does not take them; states once a second; everybody's turn."""
+        """A tenth of a second: features, dropped with probability ``drop``; states once a second; one turn."""
         for modality in MODALITIES:
             if self.rng.random() >= drop:
                 self.publish_feature(modality)
@@ -168,7 +168,7 @@ class Home:
                 self.purged.append((message.name, message.modality, message.mask_epoch))
 
     def mask(self, modality: Modality) -> int:
-        """The switch orders everybody to forget ``modality``; returns the new epoch."""
+        """The switch orders all data holders to purge ``modality``; returns the new epoch."""
         self.epochs[modality] = max(self.epochs.values()) + 1
         for peer in self.peers.values():
             self.switch.send(peer, Purge(modality=modality, mask_epoch=self.epochs[modality]))
@@ -193,17 +193,17 @@ def record_run(path: Path, seed: int = 0, steps: int = 60) -> Path:
 
 
 def busy_run(path: Path, seed: int, **record: Any) -> Path:
-    """All that can happen in a home, in an order of its own: masks, drops, late words, floods, restarts, stalls."""
+    """A run with random masks, drops, late text, floods, restarts and stalls."""
     home = Home(path, seed, **record)
     for _ in range(8):
-        act(home, *happening(home))
+        act(home, *random_event(home))
         for _ in range(int(home.rng.integers(6, 14))):
             home.step()
     return home.finish()
 
 
-def happening(home: Home) -> tuple[str, Modality]:
-    names = ("mask", "late words", "flood", "fusion restarts", "sensors restart", "stall", "sensor gone", "nothing")
+def random_event(home: Home) -> tuple[str, Modality]:
+    names = ("mask", "late text", "flood", "fusion restarts", "sensors restart", "stall", "sensor gone", "nothing")
     return names[int(home.rng.integers(len(names)))], MODALITIES[int(home.rng.integers(3))]
 
 
@@ -212,7 +212,7 @@ def act(home: Home, what: str, modality: Modality) -> None:
         home.mask(modality)
         home.turn()
         home.publish_state(modality, "masked")
-    elif what == "late words":
+    elif what == "late text":
         for ago in (1_500_000, 900_000, 300_000):
             home.publish_feature("text", tokens=2, ago_us=ago)
     elif what == "flood":
@@ -236,15 +236,15 @@ def read_all(path: Path, *topics: str) -> list[Message[Any]]:
 
 
 def rewrite(source: Path, target: Path, change: Callable[[list[Message[Any]]], Iterable[Message[Any]]]) -> Path:
-    """A forger's copy: other content, all checksums and the trailer right again."""
+    """A forged copy: changed content with valid checksums and trailer."""
     content = list(change(read_all(source)))
     home = MemoryBus(MemoryBroker(), FakeClock(), "forger")
-    told = opening(Config(), home)
-    writer, account = SessionWriter(target, told), Account(told)
+    started = opening(Config(), home)
+    writer, builder = SessionWriter(target, started), TrailerBuilder(started)
     for message in content:
         writer.add(message, message.envelope.created_us)
-        account.take(message)
-    writer.close(msgspec.structs.replace(account.trailer(writer, 0, {}), unverifiable=None))
+        builder.take(message)
+    writer.close(msgspec.structs.replace(builder.build(writer, 0, {}), unverifiable=None))
     return target
 
 

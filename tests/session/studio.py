@@ -1,4 +1,4 @@
-"""A home with the real encoders and the shipped fusion model, fed with the bundled clip as raw media, all in memory."""
+"""An instance in memory with real encoders and the shipped fusion model; its raw media is the bundled clip."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from edge_mer.bus import MemoryBus
 from edge_mer.capture.playback.media_probe import probe
-from edge_mer.capture.playback.media_readers import BLOCK, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.media_readers import BLOCK, AudioReader, VideoReader
 from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, ModelsConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Body, RawAudio, RawText, RawVideo
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.fusion.model import load_fusion_model
 from edge_mer.fusion.node import FusionNode
@@ -28,7 +29,7 @@ from edge_mer.runtime.select import models_directory, open_backend
 from tests.session.stage import Home
 
 FPS, WIDTH, HEIGHT, QUALITY = 10, 320, 240, 40
-TICK_US = BLOCK * SECOND // RATE
+TICK_US = BLOCK * SECOND // SAMPLE_RATE
 LENGTH_US = 12 * SECOND
 
 Media = tuple[int, Modality, Body, NDArray[Any] | None]
@@ -37,24 +38,24 @@ Media = tuple[int, Modality, Body, NDArray[Any] | None]
 @cache
 def media() -> tuple[Media, ...]:
     """(time of the clip, modality, body, payload) of its first seconds, in order."""
-    return tuple(sorted((*_sound(), *_pictures(), *_words()), key=lambda item: item[0]))
+    return tuple(sorted((*_audio(), *_video(), *_text()), key=lambda item: item[0]))
 
 
-def _sound() -> Iterator[Media]:
-    reader, index = SoundReader(probe(SESSION), 0, Counter()), 0
+def _audio() -> Iterator[Media]:
+    reader, index = AudioReader(probe(SESSION), 0, Counter()), 0
     while index * TICK_US < LENGTH_US:
         block = reader.take()
         if block is None:
             reader.step()
             continue
-        body = RawAudio(rate=RATE, sample_index=index * BLOCK, overflows=0, mask_epoch=1)
+        body = RawAudio(rate=SAMPLE_RATE, sample_index=index * BLOCK, overflows=0, mask_epoch=1)
         yield index * TICK_US, "audio", body, block
         index += 1
     reader.close()
 
 
-def _pictures() -> Iterator[Media]:
-    reader, number, position = PictureReader(probe(SESSION), 0, FPS, Counter()), 0, 0
+def _video() -> Iterator[Media]:
+    reader, number, position = VideoReader(probe(SESSION), 0, FPS, Counter()), 0, 0
     while position < LENGTH_US:
         reader.step()
         while reader.frames:
@@ -67,7 +68,7 @@ def _pictures() -> Iterator[Media]:
     reader.close()
 
 
-def _words() -> Iterator[Media]:
+def _text() -> Iterator[Media]:
     for number, words in enumerate(read_transcript(str(WORDS)).segments):
         for count in range(1, len(words) + 1):
             body = RawText(
@@ -83,7 +84,7 @@ def _words() -> Iterator[Media]:
 
 
 class Studio(Home):
-    """``run`` lets the clip play on; raw media is recorded with it."""
+    """``run`` plays the next part of the clip; its raw media is recorded."""
 
     def __init__(self, path: Path, **record: Any) -> None:
         backend = open_backend(ModelsConfig())
@@ -112,7 +113,7 @@ class Studio(Home):
         self.start_perception(f"perception {self.at_us}")
 
     def run(self, seconds: float) -> None:
-        """Turns at every block of sound; states twice a second."""
+        """One turn per audio block; states twice a second."""
         end = self.at_us + round(seconds * SECOND)
         queue = [item for item in media() if self.at_us <= item[0] < end]
         while self.at_us < end:
@@ -120,7 +121,7 @@ class Studio(Home):
                 for modality in MODALITIES:
                     self.publish_state(modality)
             while queue and queue[0][0] <= self.at_us:
-                self.say(*queue.pop(0))
+                self.publish(*queue.pop(0))
             for node in self.perception:
                 node.turn()
             self.turn()
@@ -128,15 +129,15 @@ class Studio(Home):
             self.at_us += TICK_US
 
     def stall(self, seconds: float) -> None:
-        """Sound and pictures are captured, and nobody takes a turn until it is too late to encode them."""
+        """Capture audio and video without any turn of the workers, until it is too late to encode them."""
         end = self.at_us + round(seconds * SECOND)
         for item in media():
             if self.at_us <= item[0] < end:
-                self.say(*item)
+                self.publish(*item)
         self.clock.advance(end - self.at_us)
         self.at_us = end
 
-    def say(self, at_us: int, modality: Modality, body: Any, payload: NDArray[Any] | None) -> None:
+    def publish(self, at_us: int, modality: Modality, body: Any, payload: NDArray[Any] | None) -> None:
         moved = {"mask_epoch": self.epochs[modality]}
         if isinstance(body, RawText):
             moved["words"] = tuple(_later(w, self.began_us) for w in body.words)  # type: ignore[assignment]
@@ -151,7 +152,7 @@ def _later(word: Any, by_us: int) -> Any:
 
 
 def film(path: Path, **record: Any) -> Path:
-    """Twelve seconds with everything in them: a mask, a restart of perception and of fusion, sound that comes late."""
+    """Twelve seconds with a mask, a restart of perception and of fusion, and late audio."""
     studio = Studio(path, **record)
     studio.run(3.2)
     studio.mask("video")

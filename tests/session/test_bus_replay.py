@@ -1,4 +1,4 @@
-"""A session run again through the bus: whatever the speed, the load and the order of arrival, the same digest."""
+"""Replay through the bus: the same digest at any speed, load and order of arrival."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ LIMIT = 200_000
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Runs with masks, drops, late words, floods, stalls and restarts inside, each another one."""
+    """Different runs with masks, drops, late text, floods, stalls and restarts."""
     folder = tmp_path_factory.mktemp("busy")
     return [busy_run(folder / f"{seed}.mcap", seed) for seed in range(RUNS)]
 
 
 class Machine:
-    """A feed and a follower that get turns when the machine has time for them: ``load`` is how often it has not."""
+    """A feed and a follower on a busy machine: ``load`` is the probability that a turn is skipped."""
 
     def __init__(self, path: Path, speed: Speed, load: float, seed: int) -> None:
         self.session, self.clock, broker = Session(path), FakeClock(), MemoryBroker()
         self.bus = MemoryBus(broker, self.clock, "feed")
         self.feed = BusFeed(self.session, self.bus, speed)
         self.follower: Follower = follower(MemoryBus(broker, self.clock, "follower"), self.session, FAKE)
-        self.results = MemoryBus(broker, self.clock, "person").reader("emotion")
+        self.results = MemoryBus(broker, self.clock, "observer").reader("emotion")
         self.load, self.rng = load, np.random.default_rng(seed)
         self.found: list[str] = []
         trailer = self.session.trailer
@@ -55,7 +55,7 @@ class Machine:
             if self.feed.done and len(self.found) >= self.expected:
                 return digest("\n".join(self.found).encode())
             self.clock.advance(max(wait, 1000))
-        raise AssertionError("the feed never ended")
+        raise AssertionError("the feed did not end")
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, "max"])
@@ -67,10 +67,10 @@ def test_twenty_runs_give_the_digest_of_the_recording(recorded: list[Path], spee
         assert Machine(path, speed, load=number / RUNS * 0.6, seed=number).run() == trailer.digest, path
 
 
-def test_those_runs_had_everything_in_them(recorded: list[Path]) -> None:
+def test_runs_contain_masks_floods_restarts_and_late_text(recorded: list[Path]) -> None:
     everything = [m for path in recorded for m in read_all(path)]
     journal = [m for m in everything if m.topic == "journal"]
-    assert any(m.body.revision > 0 for m in everything if m.topic == "emotion"), "no late words"
+    assert any(m.body.revision > 0 for m in everything if m.topic == "emotion"), "no late text"
     assert sum(m.body.entry == 0 for m in journal) > RUNS, "no restart of fusion"
     assert any(type(i).__name__ == "PurgeRef" for m in journal for i in m.body.inputs), "no mask"
     assert any(k.endswith(".flood") or k == "tick.missed" for m in journal for k in m.body.drops), "no load"
@@ -91,16 +91,16 @@ def test_a_changed_recording_gives_another_digest(recorded: list[Path], tmp_path
     assert Machine(forged, "max", load=0, seed=0).run() != trailer.digest
 
 
-def test_an_input_that_never_comes_is_named(recorded: list[Path], tmp_path: Path) -> None:
+def test_missing_input_is_named(recorded: list[Path], tmp_path: Path) -> None:
     def drop(messages: list[Any]) -> Any:
         return [m for m in messages if not (m.topic == "feature/video" and m.envelope.seq == 3)]
 
     forged = rewrite(recorded[0], tmp_path / "forged.mcap", drop)
-    with pytest.raises(SessionError, match=r"feature/video 3 .* never came"):
+    with pytest.raises(SessionError, match=r"feature/video 3 .* did not arrive"):
         Machine(forged, "max", load=0, seed=0).run()
 
 
-def test_the_feed_waits_for_somebody_who_follows(recorded: list[Path]) -> None:
+def test_feed_waits_for_a_follower(recorded: list[Path]) -> None:
     bus = MemoryBus(MemoryBroker(), FakeClock())
     feed = BusFeed(Session(recorded[0]), bus, "max")
     for _ in range(50):
@@ -108,7 +108,7 @@ def test_the_feed_waits_for_somebody_who_follows(recorded: list[Path]) -> None:
     assert not feed.done
 
 
-def test_at_full_speed_the_feed_does_not_run_away_from_a_slow_follower(recorded: list[Path]) -> None:
+def test_feed_at_full_speed_waits_for_a_slow_follower(recorded: list[Path]) -> None:
     machine = Machine(recorded[0], "max", load=0.9, seed=1)
     machine.run()
     assert machine.follower.counters["gap"] == 0

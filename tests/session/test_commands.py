@@ -1,4 +1,4 @@
-"""``edge-mer record`` and ``edge-mer replay`` as a person or a script uses them."""
+"""``edge-mer record`` and ``edge-mer replay`` as a user or a script calls them."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def louder(messages: list[Message[Any]]) -> Iterator[Message[Any]]:
 
 @pytest.mark.usefixtures("fake_model")
 class TestVerify:
-    def test_an_exact_session_exits_0_and_says_how_much_was_compared(self, recorded: Path) -> None:
+    def test_exact_session_exits_0_and_reports_the_compared_results(self, recorded: Path) -> None:
         result = call("replay", recorded, "--verify")
         assert result.exit_code == 0, result.output
         assert result.output.startswith("identical: ")
         assert "x real time" in result.output
 
-    def test_a_changed_one_exits_1_with_the_first_difference(self, recorded: Path, tmp_path: Path) -> None:
+    def test_changed_session_exits_1_with_the_first_difference(self, recorded: Path, tmp_path: Path) -> None:
         result = call("replay", rewrite(recorded, tmp_path / "b.mcap", louder), "--verify")
         assert result.exit_code == 1
         assert "NOT identical: recorded estimate 4" in result.output
@@ -69,7 +69,7 @@ class TestVerify:
         assert report["identical"]
         assert report["results"] > 0
 
-    def test_what_is_no_session_exits_1_and_says_why(self, tmp_path: Path) -> None:
+    def test_other_file_exits_1_with_the_reason(self, tmp_path: Path) -> None:
         (tmp_path / "x.mcap").write_text("hello")
         result = call("replay", tmp_path / "x.mcap", "--verify")
         assert result.exit_code == 1
@@ -81,17 +81,17 @@ class TestPlay:
         result = call("replay", recorded, "--speed", "max", "--json")
         assert result.exit_code == 0, result.output
         lines = [json.loads(line) for line in result.output.splitlines()]
-        told = read_all(recorded, "emotion")
-        assert [line["probabilities"] for line in lines] == [m.body.probabilities for m in told]
+        recorded_estimates = read_all(recorded, "emotion")
+        assert [line["probabilities"] for line in lines] == [m.body.probabilities for m in recorded_estimates]
         assert list(directory.iterdir()) == []
 
-    def test_or_a_line_for_people(self, recorded: Path, directory: Path) -> None:
+    def test_default_output_is_one_readable_line_per_estimate(self, recorded: Path, directory: Path) -> None:
         output = call("replay", recorded, "--speed", "max").output
         assert len(output.splitlines()) == len(read_all(recorded, "emotion"))
         assert "provisional" in output
 
     @pytest.mark.parametrize("speed", ["fast", "0", "-1"])
-    def test_a_speed_that_is_none_is_refused(self, recorded: Path, directory: Path, speed: str) -> None:
+    def test_invalid_speed_is_refused(self, recorded: Path, directory: Path, speed: str) -> None:
         result = call("replay", recorded, f"--speed={speed}")
         assert result.exit_code == 2
         assert "a number above 0, or max" in result.output
@@ -113,7 +113,7 @@ def test_record_refuses_to_overwrite(recorded: Path) -> None:
     assert "is not overwritten" in result.output
 
 
-def test_record_needs_something_that_runs(directory: Path, tmp_path: Path) -> None:
+def test_record_needs_a_running_instance(directory: Path, tmp_path: Path) -> None:
     result = call("record", tmp_path / "a.mcap")
     assert result.exit_code == 1
     assert "nothing is running" in result.output
@@ -121,7 +121,7 @@ def test_record_needs_something_that_runs(directory: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.end_to_end
-def test_record_attaches_to_what_runs_and_ends_the_file_on_ctrl_c(directory: Path, tmp_path: Path) -> None:
+def test_record_joins_a_running_instance_and_ends_the_file_on_ctrl_c(directory: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.mcap"
     bus = ZmqBus(directory)
     supervisor = bus.server("supervisor")
@@ -136,7 +136,7 @@ def test_record_attaches_to_what_runs_and_ends_the_file_on_ctrl_c(directory: Pat
             while supervisor.receive() is not None:
                 pass
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         bus.close()

@@ -27,7 +27,7 @@ def test_f1_by_class_mean_and_weighted() -> None:
     assert metrics.weighted_f1(TABLE) == pytest.approx((3 * 2 / 3 + 2 * 4 / 5) / 6)
 
 
-def test_nothing_scores_zero_not_nan() -> None:
+def test_empty_input_scores_zero_not_nan() -> None:
     empty = metrics.confusion(np.array([], int), np.array([], int), 7)
     assert [f(empty) for f in (metrics.accuracy, metrics.uar, metrics.macro_f1, metrics.weighted_f1)] == [0] * 4
 
@@ -52,7 +52,7 @@ def test_acc2_with_and_without_zeros_and_acc7() -> None:
     assert metrics.accuracy_7(np.array([3.0]), np.array([9.0])) == 1
 
 
-def test_a_paired_difference_knows_noise_from_gain() -> None:
+def test_paired_difference_distinguishes_noise_from_gain() -> None:
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
     one, other = random.random(200) < 0.6, random.random(200) < 0.6

@@ -1,4 +1,4 @@
-"""What other programs read: tables, sound and pictures out of a recording."""
+"""Export for other programs: tables, audio and video of a recording."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.session.studio import Studio
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five seconds with the microphone masked in between, so that there is a hole in the sound."""
+    """Five seconds without audio in the middle second, so that the audio has a gap."""
     studio = Studio(tmp_path_factory.mktemp("export") / "a.mcap")
     studio.run(2)
     studio.silent.add("audio")
@@ -48,11 +48,11 @@ def test_every_estimate_is_a_line_of_csv(filmed: Path, tmp_path: Path) -> None:
         assert line["time"].endswith("+00:00")
 
 
-def test_final_ones_alone_are_the_default(filmed: Path) -> None:
+def test_default_exports_final_estimates_only(filmed: Path) -> None:
     assert all(m.body.final for m in export.estimates(Session(filmed), None, every=False))
 
 
-def test_parquet_holds_the_same(filmed: Path, tmp_path: Path) -> None:
+def test_parquet_has_the_same_rows(filmed: Path, tmp_path: Path) -> None:
     from pyarrow import parquet
 
     export.to_parquet(rows(filmed), tmp_path / "a.parquet")
@@ -66,22 +66,22 @@ def test_without_pyarrow_there_is_one_clear_line(filmed: Path, tmp_path: Path, m
     assert not (tmp_path / "a.parquet").exists()
 
 
-def test_sound_is_what_was_recorded_with_its_hole_as_silence(filmed: Path, tmp_path: Path) -> None:
+def test_wav_has_the_recorded_samples_and_silence_in_the_gap(filmed: Path, tmp_path: Path) -> None:
     export.to_wav(Session(filmed), tmp_path / "a.wav")
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
-        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        audio = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     blocks = [(m.envelope.origin_us, m.payload[0]) for m in read_all(filmed, "raw/audio")]
     begin = blocks[0][0]
     for origin, samples in blocks:
         at = round((origin - begin) * 16_000 / 1e6)
-        assert np.array_equal(sound[at : at + len(samples)], samples)
-    assert not sound[34_000:46_000].any()
-    assert abs(len(sound) - 80_000) < 1_000
+        assert np.array_equal(audio[at : at + len(samples)], samples)
+    assert not audio[34_000:46_000].any()
+    assert abs(len(audio) - 80_000) < 1_000
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_pictures_keep_their_bytes_and_their_times(filmed: Path, tmp_path: Path, suffix: str) -> None:
+def test_video_frames_keep_bytes_and_times(filmed: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"a{suffix}"
     recorded = [(m.envelope.origin_us, m.payload[0].tobytes()) for m in read_all(filmed, "raw/video")]
     assert export.to_video(Session(filmed), out) == len(recorded)
@@ -94,7 +94,7 @@ def test_pictures_keep_their_bytes_and_their_times(filmed: Path, tmp_path: Path,
         assert abs(float(packet.pts * packet.time_base) - (origin - recorded[0][0]) / 1e6) < 0.002
 
 
-def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
+def test_missing_raw_media_is_named(tmp_path: Path) -> None:
     studio = Studio(tmp_path / "a.mcap")
     studio.silent.update(("audio", "video"))
     studio.run(1)

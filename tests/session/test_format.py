@@ -1,4 +1,4 @@
-"""How messages lie in the file."""
+"""How messages are stored in the file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ arrays = st.one_of(
 
 
 @given(st.sampled_from(sorted(BODIES)), st.lists(arrays, max_size=4))
-def test_wire_frames_come_back_byte_for_byte(topic: str, payload: list[Any]) -> None:
+def test_wire_frames_round_trip_byte_for_byte(topic: str, payload: list[Any]) -> None:
     message = sent(topic, payload)
     again = format.unpack(topic, *format.pack(message))
     assert frames_of(again) == frames_of(message)
@@ -84,7 +84,7 @@ def test_the_schema_in_the_file_names_every_field_of_the_header(row: Any) -> Non
     assert '"#/$defs/Envelope"' not in json.dumps(schema)
 
 
-def test_metadata_records_come_back_and_damage_is_named() -> None:
+def test_metadata_records_round_trip_and_damage_is_named() -> None:
     trailer = format.Trailer(
         closed_us=1,
         entries=2,

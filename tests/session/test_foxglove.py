@@ -21,7 +21,7 @@ from edge_mer.session import format, foxglove
 from tests.session.stage import frames_of
 from tests.session.studio import Studio
 
-# The published ones of github.com/foxglove/foxglove-sdk, schemas/jsonschema (read 2026-11): name -> (type, encoding).
+# Published schemas of github.com/foxglove/foxglove-sdk, schemas/jsonschema (read 2026-11): name -> (type, encoding).
 TIME = {"sec": ("integer", None), "nsec": ("integer", None)}
 PUBLISHED = {
     "foxglove.RawAudio": {
@@ -41,7 +41,7 @@ PUBLISHED = {
 
 
 def readable(schema: dict[str, Any], place: str = "") -> None:
-    """What Foxglove's parser throws at (foxglove/studio, packages/mcap-support/src/parseJsonSchema.ts)."""
+    """Check the rules of Foxglove's parser (foxglove/studio, packages/mcap-support/src/parseJsonSchema.ts)."""
     assert schema.get("type") == "object", f"{place}: type {schema.get('type')}"
     for name, field in schema["properties"].items():
         here = f"{place}.{name}"
@@ -92,7 +92,7 @@ def sent(topic: str, payload: list[Any], header_extra: bytes = b"") -> Message[A
 
 
 @given(st.lists(st.integers(-(2**15), 2**15 - 1), max_size=600))
-def test_sound_comes_back_byte_for_byte_and_is_what_foxglove_expects(samples: list[int]) -> None:
+def test_audio_round_trips_and_has_the_form_that_foxglove_expects(samples: list[int]) -> None:
     message = sent("raw/audio", [np.array(samples, np.int16)])
     encoding, data = format.pack(message, wall_offset_us=1_000_000_000)
     seen = json.loads(data)
@@ -104,7 +104,7 @@ def test_sound_comes_back_byte_for_byte_and_is_what_foxglove_expects(samples: li
 
 
 @given(st.binary(max_size=600))
-def test_a_picture_comes_back_byte_for_byte(jpeg: bytes) -> None:
+def test_video_frame_round_trips_byte_for_byte(jpeg: bytes) -> None:
     message = sent("raw/video", [np.frombuffer(jpeg, np.uint8)])
     encoding, data = format.pack(message)
     assert base64.b64decode(json.loads(data)["data"]) == jpeg
@@ -116,7 +116,7 @@ def test_a_picture_comes_back_byte_for_byte(jpeg: bytes) -> None:
 @pytest.mark.parametrize(
     "payload", [[], [np.zeros(3, np.float32)], [np.zeros(2, np.int16)] * 2, [np.zeros((2, 2), np.int16)]]
 )
-def test_what_foxglove_does_not_know_is_kept_in_our_own_form(payload: list[Any]) -> None:
+def test_media_unknown_to_foxglove_is_stored_as_frames(payload: list[Any]) -> None:
     message = sent("raw/audio", payload)
     encoding, data = format.pack(message)
     assert encoding == "edge_mer.frames"

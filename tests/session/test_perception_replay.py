@@ -1,4 +1,4 @@
-"""Perception run again from recorded raw media: every feature byte for byte, and the first difference named."""
+"""Recorded raw media is encoded again: every feature is reproduced byte for byte, or the first difference named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_mer.config import Config
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.messages import Message
 from edge_mer.session.reader import Session
-from edge_mer.session.replay_components import Parts, installed
+from edge_mer.session.replay_components import ReplayComponents, installed
 from edge_mer.session.verifier import Report, verify
 from tests.session.golden import GOLDEN
 from tests.session.stage import read_all, remade, rewrite
@@ -23,7 +23,7 @@ Change = Callable[[list[Message[Any]]], Iterable[Message[Any]]]
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
+def components() -> ReplayComponents:
     return installed(Config())
 
 
@@ -33,23 +33,25 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def forge(filmed: Path, tmp_path: Path, parts: Parts) -> Callable[[Change], Report]:
-    return lambda change: verify(rewrite(filmed, tmp_path / "forged.mcap", change), parts)
+def forge(filmed: Path, tmp_path: Path, components: ReplayComponents) -> Callable[[Change], Report]:
+    return lambda change: verify(rewrite(filmed, tmp_path / "forged.mcap", change), components)
 
 
-def test_every_feature_comes_again_over_masks_restarts_and_late_media(filmed: Path, parts: Parts) -> None:
-    report = verify(filmed, parts)
+def test_every_feature_is_reproduced_over_masks_restarts_and_late_media(
+    filmed: Path, components: ReplayComponents
+) -> None:
+    report = verify(filmed, components)
     assert (report.identical, report.reason) == (True, None)
     recorded = [m for modality in MODALITIES for m in read_all(filmed, f"feature/{modality}")]
     assert report.features == len(recorded) > 100
     assert report.features_unproven == 0
-    assert any(m.body.raw_skipped for m in recorded), "nothing came late: the scene lost its point"
+    assert any(m.body.raw_skipped for m in recorded), "no late media: the test scene proves nothing"
     assert sum(m.body.began for m in recorded) > len(MODALITIES)
 
 
-def test_the_golden_session_gives_what_it_always_gave(parts: Parts) -> None:
-    """Results changed? If they were meant to: python -m tests.session.golden, and say why in the commit."""
-    report = verify(GOLDEN, parts)
+def test_golden_session_results_are_unchanged(components: ReplayComponents) -> None:
+    """For an intended change of results: python -m tests.session.golden, and give the reason in the commit."""
+    report = verify(GOLDEN, components)
     assert report.reason is None
     assert report.equal
     assert report.identical or report.elsewhere, "on the runtime of the recording not one byte may differ"
@@ -57,7 +59,7 @@ def test_the_golden_session_gives_what_it_always_gave(parts: Parts) -> None:
     assert {m.body.combination for m in read_all(GOLDEN, "emotion")} >= {"at", "atv"}
 
 
-def test_a_changed_sound_is_found_in_the_feature_that_it_changes(forge: Callable[[Change], Report]) -> None:
+def test_changed_audio_is_found_in_the_feature_that_it_changes(forge: Callable[[Change], Report]) -> None:
     def louder(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
         for m in messages:
             if m.topic == "raw/audio" and m.envelope.seq == 60:
@@ -71,7 +73,7 @@ def test_a_changed_sound_is_found_in_the_feature_that_it_changes(forge: Callable
     assert any(d.field.startswith("values[") and d.recorded != d.replayed for d in report.differences)
 
 
-def test_a_hole_in_the_raw_media_is_named(forge: Callable[[Change], Report]) -> None:
+def test_gap_in_the_raw_media_is_named(forge: Callable[[Change], Report]) -> None:
     report = forge(lambda messages: [m for m in messages if (m.topic, m.envelope.seq) != ("raw/video", 5)])
     assert not report.equal
     assert "raw/video 5 " in str(report.reason)
@@ -85,7 +87,7 @@ def test_media_from_before_the_recording_leaves_features_unproven(forge: Callabl
     assert report.features > 50
 
 
-def test_a_feature_that_the_media_does_not_give_is_found(forge: Callable[[Change], Report]) -> None:
+def test_feature_that_the_media_does_not_reproduce_is_found(forge: Callable[[Change], Report]) -> None:
     def shifted(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
         for m in messages:
             if m.topic == "feature/text" and m.envelope.seq == 8:
@@ -95,7 +97,7 @@ def test_a_feature_that_the_media_does_not_give_is_found(forge: Callable[[Change
     assert not forge(shifted).equal
 
 
-def test_another_encoder_is_named(filmed: Path, parts: Parts) -> None:
+def test_another_encoder_is_named(filmed: Path, components: ReplayComponents) -> None:
     class Other:
         def __init__(self, inner: Any) -> None:
             self.inner = inner
@@ -109,19 +111,19 @@ def test_another_encoder_is_named(filmed: Path, parts: Parts) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self.inner, name)
 
-    assert parts.encoder is not None
-    encoder = parts.encoder
-    report = verify(filmed, Parts(parts.fusion, lambda m: Other(encoder(m)), parts.runtime))
+    assert components.encoder is not None
+    encoder = components.encoder
+    report = verify(filmed, ReplayComponents(components.fusion, lambda m: Other(encoder(m)), components.runtime))
     assert "configured is another" in str(report.reason)
 
 
-def test_without_raw_media_only_fusion_is_run_again(forge: Callable[[Change], Report]) -> None:
+def test_without_raw_media_only_fusion_is_verified(forge: Callable[[Change], Report]) -> None:
     report = forge(lambda messages: [m for m in messages if not m.topic.startswith("raw/")])
     assert report.identical
     assert report.features == 0
 
 
-def test_raw_media_lies_in_the_file_byte_for_byte(filmed: Path) -> None:
+def test_raw_media_is_stored_byte_for_byte(filmed: Path) -> None:
     session = Session(filmed)
     assert {"raw/audio", "raw/video", "raw/text"} <= session.topics
     assert all(m.payload[0].tobytes()[:2] == b"\xff\xd8" for m in session.messages("raw/video"))

@@ -1,4 +1,4 @@
-"""The recorder: keeps what may be kept, never what is masked, and says loudly when it cannot."""
+"""The recorder: records permitted messages, never masked ones, and reports when it has to stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
 from edge_mer.privacy.consent.consent_file import ConsentScope
 from edge_mer.privacy.consent_setup import agree
-from edge_mer.session.completeness import Ledger, Sequences
+from edge_mer.session.completeness import Completeness, Sequences
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import build
 from tests.session.stage import Home, frames_of, read_all, remade
@@ -36,7 +36,7 @@ def trailer_of(home: Home) -> Any:
     return trailer
 
 
-def test_what_was_published_is_in_the_file_byte_for_byte(home: Home) -> None:
+def test_published_messages_are_recorded_byte_for_byte(home: Home) -> None:
     sent = [home.publish_feature("audio"), home.publish_state("video"), home.publish_feature("text")]
     for _ in range(10):
         home.step()
@@ -46,7 +46,7 @@ def test_what_was_published_is_in_the_file_byte_for_byte(home: Home) -> None:
     assert {m.topic for m in recorded} >= {"feature/audio", "state/video", "feature/text", "journal", "emotion"}
 
 
-def test_the_opening_says_what_ran_and_the_trailer_what_was_recorded(home: Home) -> None:
+def test_opening_describes_the_runtime_and_trailer_the_content(home: Home) -> None:
     for _ in range(20):
         home.step()
     session = Session(home.finish())
@@ -64,7 +64,7 @@ def test_the_opening_says_what_ran_and_the_trailer_what_was_recorded(home: Home)
     assert session.trailer.models["feature/audio"] == "fake fake audio"
 
 
-def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
+def test_camera_credentials_are_not_recorded(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     config = Config.model_validate(
         {
@@ -75,7 +75,7 @@ def test_passwords_in_camera_urls_stay_out_of_the_file(tmp_path: Path) -> None:
     build(config, home.bus("other")).close()
     opening = Session(tmp_path / "b.mcap").opening
     assert opening is not None
-    assert opening.config["video"]["device"] == "rtsp://***@camera/stream?***"
+    assert opening.config["video"]["device"] == "rtsp://camera"
     assert b"s3cret" not in (tmp_path / "b.mcap").read_bytes()
 
 
@@ -110,7 +110,7 @@ def test_an_existing_file_is_never_overwritten(home: Home) -> None:
     assert home.path.read_text() == "my diary"
 
 
-def test_after_kill_9_the_next_recorder_goes_on_in_the_next_file(home: Home) -> None:
+def test_after_kill_9_the_next_recorder_continues_in_the_next_file(home: Home) -> None:
     home.step()
     home.bus("recorder").close()
     again = build(home.config, home.bus("recorder2"))
@@ -118,7 +118,7 @@ def test_after_kill_9_the_next_recorder_goes_on_in_the_next_file(home: Home) -> 
     assert Session(home.path.with_name("a.2.mcap")).finished
 
 
-def test_nowhere_to_record_to_is_an_error_that_says_what_to_set(home: Home) -> None:
+def test_missing_record_path_is_an_error_that_names_the_setting(home: Home) -> None:
     with pytest.raises(SessionError, match=r"record\.path"):
         build(Config(), home.bus("x"))
     with pytest.raises(SessionError, match="/nowhere is not a folder"):
@@ -148,7 +148,7 @@ class TestMask:
         assert not recorded & {m.ref for m in late}
         assert home.recorder.counters["masked"] == 5
 
-    def test_the_acknowledgement_means_that_nothing_older_is_held_in_memory(self, home: Home) -> None:
+    def test_after_the_acknowledgement_nothing_older_is_held_in_memory(self, home: Home) -> None:
         before = home.publish_feature("audio")
         home.turn()
         home.mask("audio")
@@ -156,7 +156,7 @@ class TestMask:
         on_disk = {m.ref for m in Session(home.path).messages("feature/audio")}
         assert before.ref in on_disk
 
-    def test_what_the_gate_says_of_itself_stays(self, home: Home) -> None:
+    def test_state_of_a_masked_gate_is_recorded(self, home: Home) -> None:
         home.turn()
         epoch = home.mask("audio")
         home.turn()
@@ -164,7 +164,7 @@ class TestMask:
         home.turn()
         assert state.ref in {m.ref for m in read_all(home.finish())}
 
-    def test_the_privacy_topic_masks_too_when_no_purge_arrives(self, home: Home) -> None:
+    def test_privacy_topic_masks_when_no_purge_arrives(self, home: Home) -> None:
         state = PrivacyState(
             requested="masked", effective="masked", since_us=0, mask_epoch=9, last_seq=None, reason=None
         )
@@ -189,15 +189,15 @@ class TestMask:
         before = studio.epochs["video"]
         studio.mask("video")
         studio.turn()
-        told = len(list(Session(studio.path).messages("raw/video")))
-        studio.epochs["video"] = before  # a gate that has not heard yet
+        before_mask = len(list(Session(studio.path).messages("raw/video")))
+        studio.epochs["video"] = before  # a gate that has not received the mask yet
         studio.run(1)
-        assert len(read_all(studio.finish(), "raw/video")) == told > 3
+        assert len(read_all(studio.finish(), "raw/video")) == before_mask > 3
         assert read_all(studio.path, "raw/audio")[-1].envelope.created_us > studio.clock.now_us() - 100_000
 
 
-class TestTrouble:
-    def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
+class TestFailures:
+    def test_full_disk_stops_only_the_recording_with_an_error(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         home = Home(tmp_path / "a.mcap")
@@ -210,7 +210,7 @@ class TestTrouble:
         with caplog.at_level(logging.ERROR):
             for _ in range(25):
                 home.step()
-        assert "recording stopped, the application goes on" in caplog.text
+        assert "recording stopped, the application continues" in caplog.text
         assert "99 MB free" in caplog.text
         assert home.recorder.counters["stopped"] == 1
         assert home.recorder.counters["unrecorded"] > 0
@@ -223,7 +223,7 @@ class TestTrouble:
         home.turn()
         assert ("recorder", "audio", epoch) in home.purged
 
-    def test_no_room_at_the_start_is_an_error(self, home: Home) -> None:
+    def test_too_little_space_at_the_start_is_an_error(self, home: Home) -> None:
         config = Config.model_validate({"record": {"path": str(home.path.with_name("b.mcap")), "min_free_mb": 100}})
         with pytest.raises(SessionError, match=r"record\.min_free_mb"):
             build(config, home.bus("other"), free=lambda folder: 0)
@@ -255,8 +255,8 @@ class TestTrouble:
                 home.node.turn()
                 for inbox in home.broker.clients.values():
                     inbox.clear()
-                home.node._journal._log.clear()  # what a reader finds that fell 2,000 entries behind
-        assert "came where 3 was due" in trailer_of(home).unverifiable
+                home.node._journal._log.clear()  # as for a reader that is more than 2,000 entries behind
+        assert "follows a gap: expected entry 3" in trailer_of(home).unverifiable
 
     def test_an_input_that_was_not_recorded_makes_the_session_unverifiable(self, home: Home) -> None:
         lost = home.publish_feature("audio")
@@ -265,7 +265,7 @@ class TestTrouble:
             home.step()
         assert f"first feature/audio {lost.envelope.seq} " in trailer_of(home).unverifiable
 
-    def test_a_recorder_that_joins_late_says_that_the_beginning_is_missing(self, home: Home) -> None:
+    def test_recorder_that_joins_late_reports_the_missing_beginning(self, home: Home) -> None:
         for _ in range(10):
             home.step()
         home.config = Config.model_validate({"record": {"path": str(home.path.with_name("b.mcap")), "min_free_mb": 0}})
@@ -282,25 +282,25 @@ class TestTrouble:
         assert Session(home.finish()).check() == []
 
 
-class TestLedger:
+class TestCompleteness:
     def test_sequences_are_ranges_with_holes(self) -> None:
         seen = Sequences()
         for seq in (3, 4, 5, 9, 7, 7):
             seen.add(seq)
         assert [n for n in range(12) if n in seen] == [3, 4, 5, 7, 9]
 
-    def test_an_input_that_comes_after_its_entry_is_not_missing(self, home: Home) -> None:
+    def test_input_that_arrives_after_its_entry_is_not_missing(self, home: Home) -> None:
         message = home.publish_feature("audio")
-        ledger = Ledger()
-        ledger.entry(self.entry(home, message.ref))
-        ledger.recorded(message.ref)
-        ledger.close()
-        assert ledger.unverifiable is None
+        completeness = Completeness()
+        completeness.entry(self.entry(home, message.ref))
+        completeness.recorded(message.ref)
+        completeness.close()
+        assert completeness.unverifiable is None
 
     def test_without_any_journal_nothing_is_verifiable(self) -> None:
-        ledger = Ledger()
-        ledger.close()
-        assert "no journal" in str(ledger.unverifiable)
+        completeness = Completeness()
+        completeness.close()
+        assert "no journal" in str(completeness.unverifiable)
 
     @staticmethod
     def entry(home: Home, *inputs: InputRef) -> Message[Any]:

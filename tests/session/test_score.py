@@ -1,4 +1,4 @@
-"""Scoring against labels: what counts, per combination, in processes and on Ray alike; bad labels are named."""
+"""Scoring against labels per combination, with equal results in processes and on Ray; bad labels are named."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def label(start: str, end: str = "", name: Any = "happy", sentiment: float | Non
 
 
 class TestPairs:
-    def test_a_label_holds_for_every_final_estimate_in_it(self, folder: Path) -> None:
+    def test_label_applies_to_every_final_estimate_in_its_range(self, folder: Path) -> None:
         path = folder / "s1.mcap"
-        begin, told = Session(path).span_us[0], finals(path)
+        begin, recorded = Session(path).span_us[0], finals(path)
         found = score.pairs(path, [label("1.0", "8.0")])
-        inside = [m for m in told if begin + 1_000_000 < m.envelope.origin_us <= begin + 8_000_000]
+        inside = [m for m in recorded if begin + 1_000_000 < m.envelope.origin_us <= begin + 8_000_000]
         assert [p.predicted for p in found] == [m.body.label for m in inside]
-        assert len(found) > 3, "the scene lost its point"
+        assert len(found) > 3, "too few estimates to prove anything"
 
     def test_the_start_is_outside_and_the_end_inside(self, folder: Path) -> None:
         path = folder / "s1.mcap"
@@ -55,14 +55,14 @@ class TestPairs:
         assert len(score.pairs(path, [label(f"{one:.6f}", f"{two:.6f}")])) == 1
         assert len(score.pairs(path, [label(f"{one:.6f}")])) == 1
 
-    def test_without_an_end_it_holds_for_the_next_tick_alone(self, folder: Path) -> None:
+    def test_label_without_an_end_applies_to_the_next_tick_only(self, folder: Path) -> None:
         path = folder / "s1.mcap"
         begin = Session(path).span_us[0]
         (found,) = score.pairs(path, [label("2.1")])
         expected = next(m for m in finals(path) if m.envelope.origin_us >= begin + 2_100_000)
         assert (found.combination, found.sentiment) == (expected.body.combination, expected.body.sentiment)
 
-    def test_wall_time_finds_the_same(self, folder: Path) -> None:
+    def test_wall_time_selects_the_same_estimates(self, folder: Path) -> None:
         path = folder / "s1.mcap"
         session = Session(path)
         assert session.opening is not None
@@ -98,7 +98,7 @@ class TestTable:
         assert (at.macro_f1, at.weighted_f1) == (metrics.macro_f1(matrix), metrics.weighted_f1(matrix))
         assert (at.sentiments, at.mae, at.accuracy_2) == (2, 0.5, 1.0)
 
-    def test_what_there_is_nothing_of_is_null_and_not_zero(self) -> None:
+    def test_metric_without_data_is_null_and_not_zero(self) -> None:
         v = score.table(self.PAIRS)[1]
         assert (v.labelled, v.coverage, v.accuracy, v.uar, v.sentiments, v.mae) == (0, None, None, None, 0, None)
 
@@ -116,18 +116,18 @@ class TestLabels:
             (("start,end,label", "1,2026-11-21T12:00:00,happy"), "line 2: end"),
         ],
     )
-    def test_what_is_wrong_is_named_with_its_line(self, tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
+    def test_bad_label_is_named_with_its_line(self, tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
         with pytest.raises(SessionError, match=message):
             score.read_labels(write(tmp_path / "l.csv", *lines))
 
-    def test_a_file_that_is_none_is_named(self, tmp_path: Path) -> None:
+    def test_unreadable_label_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(SessionError, match=r"l\.csv"):
             score.read_labels(tmp_path / "l.csv")
         (tmp_path / "l.csv").write_bytes(b"start,label\n\xff\xfe,happy\n")
         with pytest.raises(SessionError, match=r"l\.csv"):
             score.read_labels(tmp_path / "l.csv")
 
-    def test_labels_of_a_session_that_is_not_there_are_named(self, folder: Path) -> None:
+    def test_labels_of_a_missing_session_are_named(self, folder: Path) -> None:
         with pytest.raises(SessionError, match="holds no session 's9'"):
             score.jobs(folder, [label("1", file="s9")], None)
         with pytest.raises(SessionError, match="column file"):
@@ -141,13 +141,12 @@ def everything(folder: Path) -> list[score.Job]:
     return score.jobs(folder, labels, None)
 
 
-def test_files_at_a_time_give_what_one_after_the_other_gives(folder: Path) -> None:
+def test_parallel_processes_give_the_same_as_one(folder: Path) -> None:
     alone = score.in_processes(everything(folder), 1)
     assert len(alone) > 10
     assert score.in_processes(everything(folder), 2) == alone
 
 
-@pytest.mark.timeout(180)
 def test_a_ray_cluster_gives_the_same(folder: Path) -> None:
     assert score.on_ray(everything(folder), "local") == score.in_processes(everything(folder), 1)
 

@@ -1,4 +1,4 @@
-"""``edge-mer session`` and the options of ``replay`` as a person or a script uses them."""
+"""``edge-mer session`` and the options of ``replay`` as a user or a script calls them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
-    """With keys where the commands look for them."""
+    """A sealed session with its keys in the default store."""
     home = Home(
         tmp_path / "sealed.mcap",
         seed=3,
@@ -50,18 +50,18 @@ def call(*arguments: object) -> Result:
 
 
 class TestInfo:
-    def test_it_says_what_there_is(self, recorded: Path) -> None:
+    def test_info_lists_the_content(self, recorded: Path) -> None:
         result = call("session", "info", recorded)
         assert result.exit_code == 0
         for word in ("finished     yes", "feature/audio", "models", "digests", "threads"):
             assert word in result.output
 
-    def test_as_json_and_checked(self, recorded: Path) -> None:
+    def test_info_as_json_with_check(self, recorded: Path) -> None:
         facts = json.loads(call("session", "info", recorded, "--check", "--json").output)
         assert facts["faults"] == []
         assert facts["messages"]["journal"] == facts["entries"]
 
-    def test_damage_is_named_and_ends_with_1(self, recorded: Path, tmp_path: Path) -> None:
+    def test_damage_is_named_and_exits_1(self, recorded: Path, tmp_path: Path) -> None:
         data = bytearray(recorded.read_bytes())
         data[len(data) // 2] ^= 1
         (tmp_path / "bad.mcap").write_bytes(data)
@@ -69,14 +69,14 @@ class TestInfo:
         assert result.exit_code == 1
         assert "faults" in result.output
 
-    def test_what_is_no_session_is_one_clear_line(self, tmp_path: Path) -> None:
+    def test_missing_file_is_one_clear_line(self, tmp_path: Path) -> None:
         result = call("session", "info", tmp_path / "none.mcap")
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert "No such file" in result.output
 
 
 class TestErase:
-    def test_a_key_is_destroyed_and_everybody_says_so(self, sealed: Path) -> None:
+    def test_erased_key_is_reported_by_every_command(self, sealed: Path) -> None:
         assert call("replay", sealed, "--verify").exit_code == 0
         result = call("session", "erase", sealed, "--modality", "audio")
         assert result.exit_code == 0, result.output
@@ -88,7 +88,7 @@ class TestErase:
         assert "was erased before" in call("session", "erase", sealed, "--modality", "audio").output
         assert "video" not in Session(sealed).trailer.counters  # type: ignore[union-attr]
 
-    def test_what_is_not_sealed_cannot_be_erased_so(self, recorded: Path) -> None:
+    def test_unsealed_session_cannot_be_erased(self, recorded: Path) -> None:
         result = call("session", "erase", recorded, "--modality", "audio")
         assert result.exit_code == 1
         assert "delete the file" in result.output
@@ -97,11 +97,11 @@ class TestErase:
         assert call("session", "erase", sealed, "--modality", "smell").exit_code == 2
 
 
-def test_recover_trim_and_export_write_what_they_say(recorded: Path, tmp_path: Path) -> None:
+def test_recover_trim_and_export_write_and_report_their_files(recorded: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.mcap").write_bytes(recorded.read_bytes()[:20_000])
     result = call("session", "recover", tmp_path / "cut.mcap", tmp_path / "good.mcap")
     assert result.exit_code == 0
-    assert "not whole: byte" in result.output
+    assert "damaged: byte" in result.output
     assert Session(tmp_path / "good.mcap").check() == []
     assert call("session", "trim", recorded, tmp_path / "part.mcap", "--to", 2).exit_code == 0
     assert Session(tmp_path / "part.mcap").finished
@@ -138,7 +138,7 @@ class TestKeys:
     def player(self) -> Player:
         return Player(Session(GOLDEN), MemoryBus(MemoryBroker(), FakeClock()))
 
-    def test_space_pauses_and_goes_on(self, player: Player) -> None:
+    def test_space_pauses_and_resumes(self, player: Player) -> None:
         steer(player, " ")
         assert player.paused
         steer(player, " ")
@@ -155,7 +155,7 @@ class TestKeys:
             steer(player, "-")
         assert player.speed == 1 / 64
 
-    def test_keys_come_from_a_terminal_and_it_is_as_before_afterwards(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keys_are_read_from_a_terminal_and_its_settings_are_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import termios
 
         ours, theirs = pty.openpty()
@@ -174,7 +174,7 @@ class TestKeys:
             assert termios.tcgetattr(theirs) == before
         os.close(ours)
 
-    def test_without_a_terminal_there_are_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_without_a_terminal_no_keys_are_read(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with (tmp_path / "x").open("w+") as file:
             monkeypatch.setattr("sys.stdin", file)
             with Keyboard() as keyboard:

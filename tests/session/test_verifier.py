@@ -1,4 +1,4 @@
-"""``replay --verify``: succeeds only if every result comes again byte for byte, and says what does not."""
+"""``replay --verify``: succeeds only if every result is reproduced byte for byte, and names differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_mer.contract.messages import Message, digest, result_bytes
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.session.compare import array_difference, beyond, differences
 from edge_mer.session.reader import Session
-from edge_mer.session.replay_components import Parts, installed
+from edge_mer.session.replay_components import ReplayComponents, installed
 from edge_mer.session.verifier import verify
 from tests.session.stage import FAKE, FakeModel, Home, read_all, record_run, remade, rewrite
 
@@ -39,25 +39,25 @@ def forge(recorded: Path, tmp_path: Path) -> Callable[[Change], Any]:
     script=st.lists(st.sampled_from(["mask", "restart", "late", "flood", "gone"]), max_size=6),
 )
 @settings(max_examples=25, deadline=None)
-def test_every_run_verifies_whatever_happened_in_it(
+def test_every_run_verifies_with_any_events(
     tmp_path_factory: pytest.TempPathFactory, seed: int, script: list[str]
 ) -> None:
     home = Home(tmp_path_factory.mktemp("run") / "a.mcap", seed)
     modalities = ("audio", "video", "text")
-    for number, happening in enumerate(["", *script]):
+    for number, event in enumerate(["", *script]):
         modality = modalities[(seed + number) % 3]
-        if happening == "mask":
+        if event == "mask":
             home.mask(modality)
             home.turn()
             home.publish_state(modality, "masked")
-        elif happening == "restart":
+        elif event == "restart":
             home.restart_fusion()
-        elif happening == "late":
+        elif event == "late":
             home.clock.advance(700_000)
-        elif happening == "flood":
+        elif event == "flood":
             for _ in range(40):
                 home.publish_feature(modality)
-        elif happening == "gone":
+        elif event == "gone":
             home.publish_state(modality, health="absent")
         for _ in range(12):
             home.step()
@@ -84,7 +84,7 @@ def test_two_swapped_journal_entries_fail(forge: Callable[[Change], Any]) -> Non
     assert "fusion" in report.reason
 
 
-def test_two_swapped_lives_of_the_fusion_node_fail(forge: Callable[[Change], Any]) -> None:
+def test_two_swapped_instances_of_the_fusion_node_fail(forge: Callable[[Change], Any]) -> None:
     def swap(messages: list[Message[Any]]) -> list[Message[Any]]:
         journal = [m for m in messages if m.topic == "journal"]
         boots = list(dict.fromkeys(m.envelope.boot for m in journal))
@@ -95,7 +95,7 @@ def test_two_swapped_lives_of_the_fusion_node_fail(forge: Callable[[Change], Any
     assert "is older than the one before it" in forge(swap).reason
 
 
-def test_two_inputs_that_changed_places_in_an_entry_fail(forge: Callable[[Change], Any]) -> None:
+def test_swapped_inputs_in_an_entry_fail(forge: Callable[[Change], Any]) -> None:
     def swap(messages: list[Message[Any]]) -> Iterable[Message[Any]]:
         done = False
         for m in messages:
@@ -124,12 +124,12 @@ def test_a_missing_beginning_is_named(forge: Callable[[Change], Any]) -> None:
     assert "its opening" in forge(drop).reason
 
 
-def test_the_same_input_twice_is_found(forge: Callable[[Change], Any]) -> None:
+def test_duplicate_input_is_found(forge: Callable[[Change], Any]) -> None:
     def double(messages: list[Message[Any]]) -> list[Message[Any]]:
         first = next(m for m in messages if m.topic == "feature/audio")
         return [*messages, first]
 
-    assert "is there twice" in forge(double).reason
+    assert "occurs twice" in forge(double).reason
 
 
 def test_changed_features_are_reported_field_by_field(forge: Callable[[Change], Any]) -> None:
@@ -191,18 +191,18 @@ def test_another_model_does_not_verify(recorded: Path) -> None:
     def load(name: str) -> FusionModel:
         return Other()
 
-    report = verify(recorded, Parts(load))
+    report = verify(recorded, ReplayComponents(load))
     assert not report.identical
     assert [d.field for d in report.differences] == ["sentiment"]
 
 
-def test_a_model_that_is_not_installed_is_a_report(recorded: Path) -> None:
+def test_missing_model_is_reported(recorded: Path) -> None:
     report = verify(recorded, installed(Config.model_validate({"models": {"directory": "/nowhere"}})))
     assert not report.identical
     assert "/nowhere" in report.reason
 
 
-def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
+def test_unfinished_recording_does_not_verify(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     for _ in range(30):
         home.step()
@@ -211,7 +211,7 @@ def test_an_unfinished_recording_proves_nothing(tmp_path: Path) -> None:
     assert report.reason
 
 
-def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -> None:
+def test_session_marked_unverifiable_by_the_recorder_is_not_verified(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     home.publish_feature("audio")
     home.recorder._sensed._receive()
@@ -220,7 +220,7 @@ def test_what_the_recorder_called_unverifiable_is_not_verified(tmp_path: Path) -
     assert "unverifiable: 1 inputs" in str(verify(home.finish(), FAKE).reason)
 
 
-def test_estimates_in_the_moment_before_a_crash_are_counted_as_unproven(tmp_path: Path) -> None:
+def test_estimates_just_before_a_crash_are_counted_as_unproven(tmp_path: Path) -> None:
     home = Home(tmp_path / "a.mcap")
     for _ in range(20):
         home.step()
@@ -258,10 +258,10 @@ def test_differences_are_named_by_their_path() -> None:
 
 
 class TestElsewhere:
-    """On another backend, version or processor: within the tolerance, and it says so."""
+    """On another backend, version or processor: compared within the tolerance, which is reported."""
 
     @staticmethod
-    def off_by(much: float, runtime: dict[str, str]) -> Parts:
+    def off_by(much: float, runtime: dict[str, str]) -> ReplayComponents:
         class Other(FakeModel):
             def predict(self, *args: Any) -> Prediction:
                 same = super().predict(*args)
@@ -270,7 +270,7 @@ class TestElsewhere:
                 probabilities[1] -= much
                 return Prediction(tuple(probabilities), (same.sentiment or 0.0) + much, same.sentiment_reason)
 
-        return Parts(lambda name: Other(), None, runtime)
+        return ReplayComponents(lambda name: Other(), None, runtime)
 
     def test_small_differences_are_equal_but_never_called_identical(self, recorded: Path) -> None:
         report = verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}))
@@ -279,7 +279,7 @@ class TestElsewhere:
         assert report.tolerance == 1e-3
         assert 0 < report.largest <= 1e-4
 
-    def test_large_ones_are_not(self, recorded: Path) -> None:
+    def test_large_differences_are_not_equal(self, recorded: Path) -> None:
         report = verify(recorded, self.off_by(0.05, {"backend": "tensorrt"}))
         assert not report.equal
         assert "differs" in str(report.reason)
@@ -288,24 +288,24 @@ class TestElsewhere:
         report = verify(recorded, self.off_by(1e-9, {"backend": "test"}))
         assert (report.equal, report.tolerance, report.elsewhere) == (False, 0.0, {})
 
-    def test_nor_may_a_word(self, recorded: Path) -> None:
+    def test_another_model_name_is_a_difference(self, recorded: Path) -> None:
         class Renamed(FakeModel):
             name = "fake@2"
 
-        report = verify(recorded, Parts(lambda name: Renamed()))
+        report = verify(recorded, ReplayComponents(lambda name: Renamed()))
         assert not report.equal
         assert [d.field for d in report.differences] == ["model"]
 
-    def test_a_tolerance_can_be_asked_for_or_refused(self, recorded: Path) -> None:
+    def test_tolerance_can_be_set_or_disabled(self, recorded: Path) -> None:
         assert verify(recorded, self.off_by(1e-5, {"backend": "test"}), tolerance=1e-3).equal
         assert not verify(recorded, self.off_by(1e-5, {"backend": "tensorrt"}), tolerance=0.0).equal
 
     def test_the_same_bytes_elsewhere_are_identical(self, recorded: Path) -> None:
-        report = verify(recorded, Parts(FAKE.fusion, None, {"backend": "tensorrt"}))
+        report = verify(recorded, ReplayComponents(FAKE.fusion, None, {"backend": "tensorrt"}))
         assert report.identical
         assert report.elsewhere
 
-    def test_a_tolerance_never_excuses_what_is_not_a_number(self) -> None:
+    def test_tolerance_applies_to_numbers_only(self) -> None:
         found = differences({"combination": "at", "n": 1, "b": True}, {"combination": "a", "n": 1.0001, "b": False})
         assert [d.field for d in beyond(found, 0.01)] == ["combination", "b"]
 
@@ -319,7 +319,7 @@ class TestElsewhere:
         assert found.replayed == "float32 [2, 4]"
 
 
-def test_the_trailer_says_with_what_it_was_recorded(recorded: Path) -> None:
+def test_trailer_describes_the_runtime_of_the_recording(recorded: Path) -> None:
     session = Session(recorded)
     assert session.trailer is not None
     assert session.opening is not None

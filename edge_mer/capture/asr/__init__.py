@@ -1,1 +1,1 @@
-"""Speech recognisers, and the source of text that runs them."""
+"""Speech recognisers, and the text source that runs them."""

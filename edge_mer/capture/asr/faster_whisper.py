@@ -1,6 +1,6 @@
-"""Whisper through faster-whisper (CTranslate2, INT8): it hears a whole segment at its end, on one thread.
+"""Whisper through faster-whisper (CTranslate2, INT8): it transcribes a whole segment at its end, on one thread.
 
-Only local files are opened. What it writes where nobody spoke is left out (Radford et al. 2023, section 4.5).
+Only local files are opened. What it writes for segments without speech is left out (Radford et al. 2023, section 4.5).
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from edge_mer.capture.asr.spread_words import spread
 from edge_mer.capture.asr.whisper_files import MODELS, find
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ModelError, missing_extra
-from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 
-RATE: Final = 16_000
 DEFAULT: Final = "whisper-tiny.en"
 # A segment is not speech: probably none and written with little confidence, or one phrase over and over.
 NO_SPEECH, LEAST_LOGPROB, MOST_REPETITION = 0.6, -1.0, 2.4
 
 
 class Segment(Protocol):
-    """What faster-whisper says of a stretch of sound; times in seconds."""
+    """A segment of a transcript by faster-whisper; times in seconds."""
 
     start: float
     end: float
@@ -56,7 +55,7 @@ class FasterWhisper:
             language=None if self._model.model.is_multilingual else "en",
             condition_on_previous_text=False,
         )
-        return spoken(segments, len(samples) * SECOND // RATE)
+        return spoken(segments, len(samples) * SECOND // SAMPLE_RATE)
 
 
 def spoken(segments: Iterable[Segment], length_us: int) -> tuple[WordTime, ...]:

@@ -1,11 +1,13 @@
-"""PocketSphinx with the small English model of its wheel: offline, about 0.2 x real time on one core, many errors."""
+"""PocketSphinx with the small English model of its wheel: offline, about 0.2 x real time on one core, high word error
+rate.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_mer.contract.errors import missing_extra
-from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 
 FRAME_US = 10_000
 
@@ -48,4 +50,4 @@ def load(argument: str | None) -> PocketSphinx:
         from pocketsphinx import Decoder
     except ImportError as error:
         raise missing_extra("pocketsphinx", "asr-lite") from error
-    return PocketSphinx(Decoder(samprate=16_000, loglevel="FATAL"))
+    return PocketSphinx(Decoder(samprate=SAMPLE_RATE, loglevel="FATAL"))

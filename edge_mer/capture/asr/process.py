@@ -1,4 +1,4 @@
-"""The parent's side of the decoding child: never blocks, and kills it on the spot."""
+"""The parent's side of the decoding child: never blocks, and kills it immediately."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import msgspec
 from edge_mer.capture.asr.child import Hypothesis, frame
 from edge_mer.capture.asr.recogniser import Choice
 
-# 32 s of sound: more than two segments of 8 s, which is all that may wait.
+# 32 s of audio: more than two segments of 8 s, the most that may wait.
 PIPE_BYTES = 1 << 20
 KILL_S = 0.05
 _DECODER = msgspec.json.Decoder(Hypothesis)
 
 
 class AsrProcess:
-    """One life of the child. After ``kill`` nothing comes out any more."""
+    """One run of the child. After ``kill`` it delivers no more results."""
 
     def __init__(self, choice: Choice) -> None:
         command = [sys.executable, "-m", "edge_mer.capture.asr.child", msgspec.json.encode(choice).decode()]
@@ -48,7 +48,7 @@ class AsrProcess:
         return self._out
 
     def send(self, order: int, segment: int, pcm: bytes = b"") -> bool:
-        """Whether the child will get it: not when it is gone, or when so much waits already that it never will."""
+        """Whether the order was written: not when the child has ended or its pipe is full."""
         try:
             os.write(self._in, frame(order, segment, pcm))
         except (BlockingIOError, BrokenPipeError):
@@ -64,7 +64,7 @@ class AsrProcess:
         return [_DECODER.decode(line) for line in lines]
 
     def kill(self) -> None:
-        """SIGKILL; it is nearly always gone when this returns (``alive`` tells)."""
+        """SIGKILL; the child has nearly always ended when this returns (see ``alive``)."""
         if self.alive:
             ended = os.pidfd_open(self._popen.pid)  # readable once it has ended
             self._popen.kill()

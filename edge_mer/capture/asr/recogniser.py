@@ -1,4 +1,4 @@
-"""The interface of speech recognisers, and the table of those there are. They run in a child process (asr_child)."""
+"""The interface of speech recognisers, and the choice of one. They run in a child process (child.py)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import WordTime
+from edge_mer.contract.recognisers import RECOGNISERS, RecogniserRow
 from edge_mer.privacy.consent.consent_file import agreed
 
 
 class Recogniser(Protocol):
-    """One segment at a time: ``begin``, ``feed`` as often as sound comes, ``end``. Word times count from its start."""
+    """One segment at a time: ``begin``, ``feed`` for each chunk of audio, ``end``. Word times count from its start."""
 
     def begin(self) -> None: ...
 
@@ -25,50 +26,37 @@ class Recogniser(Protocol):
         ...
 
     def partial(self) -> tuple[WordTime, ...] | None:
-        """What has been understood so far; None when this recogniser only knows at the end."""
+        """Words recognised so far; None when this recogniser has results only at the end."""
         ...
 
     def end(self) -> tuple[WordTime, ...]: ...
 
 
 class Choice(Struct, frozen=True):
-    """Which recogniser, and its model (Whisper: path, or name of a pulled one) or address (Wyoming: host:port)."""
+    """A recogniser by its name in RECOGNISERS, and the argument of its ``load``: a model, or an address."""
 
     engine: str
     argument: str | None = None
 
 
-# Loaded by name, so that nobody imports the packages of another.
-_MODULES = {
-    "pocketsphinx": "edge_mer.capture.asr.pocketsphinx",
-    "faster-whisper": "edge_mer.capture.asr.faster_whisper",
-    "whisper": "edge_mer.capture.asr.whisper",
-    "wyoming": "edge_mer.capture.asr.wyoming",
-}
-
-
 def choose(config: Config) -> Choice:
-    """Raises ConfigError when the choice lacks its model, its address or the householder's consent."""
-    if config.text.source == "wyoming":
-        return Choice("wyoming", _consented_address(config))
-    if config.text.engine == "whisper" and not config.text.model:
-        raise ConfigError("text.model is not set: name a Whisper model: a local path, or a hub id that was pulled")
-    return Choice(config.text.engine, config.text.model)
+    """Raises ConfigError when the choice lacks its model, its address or a user's consent."""
+    row = config.text.recogniser
+    if row is None or not row.from_microphone:
+        raise ConfigError(f"text.source is {config.text.source}: no recogniser of the microphone's audio runs with it")
+    _check_consent(row, config)
+    return Choice(row.name, row.checked(getattr(config.text, row.argument) if row.argument else None))
 
 
-def _consented_address(config: Config) -> str:
-    if "wyoming" not in agreed(config, SystemClock().wall_us()):
+def _check_consent(row: RecogniserRow, config: Config) -> None:
+    if row.scope is not None and row.scope not in agreed(config, SystemClock().wall_us()):
         raise ConfigError(
-            "text.source is wyoming, which sends the microphone's sound to another server: that needs consent of its "
-            'own: edge-mer run --consent wyoming; or set text.source to "asr"'
+            f"text.source is {row.source}, which sends the microphone's audio to another server: that needs a "
+            f'separate consent: edge-mer run --consent {row.scope}; or set text.source to "asr"'
         )
-    host, _, port = (config.text.wyoming or "").rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"text.wyoming must be host:port of a Wyoming server, got {config.text.wyoming!r}")
-    return f"{host}:{port}"
 
 
 def load(choice: Choice) -> Recogniser:
-    """Raises MissingExtra or ModelError."""
-    make: Callable[[str | None], Recogniser] = import_module(_MODULES[choice.engine]).load
+    """Raises MissingExtra or ModelError. Imported by name, so that a recogniser needs only its own packages."""
+    make: Callable[[str | None], Recogniser] = import_module(RECOGNISERS[choice.engine].module).load
     return make(choice.argument)

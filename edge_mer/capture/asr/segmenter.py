@@ -1,6 +1,6 @@
-"""Voice activity cuts sound into segments for a recogniser: a fold over chunks of 512 samples at 16 kHz.
+"""Voice activity detection cuts audio into segments for a recogniser: a fold over chunks of 512 samples at 16 kHz.
 
-However the samples are handed over, the same sound gives the same segments.
+The same audio gives the same segments, however its samples are split into calls.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.perception.speech import SpeechDetector
 
-RATE, CHUNK = 16_000, 512
+CHUNK = 512
 
 Samples = NDArray[np.int16]
 
@@ -22,7 +23,7 @@ Samples = NDArray[np.int16]
 @dataclass(frozen=True, slots=True)
 class SegmenterSettings:
     """Speech begins after ``speech_chunks`` with probability ``start`` or more, and ends after ``silence_chunks``
-    below ``stop``. ``before_chunks`` are handed over from before it began; ``longest_chunks`` cut a segment in two.
+    below ``stop``. ``before_chunks`` before its beginning belong to the segment; after ``longest_chunks`` it is cut.
     """
 
     start: float = 0.5
@@ -49,7 +50,7 @@ class SegmentAudio:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """``cut``: it was as long as a segment may be, and the next one follows at once."""
+    """``cut``: the segment reached the longest length, and the next one follows directly."""
 
     cut: bool
 
@@ -69,7 +70,7 @@ class SegmenterState:
 
 
 class Segmenter:
-    """``step(state, origin_us, samples)`` takes any number of samples; the caller starts anew after a hole."""
+    """``step(state, origin_us, samples)`` takes any number of samples; after a gap, start from ``initial``."""
 
     def __init__(self, detector: SpeechDetector, settings: SegmenterSettings | None = None) -> None:
         self._detector, self._settings = detector, settings or SegmenterSettings()
@@ -78,8 +79,8 @@ class Segmenter:
         return SegmenterState(self._detector.initial(), np.empty(0, np.int16))
 
     def step(self, state: SegmenterState, origin_us: int, samples: Samples) -> tuple[SegmenterState, tuple[Event, ...]]:
-        """``origin_us``: time of the first of ``samples`` int16 [n], which follow what came before."""
-        begin_us = origin_us - len(state.rest) * SECOND // RATE
+        """``origin_us``: time of the first of ``samples`` int16 [n], which follow the previous call without a gap."""
+        begin_us = origin_us - len(state.rest) * SECOND // SAMPLE_RATE
         joined = np.concatenate([state.rest, samples])
         whole = len(joined) // CHUNK
         events: list[Event] = []
@@ -87,7 +88,7 @@ class Segmenter:
             chunk = joined[index * CHUNK : (index + 1) * CHUNK]
             detector, speech = self._detector.step(state.detector, chunk.astype(np.float32) / np.float32(32_768))
             state = replace(state, detector=detector)
-            state, found = self._chunk(state, begin_us + index * CHUNK * SECOND // RATE, chunk, speech)
+            state, found = self._chunk(state, begin_us + index * CHUNK * SECOND // SAMPLE_RATE, chunk, speech)
             events += found
         return replace(state, rest=joined[whole * CHUNK :]), tuple(events)
 

@@ -1,6 +1,7 @@
-"""The microphone's sound becomes words: voice activity cuts segments, a killable child decodes them.
+"""Recognises the microphone's audio: voice activity detection cuts segments, and a child process that can be killed
+decodes them.
 
-Never more than one segment behind: while one is decoded and another waits, later ones are dropped and counted.
+At most one segment waits: while one is decoded and another waits, later ones are dropped and counted.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ from typing import Protocol
 
 from edge_mer.bus import Bus, Reader
 from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
-from edge_mer.capture.asr.segmenter import RATE, Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
+from edge_mer.capture.asr.segmenter import Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
+from edge_mer.contract.raw import SAMPLE_RATE
 
 PARENT = "raw/audio"
-# One is decoded, one waits.
+# One being decoded, one waiting.
 MOST_OUTSTANDING = 2
 QUIET_US = 2 * SECOND
 RETRY_US = 5 * SECOND
 
 
 class RecogniserProcess(Protocol):
-    """What AsrProcess is; tests put a fake in its place."""
+    """The interface of AsrProcess; tests use a fake."""
 
     @property
     def alive(self) -> bool: ...
@@ -42,10 +44,10 @@ class RecogniserProcess(Protocol):
 
 @dataclass(slots=True)
 class _Outstanding:
-    """A segment whose last word has not come yet; ``said`` when some of its words were published."""
+    """A segment without a final result yet; ``published``: some of its words were published."""
 
     origin_us: int
-    said: bool = False
+    published: bool = False
 
 
 class AsrTranscript:
@@ -60,32 +62,32 @@ class AsrTranscript:
         self._reader: Reader | None = None
         self._audio_epoch = 0
         self._child: RecogniserProcess | None = None
-        self._dying: list[RecogniserProcess] = []
+        self._ending: list[RecogniserProcess] = []
         self._state: SegmenterState = segmenter.initial()
         self._expected: tuple[str, int, int] | None = None
         self._outstanding: dict[int, _Outstanding] = {}
         self._segment = 0
         self._open_segment: int | None = None
         self._error: str | None = None
-        self._heard_us = self._retry_us = 0
+        self._last_audio_us = self._retry_us = 0
 
     @property
     def fault(self) -> Fault | None:
         if self._error is not None:
             return Fault("failed", self._error)
-        if self._bus.clock.now_us() - self._heard_us >= QUIET_US:
-            return Fault("absent", "no sound comes from raw/audio")
+        if self._bus.clock.now_us() - self._last_audio_us >= QUIET_US:
+            return Fault("absent", "no audio arrives on raw/audio")
         return None
 
     @property
     def closed(self) -> bool:
-        return self._reader is None and self.forgotten
+        return self._reader is None and self.purged
 
     @property
-    def forgotten(self) -> bool:
-        """Measured: no child that heard anything before the last ``forget`` is alive."""
-        self._dying = [child for child in self._dying if child.alive]
-        return not self._dying
+    def purged(self) -> bool:
+        """Measured: no child that received audio before the last ``purge`` is alive."""
+        self._ending = [child for child in self._ending if child.alive]
+        return not self._ending
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -94,43 +96,43 @@ class AsrTranscript:
     def open(self) -> None:
         self._reader = self._bus.reader(PARENT)
         self._reader.require_epoch("audio", self._audio_epoch)
-        self._heard_us = self._bus.clock.now_us()
+        self._last_audio_us = self._bus.clock.now_us()
 
     def abort(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._forget()
+        self._reset()
 
     def release(self) -> Release:
-        alive = ("a recogniser's process",) if not self.forgotten or self._child is not None else ()
+        alive = ("a recogniser's process",) if not self.purged or self._child is not None else ()
         return Release(alive, not self.read(), "recogniser's process")
 
     def join(self, timeout_s: float) -> bool:
         return self.closed
 
-    def forget(self, audio_epoch: int) -> None:
-        """The microphone was masked: kill the child, and hear nothing from before ``audio_epoch`` any more."""
+    def purge(self, audio_epoch: int) -> None:
+        """The microphone was masked: kill the child, and drop all audio from before ``audio_epoch``."""
         self._audio_epoch = max(self._audio_epoch, audio_epoch)
         if self._reader is not None:
             self._reader.require_epoch("audio", self._audio_epoch)
-        self._forget()
+        self._reset()
 
     def read(self) -> list[Captured]:
         if self._reader is None:
             return []
         for message in self._reader.drain():
-            self._hear(message)
-        return self._said()
+            self._process(message)
+        return self._received_words()
 
-    # -- sound in ----------------------------------------------------------------------------------------------
+    # -- audio in ----------------------------------------------------------------------------------------------
 
-    def _hear(self, message: Message[RawAudio]) -> None:
+    def _process(self, message: Message[RawAudio]) -> None:
         body, samples = message.body, message.payload[0] if message.payload else None
-        if samples is None or samples.ndim != 1 or samples.dtype.name != "int16" or body.rate != RATE:
+        if samples is None or samples.ndim != 1 or samples.dtype.name != "int16" or body.rate != SAMPLE_RATE:
             self.counters["bad"] += 1
             return
-        self._heard_us = self._bus.clock.now_us()
+        self._last_audio_us = self._bus.clock.now_us()
         self._follow(message.envelope.boot, body, len(samples))
         self._ensure_child()
         self._state, events = self._segmenter.step(self._state, message.envelope.origin_us, samples)
@@ -138,11 +140,11 @@ class AsrTranscript:
             self._handle(event)
 
     def _follow(self, boot: str, body: RawAudio, count: int) -> None:
-        """Where sound is missing a segment ends; where a mask was, nothing from before it survives."""
+        """End the segment at a gap in the audio; after a mask, discard everything from before it."""
         here = (boot, body.mask_epoch, body.sample_index)
         if self._expected is not None and here != self._expected:
             if here[1] != self._expected[1]:
-                self._forget()
+                self._reset()
             elif self._open_segment is not None:
                 self._handle(End(cut=False))
             self._state = self._segmenter.initial()
@@ -171,16 +173,16 @@ class AsrTranscript:
     def _send(self, order: int, pcm: bytes = b"") -> None:
         assert self._open_segment is not None
         if self._child is not None and not self._child.send(order, self._open_segment, pcm):
-            self._lose("the recogniser does not take any more sound")
+            self._child_failed("the recogniser accepts no more audio")
 
     # -- words out ---------------------------------------------------------------------------------------------
 
-    def _said(self) -> list[Captured]:
+    def _received_words(self) -> list[Captured]:
         if self._child is None:
             return []
         captured = [c for hypothesis in self._child.receive() if (c := self._captured(hypothesis)) is not None]
         if not self._child.alive:
-            self._lose(self._error or "the recogniser's process ended")
+            self._child_failed(self._error or "the recogniser's process ended")
         return captured
 
     def _captured(self, hypothesis: Hypothesis) -> Captured | None:
@@ -195,9 +197,9 @@ class AsrTranscript:
                 self._error = None
             elif hypothesis.segment == self._open_segment:
                 self._open_segment = None
-        if not (hypothesis.words or segment.said):
+        if not (hypothesis.words or segment.published):
             return None
-        segment.said = True
+        segment.published = True
         body = RawText(
             segment=hypothesis.segment,
             words=_shifted(hypothesis.words, segment.origin_us),
@@ -211,26 +213,26 @@ class AsrTranscript:
     # -- the child ---------------------------------------------------------------------------------------------
 
     def _ensure_child(self) -> None:
-        """It loads its model while the first words are spoken."""
+        """Started with the first audio: it loads its model while the first words are spoken."""
         if self._child is None and self._bus.clock.now_us() >= self._retry_us:
             self._child = self._start()
 
-    def _lose(self, why: str) -> None:
+    def _child_failed(self, reason: str) -> None:
         self.counters["died"] += 1
         self.counters["dropped"] += len(self._outstanding)
-        last_words = [h.error for h in self._child.receive() if h.error] if self._child is not None else []
-        self._error = last_words[-1] if last_words else why
+        errors = [h.error for h in self._child.receive() if h.error] if self._child is not None else []
+        self._error = errors[-1] if errors else reason
         self._retry_us = self._bus.clock.now_us() + RETRY_US
         self._stop()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._stop()
         self._state, self._expected, self._error = self._segmenter.initial(), None, None
 
     def _stop(self) -> None:
         if self._child is not None:
             self._child.kill()
-            self._dying.append(self._child)
+            self._ending.append(self._child)
             self._child = None
         self._outstanding.clear()
         self._open_segment = None

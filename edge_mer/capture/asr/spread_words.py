@@ -1,4 +1,4 @@
-"""Words without times of their own: spread evenly over the time in which they were said."""
+"""Approximate times of words without times: spread evenly over the time of their segment."""
 
 from __future__ import annotations
 

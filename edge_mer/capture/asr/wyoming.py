@@ -1,4 +1,4 @@
-"""A client of the Wyoming protocol: the segment's sound goes to a server, its transcript comes back.
+"""A client of the Wyoming protocol: it sends the audio of a segment to a server, which returns its transcript.
 
 Each event is a line of JSON (``type``, ``data``, ``data_length``, ``payload_length``), then that many bytes of more
 data (JSON) and of payload. See github.com/OHF-Voice/wyoming.
@@ -14,8 +14,10 @@ from edge_mer.capture.asr.spread_words import spread
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import WordTime
+from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.contract.recognisers import RECOGNISERS
 
-RATE, WIDTH, CHANNELS = 16_000, 2, 1
+WIDTH, CHANNELS = 2, 1
 CONNECT_S, ANSWER_S = 3.0, 30.0
 MOST_BYTES = 1_000_000
 
@@ -35,7 +37,7 @@ class Wyoming:
             raise DeviceError(f"no Wyoming server answers at {self._host}:{self._port}: {error}") from error
         self._socket.settimeout(ANSWER_S)
         self._bytes = 0
-        self._send("transcribe", {"language": "en"})
+        self._send("transcribe", {"language": RECOGNISERS["wyoming"].languages[0]})
         self._send("audio-start", _FORMAT)
 
     def feed(self, pcm: bytes) -> None:
@@ -51,10 +53,10 @@ class Wyoming:
         try:
             text = self._transcript()
         except (OSError, ValueError) as error:
-            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} failed: {error}") from error
         finally:
             self._socket.close()
-        return spread(text, 0, self._bytes * SECOND // (RATE * WIDTH))
+        return spread(text, 0, self._bytes * SECOND // (SAMPLE_RATE * WIDTH))
 
     def _transcript(self) -> str:
         assert self._socket is not None
@@ -71,10 +73,10 @@ class Wyoming:
         try:
             self._socket.sendall(event(kind, data, payload))
         except OSError as error:
-            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} broke off: {error}") from error
+            raise DeviceError(f"the Wyoming server at {self._host}:{self._port} failed: {error}") from error
 
 
-_FORMAT = {"rate": RATE, "width": WIDTH, "channels": CHANNELS}
+_FORMAT = {"rate": SAMPLE_RATE, "width": WIDTH, "channels": CHANNELS}
 
 
 def event(kind: str, data: dict[str, Any], payload: bytes = b"") -> bytes:
@@ -86,21 +88,32 @@ def event(kind: str, data: dict[str, Any], payload: bytes = b"") -> bytes:
 
 
 def receive(stream: BinaryIO) -> tuple[str, dict[str, Any]]:
-    """The next event's type and data; its payload is skipped. Raises ValueError for what is none."""
+    """The next event's type and data; its payload is skipped. Raises ValueError for an invalid event."""
     line = stream.readline(MOST_BYTES)
     if not line.endswith(b"\n"):
         raise ValueError("connection closed" if not line else "an event's header has no end")
     header = json.loads(line)
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise ValueError("an event without a type")
-    data = dict(header.get("data") or {})
-    more, skipped = int(header.get("data_length") or 0), int(header.get("payload_length") or 0)
-    if not 0 <= more + skipped <= MOST_BYTES:
-        raise ValueError(f"an event of {more + skipped} bytes")
+    data = _table(header.get("data") or {})
+    more, skipped = (_length(header, name) for name in ("data_length", "payload_length"))
     if more:
-        data.update(json.loads(stream.read(more)))
+        data.update(_table(json.loads(stream.read(more))))
     stream.read(skipped)
     return header["type"], data
+
+
+def _length(header: dict[str, Any], name: str) -> int:
+    length = header.get(name) or 0
+    if not isinstance(length, int) or not 0 <= length <= MOST_BYTES:
+        raise ValueError(f"an event whose {name} is {length!r}; at most {MOST_BYTES} bytes are taken")
+    return length
+
+
+def _table(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("an event whose data is no object")
+    return dict(data)
 
 
 def load(argument: str | None) -> Wyoming:

@@ -1,1 +1,1 @@
-"""Files that play as microphone, camera and transcript."""
+"""Media files and transcripts that play in place of microphone, camera and recogniser."""

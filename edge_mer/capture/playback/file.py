@@ -1,7 +1,7 @@
 """The process ``file``: an audio or video file plays as microphone and camera, in real time, on one t0.
 
-A masked track is closed and not decoded; the other plays on. A recorded transcript plays here too, for it must share
-t0. Positions count from t0; time never goes back, however often the file starts again (``file.loop``).
+A masked track is closed and not decoded; the other continues. A recorded transcript plays here too, because it must
+share t0. Positions count from t0; time is monotonic, also when the file repeats (``file.loop``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
 from edge_mer.capture.playback.media_probe import MediaFacts, probe
-from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, RATE, PictureReader, SoundReader
+from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, AudioReader, VideoReader
 from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
 from edge_mer.capture.playback.timeline import Playback
 from edge_mer.config import Config, plays_with_file
@@ -30,17 +30,18 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import RawAudio, RawVideo
+from edge_mer.contract.raw import SAMPLE_RATE
 
-BLOCK_US = BLOCK * SECOND // RATE
+BLOCK_US = BLOCK * SECOND // SAMPLE_RATE
 END_OF_FILE = "end of file"
-# Packets read in one turn: bounds the time until a mask is noticed, also while it seeks in a large picture.
+# Packets read in one turn: bounds the time until a mask takes effect, also during a seek in large video.
 PACKETS = 16
 
-R = TypeVar("R", SoundReader, PictureReader)
+R = TypeVar("R", AudioReader, VideoReader)
 
 
 class _Track(ABC, Generic[R]):
-    """What both tracks share: a reader that exists only while the gate is open, and laps."""
+    """The common part of both tracks: a reader that exists only while the gate is open, and laps."""
 
     wake: tuple[int, ...] = ()
 
@@ -82,10 +83,10 @@ class _Track(ABC, Generic[R]):
 
     @abstractmethod
     def _open_at(self, position_us: int) -> None:
-        """Begin to read at this time after t0."""
+        """Begin to read at ``position_us`` after t0."""
 
     def _started(self) -> tuple[int, int]:
-        """t0 and now, with the file open at the present position."""
+        """t0 and now, with the file open at the current position."""
         t0, now = self._playback.begin(), self._playback.clock.now_us()
         if self._reader is None:
             self._open_at(self._playback.position_us())
@@ -97,7 +98,7 @@ class _Track(ABC, Generic[R]):
             self._reader = None
 
     def _next_lap(self) -> bool:
-        """At the end of a lap: whether another one follows."""
+        """At the end of a lap; returns whether another one follows."""
         self._release()
         if self._playback.period_us is None:
             self._ended = True
@@ -106,8 +107,8 @@ class _Track(ABC, Generic[R]):
         return True
 
 
-class SoundTrack(_Track[SoundReader]):
-    """The file's sound as a microphone: blocks of 512 samples, each published when it would have been recorded."""
+class AudioTrack(_Track[AudioReader]):
+    """The file's audio as a microphone: blocks of 512 samples, each published when it would have been recorded."""
 
     interval_us: int | None = BLOCK_US
 
@@ -124,32 +125,32 @@ class SoundTrack(_Track[SoundReader]):
             samples = self._next()
             if samples is None:
                 break
-            body = RawAudio(rate=RATE, sample_index=self._block * BLOCK, overflows=0, mask_epoch=0)
+            body = RawAudio(rate=SAMPLE_RATE, sample_index=self._block * BLOCK, overflows=0, mask_epoch=0)
             blocks.append(Captured(t0 + self._block * BLOCK_US, now, body, (samples,)))
             self._block += 1
         return blocks
 
     def due_us(self) -> int:
-        """Wait until the next block is complete."""
+        """Time until the next block is complete."""
         due = self._playback.begin() + (self._block + 1) * BLOCK_US
         return max(0, due - self._playback.clock.now_us())
 
     def _open_at(self, position_us: int) -> None:
-        """Whole blocks only: the one that is being spoken when the gate opens was not heard from its start."""
+        """Whole blocks only: a block that began before the gate opened is left out."""
         self._block = max(self._block, -(-max(0, position_us) // BLOCK_US))
         _, self._lap_us = self._playback.lap_of(self._block * BLOCK_US)
-        self._reader = SoundReader(self._clip, self._block * BLOCK - self._lap_samples, self.counters)
+        self._reader = AudioReader(self._clip, self._block * BLOCK - self._lap_samples, self.counters)
 
     @property
     def _lap_samples(self) -> int:
         return self._lap_us // BLOCK_US * BLOCK
 
     def _next(self) -> NDArray[np.int16] | None:
-        """One block; silence from the end of the sound to the end of the lap."""
+        """One block; silence from the end of the audio to the end of the lap."""
         period = self._playback.period_us
         if period is not None and self._block * BLOCK_US >= self._lap_us + period:
             self._next_lap()
-            self._reader = SoundReader(self._clip, 0, self.counters)
+            self._reader = AudioReader(self._clip, 0, self.counters)
         assert self._reader is not None
         while (samples := self._reader.take()) is None:
             if not self._reader.ended:
@@ -162,8 +163,8 @@ class SoundTrack(_Track[SoundReader]):
         return samples
 
 
-class PictureTrack(_Track[PictureReader]):
-    """The file's picture as a camera: at most ``fps`` JPEG frames a second, at most ``width`` wide."""
+class VideoTrack(_Track[VideoReader]):
+    """The file's video as a camera: at most ``fps`` JPEG frames a second, at most ``width`` wide."""
 
     def __init__(self, clip: MediaFacts, playback: Playback, config: VideoConfig) -> None:
         super().__init__(clip, playback, "video", clip.has_video)
@@ -193,25 +194,25 @@ class PictureTrack(_Track[PictureReader]):
         return blocks
 
     def due_us(self) -> int:
-        """Wait until the next frame; 0 while there is more to read before it is known."""
+        """Time until the next frame; 0 while it must still be read."""
         if self._reader is None or not (self._reader.frames or self._reader.ended):
             return 0
         position = self._reader.frames[0][0] if self._reader.frames else self._clip.duration_us
         return max(0, self._playback.begin() + self._lap_us + position - self._playback.clock.now_us())
 
     def _finish(self) -> bool:
-        """At the end of the file; whether it starts again. The last frame stays until its time is over."""
+        """At the end of the file; returns whether it repeats. The last frame lasts until the end of the clip."""
         if self._playback.period_us is None and self._playback.position_us() < self._clip.duration_us:
             return False
         if not self._next_lap():
             return False
-        self._reader = PictureReader(self._clip, 0, self._config.fps, self.counters)
+        self._reader = VideoReader(self._clip, 0, self._config.fps, self.counters)
         return True
 
     def _open_at(self, position_us: int) -> None:
         _, self._lap_us = self._playback.lap_of(position_us)
         start = max(0, position_us, self._last_us + 1) - self._lap_us
-        self._reader = PictureReader(self._clip, start, self._config.fps, self.counters)
+        self._reader = VideoReader(self._clip, start, self._config.fps, self.counters)
 
     def _captured(self, origin_us: int, now: int, frame: av.VideoFrame) -> Captured:
         image = scaled(upright(frame), self._config.width)
@@ -223,14 +224,14 @@ class PictureTrack(_Track[PictureReader]):
 
 
 def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] BGR, turned as the file's display matrix says."""
+    """uint8 [height, width, 3] BGR, rotated by the file's display matrix."""
     image = frame.to_ndarray(format="bgr24")
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)).astype(np.uint8, copy=False)
 
 
 def scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """At most ``width`` wide, in its own proportions."""
+    """At most ``width`` wide, with its aspect ratio."""
     height, wide = image.shape[:2]
     if wide <= width:
         return image
@@ -239,10 +240,10 @@ def scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 
 class FileWorker(CaptureWorker):
-    """Turns of the file's sources, each at the time its next block is due."""
+    """Takes the turns of the file's sources, each when its next block is due."""
 
     def __init__(
-        self, playback: Playback, tracks: list[SoundTrack | PictureTrack | RecordedTranscript], *sources: GatedSource
+        self, playback: Playback, tracks: list[AudioTrack | VideoTrack | RecordedTranscript], *sources: GatedSource
     ) -> None:
         super().__init__(*sources)
         self.playback, self._tracks = playback, tracks
@@ -260,23 +261,23 @@ def build(config: Config, bus: Bus) -> FileWorker:
 def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], GatedSource]) -> FileWorker:
     """``gated`` puts a device behind its gate."""
     cv2.setNumThreads(1)
-    logging.getLogger("libav").setLevel(logging.CRITICAL)  # damage is counted, not told line by line
+    logging.getLogger("libav").setLevel(logging.CRITICAL)  # corrupt packets are counted instead of logged
     clip = probe(config.file.path)
     playback = Playback(bus.clock, _period_us(clip) if config.file.loop else None)
-    devices: list[tuple[Modality, SoundTrack | PictureTrack | RecordedTranscript]] = []
+    devices: list[tuple[Modality, AudioTrack | VideoTrack | RecordedTranscript]] = []
     if config.audio.source == "file":
-        devices.append(("audio", SoundTrack(clip, playback)))
+        devices.append(("audio", AudioTrack(clip, playback)))
     if config.video.source == "file":
-        devices.append(("video", PictureTrack(clip, playback, config.video)))
-    if plays_with_file(config):
+        devices.append(("video", VideoTrack(clip, playback, config.video)))
+    if plays_with_file(config, "text"):
         devices.append(("text", RecordedTranscript(read_transcript(config.text.path), playback)))
     sources = [gated(modality, device) for modality, device in devices]
     return FileWorker(playback, [device for _, device in devices], *sources)
 
 
 def _period_us(clip: MediaFacts) -> int:
-    """Whole audio blocks, so that sound goes on without a seam."""
+    """Whole audio blocks, so that audio loops without a gap."""
     blocks = -(-clip.duration_us // BLOCK_US)
     if blocks <= 0:
-        raise DeviceError(f"{clip.path} lasts no time at all, so it cannot be looped")
+        raise DeviceError(f"{clip.path} has a duration of zero, so it cannot be looped; unset file.loop")
     return blocks * BLOCK_US

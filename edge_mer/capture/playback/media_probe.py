@@ -1,4 +1,4 @@
-"""What a media file holds: its tracks, where its time begins, and how long it lasts."""
+"""Properties of a media file: its tracks, its first timestamp and its duration."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge_mer.contract.errors import DeviceError
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """``start_us`` is the file's own first timestamp; every position elsewhere counts from it.
+    """``start_us`` is the file's first timestamp; positions elsewhere count from it.
 
-    ``frame_us``: time between pictures on average, 0 when the file does not say.
+    ``frame_us``: average time between frames, 0 when the file does not give it.
     """
 
     path: str
@@ -33,18 +33,18 @@ class MediaFacts:
 
 
 def probe(path: str | None) -> MediaFacts:
-    """Look into a file. Raises DeviceError naming the file when it is missing, damaged or holds neither track."""
+    """Read the properties of a file. Raises DeviceError naming it when it is missing, damaged or has neither track."""
     if path is None:
         raise DeviceError("file.path is not set: name the audio or video file that plays as microphone and camera")
     with open_clip(path) as container:
-        sound, pictures = audio_stream(container), video_stream(container)
+        audio, video = audio_stream(container), video_stream(container)
         clip = MediaFacts(
             path=path,
             start_us=container.start_time or 0,
             duration_us=_duration_us(container),
-            has_audio=sound is not None,
-            has_video=pictures is not None,
-            frame_us=round(SECOND / pictures.average_rate) if pictures and pictures.average_rate else 0,
+            has_audio=audio is not None,
+            has_video=video is not None,
+            frame_us=round(SECOND / video.average_rate) if video and video.average_rate else 0,
         )
     if not (clip.has_audio or clip.has_video):
         raise DeviceError(f"{path} has neither an audio nor a video track")
@@ -62,12 +62,12 @@ def open_clip(path: str) -> InputContainer:
 
 
 def audio_stream(container: InputContainer) -> av.AudioStream | None:
-    """The first track that there is a decoder for."""
+    """The first audio track with a decoder."""
     return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The first track that there is a decoder for; the cover picture of a song is none."""
+    """The first video track with a decoder; the cover image of a song does not count."""
     cover = av.stream.Disposition.attached_pic
     return next((s for s in container.streams.video if s.codec_context is not None and not s.disposition & cover), None)
 
@@ -77,7 +77,7 @@ def seconds_us(pts: int, time_base: Fraction) -> int:
 
 
 def _duration_us(container: InputContainer) -> int:
-    """As the header says; where it is silent, the end of the last packet."""
+    """The duration in the header; without one, the end of the last packet."""
     if container.duration:
         return int(container.duration)
     end = 0
@@ -86,5 +86,5 @@ def _duration_us(container: InputContainer) -> int:
             if packet.pts is not None:
                 end = max(end, seconds_us(packet.pts + (packet.duration or 0), packet.time_base))
     except av.error.FFmpegError:
-        pass  # a file cut short lasts as long as what is left of it
+        pass  # a truncated file lasts until its last complete packet
     return max(0, end - (container.start_time or 0))

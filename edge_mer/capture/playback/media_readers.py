@@ -1,6 +1,6 @@
-"""Readers of one track of a file: packets in, samples or pictures out, from any position on. No clock, no bus.
+"""Readers of one track of a file: packets in, samples or images out, from any position on. No clock, no bus.
 
-Each has a file handle of its own, so that closing a track closes it for certain while the other plays on.
+Each has its own file handle, so that a track can be closed while the other continues to play.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from edge_mer.capture.open_handles import listed
 from edge_mer.capture.playback.media_probe import MediaFacts, audio_stream, open_clip, seconds_us, video_stream
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.raw import SAMPLE_RATE
 
-RATE, BLOCK = 16_000, 512
+BLOCK = 512
 # A packet that ends this long before the wanted sample is not worth decoding.
 PREROLL_US = SECOND // 5
-# Timestamps may wander by rounding; beyond this it is a hole in the recording.
-HOLE = RATE // 20
+# Rounding moves timestamps; a larger difference is a gap in the recording.
+HOLE = SAMPLE_RATE // 20
 
 HANDLES = "handle of the file"
 
@@ -56,12 +57,12 @@ class _Packets:
     def _seek(self, at_us: int) -> None:
         try:
             self.container.seek(self._clip.start_us + at_us, backward=True, any_frame=False)
-        except av.error.FFmpegError:  # no index: what comes before is read and dropped
+        except av.error.FFmpegError:  # no index: earlier packets are read and dropped
             self.container.close()
             self._open()
 
     def next(self) -> av.Packet[Any] | None:
-        """None at the end, or where the file is cut short."""
+        """None at the end, or where the file is truncated."""
         try:
             return next(self._demuxed, None)
         except av.error.FFmpegError:
@@ -96,7 +97,7 @@ class _Packets:
 
     def _read_fails(self) -> bool:
         try:
-            return next(self.container.demux(self.stream), None) is None  # the iterator of before would crash
+            return next(self.container.demux(self.stream), None) is None  # the earlier iterator would crash
         except (av.error.FFmpegError, AssertionError):  # PyAV: the container is not open
             return True
 
@@ -106,15 +107,15 @@ def _handles_of(path: str) -> set[int]:
     return {fd for fd, target in listed() if target == real}
 
 
-class SoundReader:
-    """16 kHz mono int16 from sample ``start`` of the clip on; holes in the recording are silence."""
+class AudioReader:
+    """16 kHz mono int16 from sample ``start`` of the clip on; gaps in the recording are silence."""
 
     def __init__(self, clip: MediaFacts, start: int, counters: Counter[str]) -> None:
         self._clip, self._at = clip, start
-        self._packets = _Packets(clip, audio_stream, start * SECOND // RATE, counters)
-        self._resampler = AudioResampler("s16", "mono", RATE)
+        self._packets = _Packets(clip, audio_stream, start * SECOND // SAMPLE_RATE, counters)
+        self._resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
         self._buffer = np.empty(0, np.int16)
-        self._given = 0  # samples since ``start`` that came out of the resampler or were filled in
+        self._given = 0  # samples since ``start``, from the resampler or filled in
         self._begun = False
         self.ended = False
 
@@ -132,7 +133,7 @@ class SoundReader:
             self._place(frame)
 
     def take(self) -> NDArray[np.int16] | None:
-        """The next block [512], the last one filled up with silence; None until a ``step`` brings more."""
+        """The next block [512], the last one padded with silence; None until a ``step`` reads more."""
         if len(self._buffer) < BLOCK and not (self.ended and len(self._buffer)):
             return None
         block, self._buffer = self._buffer[:BLOCK], self._buffer[BLOCK:]
@@ -145,12 +146,12 @@ class SoundReader:
         if packet.pts is None or not packet.duration:
             return False
         end = seconds_us(packet.pts + packet.duration, packet.time_base) - self._clip.start_us
-        return end < self._at * SECOND // RATE - PREROLL_US
+        return end < self._at * SECOND // SAMPLE_RATE - PREROLL_US
 
     def _place(self, frame: av.AudioFrame) -> None:
         position = self._packets.position_us(frame)
         if position is not None:
-            lead = position * RATE // SECOND - (self._at + self._given)
+            lead = position * SAMPLE_RATE // SECOND - (self._at + self._given)
             if not self._begun:
                 self._given = min(0, lead)  # negative: the frame begins before the wanted sample
             if lead > (0 if not self._begun else HOLE):
@@ -167,13 +168,13 @@ class SoundReader:
         if frame is None and not self._begun:
             return np.empty(0, np.int16)
         if frame is not None:
-            frame.pts = None  # placed above; the resampler would fill or cut by its own idea of time
+            frame.pts = None  # placed above; with a pts the resampler would pad or cut
         pieces = [f.to_ndarray()[0] for f in self._resampler.resample(frame)]
         return np.concatenate(pieces).astype(np.int16) if pieces else np.empty(0, np.int16)
 
 
-class PictureReader:
-    """Decoded pictures with their position (us), from ``start_us`` on, at most one for each 1/``fps`` s."""
+class VideoReader:
+    """Decoded frames with their position (us), from ``start_us`` on, at most one for each 1/``fps`` s."""
 
     def __init__(self, clip: MediaFacts, start_us: int, fps: float, counters: Counter[str]) -> None:
         self._start_us, self._fps = start_us, fps

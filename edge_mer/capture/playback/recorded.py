@@ -1,8 +1,8 @@
-"""A recorded transcript: words with their times, played as if somebody transcribed while the file plays.
+"""A recorded transcript: words with their times, played as if transcribed while the file plays.
 
 The file (JSON): ``{"schema": "edge_mer.transcript/1", "duration_s": 24.8, "segments": [{"words": [["hello", 0.2, 0.6],
-...]}, ...]}``. A word is text, start and end in seconds from the first instant of the media. ``duration_s`` is how long
-the media lasts. Segments are sentences or the like, in order.
+...]}, ...]}``. A word is text, start and end in seconds from the start of the media. ``duration_s`` is the
+duration of the media. Segments are sentences or similar units, in order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _File(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Times in ``segments`` are us from the first instant of the media."""
+    """Times in ``segments`` are us from the start of the media."""
 
     name: str
     segments: tuple[tuple[WordTime, ...], ...]
@@ -46,7 +46,7 @@ class Transcript:
 
 
 def read_transcript(path: str | None) -> Transcript:
-    """Raises ConfigError naming the file and the fault."""
+    """Raises ConfigError naming the file and the error."""
     if path is None:
         raise ConfigError("text.path is not set: name the recorded transcript (JSON)")
     try:
@@ -69,7 +69,7 @@ def read_transcript(path: str | None) -> Transcript:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """At ``at_us`` of the media, the first ``words`` words of ``segment`` have been said."""
+    """At ``at_us`` of the media, the first ``words`` words of ``segment`` are complete."""
 
     at_us: int
     segment: int
@@ -77,9 +77,9 @@ class _Step:
 
 
 class RecordedTranscript:
-    """Says each word when it ends, as a growing segment, and the segment again as final with its last word.
+    """Publishes each word when it ends, as a growing segment, and the last word of a segment with ``final``.
 
-    Words that began while the gate was closed were not heard.
+    Words that began while the gate was closed are left out.
     """
 
     interval_us: int | None = None
@@ -107,7 +107,7 @@ class RecordedTranscript:
 
     @property
     def playing(self) -> bool:
-        """Whether there will be another word."""
+        """Whether another word follows."""
         return self._open_us is not None and self._next < len(self._steps)
 
     def open(self) -> None:
@@ -127,17 +127,17 @@ class RecordedTranscript:
         return True
 
     def read(self) -> list[Captured]:
-        said: list[Captured] = []
+        blocks: list[Captured] = []
         while self.playing and self.due_us() == 0:
             captured = self._captured(self._steps[self._next])
             if captured is not None:
-                said.append(captured)
+                blocks.append(captured)
             self._next += 1
             self._wrap()
-        return said
+        return blocks
 
     def due_us(self) -> int:
-        """Wait until the next word has been said."""
+        """Time until the next word is complete."""
         if not self.playing:
             return FOREVER_US
         due = self._playback.begin() + self._lap_us + self._steps[self._next].at_us
@@ -154,19 +154,19 @@ class RecordedTranscript:
     def _captured(self, step: _Step) -> Captured | None:
         words = self._transcript.segments[step.segment]
         zero = self._playback.begin() + self._lap_us
-        heard = tuple(
+        audible = tuple(
             WordTime(w.text, zero + w.start_us, zero + w.end_us)
             for w in words[: step.words]
             if self._open_us is not None and self._lap_us + w.start_us >= self._open_us
         )
-        if not heard:
+        if not audible:
             return None
         body = RawText(
             segment=self._lap * len(self._transcript.segments) + step.segment,
-            words=heard,
+            words=audible,
             final=step.words == len(words),
             parent=None,
             engine="recorded",
             mask_epoch=0,
         )
-        return Captured(heard[0].start_us, self._playback.clock.now_us(), body)
+        return Captured(audible[0].start_us, self._playback.clock.now_us(), body)

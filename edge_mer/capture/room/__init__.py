@@ -1,1 +1,1 @@
-"""Calibration of the sensors in their room: what is measured, and what it means."""
+"""Calibration of the microphone and camera of one room: what is measured, and how it is judged and stored."""

@@ -1,4 +1,4 @@
-"""What a working microphone and camera are like, judged from the section ``sensors`` of the config."""
+"""Advice on microphone and camera, from the section ``sensors`` of the config."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ STALE_DAYS: Final = 180
 
 
 def advice(sensors: SensorsConfig, today: datetime.date) -> list[str]:
-    """What a person could mend, in words; empty when all is well."""
+    """What to improve, as text; empty when nothing needs it."""
     if sensors.date is None:
-        return ["never calibrated: nothing is assumed about this room; run: edge-mer calibrate"]
-    said = []
+        return ["never calibrated, so defaults apply; run: edge-mer calibrate"]
+    found = []
     if (age := (today - datetime.date.fromisoformat(sensors.date)).days) > STALE_DAYS:
-        said.append(f"calibrated {age} days ago; run: edge-mer calibrate")
+        found.append(f"calibrated {age} days ago; run: edge-mer calibrate")
     if sensors.noise_floor_db is not None and sensors.noise_floor_db <= SILENCE_DB:
-        said.append("the microphone gives digital silence between voices: a mute switch or a noise gate is on")
+        found.append("the microphone gives digital silence between voices: a mute switch or a noise gate is on")
     if sensors.is_weak_voice:
-        said.append(f"the voice is less than {VOICE_OVER_NOISE_DB:.0f} dB above the noise: come nearer, or less noise")
+        found.append(
+            f"the voice is less than {VOICE_OVER_NOISE_DB:.0f} dB above the noise: move closer, or reduce the noise"
+        )
     if sensors.exposure is not None and not DARK <= sensors.exposure <= BRIGHT:
-        said.append(f"the picture is too {'dark' if sensors.exposure < DARK else 'bright'}")
+        found.append(f"the video is too {'dark' if sensors.exposure < DARK else 'bright'}")
     if sensors.face_size is not None and sensors.face_size < SMALL_FACE:
-        said.append("the face is small: come nearer, or zoom")
-    return said
+        found.append("the face is small: move closer, or zoom in")
+    return found

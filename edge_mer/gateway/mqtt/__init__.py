@@ -1,1 +1,1 @@
-"""MQTT with Home Assistant's discovery."""
+"""MQTT with Home Assistant discovery."""

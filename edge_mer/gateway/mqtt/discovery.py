@@ -1,4 +1,4 @@
-"""What Home Assistant is told over MQTT: one device, its entities, and their states. Pure functions.
+"""MQTT payloads for Home Assistant: one device, its entities, and their states. Pure functions.
 
 Formats: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery (device discovery), and the pages of its MQTT
 sensor, binary sensor, switch and button.
@@ -13,17 +13,17 @@ from typing import Any
 import edge_mer
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Emotion, Modality
 from edge_mer.contract.messages import Estimate, PrivacyState
+from edge_mer.contract.modalities import TABLE
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
 ONLINE, OFFLINE = "online", "offline"
-SENSES: dict[Modality, str] = {"audio": "Microphone", "video": "Camera", "text": "Words"}
-# Home Assistant calls an estimate unavailable when none came for so long.
+# Home Assistant marks an estimate unavailable after this time without a new one.
 EXPIRE_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Topics of one host. ``node`` is the beginning of its public key."""
+    """Topics of one host. ``node`` is a prefix of its public key."""
 
     node: str
     prefix: str
@@ -38,7 +38,7 @@ class Names:
 
     @property
     def birth(self) -> str:
-        """Where Home Assistant says that it has started."""
+        """The topic on which Home Assistant announces its start."""
         return f"{self.prefix}/status"
 
     @property
@@ -65,7 +65,7 @@ class Names:
 
 
 def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
-    """The payload that makes one device of this host."""
+    """The payload that registers this host as one device."""
     entities: dict[str, dict[str, Any]] = {
         "emotion": _of_estimate(
             names,
@@ -105,7 +105,7 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
     for m in MODALITIES:
         entities[f"{m}_present"] = {
             "platform": "binary_sensor",
-            "name": f"{SENSES[m]} used",
+            "name": f"{TABLE[m].words.sensor} used",
             "state_topic": names.estimate,
             "value_template": f"{{{{ value_json.present.{m} }}}}",
             "payload_on": ON,
@@ -114,7 +114,7 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
         }
         entities[f"{m}_switch"] = {
             "platform": "switch",
-            "name": SENSES[m],
+            "name": TABLE[m].words.sensor,
             "command_topic": names.command(m),
             "state_topic": names.state(m),
             "payload_on": ON,
@@ -153,7 +153,7 @@ def _of_estimate(names: Names, field: str, name: str, **more: Any) -> dict[str, 
 
 
 def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str, Any]:
-    """What the sensors show. Null becomes ``None`` in a template, which Home Assistant shows as unknown."""
+    """State of the sensor entities. Null becomes ``None`` in a template, which Home Assistant shows as unknown."""
     if estimate is None:
         return {
             "emotion": None,
@@ -162,11 +162,11 @@ def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str
             "latency_ms": None,
             "present": dict.fromkeys(MODALITIES, OFF),
         }
-    sure = estimate.confidence if shown is not None and shown == estimate.label else None
+    confidence = estimate.confidence if shown is not None and shown == estimate.label else None
     present = {m: estimate.presence.get(m) for m in MODALITIES}
     return {
         "emotion": shown,
-        "confidence": None if sure is None else round(100 * sure),
+        "confidence": None if confidence is None else round(100 * confidence),
         "sentiment": None if estimate.sentiment is None else round(estimate.sentiment, 2),
         "latency_ms": round(estimate.latency_ms.total, 1),
         "present": {m: ON if p is not None and p.state == "present" else OFF for m, p in present.items()},
@@ -174,5 +174,5 @@ def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str
 
 
 def switch_states(privacy: Mapping[Modality, PrivacyState]) -> dict[Modality, str]:
-    """ON only where a device may be open, as measured: never what was asked and does not hold yet."""
+    """ON only where a device may be open, as measured; a requested state that does not hold yet is not shown."""
     return {m: ON if s.effective == "live" else OFF for m, s in privacy.items()}

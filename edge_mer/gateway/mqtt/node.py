@@ -1,14 +1,13 @@
 """The process ``mqtt``: this host as a device of Home Assistant. Off unless ``mqtt.address`` is set.
 
 It may always mask. It unmasks only with a key of its own that is paired as a hub (``edge-mer keys new mqtt --hub``),
-and only what ``hub.may_unmask`` in the deployment file names; the switch decides. Nothing waits for the broker: while
-it is away nothing queues up, and what holds then is sent when it is back.
+and only what ``hub.may_unmask`` in the deployment file names; the switch decides. Nothing waits for the broker:
+while it is unreachable nothing is queued, and the current state is sent after it reconnects.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter, deque
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +17,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edge_mer.bus import Bus
+from edge_mer.client.signer import Signer, host_signer
 from edge_mer.config import Config, MqttConfig
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command
+from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ConfigError, PrivacyError, missing_extra
-from edge_mer.contract.messages import Estimate, Message, Privacy
+from edge_mer.contract.messages import Privacy
 from edge_mer.gateway.curve_listener import is_loopback
-from edge_mer.gateway.lower_priority import lower_priority
 from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
 from edge_mer.gateway.mqtt.discovery import (
     EXPIRE_S,
@@ -39,22 +38,20 @@ from edge_mer.gateway.mqtt.discovery import (
     estimate_state,
     switch_states,
 )
-from edge_mer.gateway.stale_after_mask import StaleAfterMask
+from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
+from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import public_key
-from edge_mer.privacy.keys.identity import read_identity
-from edge_mer.privacy.purge_client import PurgeClient
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
 NAME = "mqtt"
-TURN_US = SECOND // 4
 REFRESH_US = EXPIRE_S * SECOND // 3
 STALE_US = 2 * SECOND
-# Orders that arrived and are not yet handled; of more, the oldest is dropped and counted.
-MOST_ORDERS = 100
+# Commands that arrived and are not yet handled; beyond that, the oldest is dropped and counted.
+MOST_COMMANDS = 100
 LONGEST_PAYLOAD = 64
 RECONNECT_S = (1, 30)
 KEEPALIVE_S = 15
@@ -62,56 +59,58 @@ NEEDS_KEY = "needs paired key: edge-mer keys new mqtt --hub, and hub.may_unmask 
 CONNECTED = ""
 
 
-class MqttOutlet:
-    """Folds estimates and privacy into the states of Home Assistant's entities; takes its orders to the switch."""
+class MqttOutlet(Outlet):
+    """Folds estimates and privacy into the states of Home Assistant's entities; forwards its commands to the switch."""
 
-    def __init__(self, config: Config, bus: Bus) -> None:
-        """Raises ConfigError for an address that is none, MissingExtra without paho-mqtt."""
+    name = NAME
+    topics = ("emotion", "privacy")
+
+    def __init__(self, config: Config, bus: OutletBus) -> None:
+        """Raises ConfigError for an invalid address, MissingExtra without paho-mqtt."""
         section = config.mqtt
-        self._bus, self._section = bus, section
+        self._clock, self._section = bus.clock, section
         self._directory = state_directory(config.privacy.state)
         host = public_key(self._directory)
         if host is None:
-            raise PrivacyError("the switch has never run here, so this host has no key yet; it is tried again")
-        self._host = host.public_bytes_raw().hex()
-        self.names = Names(self._host[:8], section.discovery)
+            raise PrivacyError("this host has no key yet: start the switch once; retrying")
+        self.names = Names(host.public_bytes_raw().hex()[:8], section.discovery)
         self._settings = DebounceSettings(
             round(section.steady_s * SECOND), section.min_confidence, round(section.forget_s * SECOND)
         )
-        self._reader = bus.reader("emotion", "privacy")
-        self._lineage = PurgeClient(bus, NAME, MODALITIES)
-        self._switch = bus.client("switch")
+        self._switch = bus.switch("Home Assistant", self._signer)
         self._steady = Steady()
-        self._estimate: Message[Estimate] | None = None
-        self._privacy: Message[Privacy] | None = None
-        self._before_mask = StaleAfterMask()
-        self._said: dict[str, bytes] = {}
-        self._asked: dict[str, str] = {}
+        self._estimate: PublicMessage | None = None
+        self._privacy: PublicMessage | None = None
+        self._sent: dict[str, bytes] = {}
         self._refresh_due = 0
-        self._own: Counter[str] = Counter()
-        # Between paho's thread and this one: events in order, and a descriptor that wakes the loop.
-        self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_ORDERS)
+        self._counts: Counter[str] = Counter()
+        # From paho's thread to this one: events in order, and a descriptor that wakes the loop.
+        self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._client = self._connect(section)
 
-    def turn(self) -> int:
-        """Forget what must be forgotten, fold what came, carry orders to the switch. Returns the longest wait (us)."""
-        now = self._bus.clock.now_us()
+    def publish(self, message: PublicMessage) -> None:
+        if isinstance(message.body, Privacy):
+            self._privacy = message
+        else:
+            self._estimate = message
+            body, at = message.body, message.envelope.origin_us
+            if not body.revision:  # a revision changes a past window; an automation needs the current one
+                self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
+
+    def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
+        self._steady, self._estimate = Steady(), None
+        if self._client.is_connected():
+            self._send(self.names.estimate, estimate_state(None, None))
+
+    def after(self, now_us: int) -> None:
+        """Handle received commands, and send the states that changed."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        for order in self._lineage.orders():
-            self._forget(order.mask_epoch)
-            self._lineage.done(order)
-        for message in self._reader.drain():
-            self._fold(message)
-        self._steady = passed(self._steady, now, self._settings)
+        self._steady = passed(self._steady, now_us, self._settings)
         while self._events:
-            self._handle(*self._events.popleft(), now)
-        while (answer := self._switch.receive()) is not None:
-            if isinstance(answer, Answer) and (asked := self._asked.pop(answer.id, None)) is not None:
-                self._say(self.names.notice, f"{asked}: {'done' if answer.ok else answer.text}"[:255])
-        self._publish(now)
-        return TURN_US
+            self._handle(*self._events.popleft())
+        self._send_states(now_us)
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -119,18 +118,17 @@ class MqttOutlet:
 
     @property
     def counters(self) -> Counter[str]:
-        return self._own + self._reader.counters
+        return self._counts
 
     @property
     def notes(self) -> tuple[str, ...]:
-        away = () if self._client.is_connected() else (f"the broker {self._section.address} is not reached",)
-        return (*away, *plaintext_password(self._section))
+        unreachable = () if self._client.is_connected() else (f"the broker {self._section.address} is not reachable",)
+        return (*unreachable, *plaintext_password(self._section))
 
     def close(self) -> None:
-        """Says goodbye, so that Home Assistant need not wait for the last will."""
-        self._lineage.leave()
+        """Publish offline, so that Home Assistant need not wait for the last will."""
         if self._client.is_connected():
-            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will says it
+            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will applies
                 self._client.publish(self.names.availability, OFFLINE, qos=1, retain=True).wait_for_publish(1)
         self._client.disconnect()
         self._client.loop_stop()
@@ -151,127 +149,109 @@ class MqttOutlet:
         if section.username is not None:
             client.username_pw_set(section.username, _password(section.password_file))
         client.will_set(self.names.availability, OFFLINE, qos=1, retain=True)
-        client.max_queued_messages_set(MOST_ORDERS)
+        client.max_queued_messages_set(MOST_COMMANDS)
         client.reconnect_delay_set(*RECONNECT_S)
         client.on_connect = self._connected
-        client.on_message = self._heard
+        client.on_message = self._received
         client.connect_async(host, port, KEEPALIVE_S)
         client.loop_start()
         return client
 
     def _connected(self, client: Client, user: object, flags: object, reason: ReasonCode, properties: object) -> None:
         if reason.is_failure:
-            self._own["refused"] += 1
+            self._counts["refused"] += 1
         else:
-            self._happened(CONNECTED, b"")
+            self._queue(CONNECTED, b"")
 
-    def _heard(self, client: Client, user: object, message: MQTTMessage) -> None:
-        # A retained order is an old one: what it unmasked then it must not unmask now.
+    def _received(self, client: Client, user: object, message: MQTTMessage) -> None:
+        # A retained command is an old one and must not unmask again.
         if not message.retain or message.topic == self.names.birth:
-            self._happened(message.topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
+            self._queue(message.topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
 
-    def _happened(self, topic: str, payload: bytes) -> None:
-        self._own["dropped"] += len(self._events) == MOST_ORDERS
+    def _queue(self, topic: str, payload: bytes) -> None:
+        self._counts["dropped"] += len(self._events) == MOST_COMMANDS
         self._events.append((topic, payload))
         os.eventfd_write(self._wake, 1)
 
-    def _handle(self, topic: str, payload: bytes, now: int) -> None:
+    def _handle(self, topic: str, payload: bytes) -> None:
         names = self.names
         commands = {names.command(m): m for m in MODALITIES}
         if topic == CONNECTED:
-            self._introduce()
+            self._announce()
         elif topic == names.birth:
             if payload == ONLINE.encode():
-                self._introduce()
+                self._announce()
         elif topic in commands and payload in (ON.encode(), OFF.encode()):
-            self._ask("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
+            self._request("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
         elif topic == names.guests and payload == PRESS.encode():
-            self._ask("mask", MODALITIES, round(self._section.guest_hours * 3600))
+            self._request("mask", MODALITIES, round(self._section.guest_hours * 3600))
         else:
-            self._own["bad_order"] += 1
+            self._counts["bad_order"] += 1
 
-    def _introduce(self) -> None:
-        """Home Assistant or the broker has just come: say who we are, and everything that holds."""
+    def _announce(self) -> None:
+        """Home Assistant or the broker has (re)started: send discovery, availability and all states."""
         names = self.names
         topics = [names.birth, names.guests, *(names.command(m) for m in MODALITIES)]
         self._client.subscribe([(topic, 1) for topic in topics])
-        self._said.clear()
-        self._say(names.config, discovery(names, self._section.guest_hours), retain=True)
-        self._say(names.availability, ONLINE, retain=True)
+        self._sent.clear()
+        self._send(names.config, discovery(names, self._section.guest_hours), retain=True)
+        self._send(names.availability, ONLINE, retain=True)
 
-    def _publish(self, now: int) -> None:
-        """Switches when they change, retained. Estimates when they change and now and then, never retained: what a
-        mask makes us forget must not stay with the broker."""
+    def _send_states(self, now: int) -> None:
+        """Switches when they change, retained. Estimates when they change and at intervals, never retained: the broker
+        must not keep data that a mask deletes here."""
         if not self._client.is_connected():
             return
         privacy = self._privacy
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:
             for modality, state in switch_states(privacy.body.modalities).items():
-                self._say(self.names.state(modality), state, retain=True)
-        elif privacy is not None:  # the switch is gone: within one lease nothing is open
+                self._send(self.names.state(modality), state, retain=True)
+        elif privacy is not None:  # the switch does not run: within one lease every device is closed
             for modality in MODALITIES:
-                self._say(self.names.state(modality), "None", retain=True)
+                self._send(self.names.state(modality), "None", retain=True)
         if now >= self._refresh_due:
             self._refresh_due = now + REFRESH_US
-            self._said.pop(self.names.estimate, None)
+            self._sent.pop(self.names.estimate, None)
         if self._estimate is not None and now - self._estimate.envelope.created_us <= REFRESH_US:
-            self._say(self.names.estimate, estimate_state(self._steady.shown, self._estimate.body))
+            self._send(self.names.estimate, estimate_state(self._steady.shown, self._estimate.body))
 
-    def _say(self, topic: str, content: Any, retain: bool = False) -> None:
-        """What was said last on this connection is not said again; what could not be queued is, at the next turn.
+    def _send(self, topic: str, content: Any, retain: bool = False) -> None:
+        """A payload equal to the last one on this connection is not sent again; one that could not be queued is retried
+        at the next turn.
 
-        Estimates are never queued for another attempt: they could go out after a mask.
+        Estimates are never queued for another attempt: they could be sent after a mask.
         """
         payload = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
-        if self._said.get(topic) == payload:
+        if self._sent.get(topic) == payload:
             return
         sent = self._client.publish(topic, payload, qos=0 if topic == self.names.estimate else 1, retain=retain)
         if sent.rc == 0:
-            self._said[topic] = payload
+            self._sent[topic] = payload
         else:
-            self._own["unsent"] += 1
+            self._counts["unsent"] += 1
 
-    # -- the house -----------------------------------------------------------------------------------------------
+    # -- the switch ----------------------------------------------------------------------------------------------
 
-    def _fold(self, message: Message[Any]) -> None:
-        if isinstance(message.body, Privacy):
-            self._privacy = message
-        elif not self._before_mask.has(message):
-            self._estimate = message
-            body, at = message.body, message.envelope.origin_us
-            if not body.revision:  # a revision is about the past; an automation acts on the present
-                self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
+    def _signer(self) -> Signer:
+        try:
+            return host_signer(self._directory, self._clock, NAME)
+        except PrivacyError:
+            raise PrivacyError(NEEDS_KEY) from None
 
-    def _forget(self, mask_epoch: int) -> None:
-        self._before_mask.order(mask_epoch, self._bus.clock.now_us())
-        self._steady, self._estimate = Steady(), None
-        if self._client.is_connected():
-            self._say(self.names.estimate, estimate_state(None, None))
+    def _request(self, action: str, modalities: tuple[Modality, ...], for_s: int) -> None:
+        def answered(answer: Answer) -> None:
+            self._sent.pop(self.names.notice, None)
+            notice = f"{action} {', '.join(modalities)}: {'done' if answer.ok else answer.text}"
+            self._send(self.names.notice, notice[:255])
 
-    def _ask(self, action: str, modalities: tuple[Modality, ...], for_s: int) -> None:
-        grant = None
         if action == "unmask":
-            try:
-                identity = read_identity(self._directory, NAME)
-            except PrivacyError:
-                identity = None
-            if identity is None or self._privacy is None:
-                self._say(self.names.notice, f"unmask {modalities[0]}: {NEEDS_KEY}")
-                return
-            epoch = max(s.mask_epoch for s in self._privacy.body.modalities.values())
-            grant = identity.grant(self._host, modalities, epoch, self._bus.clock.wall_us())
-        id_ = secrets.token_hex(8)
-        while len(self._asked) >= MOST_ORDERS:
-            del self._asked[next(iter(self._asked))]
-        self._asked[id_] = f"{action} {', '.join(modalities)}"
-        self._said.pop(self.names.notice, None)
-        self._switch.send(
-            Command(id=id_, action=action, modalities=modalities, requester="Home Assistant", grant=grant, for_s=for_s)
-        )
+            self._switch.unmask(modalities, answered)
+        else:
+            self._switch.command(action, modalities, answered, for_s=for_s)
 
 
 def broker_of(address: str) -> tuple[bool, str, int]:
-    """Whether with TLS, host and port of ``mqtt://HOST[:PORT]``. Raises ConfigError for anything else."""
+    """Use of TLS, host and port of ``mqtt[s]://HOST[:PORT]``. Raises ConfigError for other addresses."""
     try:
         parts = urlsplit(address)
         port = parts.port
@@ -287,7 +267,7 @@ def broker_of(address: str) -> tuple[bool, str, int]:
 
 
 def plaintext_password(section: MqttConfig) -> tuple[str, ...]:
-    """A warning where the password crosses the network for everybody to read."""
+    """A warning when the password is sent over the network unencrypted."""
     secure, host, _ = broker_of(section.address or "")
     if secure or section.username is None or is_loopback(host) or host == "localhost":
         return ()
@@ -303,6 +283,5 @@ def _password(path: str | None) -> str | None:
         raise ConfigError(f"mqtt.password_file = {path!r}: {error}") from error
 
 
-def build(config: Config, bus: Bus) -> MqttOutlet:
-    lower_priority()
-    return MqttOutlet(config, bus)
+def build(config: Config, bus: Bus) -> OutletWorker:
+    return OutletWorker.of(MqttOutlet, config, bus)

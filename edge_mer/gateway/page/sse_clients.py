@@ -1,57 +1,59 @@
-"""Who looks at the page: one bounded queue of events each. One that does not read loses its own oldest events."""
+"""Viewers of the page: one bounded queue of messages each. A viewer that does not read loses its oldest messages."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
 
-from edge_mer.contract.services import SERVICES
+from edge_mer.gateway.public_message import PublicMessage
 
-# 10 s of everything at the rates of normal work.
+# 10 s of all topics at normal rates.
 QUEUED = 200
 MOST = 64
+KEEPALIVE = b": still here\n\n"
 
 
-def event(topic: str, data: bytes) -> bytes:
+def event(topic: str, data: bytes | bytearray) -> bytes:
     """One server-sent event; ``data`` is JSON in one line."""
     return b"event: " + topic.encode() + b"\ndata: " + data + b"\n\n"
 
 
 class Viewer:
-    """``why``: gets the explanations and nothing else; others get everything else."""
+    """``why``: this viewer gets explanations only; other viewers get everything else."""
 
     def __init__(self, why: bool, transport: asyncio.Transport | None) -> None:
         self.why = why
         self._transport = transport
         self.lost = 0
-        self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED)
+        self._queue: deque[PublicMessage] = deque(maxlen=QUEUED)
         self._filled = asyncio.Event()
 
-    def put(self, topic: str, framed: bytes) -> None:
+    def put(self, message: PublicMessage) -> None:
         self.lost += len(self._queue) == QUEUED
-        self._queue.append((topic, framed))
+        self._queue.append(message)
         self._filled.set()
 
     def forget(self) -> None:
-        """Drop what is derived from a person and was not yet sent; one that does not read is cut off with it."""
-        kept = [e for e in self._queue if e[0] not in SERVICES or not SERVICES[e[0]].biometric]
-        self._queue.clear()
-        self._queue.extend(kept)
+        """Drop messages that a mask has revoked; disconnect a viewer whose buffer still holds unread data."""
+        self._queue = deque((m for m in self._queue if not m.revoked), QUEUED)
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection now, with what is in its buffer."""
+        """Close the connection now and discard its buffer."""
         if self._transport is not None:
             self._transport.abort()
 
-    async def take(self) -> bytes:
-        """All that waits, as one piece; waits for the first."""
+    async def filled(self) -> None:
+        """Wait until a message is queued."""
         await self._filled.wait()
+
+    def take(self) -> bytes:
+        """All queued messages as one block of bytes; a comment when there are none."""
         self._filled.clear()
-        piece = b"".join(framed for _, framed in self._queue)
+        block = b"".join(event(m.topic, m.json) for m in self._queue)
         self._queue.clear()
-        return piece
+        return block or KEEPALIVE
 
 
 class Viewers:
@@ -69,7 +71,7 @@ class Viewers:
         return any(v.why for v in self._all)
 
     def join(self, why: bool, transport: asyncio.Transport | None = None) -> Viewer | None:
-        """None when too many look already. ``transport``: the connection that it reads from."""
+        """A new viewer, or None when there are too many. ``transport``: its connection."""
         if len(self._all) >= MOST:
             self.counters["viewers_refused"] += 1
             return None
@@ -81,11 +83,10 @@ class Viewers:
         self._all.discard(viewer)
         self.counters["viewer_lost"] += viewer.lost
 
-    def send(self, topic: str, data: bytes) -> None:
-        framed = event(topic, data)
+    def send(self, message: PublicMessage) -> None:
         for viewer in self._all:
-            if (topic == "explain") == viewer.why:
-                viewer.put(topic, framed)
+            if (message.topic == "explain") == viewer.why:
+                viewer.put(message)
 
     def forget(self) -> None:
         for viewer in self._all:

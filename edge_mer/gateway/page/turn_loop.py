@@ -1,4 +1,4 @@
-"""An asyncio loop that takes turns inside a worker's turn: no thread, and the worker stays a worker."""
+"""An asyncio loop that runs inside a worker's turn, without a thread."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# A request is answered within so many steps; what is left is done at the next turn.
+# A request is answered within this many steps; remaining work is done at the next turn.
 PASSES = 12
 
 
 class TurnLoop:
-    """``fd`` is readable when the loop has something to do; timers are looked at when ``turn`` is called."""
+    """``fd`` is readable when the loop has work; timers are checked when ``turn`` is called."""
 
     def __init__(self) -> None:
         selector = selectors.EpollSelector()
@@ -24,7 +24,7 @@ class TurnLoop:
         self.run(_passes())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Let everything go on until ``coroutine`` has ended."""
+        """Run the loop until ``coroutine`` has ended."""
         return self._loop.run_until_complete(coroutine)
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
-"""The page over HTTP (aiohttp): packaged files, one stream of events per viewer, orders as JSON, /metrics."""
+"""The page over HTTP (aiohttp): packaged files, one stream of events per viewer, commands as JSON, /metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
@@ -16,8 +17,10 @@ from edge_mer.config import PageConfig
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, missing_extra
-from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, place_of
-from edge_mer.gateway.page.sse_clients import Viewers, event
+from edge_mer.gateway.page import modalities_js
+from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, parse_address
+from edge_mer.gateway.page.sse_clients import Viewer, Viewers, event
+from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.privacy.switch.commands import LONGEST_S
 
 if TYPE_CHECKING:
@@ -33,9 +36,10 @@ BACKLOG = 128
 MOST_CONNECTIONS = 256
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 INDEX = "index.html"
+HELLO = "hello"
 
 
-class Order(Struct, frozen=True, forbid_unknown_fields=True):
+class MaskCommand(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``/mask`` and ``/unmask``. ``for_s``: a mask that ends by itself. ``grant``: signed by the browser."""
 
     modalities: tuple[Modality, ...]
@@ -57,15 +61,15 @@ class _Closed(asyncio.Protocol):
 
 
 class PageBackend(Protocol):
-    """What the page may see and ask of the house."""
+    """What the page may read and request."""
 
     viewers: Viewers
 
-    def greeting(self) -> list[tuple[str, bytes]]:
-        """Topic and JSON of what a newcomer must know."""
+    def greeting(self) -> tuple[bytes, list[PublicMessage]]:
+        """For a new viewer: JSON about this host, and the current state."""
         ...
 
-    async def ask(self, action: Literal["mask", "unmask"], order: Order) -> Answer: ...
+    async def ask(self, action: Literal["mask", "unmask"], command: MaskCommand) -> Answer: ...
 
     def pair(self, pairing: PairingRequest) -> Answer: ...
 
@@ -75,23 +79,23 @@ class PageBackend(Protocol):
 
 
 class WebServer:
-    """``refused``: requests with a wrong name, of another page, without the token, or with a bad body."""
+    """``refused``: requests with an unknown host name, from another page, without the token, or with a bad body."""
 
-    def __init__(self, house: PageBackend, page: PageConfig, token: Token) -> None:
+    def __init__(self, backend: PageBackend, page: PageConfig, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
         try:
             from aiohttp import web
         except ImportError:
             raise missing_extra("aiohttp", "hub") from None
-        self._web, self._house, self._token = web, house, token
-        self.place: PageAddress = place_of(page)
-        self._context = _context(page) if self.place.scheme == "https" else None
+        self._web, self._backend, self._token = web, backend, token
+        self.address: PageAddress = parse_address(page)
+        self._context = _context(page) if self.address.scheme == "https" else None
         self.refused = 0
         self._files = {
             f.name: f.read_bytes()
-            for f in files("edge_mer.hub").joinpath("web").iterdir()
+            for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
             if f.name.endswith(tuple(TYPES))
-        }
+        } | {modalities_js.NAME: modalities_js.modalities_js()}
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes(
             [
@@ -99,8 +103,8 @@ class WebServer:
                 web.get("/web/{name}", self._file),
                 web.get("/events", self._events, allow_head=False),
                 web.get(METRICS, self._metrics),
-                web.post("/mask", self._order),
-                web.post("/unmask", self._order),
+                web.post("/mask", self._command),
+                web.post("/unmask", self._command),
                 web.post("/pair", self._pair),
             ]
         )
@@ -114,10 +118,10 @@ class WebServer:
         await self._runner.setup()
         try:
             self._listener = await asyncio.get_running_loop().create_server(
-                self._connect, self.place.host, self.place.port, ssl=self._context, backlog=BACKLOG
+                self._connect, self.address.host, self.address.port, ssl=self._context, backlog=BACKLOG
             )
         except OSError as error:
-            raise ConfigError(f"page.address = {self.place.url}: {error.strerror or error}") from error
+            raise ConfigError(f"page.address = {self.address.url}: {error.strerror or error}") from error
 
     async def stop(self) -> None:
         if self._listener is not None:
@@ -125,7 +129,7 @@ class WebServer:
         await self._runner.cleanup()
 
     def _connect(self) -> asyncio.BaseProtocol:
-        """A new connection; one too many is closed, so that a crowd cannot use up this process's descriptors."""
+        """Accept a connection, or close it at once when there are too many, to limit file descriptors."""
         server = self._runner.server
         assert server is not None
         if len(server.connections) < MOST_CONNECTIONS:
@@ -134,9 +138,9 @@ class WebServer:
         return _Closed()
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every request by a name of ours. The packaged files are everybody's, and others may link to them; for all
-        else: no other page, and the token."""
-        response = self._turned_away(request)
+        """Every request needs one of our host names. Packaged files are public, and other pages may link to them; all
+        other requests must come from our page and carry the token."""
+        response = self._refusal(request)
         if response is None:
             try:
                 response = await handler(request)
@@ -147,15 +151,15 @@ class WebServer:
             response.headers.update(HEADERS)
         return response
 
-    def _turned_away(self, request: web.Request) -> web.StreamResponse | None:
-        if (reason := misnamed(request.headers, self.place)) is not None:
+    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
+        if (reason := misnamed(request.headers, self.address)) is not None:
             return self._text(403, reason)
         if request.path == "/" or request.path.startswith("/web/"):
             return None
-        if (reason := foreign(request.headers, self.place)) is not None:
+        if (reason := foreign(request.headers, self.address)) is not None:
             return self._text(403, reason)
         if not self._token.admits(request.headers, request.path):
-            return self._text(401, "the viewing token is missing or was renewed: edge-mer page shows the link")
+            return self._text(401, "the viewing token is missing or was renewed; edge-mer page prints the link")
         return None
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
@@ -166,56 +170,62 @@ class WebServer:
         return self._web.Response(body=self._files[name], content_type=kind, charset="utf-8")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events until the viewer goes or the token is renewed; ``?why=1``: explanations instead."""
-        viewer = self._house.viewers.join(request.query.get("why") == "1", request.transport)
+        """Server-sent events until the viewer disconnects or the token is renewed; ``?why=1``: explanations instead."""
+        viewer = self._backend.viewers.join(request.query.get("why") == "1", request.transport)
         if viewer is None:
-            return self._text(503, "too many look already")
+            return self._text(503, "too many viewers; close another view of the page")
         response = self._web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         try:
-            for topic, data in () if viewer.why else self._house.greeting():
-                viewer.put(topic, event(topic, data))
+            hello, newest = self._backend.greeting()
+            for message in () if viewer.why else newest:
+                viewer.put(message)
             await response.prepare(request)
+            if not viewer.why:
+                await response.write(event(HELLO, hello))
             while True:
-                try:
-                    piece = await asyncio.wait_for(viewer.take(), SILENT_S)
-                except asyncio.TimeoutError:
-                    piece = b": still here\n\n"
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(viewer.filled(), SILENT_S)
                 if not self._token.admits(request.headers, request.path):
                     break
-                await asyncio.wait_for(response.write(piece), UNREAD_S)
+                await asyncio.wait_for(_write(response, viewer), UNREAD_S)
         except (asyncio.TimeoutError, OSError):
-            viewer.abort()  # it does not read: what waits for it must not stay
+            viewer.abort()  # it does not read: discard the queued data
         finally:
-            self._house.viewers.leave(viewer)
+            self._backend.viewers.leave(viewer)
         return response
 
-    async def _order(self, request: web.Request) -> web.StreamResponse:
-        order = await self._body(request, Order)
-        if not order.modalities or not 0 <= order.for_s <= LONGEST_S:
-            return self._text(400, f"name some modalities; for_s is 0 to {LONGEST_S}")
-        return self._answer(await self._house.ask("mask" if request.path == "/mask" else "unmask", order))
+    async def _command(self, request: web.Request) -> web.StreamResponse:
+        command = await self._body(request, MaskCommand)
+        if not command.modalities or not 0 <= command.for_s <= LONGEST_S:
+            return self._text(400, f"name at least one modality; for_s is 0 to {LONGEST_S}")
+        return self._answer(await self._backend.ask("mask" if request.path == "/mask" else "unmask", command))
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(self._house.pair(await self._body(request, PairingRequest)))
+        return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        body, kind = self._house.metrics()
+        body, kind = self._backend.metrics()
         return self._web.Response(body=body, headers={"Content-Type": kind})
 
     async def _body(self, request: web.Request, kind: type[Body]) -> Body:
-        if request.content_type != "application/json":  # no form of another page can send this
+        if request.content_type != "application/json":  # an HTML form of another page cannot send this type
             raise self._web.HTTPBadRequest(reason="send JSON")
         try:
             return msgspec.json.decode(await request.read(), type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise self._web.HTTPBadRequest(reason="this is not the JSON that belongs here") from None
+            raise self._web.HTTPBadRequest(reason="the JSON does not match the request's schema") from None
 
     def _answer(self, answer: Answer) -> web.StreamResponse:
-        said = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
-        return self._web.Response(body=msgspec.json.encode(said), content_type="application/json")
+        reply = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
+        return self._web.Response(body=msgspec.json.encode(reply), content_type="application/json")
 
     def _text(self, status: int, text: str) -> web.StreamResponse:
         return self._web.Response(status=status, text=text)
+
+
+async def _write(response: web.StreamResponse, viewer: Viewer) -> None:
+    """Take and write the queue in one step of the loop, so that a mask comes before or after it."""
+    await response.write(viewer.take())
 
 
 def _context(page: PageConfig) -> ssl.SSLContext:

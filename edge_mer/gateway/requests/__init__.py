@@ -1,1 +1,1 @@
-"""Requests of clients outside: describe, schema, status, mask, unmask."""
+"""Requests of external clients: describe, schema, status, mask, unmask."""

@@ -1,13 +1,13 @@
-"""Requests of hubs: describe, schema, status, emotionml, iso30150, mask, unmask. One JSON object in, one back.
+"""Requests of external clients: describe, schema, status, emotionml, iso30150, mask, unmask.
 
-``{"id": "1", "request": "mask", "modalities": ["audio"]}``; from a REQ or a DEALER socket. The switch decides, here
-only the form and the rate are looked at. ``unmask`` brings a grant (contract.control.Grant), which the client signs.
+One JSON object from a REQ or DEALER socket, ``{"id": "1", "request": "mask", "modalities": ["audio"]}``, gets one JSON
+object back. This server checks form and rate; the switch decides. ``unmask`` carries a grant (contract.control.Grant)
+that the client has signed.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,38 +17,38 @@ import zmq
 from msgspec import Struct
 
 import edge_mer
-from edge_mer.bus import ZmqBus
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command, Grant
+from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage
-from edge_mer.contract.messages import Estimate, Message
 from edge_mer.contract.schema import topic_schema
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.formats import to_emotionml, to_iso30150
+from edge_mer.gateway.outlet import OutletBus
+from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.switch.commands import LONGEST_S
 
 LONGEST_REQUEST = 16_000
 QUEUED = 100
-# So that a flood of requests never holds up the topics.
+# Limits the time for requests in one turn, so that the topics are not delayed.
 MOST_IN_A_TURN = 50
 MOST_WAITING = 256
 LONGEST_ID = 64
-# Masks are never refused for their number.
+# These limits never apply to masks.
 RATE_HZ, BURST = 10, 20
-# Unmasking takes the switch a signature to check, whoever asks.
+# Each grant costs the switch a signature check, so the limit is for all clients together.
 UNMASK_HZ, UNMASK_BURST = 10, 20
 PATIENCE_US = 3 * SECOND
 STALE_US = 2 * SECOND
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """``topic``: of ``schema``; none is all public ones. ``for_s``: a mask that ends by itself; 0 never.
+    """``topic``: for ``schema``; default all public ones. ``for_s``: seconds until a mask ends by itself; 0 = never.
 
-    ``emotionml`` and ``iso30150`` are answered with the next estimate: none is kept for those who ask later.
+    ``emotionml`` and ``iso30150`` are answered with the next estimate; old estimates are not kept.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reply(Struct, frozen=True):
-    """``ok`` only when it took effect; ``text`` says what did not. ``result`` depends on the request."""
+    """``ok`` only when the request took effect; otherwise ``text`` is the reason. ``result`` depends on the request."""
 
     id: str
     ok: bool
@@ -70,26 +70,28 @@ class Reply(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class PendingCommand:
-    """A command that the switch has yet to answer; ``route`` is the way back."""
+class EstimateRequest:
+    """A request that the next estimate answers; ``route`` addresses the client."""
 
     route: list[bytes]
     id: str
+    form: str
     deadline_us: int
 
 
 class RequestServer:
     """One ROUTER socket. ``last``: the newest public messages, which ``status`` answers from."""
 
-    def __init__(self, bus: ZmqBus, door: CurveListener, address: str, last: Mapping[str, Message[Any]]) -> None:
+    def __init__(
+        self, bus: OutletBus, listener: CurveListener, address: str, last: Mapping[str, PublicMessage]
+    ) -> None:
         """Raises ConfigError when the address cannot be bound."""
         self.counters: Counter[str] = Counter()
-        self._bus, self._door, self._last = bus, door, last
+        self._bus, self._listener, self._last = bus, listener, last
         self._socket = bus.socket(zmq.ROUTER)
-        self.address = door.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
-        self._switch = bus.client("switch")
-        self._waiting: OrderedDict[str, PendingCommand] = OrderedDict()
-        self._curious: deque[tuple[PendingCommand, str]] = deque()
+        self.address = listener.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
+        self._switch = bus.switch("a client")
+        self._awaiting: deque[EstimateRequest] = deque()
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
 
@@ -98,33 +100,25 @@ class RequestServer:
             if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 break
             self._receive(self._socket.recv_multipart(zmq.NOBLOCK, copy=False), now_us)
-        while (answer := self._switch.receive()) is not None:
-            if isinstance(answer, Answer) and (asked := self._waiting.pop(answer.id, None)) is not None:
-                self._reply(asked.route, Reply(asked.id, answer.ok, answer.text, _proof(answer)))
-        while self._waiting and next(iter(self._waiting.values())).deadline_us <= now_us:
-            _, asked = self._waiting.popitem(last=False)
-            self._reply(
-                asked.route, Reply(asked.id, False, "the switch does not answer; everything closes without it", {})
-            )
-        while self._curious and self._curious[0][0].deadline_us <= now_us:
-            asked, _ = self._curious.popleft()
-            self._reply(asked.route, Reply(asked.id, False, "no estimate came", {}))
+        while self._awaiting and self._awaiting[0].deadline_us <= now_us:
+            waiting = self._awaiting.popleft()
+            self._reply(waiting.route, Reply(waiting.id, False, "no estimate arrived in time", {}))
 
-    def estimated(self, message: Message[Estimate]) -> None:
-        """A window's first estimate: it answers those who wait for one."""
+    def answer_with(self, message: PublicMessage) -> None:
+        """Answer all waiting requests with a window's first estimate."""
         clock, at = self._bus.clock, message.envelope.origin_us
         wall_us = clock.wall_us() - (clock.now_us() - at)
-        while self._curious:
-            asked, form = self._curious.popleft()
-            as_xml = form == "emotionml"
+        while self._awaiting:
+            waiting = self._awaiting.popleft()
+            as_xml = waiting.form == "emotionml"
             result = {"document": to_emotionml(message.body, wall_us)} if as_xml else to_iso30150(message.body, wall_us)
-            self._reply(asked.route, Reply(asked.id, True, "", result))
+            self._reply(waiting.route, Reply(waiting.id, True, "", result))
 
     def close(self) -> None:
         self._bus.release(self._socket)
 
     def _receive(self, frames: list[zmq.Frame], now_us: int) -> None:
-        sender = self._door.sender(frames[-1])
+        sender = self._listener.sender(frames[-1])
         route, rest = [frames[0].bytes], frames[1:]
         if len(rest) == 2 and not len(rest[0]):  # a REQ socket puts an empty frame before its message
             route, rest = [*route, b""], rest[1:]
@@ -144,14 +138,14 @@ class RequestServer:
         budget = self._budgets[key]
         if kind != "mask" and not budget.take(1, now_us):
             self._reply(
-                route, Reply(request.id, False, f"at most {RATE_HZ} requests a second; masks are always taken", {})
+                route, Reply(request.id, False, f"at most {RATE_HZ} requests a second; masks are always accepted", {})
             )
         elif kind == "unmask" and request.grant is not None and not self._unmasks.take(1, now_us):
             self._reply(route, Reply(request.id, False, f"at most {UNMASK_HZ} grants a second, of all clients", {}))
         elif kind in ("mask", "unmask"):
-            self._command(route, name, request, now_us)
+            self._command(route, name, request)
         elif kind in ("emotionml", "iso30150"):
-            self._await_estimate(PendingCommand(route, request.id, now_us + PATIENCE_US), kind)
+            self._await_estimate(EstimateRequest(route, request.id, kind, now_us + PATIENCE_US))
         elif kind == "describe":
             self._reply(route, Reply(request.id, True, "", self._description()))
         elif kind == "schema":
@@ -159,35 +153,30 @@ class RequestServer:
         else:
             self._reply(route, self._status(request, now_us))
 
-    def _await_estimate(self, asked: PendingCommand, form: str) -> None:
-        if len(self._curious) >= MOST_WAITING:
-            self._reply(asked.route, Reply(asked.id, False, "too many wait for the next estimate", {}))
+    def _await_estimate(self, waiting: EstimateRequest) -> None:
+        if len(self._awaiting) >= MOST_WAITING:
+            self._reply(waiting.route, Reply(waiting.id, False, "too many clients wait for the next estimate", {}))
         else:
-            self._curious.append((asked, form))
+            self._awaiting.append(waiting)
 
-    def _command(self, route: list[bytes], name: str, request: Request, now_us: int) -> None:
-        if len(self._waiting) >= MOST_WAITING:
-            _, oldest = self._waiting.popitem(last=False)
-            self._reply(oldest.route, Reply(oldest.id, False, "sent, but too many requests wait for the switch", {}))
-        # An id of our own: two clients may count alike, and the switch takes equal ids for the same command.
-        id_ = secrets.token_hex(8)
-        self._waiting[id_] = PendingCommand(route, request.id, now_us + PATIENCE_US)
-        self._switch.send(
-            Command(
-                id=id_,
-                action=request.request,
-                modalities=request.modalities,
-                requester=name,
-                grant=request.grant,
-                hard=request.hard,
-                for_s=request.for_s,
-            )
+    def _command(self, route: list[bytes], name: str, request: Request) -> None:
+        def reply(answer: Answer) -> None:
+            self._reply(route, Reply(request.id, answer.ok, answer.text, _proof(answer)))
+
+        self._switch.command(
+            request.request,
+            request.modalities,
+            reply,
+            requester=name,
+            grant=request.grant,
+            hard=request.hard,
+            for_s=request.for_s,
         )
 
     def _description(self) -> dict[str, Any]:
-        """What there is: topics, and the host's key that a grant names."""
+        """Version, modalities, requests and topics, and the host's key that a grant names."""
         rows = [s for s in SERVICES.values() if s.public]
-        host = public_key(self._door.directory)
+        host = public_key(self._listener.directory)
         return {
             "version": edge_mer.__version__,
             "host": host.public_bytes_raw().hex() if host is not None else None,
@@ -200,12 +189,12 @@ class RequestServer:
         }
 
     def _status(self, request: Request, now_us: int) -> Reply:
-        """The last value of every state topic; not ok when the switch has fallen silent."""
-        last = {topic: msgspec.json.decode(m.header) for topic, m in self._last.items()}
+        """The last value of every state topic; not ok when the switch does not respond."""
+        last = {topic: msgspec.json.decode(m.json) for topic, m in self._last.items()}
         privacy = self._last.get("privacy")
-        silent = privacy is None or now_us - privacy.envelope.created_us > STALE_US
-        text = "the switch is silent; without it everything closes within one lease" if silent else ""
-        return Reply(request.id, not silent, text, last)
+        is_silent = privacy is None or now_us - privacy.envelope.created_us > STALE_US
+        text = "the switch is silent; every device closes within one lease" if is_silent else ""
+        return Reply(request.id, not is_silent, text, last)
 
     def _reply(self, route: list[bytes], reply: Reply) -> None:
         try:
@@ -218,25 +207,28 @@ _DECODER = msgspec.json.Decoder(Request)
 
 
 def _decoded(frame: bytes) -> Request:
-    """Raises BadMessage saying what is wrong with a request."""
+    """Raises BadMessage that names the fault in a request."""
     try:
         request = _DECODER.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"request: {error}") from error
     if len(request.id) > LONGEST_ID:
-        raise BadMessage(f"request: an id has at most {LONGEST_ID} characters")
+        raise BadMessage(f"request: id may have at most {LONGEST_ID} characters")
     if not 0 <= request.for_s <= LONGEST_S:
-        raise BadMessage(f"request: for_s is 0 to {LONGEST_S}")
+        raise BadMessage(f"request: for_s must be 0 to {LONGEST_S}")
     return request
 
 
 def _schemas(request: Request) -> Reply:
     public = [s.topic for s in SERVICES.values() if s.public]
     if request.topic is not None and request.topic not in public:
-        return Reply(request.id, False, f"no public topic is called {request.topic!r}; known: {', '.join(public)}", {})
+        return Reply(request.id, False, f"no public topic is named {request.topic!r}; known: {', '.join(public)}", {})
     chosen = public if request.topic is None else [request.topic]
     return Reply(request.id, True, "", {topic: topic_schema(topic) for topic in chosen})
 
 
 def _proof(answer: Answer) -> dict[str, Any]:
+    """Empty when the switch did not answer."""
+    if not answer.modalities:
+        return {}
     return {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}

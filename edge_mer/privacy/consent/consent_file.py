@@ -5,28 +5,43 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.recognisers import SCOPES, Scope
 from edge_mer.host.files import state_path, write_atomic
 
 FILE = "deployment.toml"
-# What one can agree to: the three modalities, and that the words' sound is sent to a Wyoming server.
-ConsentScope = Literal["audio", "video", "text", "wyoming"]
+# What one can agree to: each modality, and that sound is sent to a recogniser elsewhere.
+_SCOPES = (*MODALITIES, *SCOPES)
+if TYPE_CHECKING:
+    ConsentScope = Modality | Scope
+else:
+    ConsentScope = Literal[_SCOPES]
 CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
-HOW = "run edge-mer run in a terminal, or edge-mer run --consent audio,video,text"
+HOW = f"run edge-mer run in a terminal, or edge-mer run --consent {','.join(MODALITIES)}"
 PROHIBITED = ("workplace", "education")
 LAW = (
     "inferring emotions at work or in education is prohibited in the European Union: Regulation (EU) 2024/1689 "
     "(AI Act), Article 5(1)(f), https://eur-lex.europa.eu/eli/reg/2024/1689/oj. edge_mer is for homes and does not "
     "run there; a home where somebody is employed is that person's workplace too, so mask it while they work"
 )
+
+
+TEMPLATE = """\
+# Who in this home agreed to what, until when. Edit it, or erase it to be asked again by edge-mer run.
+place = "home"
+resume = false  # true: after a restart, what was live is live again
+
+[hub]
+may_unmask = []  # masking needs no permission
+"""
 
 
 class Consent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,26 +119,26 @@ def write_deployment(path: Path, deployment: Deployment) -> None:
 
 
 def in_toml(deployment: Deployment) -> str:
-    may = ", ".join(f'"{m}"' for m in deployment.hub.may_unmask)
-    lines = [
-        "# Who in this home agreed to what, until when. Edit it, or erase it to be asked again by edge-mer run.",
-        f"place = {_text(deployment.place)}",
-        f"resume = {str(deployment.resume).lower()}  # true: after a restart, what was live is live again",
-        "",
-        "[hub]",
-        f"may_unmask = [{may}]  # masking needs no leave",
-    ]
-    for row in deployment.consent:
-        lines += ["", "[[consent]]", f'matter = "{row.matter}"', f"who = {_text(row.who)}", f"given = {row.given}"]
-        lines += [f"until = {row.until}"] if row.until else []
-    return "\n".join(lines) + "\n"
+    import tomlkit  # the workers only read the file
+
+    document = tomlkit.parse(TEMPLATE)
+    document["place"], document["resume"] = deployment.place, deployment.resume
+    hub: Any = document["hub"]
+    hub["may_unmask"] = list(deployment.hub.may_unmask)
+    rows = tomlkit.aot()
+    for consent in deployment.consent:
+        values = {"matter": consent.matter, "who": consent.who, "given": consent.given, "until": consent.until}
+        rows.append(tomlkit.item({key: value for key, value in values.items() if value is not None}))
+    if deployment.consent:
+        document["consent"] = rows
+    return tomlkit.dumps(document)
 
 
 def in_words(deployment: Deployment, wall_us: int) -> list[str]:
     """One line per matter, for people."""
     lines = []
     for matter in CONSENT_SCOPES:
-        what = "sound sent to the Wyoming server" if matter == "wyoming" else matter
+        what = SCOPES[matter].consent if matter in SCOPES else matter
         rows = [c for c in deployment.consent if c.matter == matter]
         said = "; ".join(f"{c.who} agreed on {c.given}{f', until {c.until}' if c.until else ''}" for c in rows)
         refusal = deployment.refusal(matter, wall_us)
@@ -147,7 +162,3 @@ def home_consent(
     """A home where one person agreed to ``matters``; ``who`` None is the user of this account."""
     name = who or os.environ.get("USER") or f"user {os.getuid()}"
     return Deployment("home", consent=tuple(Consent(m, name, today, until) for m in matters))
-
-
-def _text(value: str) -> str:
-    return msgspec.json.encode(value).decode()

@@ -13,6 +13,11 @@ from edge_mer.host.files import create_once, write_atomic
 PRIVATE, PUBLIC = "host.key", "host.pub"
 
 
+def has_host_key(directory: Path) -> bool:
+    """Whether a switch has run with this directory before."""
+    return (directory / PRIVATE).exists()
+
+
 def host_key(directory: Path) -> Ed25519PrivateKey:
     """The private key of this host, made on first use (mode 0600), its public key beside it.
 

@@ -1,4 +1,4 @@
-"""What is asked of each modality: consent, masks, grants, and the lineage along which a mask spreads. No I/O."""
+"""What is requested of each modality: consent, masks, grants, and which modalities a mask reaches. No I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.services import masked_with
 from edge_mer.privacy.consent.consent_file import Deployment
-from edge_mer.privacy.switch.state import Asked, Deadline, Holding, Mask
+from edge_mer.privacy.switch.state import STRENGTH, Asked, Deadline, Holding, Mask
 
-STRENGTH: dict[Gate, int] = {"live": 0, "masked": 1, "hard": 2}
 # Time servers move a clock by less than this; more is a step.
 STEP_US = 2 * SECOND
 
@@ -41,16 +40,15 @@ class Instant:
 
 
 class MaskPolicy:
-    """Masks stay apart by the modality they were asked for: lifting the microphone's leaves the transcript's own.
+    """Masks are kept by the modality that they were requested for: lifting that of audio leaves that of text in place.
 
     ``deployment`` None: the file is missing or damaged, ``no_consent`` says what to do, and everything is masked.
     """
 
     def __init__(self, config: Config, asked: Mapping[Modality, Asked], never: str) -> None:
-        """``never``: why a modality is masked that nobody has unmasked yet."""
-        source = config.text.source
-        self._sent_away = source == "wyoming"
-        self._transcribed = source in ("asr", "wyoming")
+        """``never``: the reason of a modality that has not been unmasked yet."""
+        self._recogniser = config.text.recogniser
+        self._transcribed = self._recogniser is not None and self._recogniser.from_microphone
         self.asked: dict[Modality, Asked] = {m: asked.get(m, Asked()) for m in MODALITIES}
         self.deployment: Deployment | None = None
         self.no_consent = "no deployment file"
@@ -95,16 +93,18 @@ class MaskPolicy:
         for m in modalities:
             if (why := self._no_consent_to(m, wall_us)) is not None:
                 return why
-        hard = [m for m in modalities if (mask := self.asked[m].mask) is not None and mask.gate == "hard"]
-        if hard and not may_lift_hard:
+        if may_lift_hard:
+            return ""
+        masks = {m: mask for m in modalities if (mask := self.asked[m].mask) is not None}
+        if hard := [m for m, mask in masks.items() if mask.gate == "hard" and not mask.local]:
             return (
                 f"{', '.join(hard)} is masked hard: nothing on a bus can undo that; press the local button, or run "
                 "edge-mer unmask as root on this host"
             )
-        return ""
+        return "; ".join(f"{m} is {mask.by}" for m, mask in masks.items() if mask.local)
 
     def reached_by(self, modality: Modality) -> frozenset[Modality]:
-        """What a mask of ``modality`` masks: itself, and the words that were made from it."""
+        """What a mask of ``modality`` masks: itself, and text that was transcribed from it."""
         return masked_with(modality, self._transcribed)
 
     def of(self, modality: Modality, wall_us: int) -> tuple[Gate, str | None]:
@@ -129,8 +129,8 @@ class MaskPolicy:
         if self.deployment is None:
             return self.no_consent
         why = self.deployment.refusal(modality, wall_us)
-        if why is None and modality == "text" and self._sent_away:
-            why = self.deployment.refusal("wyoming", wall_us)
+        if why is None and modality == "text" and self._recogniser is not None and self._recogniser.scope is not None:
+            why = self.deployment.refusal(self._recogniser.scope, wall_us)
         return f"no consent: {why}" if why else None
 
 

@@ -1,4 +1,4 @@
-"""One modality as the switch sees it: what is asked, what holds, and who has yet to confirm."""
+"""One modality as the switch sees it: what is requested, what holds, and which confirmations are missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESEND_US, SLOWEST_RESEND_US = SECOND // 20, SECOND
 
 @dataclass
 class ModalityGate:
-    """What is asked of one modality since its last change, and who has yet to confirm it."""
+    """What is requested of one modality since its last change, and which processes have not confirmed it."""
 
     requested: Gate
     epoch: int
@@ -57,7 +57,7 @@ class ModalityGate:
             self.closed_us = max(self.closed_us, now_us)
 
     def confirm(self, message: Closed) -> None:
-        """The gate's own word, when it is about this order and its handle is gone."""
+        """The gate's own confirmation, when it is about this order and its handle is gone."""
         if message.mask_epoch >= self.epoch and message.handle_closed and message.name in self.unclosed:
             self.last_seq = message.last_seq
             self.close(message.name, message.closed_us, message.check)
@@ -77,15 +77,21 @@ class ModalityGate:
         return PrivacyState(self.requested, effective, self.since_us, self.epoch, self.last_seq, self.reason)
 
     def complaint(self, modality: Modality) -> list[str]:
-        """Who has not done what, in words for people; empty when the mask took effect and its receipt is written."""
-        said = [f"{modality}: {name} did not confirm that its device is closed" for name in sorted(self.unclosed)]
-        said += [f"{modality}: {name} did not confirm the purge" for name in sorted(self.unpurged)]
-        if not said and self.requested != "live" and self.receipt is None:
-            said = [f"{modality}: closed and purged, but its receipt is not written: {self.unwritten or 'not yet'}"]
-        return said
+        """Which process has not done what, as text; empty when the mask took effect and its receipt is written."""
+        complaints = [f"{modality}: {name} did not confirm that its device is closed" for name in sorted(self.unclosed)]
+        complaints += [f"{modality}: {name} did not confirm the purge" for name in sorted(self.unpurged)]
+        if not complaints and self.requested != "live" and self.receipt is None:
+            complaints = [
+                f"{modality}: closed and purged, but its receipt is not written: {self.unwritten or 'not yet'}"
+            ]
+        return complaints
 
-    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str) -> Receipt:
-        """The receipt of what was confirmed; number, chain and signature are the log's."""
+    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str, unsaved: str) -> Receipt:
+        """The receipt of what was confirmed; number, chain and signature are the log's. ``unsaved``: why the mask would
+        not outlive a restart, empty when it would."""
+        checks = [f"{name}: {how}" for name, how in sorted(self.checks.items())] or ["no process holds it"]
+        if unsaved:
+            checks.append(f"not durable: the state cannot be saved ({unsaved})")
         return Receipt(
             number=0,
             modality=modality,
@@ -100,7 +106,7 @@ class ModalityGate:
             last_seq=self.last_seq,
             purged=tuple(sorted(self.purged)),
             handle_closed=not self.unclosed,
-            checks=tuple(f"{name}: {how}" for name, how in sorted(self.checks.items())) or ("no process holds it",),
+            checks=tuple(checks),
             previous="",
             signature="",
         )

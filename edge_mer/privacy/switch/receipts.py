@@ -1,20 +1,26 @@
-"""Receipts on disk: one JSON line each, hash-chained and signed, only ever appended to. Verified without the switch."""
+"""Receipts on disk: one JSON line each, hash-chained and signed. Verified without the switch.
+
+The newest are in ``receipts.jsonl``; full files are renamed to ``receipts.N.jsonl``, N being their first receipt.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
-from edge_mer.privacy.keys.signing import is_signed, sign
+from edge_mer.privacy.keys.signing import is_signed
 
 FILE = "receipts.jsonl"
+FULL = re.compile(r"receipts\.(\d{1,18})\.jsonl")
+LONGEST_LINE = 64_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,84 +31,71 @@ class ChainHead:
     hash: str = ""
 
 
+class ChainChecker:
+    """Checks receipts line by line: form, order, chain, signature; and whether the chain went through ``known``."""
+
+    def __init__(self, key: Ed25519PublicKey, known: ChainHead | None = None) -> None:
+        self.begin = self.head = ChainHead()
+        self.count = 0
+        self._key, self._known = key, known
+        self._passed_known = False
+
+    @property
+    def continues(self) -> bool:
+        """Whether the chain went through the known head; what was written later does not matter."""
+        return self._known is None or self._passed_known or self._known == self.begin
+
+    def add(self, where: str, line: bytes) -> Receipt:
+        """Raises PrivacyError that begins with ``where`` and says what is wrong."""
+        try:
+            receipt = msgspec.json.decode(line, type=Receipt)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PrivacyError(f"{where}: it is no receipt ({error})") from error
+        if not is_signed(self._key, receipt) or msgspec.json.encode(receipt) != line:
+            raise PrivacyError(f"{where}: it is not what this host's switch signed")
+        if self.count and ChainHead(receipt.number, receipt.previous) != self.head:
+            raise PrivacyError(
+                f"{where}: receipt {receipt.number} does not follow the line before it "
+                f"(a line was removed, added or moved)"
+            )
+        if receipt.number == 0 and receipt.previous:
+            raise PrivacyError(f"{where}: the first receipt follows another")
+        if not self.count:
+            self.begin = ChainHead(receipt.number, receipt.previous)
+        self.count += 1
+        self.head = ChainHead(receipt.number + 1, line_hash(line))
+        self._passed_known |= self.head == self._known
+        return receipt
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a good file holds, and the hash of each line."""
+    """What a good file holds."""
 
     receipts: tuple[Receipt, ...]
-    hashes: tuple[str, ...]
-
-    @property
-    def first(self) -> int:
-        return self.receipts[0].number if self.receipts else 0
-
-    @property
-    def head(self) -> ChainHead:
-        return ChainHead(self.receipts[-1].number + 1, self.hashes[-1]) if self.receipts else ChainHead()
-
-    def continues(self, known: ChainHead) -> bool:
-        """Whether the chain went through ``known``: what was written later does not matter."""
-        if not self.receipts or known.count <= self.first:
-            first = self.receipts[0].previous if self.receipts else ""
-            return known == ChainHead(self.first, first)
-        place = known.count - self.first - 1
-        return place < len(self.hashes) and self.hashes[place] == known.hash
+    first: int
+    head: ChainHead
 
 
-class ReceiptLog:
-    """Appends to the chain. What is on the disk and does not continue the known head is set aside, never mended."""
+def receipt_files(directory: Path) -> list[Path]:
+    """All files of the chain, oldest first."""
+    names = [(FULL.fullmatch(path.name), path) for path in directory.glob("receipts.*.jsonl")]
+    full = sorted((int(found[1]), path) for found, path in names if found)
+    newest = directory / FILE
+    return [path for _, path in full] + ([newest] if newest.exists() else [])
 
-    def __init__(self, directory: Path, key: Ed25519PrivateKey, head: ChainHead) -> None:
-        self.path = directory / FILE
-        self.note: str | None = None
-        self._key = key
-        self.head = self._find_head(head)
 
-    def append(self, receipt: Receipt) -> Receipt:
-        """Number, chain, sign and write it through to the disk. Raises OSError; then the file is as before."""
-        signed = sign(self._key, msgspec.structs.replace(receipt, number=self.head.count, previous=self.head.hash))
-        line = msgspec.json.encode(signed)
-        fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(fd).st_size
-            try:
-                if os.write(fd, line + b"\n") != len(line) + 1:
-                    raise OSError(f"{self.path}: the disk took a part of the receipt only")
-                os.fsync(fd)
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
-        finally:
-            os.close(fd)
-        self.head = ChainHead(self.head.count + 1, line_hash(line))
-        return signed
-
-    def _find_head(self, known: ChainHead) -> ChainHead:
-        """The end of the file. It may be ahead of ``known``, for a receipt is written before the state."""
-        if not self.path.exists():
-            if known.count:
-                self.note = f"{self.path} is gone; {known.count} receipts were in it"
-            return known
-        self._cut_unfinished_line()
-        try:
-            found = verify(self.path, self._key.public_key())
-            if found.continues(known):
-                return found.head if found.receipts else known
-            reason = f"it ends at receipt {found.head.count}, the switch wrote {known.count}"
-        except PrivacyError as error:
-            reason = str(error)
-        aside = self.path.with_suffix(f".damaged-{os.stat(self.path).st_mtime_ns}.jsonl")
-        self.path.rename(aside)
-        self.note = f"the receipts were damaged and set aside as {aside.name}: {reason}"
-        return known
-
-    def _cut_unfinished_line(self) -> None:
-        """A crash in the middle of a write leaves a part of a line, which nobody was ever told of."""
-        with self.path.open("rb+") as file:
-            data = file.read()
-            end = data.rfind(b"\n") + 1
-            if end < len(data):
-                file.truncate(end)
+def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Each line and where it is. Raises PrivacyError for a file that cannot be read or ends within a line."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+                where = f"{path}: line {number}"
+                if not line.endswith(b"\n"):
+                    raise PrivacyError(f"{where}: it is cut short")
+                yield where, line[:-1]
+    except OSError as error:
+        raise PrivacyError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def line_hash(line: bytes) -> str:
@@ -110,43 +103,30 @@ def line_hash(line: bytes) -> str:
 
 
 def verify(path: Path, key: Ed25519PublicKey, head: ChainHead | None = None) -> Verified:
-    """Check every line of a file of receipts: form, order, chain, signature; with ``head``, that none is missing.
+    """Check every line of one file of receipts; with ``head``, that none is missing.
 
     Raises PrivacyError naming the first bad line and what is wrong with it.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise PrivacyError(f"{path} cannot be read: {error.strerror}") from error
-    if lines.pop() != b"":
-        raise PrivacyError(f"{path}: line {len(lines) + 1}: it is cut short")
-    found, hashes = list[Receipt](), list[str]()
-    for number, line in enumerate(lines, 1):
-        receipt = _checked(f"{path}: line {number}", line, key)
-        expected = found[-1].number + 1 if found else receipt.number
-        if receipt.number != expected or (hashes and receipt.previous != hashes[-1]):
-            raise PrivacyError(
-                f"{path}: line {number}: receipt {receipt.number} does not follow the line before it "
-                f"(a line was removed, added or moved)"
-            )
-        if receipt.number == 0 and receipt.previous:
-            raise PrivacyError(f"{path}: line {number}: the first receipt follows another")
-        found.append(receipt)
-        hashes.append(line_hash(line))
-    verified = Verified(tuple(found), tuple(hashes))
-    if head is not None and not verified.continues(head):
+    checker = ChainChecker(key, head)
+    receipts = tuple(checker.add(where, line) for where, line in lines_of(path))
+    _check_end(checker, path, len(receipts), head)
+    return Verified(receipts, checker.begin.count, checker.head)
+
+
+def verify_all(directory: Path, key: Ed25519PublicKey, head: ChainHead | None = None) -> Iterator[Receipt]:
+    """Every receipt of a state directory, oldest first, each checked as in ``verify``, and all in one chain."""
+    checker = ChainChecker(key, head)
+    files = receipt_files(directory) or [directory / FILE]
+    for path in files:
+        before = checker.count
+        for where, line in lines_of(path):
+            yield checker.add(where, line)
+    _check_end(checker, files[-1], checker.count - before, head)
+
+
+def _check_end(checker: ChainChecker, path: Path, lines: int, head: ChainHead | None) -> None:
+    if head is not None and not checker.continues:
         raise PrivacyError(
-            f"{path}: line {len(lines) + 1}: missing; the switch wrote {head.count} receipts, these end at "
-            f"{verified.head.count}"
+            f"{path}: line {lines + 1}: missing; the switch wrote {head.count} receipts, these end at "
+            f"{checker.head.count}"
         )
-    return verified
-
-
-def _checked(where: str, line: bytes, key: Ed25519PublicKey) -> Receipt:
-    try:
-        receipt = msgspec.json.decode(line, type=Receipt)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PrivacyError(f"{where}: it is no receipt ({error})") from error
-    if not is_signed(key, receipt) or msgspec.json.encode(receipt) != line:
-        raise PrivacyError(f"{where}: it is not what this host's switch signed")
-    return receipt

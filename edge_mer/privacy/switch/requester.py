@@ -17,9 +17,9 @@ Reply = Callable[[Answer], object]
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """``key`` is the CURVE public key of a remote caller, ``name`` what it was paired as."""
+    """``key`` is the CURVE public key of a remote requester, ``name`` what it was paired as."""
 
-    door: Origin
+    origin: Origin
     key: str = ""
     name: str = ""
 

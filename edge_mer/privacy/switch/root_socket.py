@@ -1,4 +1,4 @@
-"""Root's way in: a Unix socket of the host, whose kernel says who connects (SO_PEERCRED). The only one to lift hard."""
+"""Commands of root: a Unix socket whose kernel says who connects (SO_PEERCRED). Only they lift hard masks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 
 from edge_mer.contract import control
 from edge_mer.contract.control import Answer, Command
-from edge_mer.contract.errors import BadMessage, PrivacyError
+from edge_mer.contract.errors import BadMessage
 from edge_mer.privacy.switch.requester import ROOT, Reply, Requester
 
 _CREDENTIALS = struct.Struct("iII")
 MOST_OPEN = 8
-PATIENCE_S = 5.0
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -72,21 +71,6 @@ class RootSocket:
     def _drop(self, connection: socket.socket) -> None:
         self._open.remove(connection)
         connection.close()
-
-
-def ask_as_root(directory: Path, command: Command) -> Answer:
-    """Ask the switch of the instance in ``directory``. Raises PrivacyError when it does not answer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        connection.settimeout(PATIENCE_S)
-        try:
-            connection.connect(str(directory / RootSocket.NAME))
-            connection.send(control.encode(command))
-            answer = _decoded(connection.recv(control.MAX_BYTES))
-        except OSError as error:
-            raise PrivacyError(f"the switch does not answer root: {error.strerror or error}") from error
-    if not isinstance(answer, Answer):
-        raise PrivacyError("the switch closed root's socket without an answer")
-    return answer
 
 
 def _reply(connection: socket.socket, answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""Speech becomes growing, then final words; never more than one segment behind; a mask kills the child."""
+"""Recognition publishes partial, then final words; at most one segment waits; a mask kills the child process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEECH, SILENCE = np.full(512, 30_000, np.int16), np.zeros(512, np.int16)
 
 
 class FakeChild:
-    """Takes orders; understands only when the test says so."""
+    """Records orders; answers only when the test provides results."""
 
     wake = 0
 
@@ -49,20 +49,20 @@ class FakeChild:
 
 
 class Listener:
-    """A transcript worker with a fake child, and a microphone that the test speaks into."""
+    """A transcript worker with a fake child, and a microphone whose audio the test provides."""
 
     def __init__(self, directory: Path) -> None:
-        self.house = SwitchBench(directory, text={"source": "asr"})
+        self.bench = SwitchBench(directory, text={"source": "asr"})
         self.children: list[FakeChild] = []
         self.left: list[int] = []
-        bus = self.house.bus("transcript-boot")
+        bus = self.bench.bus("transcript-boot")
         self.device = AsrTranscript(bus, "fake", self._start, Segmenter(Loudness()))
-        source = GatedSource(self.house.config, bus, "transcript", "text", self.device, self.left.append, BOOT_ID)
+        source = GatedSource(self.bench.config, bus, "transcript", "text", self.device, self.left.append, BOOT_ID)
         self.worker = AsrWorker(self.device, source, PurgeClient(bus, "transcript", ("audio",)))
-        self.microphone = self.house.bus("microphone-boot").publisher("raw/audio", "microphone")
-        self.reader = self.house.bus().reader("raw/text", "state/text")
+        self.microphone = self.bench.bus("microphone-boot").publisher("raw/audio", "microphone")
+        self.reader = self.bench.bus().reader("raw/text", "state/text")
         self.index, self.epoch = 0, 1
-        self.house.turn(self.worker)
+        self.bench.turn(self.worker)
 
     def _start(self) -> FakeChild:
         self.children.append(FakeChild())
@@ -72,27 +72,27 @@ class Listener:
     def child(self) -> FakeChild:
         return self.children[-1]
 
-    def hear(self, block: np.ndarray, count: int) -> None:
+    def feed(self, block: np.ndarray, count: int) -> None:
         for _ in range(count):
             body = RawAudio(rate=16_000, sample_index=self.index, overflows=0, mask_epoch=self.epoch)
-            self.microphone.send(body, [block], origin_us=self.house.clock.now_us())
+            self.microphone.send(body, [block], origin_us=self.bench.clock.now_us())
             self.index += 512
-            self.house.clock.advance(32_000)
-            self.house.turn(self.worker)
+            self.bench.clock.advance(32_000)
+            self.bench.turn(self.worker)
 
     def sentence(self) -> None:
-        self.hear(SPEECH, 10)
-        self.hear(SILENCE, 20)
+        self.feed(SPEECH, 10)
+        self.feed(SILENCE, 20)
 
     def answer(self, segment: int, *words: WordTime, final: bool = True) -> None:
         self.child.answers.append(Hypothesis(segment, words, final))
         self.worker.turn()
 
-    def said(self) -> list[Any]:
+    def words(self) -> list[Any]:
         return [m for m in self.reader.drain() if m.topic == "raw/text"]
 
     def state(self) -> Any:
-        self.house.run(1_100_000, self.worker)
+        self.bench.run(1_100_000, self.worker)
         return [m.body for m in self.reader.drain() if m.topic == "state/text"][-1]
 
 
@@ -101,13 +101,13 @@ def listener(tmp_path: Path) -> Listener:
     return Listener(tmp_path)
 
 
-def test_words_grow_and_become_final_on_the_time_of_the_sound(listener):
-    start = listener.house.clock.now_us()
+def test_partial_words_become_final_with_the_time_of_the_audio(listener):
+    start = listener.bench.clock.now_us()
     listener.sentence()
     assert listener.child.segments(BEGIN) == listener.child.segments(END) == [1]
     listener.answer(1, WORD, final=False)
     listener.answer(1, WORD, WORD)
-    partial, final = listener.said()
+    partial, final = listener.words()
     assert [len(m.body.words) for m in (partial, final)] == [1, 2]
     assert [m.body.final for m in (partial, final)] == [False, True]
     assert final.body.words[0].start_us == start + 100_000
@@ -115,20 +115,20 @@ def test_words_grow_and_become_final_on_the_time_of_the_sound(listener):
     assert (final.body.parent, final.body.engine) == ("raw/audio", "fake")
 
 
-def test_words_that_are_withdrawn_are_replaced_by_nothing(listener):
+def test_withdrawn_words_are_replaced_by_an_empty_segment(listener):
     listener.sentence()
     listener.answer(1, WORD, final=False)
     listener.answer(1)
-    assert [m.body.words for m in listener.said()][-1] == ()
+    assert [m.body.words for m in listener.words()][-1] == ()
 
 
 def test_noise_without_words_is_not_published(listener):
     listener.sentence()
     listener.answer(1)
-    assert listener.said() == []
+    assert listener.words() == []
 
 
-def test_never_more_than_one_segment_behind(listener):
+def test_at_most_one_segment_waits_and_later_ones_are_dropped(listener):
     for _ in range(4):
         listener.sentence()
     assert listener.child.segments(BEGIN) == [1, 2], "one is decoded, one waits"
@@ -136,44 +136,44 @@ def test_never_more_than_one_segment_behind(listener):
     listener.answer(1, WORD)
     listener.sentence()
     assert listener.child.segments(BEGIN) == [1, 2, 3]
-    assert set(listener.child.segments(PIECE)) == {1, 2, 3}, "no sound of the dropped ones"
+    assert set(listener.child.segments(PIECE)) == {1, 2, 3}, "no audio of the dropped ones"
 
 
-def test_the_mask_of_the_microphone_kills_the_child_and_what_it_heard(listener):
+def test_audio_mask_kills_the_child_and_discards_its_results(listener):
     listener.sentence()
     child = listener.child
     child.answers.append(Hypothesis(1, (WORD,), False))
-    listener.house.ask("mask", "audio")
-    listener.house.turn(listener.worker)
+    listener.bench.ask("mask", "audio")
+    listener.bench.turn(listener.worker)
     assert not child.alive
-    assert listener.said() == []
+    assert listener.words() == []
     child.answers.append(Hypothesis(1, (WORD,), True))
-    listener.house.run(SECOND, listener.worker)
-    assert listener.said() == []
-    assert listener.house.answers()[-1].ok
+    listener.bench.run(SECOND, listener.worker)
+    assert listener.words() == []
+    assert listener.bench.answers()[-1].ok
 
 
-def test_a_mask_of_audio_is_not_called_purged_before_the_child_is_dead(listener):
+def test_audio_purge_is_confirmed_only_after_the_child_has_ended(listener):
     listener.sentence()
     child = listener.child
     child.stubborn = True
-    listener.house.ask("mask", "audio")
-    listener.house.run(1_200_000, listener.worker)
-    answer = listener.house.answers()[-1]
+    listener.bench.ask("mask", "audio")
+    listener.bench.run(1_200_000, listener.worker)
+    answer = listener.bench.answers()[-1]
     assert not answer.ok
     assert "transcript did not confirm the purge" in answer.text
     child.alive = False
-    listener.house.ask("mask", "audio")
-    listener.house.run(500_000, listener.worker)
-    assert listener.house.answers()[-1].ok
+    listener.bench.ask("mask", "audio")
+    listener.bench.run(500_000, listener.worker)
+    assert listener.bench.answers()[-1].ok
 
 
-def test_sound_from_before_the_mask_is_not_heard_after_it(listener):
-    listener.hear(SPEECH, 2)
-    listener.house.ask("mask", "audio")
-    listener.house.run(SECOND, listener.worker)
-    listener.house.ask("unmask", "audio")
-    listener.house.turn(listener.worker)
+def test_audio_from_before_a_mask_is_not_recognised_after_it(listener):
+    listener.feed(SPEECH, 2)
+    listener.bench.ask("mask", "audio")
+    listener.bench.run(SECOND, listener.worker)
+    listener.bench.ask("unmask", "audio")
+    listener.bench.turn(listener.worker)
     count = len(listener.children)
     listener.sentence()
     assert len(listener.children) == count, "blocks that still carry the old mask epoch"
@@ -182,8 +182,8 @@ def test_sound_from_before_the_mask_is_not_heard_after_it(listener):
     assert listener.child.segments(BEGIN)
 
 
-def test_a_mask_between_two_blocks_starts_anew(listener):
-    listener.hear(SPEECH, 6)
+def test_a_mask_between_two_blocks_restarts_the_child(listener):
+    listener.feed(SPEECH, 6)
     first = listener.child
     listener.epoch += 1
     listener.sentence()
@@ -192,30 +192,30 @@ def test_a_mask_between_two_blocks_starts_anew(listener):
     assert listener.child.segments(BEGIN) == listener.child.segments(END) == [2]
 
 
-def test_missing_sound_ends_the_segment(listener):
-    listener.hear(SPEECH, 6)
+def test_a_gap_in_the_audio_ends_the_segment(listener):
+    listener.feed(SPEECH, 6)
     listener.index += 512
-    listener.hear(SPEECH, 1)
+    listener.feed(SPEECH, 1)
     assert listener.child.segments(END) == [1]
 
 
-def test_a_child_that_dies_is_counted_and_comes_back_later(listener):
+def test_a_child_that_ends_is_counted_and_restarted_after_a_pause(listener):
     listener.sentence()
     listener.child.alive = False
     listener.worker.turn()
     assert listener.worker.counters["text.died"] == 1
     assert listener.state().health == "failed"
-    listener.hear(SPEECH, 1)
-    assert len(listener.children) == 1, "not at once: it may die again"
-    listener.house.run(5 * SECOND, listener.worker)
-    listener.hear(SPEECH, 1)
+    listener.feed(SPEECH, 1)
+    assert len(listener.children) == 1, "not at once: it may end again"
+    listener.bench.run(5 * SECOND, listener.worker)
+    listener.feed(SPEECH, 1)
     assert len(listener.children) == 2
 
 
-def test_a_child_that_takes_no_more_sound_is_given_up(listener):
-    listener.hear(SPEECH, 6)
+def test_a_child_that_accepts_no_more_audio_is_killed(listener):
+    listener.feed(SPEECH, 6)
     listener.child.full = True
-    listener.hear(SPEECH, 1)
+    listener.feed(SPEECH, 1)
     assert not listener.children[0].alive
     assert listener.worker.counters["text.dropped"] == 1
 
@@ -230,28 +230,28 @@ def test_an_error_is_the_reason_until_a_segment_succeeds(listener):
     assert listener.device.fault is None
 
 
-def test_without_sound_text_is_absent(listener):
-    listener.house.run(3 * SECOND, listener.worker)
+def test_without_audio_text_is_absent(listener):
+    listener.bench.run(3 * SECOND, listener.worker)
     state = listener.state()
-    assert (state.health, state.reason) == ("absent", "no sound comes from raw/audio")
+    assert (state.health, state.reason) == ("absent", "no audio arrives on raw/audio")
 
 
 @pytest.mark.parametrize("block", [np.zeros(512, np.float32), np.zeros((2, 512), np.int16)])
-def test_sound_of_the_wrong_kind_is_dropped_and_counted(listener, block):
-    listener.hear(block, 1)
+def test_audio_of_wrong_type_is_dropped_and_counted(listener, block):
+    listener.feed(block, 1)
     assert listener.worker.counters["text.bad"] == 1
 
 
-def test_the_mask_of_text_closes_the_ear(listener):
+def test_text_mask_ends_the_recogniser(listener):
     listener.sentence()
-    listener.house.ask("mask", "text")
-    listener.house.turn(listener.worker)
+    listener.bench.ask("mask", "text")
+    listener.bench.turn(listener.worker)
     assert not listener.children[0].alive
     listener.sentence()
     assert len(listener.children) == 1
 
 
-def test_end_of_the_process_leaves_no_child(listener):
+def test_closing_the_worker_leaves_no_child(listener):
     listener.sentence()
     listener.worker.close()
     assert not listener.child.alive

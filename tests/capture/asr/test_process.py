@@ -64,7 +64,7 @@ def start() -> Iterator[Callable[[Choice], AsrProcess]]:
         child.kill()
 
 
-def say(child: AsrProcess, pcm: bytes, segment: int = 1) -> None:
+def send_audio(child: AsrProcess, pcm: bytes, segment: int = 1) -> None:
     assert child.send(BEGIN, segment)
     for at in range(0, len(pcm), 1024):
         assert child.send(PIECE, segment, pcm[at : at + 1024])
@@ -77,11 +77,11 @@ class TestPocketSphinx:
         pytest.importorskip("pocketsphinx", reason="extra asr-lite is not installed")
 
     @pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/data/speech_clips is not there")
-    def test_a_clean_sentence_is_mostly_understood_with_word_times(self, start):
+    def test_most_words_of_a_clean_sentence_are_recognised_with_times(self, start):
         with wave.open(str(SPEECH / "sb_spk1_snt5.wav")) as file:
             pcm = file.readframes(file.getnframes())
         child = start(Choice("pocketsphinx"))
-        say(child, pcm)
+        send_audio(child, pcm)
         found = wait_for(child, final)
         assert len(found) > 2, "partial words came before the final ones"
         words = found[-1].words
@@ -93,12 +93,12 @@ class TestPocketSphinx:
 
     def test_silence_has_no_words(self, start):
         child = start(Choice("pocketsphinx"))
-        say(child, bytes(32_000))
+        send_audio(child, bytes(32_000))
         assert wait_for(child, final)[-1].words == ()
 
-    def test_a_killed_child_is_gone_at_once_and_says_nothing(self, start):
+    def test_a_killed_child_ends_at_once(self, start):
         child = start(Choice("pocketsphinx"))
-        say(child, bytes(64_000))
+        send_audio(child, bytes(64_000))
         child.kill()
         assert not child.alive
         with pytest.raises(ProcessLookupError):
@@ -106,23 +106,23 @@ class TestPocketSphinx:
 
 
 class TestWhisper:
-    def test_without_the_extra_the_command_that_installs_it_is_named(self, monkeypatch):
+    def test_missing_extra_names_the_install_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "transformers", None)
         with pytest.raises(MissingExtra, match=r"edge-mer\[asr\]"):
             asr_whisper.load("anything")
 
-    def test_a_model_that_is_not_there_is_named(self, tmp_path):
+    def test_a_missing_model_is_named(self, tmp_path):
         pytest.importorskip("transformers", reason="extra asr is not installed")
         with pytest.raises(ModelError, match="nowhere"):
             asr_whisper.load(str(tmp_path / "nowhere"))
 
-    def test_a_tiny_random_checkpoint_writes_words_spread_over_the_segment(self, tmp_path):
+    def test_words_of_a_checkpoint_are_spread_over_the_segment(self, tmp_path):
         whisper = asr_whisper.load(tiny_whisper(tmp_path))
         whisper.begin()
         whisper.feed(np.zeros(16_000, np.int16).tobytes())
         assert whisper.partial() is None
         words = whisper.end()
-        assert words, "a random model babbles"
+        assert words, "a random model writes random words"
         assert all(w.approx for w in words)
         assert words[0].start_us == 0
         assert words[-1].end_us == SECOND
@@ -164,7 +164,7 @@ def tiny_whisper(directory: Path) -> str:
 
 
 class WyomingServer:
-    """Speaks the protocol on loopback; what it heard is kept."""
+    """A server of the protocol on loopback; it keeps the received audio."""
 
     def __init__(self, answers: bool = True) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -172,7 +172,7 @@ class WyomingServer:
         self.answers = answers
         self.kinds: list[str] = []
         self.audio = b""
-        self.heard = threading.Event()
+        self.received = threading.Event()
         threading.Thread(target=self._serve, name="wyoming-server", daemon=True).start()
 
     def _serve(self) -> None:
@@ -184,7 +184,7 @@ class WyomingServer:
                 self.audio += stream.read(header.get("payload_length", 0))
                 if header["type"] != "audio-stop":
                     continue
-                self.heard.set()
+                self.received.set()
                 if self.answers:
                     data = json.dumps({"text": "turn the light on"}).encode()
                     connection.sendall(asr_wyoming.event("info", {"unknown": 1}, b"skip me"))
@@ -193,11 +193,11 @@ class WyomingServer:
 
 
 class TestWyoming:
-    def test_sound_goes_out_and_the_transcript_comes_back(self, start):
+    def test_audio_is_sent_and_the_transcript_received(self, start):
         server = WyomingServer()
         child = start(Choice("wyoming", server.address))
         pcm = np.arange(32_000, dtype=np.int16).tobytes()
-        say(child, pcm)
+        send_audio(child, pcm)
         words = wait_for(child, final)[-1].words
         assert [w.text for w in words] == ["turn", "the", "light", "on"]
         assert words[-1].end_us == 2 * SECOND
@@ -207,11 +207,11 @@ class TestWyoming:
         assert set(server.kinds[2:-1]) == {"audio-chunk"}
         assert server.audio == pcm
 
-    def test_a_child_that_waits_for_a_silent_server_is_killed_at_once(self, start):
+    def test_a_child_that_waits_for_a_server_is_killed_at_once(self, start):
         server = WyomingServer(answers=False)
         child = start(Choice("wyoming", server.address))
-        say(child, bytes(1024))
-        assert server.heard.wait(WAIT_S)
+        send_audio(child, bytes(1024))
+        assert server.received.wait(WAIT_S)
         assert child.alive
         child.kill()
         assert not child.alive
@@ -230,16 +230,16 @@ class TestWyoming:
         with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
             assert parent.stdout is not None
             ended = os.pidfd_open(int(parent.stdout.readline()))
-            assert server.heard.wait(WAIT_S)
+            assert server.received.wait(WAIT_S)
             parent.kill()
-            assert select.select([ended], [], [], WAIT_S / 3)[0], "its answer would be waited for 30 s"
+            assert select.select([ended], [], [], WAIT_S / 3)[0], "otherwise it waits 30 s for the answer"
             os.close(ended)
 
     def test_without_a_server_the_segment_ends_with_the_reason(self, start):
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
         child = start(Choice("wyoming", f"127.0.0.1:{port}"))
-        say(child, bytes(1024))
+        send_audio(child, bytes(1024))
         assert "no Wyoming server answers" in (wait_for(child, final)[-1].error or "")
         assert child.alive, "the next segment may succeed"
 
@@ -255,7 +255,7 @@ class TestWyoming:
             b'{"type": "error", "data": {"text": "no model"}}\n',
         ],
     )
-    def test_an_answer_that_is_no_transcript_is_an_error_not_a_crash(self, answer):
+    def test_an_invalid_answer_raises_a_device_error(self, answer):
         near, far = socket.socketpair()
         client = asr_wyoming.Wyoming("there", 1)
         client._socket = near
@@ -265,7 +265,7 @@ class TestWyoming:
             client.end()
         far.close()
 
-    def test_consent_of_its_own_is_needed(self, tmp_path):
+    def test_a_separate_consent_is_required(self, tmp_path):
         privacy = {"state": str(tmp_path / "state")}
         config = Config.model_validate({"text": {"source": "wyoming", "wyoming": "hub:10300"}, "privacy": privacy})
         with pytest.raises(ConfigError, match="--consent wyoming"):
@@ -287,7 +287,7 @@ def test_whisper_needs_a_model():
         choose(Config.model_validate({"text": {"source": "asr", "engine": "whisper"}}))
 
 
-def test_a_recogniser_that_cannot_load_says_why_and_ends(start, tmp_path):
+def test_a_recogniser_that_cannot_load_reports_the_error_and_ends(start, tmp_path):
     child = start(Choice("whisper", str(tmp_path / "nowhere")))
     found = wait_for(child, lambda found: bool(found))
     assert found[0].error
@@ -298,8 +298,8 @@ def test_recognisers_are_loaded_by_name():
     assert isinstance(load(Choice("wyoming", "hub:1")), asr_wyoming.Wyoming)
 
 
-class Stutter:
-    """Understands nothing, then the same word again and again."""
+class RepeatedWord:
+    """Recognises no word, then the same word repeatedly."""
 
     def __init__(self) -> None:
         self.words: tuple[WordTime, ...] = ()
@@ -317,14 +317,14 @@ class Stutter:
         return self.words
 
 
-def test_partial_words_are_told_when_they_change():
+def test_partial_words_are_sent_only_when_they_change():
     near, far = os.pipe()
-    said: list[Hypothesis] = []
+    sent: list[Hypothesis] = []
     with os.fdopen(near, "rb") as orders, os.fdopen(far, "wb") as pen:
         pen.write(frame(BEGIN, 7))
         for _ in range(40):
             pen.write(frame(PIECE, 7, bytes(1024)))
         pen.write(frame(END, 7))
         pen.close()
-        serve(Stutter(), orders, said.append)
-    assert [(h.segment, h.final) for h in said] == [(7, False), (7, True)]
+        serve(RepeatedWord(), orders, sent.append)
+    assert [(h.segment, h.final) for h in sent] == [(7, False), (7, True)]

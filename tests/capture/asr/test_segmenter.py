@@ -1,4 +1,4 @@
-"""Voice activity cuts sound into segments, the same ones however the sound is handed over."""
+"""Voice activity detection cuts audio into segments, independent of the split into calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_US = 32_000
 
 
 class Loudness:
-    """A detector whose probability is the loudness of the chunk: so a test writes the probabilities itself."""
+    """A detector whose probability is the loudness of the chunk: a test sets the probabilities with it."""
 
     def initial(self) -> int:
         return 0
@@ -29,7 +29,7 @@ class Loudness:
         return state + 1, float(np.abs(chunk).max())
 
 
-def sound(*parts: tuple[float, int]) -> np.ndarray:
+def audio(*parts: tuple[float, int]) -> np.ndarray:
     """(probability, chunks) in a row."""
     return np.concatenate([np.full(count * CHUNK, round(p * 32_767), np.int16) for p, count in parts])
 
@@ -47,38 +47,38 @@ def fold(samples: np.ndarray, cuts: list[int] | None = None, settings: Segmenter
 
 def shape(events: list[Event]) -> list[tuple[str, int]]:
     """Begin with its time in chunks, End with how many pieces it had."""
-    told: list[tuple[str, int]] = []
+    found: list[tuple[str, int]] = []
     pieces = 0
     for event in events:
         if isinstance(event, Begin):
-            told.append(("begin", round(event.origin_us / CHUNK_US)))
+            found.append(("begin", round(event.origin_us / CHUNK_US)))
             pieces = 0
         elif isinstance(event, SegmentAudio):
             pieces += 1
         elif isinstance(event, End):
-            told.append(("cut" if event.cut else "end", pieces))
-    return told
+            found.append(("cut" if event.cut else "end", pieces))
+    return found
 
 
-def test_speech_begins_with_what_came_before_it_and_ends_after_silence():
-    assert shape(fold(sound((0, 20), (0.9, 30), (0, 40)))) == [("begin", 12), ("end", 8 + 30 + 16)]
+def test_a_segment_includes_the_audio_before_speech_and_ends_after_silence():
+    assert shape(fold(audio((0, 20), (0.9, 30), (0, 40)))) == [("begin", 12), ("end", 8 + 30 + 16)]
 
 
-def test_a_click_is_no_speech():
-    assert fold(sound((0, 20), (0.9, 2), (0, 40))) == []
+def test_a_click_is_not_speech():
+    assert fold(audio((0, 20), (0.9, 2), (0, 40))) == []
 
 
 def test_a_short_pause_does_not_end_a_segment():
-    assert shape(fold(sound((0.9, 10), (0, 15), (0.9, 10), (0, 30)))) == [("begin", 0), ("end", 10 + 15 + 10 + 16)]
+    assert shape(fold(audio((0.9, 10), (0, 15), (0.9, 10), (0, 30)))) == [("begin", 0), ("end", 10 + 15 + 10 + 16)]
 
 
-def test_between_the_two_thresholds_nothing_changes():
-    assert fold(sound((0.45, 100))) == [], "not loud enough to begin"
-    assert shape(fold(sound((0.9, 5), (0.45, 100)))) == [("begin", 0)], "loud enough to go on"
+def test_probabilities_between_the_thresholds_change_nothing():
+    assert fold(audio((0.45, 100))) == [], "not loud enough to begin"
+    assert shape(fold(audio((0.9, 5), (0.45, 100)))) == [("begin", 0)], "loud enough to go on"
 
 
-def test_a_long_segment_is_cut_and_goes_on_without_losing_any_speech():
-    events = fold(sound((0.9, 25), (0, 20)), settings=SegmenterSettings(longest_chunks=10))
+def test_a_long_segment_is_cut_without_loss_of_speech():
+    events = fold(audio((0.9, 25), (0, 20)), settings=SegmenterSettings(longest_chunks=10))
     assert shape(events) == [
         ("begin", 0),
         ("cut", 10),
@@ -99,8 +99,8 @@ def test_a_long_segment_is_cut_and_goes_on_without_losing_any_speech():
     tail=st.integers(0, CHUNK - 1),
     cuts=st.lists(st.integers(0, 200_000), max_size=12),
 )
-def test_any_way_of_handing_over_gives_the_same_segments(parts, tail, cuts):
-    samples = np.concatenate([sound(*parts), np.zeros(tail, np.int16)])
+def test_any_split_of_the_samples_gives_the_same_segments(parts, tail, cuts):
+    samples = np.concatenate([audio(*parts), np.zeros(tail, np.int16)])
     once, pieces = fold(samples), fold(samples, cuts)
     assert shape(once) == shape(pieces)
     for a, b in zip(once, pieces, strict=True):
@@ -113,10 +113,10 @@ def test_any_way_of_handing_over_gives_the_same_segments(parts, tail, cuts):
 @example([(1.0, 25), (0.0, 16)])
 @example([(1.0, 24), (0.0, 16)])
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 30)), min_size=1, max_size=8))
-def test_events_are_well_nested_and_segments_never_too_long(parts):
+def test_events_are_well_nested_and_segments_have_a_longest_length(parts):
     settings = SegmenterSettings(longest_chunks=40)
     inside, pieces = False, 0
-    for event in fold(sound(*parts), settings=settings):
+    for event in fold(audio(*parts), settings=settings):
         if isinstance(event, Begin):
             assert not inside
             inside, pieces = True, 0
@@ -141,7 +141,7 @@ def test_the_packaged_detector_finds_the_long_pause_of_the_demo(demo):
     assert not any(7.2 < start < 8.2 for start in starts)
 
 
-def test_a_fresh_start_forgets_what_was_heard(demo):
+def test_the_initial_state_depends_on_no_earlier_audio(demo):
     segmenter = Segmenter(PackagedVad())
     _, first = segmenter.step(segmenter.initial(), 0, demo[:32_000])
     _, again = segmenter.step(segmenter.initial(), 0, demo[:32_000])

@@ -15,7 +15,7 @@ import pytest
 from edge_mer.capture.gated_source import GatedSource
 from edge_mer.capture.playback.file import BLOCK_US, FileWorker, assemble, build, upright
 from edge_mer.capture.playback.media_probe import MediaFacts, probe
-from edge_mer.capture.playback.media_readers import SoundReader
+from edge_mer.capture.playback.media_readers import AudioReader
 from edge_mer.capture.playback.timeline import LEAD_US
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
@@ -27,10 +27,10 @@ DEMO = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets"
 
 
 class Player:
-    """A house in which one file plays, and everything it published."""
+    """A switch bench on which one file plays, and the messages that it published."""
 
     def __init__(self, directory: Path, path: Path, **sections: Any) -> None:
-        self.house = SwitchBench(
+        self.bench = SwitchBench(
             directory,
             **{
                 "audio": {"source": "file"},
@@ -39,20 +39,20 @@ class Player:
                 "file": {"path": str(path), **sections.get("file", {})},
             },
         )
-        bus = self.house.bus("file-boot")
+        bus = self.bench.bus("file-boot")
         self.worker: FileWorker = assemble(
-            self.house.config,
+            self.bench.config,
             bus,
-            lambda modality, device: GatedSource(self.house.config, bus, "file", modality, device, boot_id=BOOT_ID),
+            lambda modality, device: GatedSource(self.bench.config, bus, "file", modality, device, boot_id=BOOT_ID),
         )
         topics = [f"{kind}/{m}" for kind in ("raw", "state") for m in ("audio", "video", "text")]
-        self.reader = self.house.bus().reader(*topics)
+        self.reader = self.bench.bus().reader(*topics)
         self.seen: list[Any] = []
 
     def play(self, seconds: float) -> list[Any]:
         """Let time pass; returns the messages of that time."""
         before = len(self.seen)
-        self.house.run(round(seconds * SECOND), self.worker, step_us=10_000, each=self._drain)
+        self.bench.run(round(seconds * SECOND), self.worker, step_us=10_000, each=self._drain)
         self._drain()
         return self.seen[before:]
 
@@ -67,8 +67,8 @@ class Player:
         return self.worker.counters.get(f"{modality}.decoded", 0)
 
 
-def sound_from(clip: MediaFacts, sample: int) -> np.ndarray:
-    reader, blocks = SoundReader(clip, sample, Counter()), []
+def audio_from(clip: MediaFacts, sample: int) -> np.ndarray:
+    reader, blocks = AudioReader(clip, sample, Counter()), []
     while not reader.ended:
         reader.step()
     while (block := reader.take()) is not None:
@@ -91,12 +91,12 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_sound_plays_in_whole_blocks_from_t0(state, clip):
+def test_audio_plays_in_whole_blocks_from_t0(state, clip):
     player = Player(state, clip)
     blocks = of(player.play(3), "raw/audio")
     assert [b.body.sample_index for b in blocks] == [512 * n for n in range(len(blocks))]
     assert [b.envelope.origin_us for b in blocks] == [player.t0 + n * BLOCK_US for n in range(len(blocks))]
-    assert len(blocks) == 63, "2 s of sound, the last block filled up"
+    assert len(blocks) == 63, "2 s of audio, the last block padded"
     samples = np.concatenate([b.payload[0] for b in blocks]).astype(float)
     expected = 20_000 * np.arange(32_000) / 32_000 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
     assert np.corrcoef(samples[1000:31_000], expected[1000:31_000])[0, 1] > 0.999
@@ -111,7 +111,7 @@ def test_nothing_is_published_before_it_would_have_been_captured(state, clip):
             assert 0 <= message.envelope.created_us - message.envelope.origin_us <= 20_000
 
 
-def test_pictures_come_at_their_own_times_on_the_same_t0(state, clip):
+def test_frames_are_published_at_their_times_on_the_same_t0(state, clip):
     player = Player(state, clip)
     frames = of(player.play(3), "raw/video")
     images = [cv2.imdecode(f.payload[0], cv2.IMREAD_COLOR) for f in frames]
@@ -132,8 +132,8 @@ def test_fast_and_wide_video_is_thinned_and_scaled(state, tmp_path):
 def test_a_masked_track_is_not_decoded_while_the_other_plays_on(state, tmp_path, masked, other):
     player = Player(state, make_clip(tmp_path / "long.mkv", seconds=4))
     player.play(1)
-    player.house.ask("mask", masked)
-    player.house.turn(player.worker)
+    player.bench.ask("mask", masked)
+    player.bench.turn(player.worker)
     at_mask = player.decoded(masked), player.decoded(other)
     messages = player.play(1.5)
     assert player.decoded(masked) == at_mask[0] > 0
@@ -143,14 +143,14 @@ def test_a_masked_track_is_not_decoded_while_the_other_plays_on(state, tmp_path,
     assert of(messages, f"state/{masked}")[-1].body.gate == "masked"
 
 
-def test_unmasking_resumes_where_the_file_is_by_now(state, tmp_path):
+def test_unmasking_resumes_at_the_current_position_of_the_file(state, tmp_path):
     player = Player(state, make_clip(tmp_path / "long.mkv", seconds=4))
     player.play(1)
-    player.house.ask("mask", "video", "audio")
+    player.bench.ask("mask", "video", "audio")
     player.play(1.53)
-    player.house.ask("unmask", "video", "audio")
-    player.house.turn(player.worker)
-    now = player.house.clock.now_us() - player.t0
+    player.bench.ask("unmask", "video", "audio")
+    player.bench.turn(player.worker)
+    now = player.bench.clock.now_us() - player.t0
     messages = player.play(1)
     frame, block = of(messages, "raw/video")[0], of(messages, "raw/audio")[0]
     position = frame.envelope.origin_us - player.t0
@@ -160,21 +160,21 @@ def test_unmasking_resumes_where_the_file_is_by_now(state, tmp_path):
     assert now <= start < now + BLOCK_US
     assert block.body.sample_index == start * 16 // 1000
     loudness = np.abs(block.payload[0]).max() / 20_000
-    assert loudness == pytest.approx(start / (4 * SECOND), abs=0.02), "the tone's loudness tells its time"
+    assert loudness == pytest.approx(start / (4 * SECOND), abs=0.02), "the tone's loudness gives its time"
 
 
 @pytest.mark.parametrize("track", ["audio", "video"])
 def test_a_missing_track_is_absent_with_the_reason(state, tmp_path, track):
     path = make_clip(tmp_path / "one.mkv", seconds=1, audio=track != "audio", video=track != "video")
     messages = Player(state, path).play(1)
-    said = of(messages, f"state/{track}")[-1].body
-    assert (said.health, said.reason) == ("absent", f"one.mkv has no {track} track")
+    published = of(messages, f"state/{track}")[-1].body
+    assert (published.health, published.reason) == ("absent", f"one.mkv has no {track} track")
     assert not of(messages, f"raw/{track}")
     other = "video" if track == "audio" else "audio"
     assert of(messages, f"raw/{other}")
 
 
-def test_the_cover_picture_of_a_song_is_no_camera(state, tmp_path):
+def test_the_cover_image_of_a_song_is_not_video(state, tmp_path):
     path = tmp_path / "song.mp3"
     cover = tmp_path / "cover.png"
     cv2.imwrite(str(cover), np.zeros((64, 64, 3), np.uint8))
@@ -184,21 +184,21 @@ def test_the_cover_picture_of_a_song_is_no_camera(state, tmp_path):
         av.open(str(cover)) as art,
         av.open(str(path), "w", options={"id3v2_version": "3"}) as song,
     ):
-        sound = song.add_stream("mp3", rate=44_100)
-        picture = song.add_stream_from_template(art.streams.video[0])
-        picture.disposition = av.stream.Disposition.attached_pic
+        audio = song.add_stream("mp3", rate=44_100)
+        cover_track = song.add_stream_from_template(art.streams.video[0])
+        cover_track.disposition = av.stream.Disposition.attached_pic
         for packet in art.demux():
             if packet.size:
-                packet.stream = picture
+                packet.stream = cover_track
                 song.mux(packet)
         for frame in tone.decode(audio=0):
-            song.mux(sound.encode(frame))
-        song.mux(sound.encode())
+            song.mux(audio.encode(frame))
+        song.mux(audio.encode())
     found = probe(str(path))
     assert (found.has_audio, found.has_video) == (True, False)
 
 
-def test_a_slow_film_is_not_taken_for_a_lost_camera(state, tmp_path):
+def test_a_low_frame_rate_does_not_count_as_a_lost_camera(state, tmp_path):
     messages = Player(state, make_clip(tmp_path / "slow.mkv", seconds=6, fps=1, audio=False)).play(5)
     live = [m.body for m in of(messages, "state/video") if m.body.gate == "live"]
     assert {state.health for state in live} == {"warming", "ok"}
@@ -207,11 +207,11 @@ def test_a_slow_film_is_not_taken_for_a_lost_camera(state, tmp_path):
 def test_after_the_end_both_sensors_are_absent(state, clip):
     messages = Player(state, clip).play(4)
     for modality in ("audio", "video"):
-        said = of(messages, f"state/{modality}")[-1].body
-        assert (said.health, said.reason, said.gate) == ("absent", "end of file", "live")
+        published = of(messages, f"state/{modality}")[-1].body
+        assert (published.health, published.reason, published.gate) == ("absent", "end of file", "live")
 
 
-def test_a_loop_has_no_seam_and_time_goes_on(state, clip):
+def test_a_loop_has_no_gap_and_time_is_monotonic(state, clip):
     player = Player(state, clip, file={"loop": True})
     messages = player.play(5)
     blocks, frames = of(messages, "raw/audio"), of(messages, "raw/video")
@@ -226,7 +226,7 @@ def test_a_loop_has_no_seam_and_time_goes_on(state, clip):
     assert np.array_equal(blocks[10].payload[0], blocks[73].payload[0])
 
 
-def test_a_file_that_is_cut_short_plays_as_far_as_it_goes(state, clip):
+def test_a_truncated_file_plays_to_its_end(state, clip):
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     messages = Player(state, clip).play(4)
     assert len(of(messages, "raw/video")) > 3
@@ -241,7 +241,7 @@ def test_a_file_that_is_cut_short_plays_as_far_as_it_goes(state, clip):
         ("empty.mkv", b"", "damaged or no media file"),
     ],
 )
-def test_a_file_that_cannot_play_is_named(state, tmp_path, name, content, complaint):
+def test_an_unreadable_file_is_refused_by_name(state, tmp_path, name, content, complaint):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -250,32 +250,32 @@ def test_a_file_that_cannot_play_is_named(state, tmp_path, name, content, compla
 
 
 def test_without_a_path_the_config_key_is_named(state, tmp_path):
-    house = SwitchBench(state, audio={"source": "file"})
+    bench = SwitchBench(state, audio={"source": "file"})
     with pytest.raises(DeviceError, match=r"file\.path"):
-        build(house.config, house.bus())
+        build(bench.config, bench.bus())
 
 
-def test_only_the_modalities_that_ask_for_the_file_get_it(state, clip):
+def test_only_modalities_with_the_file_as_source_play_it(state, clip):
     player = Player(state, clip, video={"source": "camera"})
     messages = player.play(1)
     assert of(messages, "raw/audio")
     assert not of(messages, "state/video"), "the camera has its own process"
 
 
-def test_holes_in_the_sound_are_silence_and_move_nothing(tmp_path):
+def test_gaps_in_the_audio_are_silence_and_shift_nothing(tmp_path):
     found = probe(str(make_clip(tmp_path / "holes.mkv", holes=((0.0, 0.3), (0.8, 1.2)))))
-    sound = np.abs(sound_from(found, 0).astype(int))
-    loud = [int(sound[round(t * 16_000) : round((t + 0.1) * 16_000)].max()) for t in (0.1, 0.5, 0.95, 1.4)]
+    audio = np.abs(audio_from(found, 0).astype(int))
+    loud = [int(audio[round(t * 16_000) : round((t + 0.1) * 16_000)].max()) for t in (0.1, 0.5, 0.95, 1.4)]
     assert loud[0] == loud[2] == 0
     assert loud[1] == pytest.approx(6_000, rel=0.1)
     assert loud[3] == pytest.approx(15_000, rel=0.1)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_sound_from_the_middle_lies_within_a_millisecond(tmp_path, suffix):
+def test_audio_after_a_seek_is_accurate_within_a_millisecond(tmp_path, suffix):
     """Containers may round the time of a packet to 1 ms."""
     found = probe(str(make_clip(tmp_path / f"clip{suffix}")))
-    whole, middle = sound_from(found, 0), sound_from(found, 30 * 512)
+    whole, middle = audio_from(found, 0), audio_from(found, 30 * 512)
     assert abs(len(whole) - 30 * 512 - len(middle)) <= 512
     piece, window = middle[2000:10_000].astype(float), whole[30 * 512 + 1983 :].astype(float)
     likeness = [np.corrcoef(piece, window[lag : lag + 8000])[0, 1] for lag in range(35)]
@@ -285,17 +285,17 @@ def test_sound_from_the_middle_lies_within_a_millisecond(tmp_path, suffix):
 
 def test_the_transcript_of_the_file_shares_its_t0(state):
     player = Player(state, DEMO / "demo.mkv", text={"source": "recorded", "path": str(DEMO / "demo.words.json")})
-    said = of(player.play(4.4), "raw/text")
+    published = of(player.play(4.4), "raw/text")
     words = json.loads((DEMO / "demo.words.json").read_text())["segments"][0]["words"]
-    assert [w.text for w in said[11].body.words] == [w for w, _, _ in words]
-    assert said[11].body.final
-    assert [w.start_us - player.t0 for w in said[11].body.words] == [round(s * SECOND) for _, s, _ in words]
-    assert said[11].body.parent is None
+    assert [w.text for w in published[11].body.words] == [w for w, _, _ in words]
+    assert published[11].body.final
+    assert [w.start_us - player.t0 for w in published[11].body.words] == [round(s * SECOND) for _, s, _ in words]
+    assert published[11].body.parent is None
 
 
 def test_the_first_block_waits_for_readers(state, clip):
     player = Player(state, clip)
-    start = player.house.clock.now_us()
+    start = player.bench.clock.now_us()
     player.play(0.1)
     assert player.t0 - start <= LEAD_US + 20_000
 
@@ -311,7 +311,7 @@ def test_real_clips_play(state, name):
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (-90, (0, -1))])
-def test_a_telephones_film_is_turned_upright(rotation, corner):
+def test_rotated_video_is_turned_upright(rotation, corner):
     """The display matrix turns counter-clockwise."""
 
     class Frame:

@@ -1,10 +1,10 @@
-// Elements, without ever making markup from what came over the network.
+// DOM helpers. Network data is only ever inserted as text, never as markup.
 const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
 
-export function text(element, words) {
-  if (element.textContent !== words) element.textContent = words;
+export function text(element, content) {
+  if (element.textContent !== content) element.textContent = content;
 }
 
 export function make(name, attributes = {}, ...children) {
@@ -24,7 +24,7 @@ export function rows(table, cells) {
   table.tBodies[0].replaceChildren(...cells.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell)))));
 }
 
-// A bar from `from` to `to`, both as shares of its width.
+// A bar from `from` to `to`, both as fractions of its width.
 export function meter(from, to, less = false) {
   const bar = make("i", less ? { class: "less" } : {});
   bar.style.left = `${100 * Math.min(from, to)}%`;
@@ -32,6 +32,7 @@ export function meter(from, to, less = false) {
   return make("span", { class: "meter", "aria-hidden": "true" }, bar);
 }
 
-export function say(words) {
-  text($("say"), words);
+// For screen readers.
+export function announce(content) {
+  text($("announcement"), content);
 }

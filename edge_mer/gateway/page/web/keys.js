@@ -1,6 +1,6 @@
-// This browser's own key. It never leaves the browser (it cannot be exported); only its public half is paired.
+// This browser's own key. It cannot be exported, so it never leaves the browser; only its public half is paired.
 const DATABASE = "edge_mer", STORE = "keys", NAME = "unmask", COUNTER = "edge_mer.counter";
-const encode = (words) => new TextEncoder().encode(words);
+const encode = (string) => new TextEncoder().encode(string);
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 function store(mode, act) {
@@ -17,11 +17,11 @@ function store(mode, act) {
   });
 }
 
-export const held = () => store("readonly", (keys) => keys.get(NAME));
-export const forget = () => store("readwrite", (keys) => keys.delete(NAME));
+export const storedKey = () => store("readonly", (keys) => keys.get(NAME));
+export const deleteKey = () => store("readwrite", (keys) => keys.delete(NAME));
 
-// A new key, and the proof for /pair that we know the one-time code. Kept once `keep` is called.
-export async function fresh(host, code) {
+// A new key, and the proof for /pair that the user knows the one-time code. `keep` stores the key.
+export async function newKey(host, code) {
   const pair = await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"]);
   const signing = hex(await crypto.subtle.exportKey("raw", pair.publicKey));
   const secret = await crypto.subtle.importKey("raw", encode(code), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
@@ -29,7 +29,7 @@ export async function fresh(host, code) {
   return { body: { signing, proof }, keep: () => store("readwrite", (keys) => keys.put({ pair, signing }, NAME)) };
 }
 
-// Leave to unmask, signed: the kind of the record, then its JSON with sorted names (edge_mer/privacy/keys/signing.py).
+// A signed permission to unmask. Signed bytes: record type, then JSON with sorted names (edge_mer/privacy/keys/signing.py).
 export async function grant(key, host, modalities, maskEpoch) {
   const counter = Math.max(Date.now() * 1000, Number(localStorage.getItem(COUNTER) ?? 0) + 1);
   localStorage.setItem(COUNTER, counter);

@@ -1,48 +1,49 @@
-// What came last, and who shows it.
-import { $, say, text } from "./dom.js";
+// The latest messages, and the views that show them.
+import { $, announce, text } from "./dom.js";
 import { recording, processes, proofs, speed } from "./details.js";
 import { estimate, stale } from "./now.js";
 import { listen, token } from "./server.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
 import { Why } from "./why.js";
+import { MODALITIES } from "./labels.js";
 
-const LATE_MS = 3500;
-const house = { hello: null, privacy: null, heard: 0, sensors: {}, estimate: null, receipts: new Map(), connected: false };
-const tiles = new Tiles(house);
+const STALE_MS = 3500;
+const latest = { hello: null, privacy: null, privacyAt: 0, estimateAt: 0, sensors: {}, estimate: null, receipts: new Map(), connected: false };
+const tiles = new Tiles(latest);
 const timeline = new Timeline();
-let stop = () => {}, late = false;
+let stop = () => {}, isStale = false;
 
 const show = {
   hello(message) {
-    house.hello = message;
-    text($("about"), `edge_mer ${message.version} on host ${message.host.slice(0, 8)}. Nothing on this page comes from anywhere else.`);
+    latest.hello = message;
+    text($("about"), `edge_mer ${message.version} on host ${message.host.slice(0, 8)}. This page loads nothing from other hosts.`);
   },
-  privacy: (message) => { house.privacy = message; house.heard = performance.now(); tiles.show(); },
-  receipt: (message) => { house.receipts.set(message.number, message); tiles.show(); proofs(house.receipts); },
+  privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); tiles.show(); },
+  receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
   health: (message) => { processes(message); recording(message); },
   emotion(message) {
     timeline.add(message);
-    const newest = house.estimate === null || message.origin_us >= house.estimate.origin_us || message.boot !== house.estimate.boot;
-    if (!newest) return; // words that came late changed an earlier window: that is for the timeline
-    house.estimate = message;
-    house.estimated = performance.now();
-    late = false;
+    const newest = latest.estimate === null || message.origin_us >= latest.estimate.origin_us || message.boot !== latest.estimate.boot;
+    if (!newest) return; // late text revised an earlier window: only the timeline shows it
+    latest.estimate = message;
+    latest.estimateAt = performance.now();
+    isStale = false;
     estimate(message);
     if (!message.revision) speed(message.latency_ms);
     tiles.show();
   },
 };
-for (const modality of ["audio", "video", "text"]) {
+for (const modality of MODALITIES) {
   show[`state/${modality}`] = (message) => {
-    house.sensors[modality] = { ...message, heard: performance.now() };
+    latest.sensors[modality] = { ...message, receivedAt: performance.now() };
     tiles.show();
   };
 }
 
-function connection(words, state) {
-  if ($("connection").dataset.state !== state) say(words);
-  text($("connection"), words);
+function connection(content, state) {
+  if ($("connection").dataset.state !== state) announce(content);
+  text($("connection"), content);
   $("connection").dataset.state = state;
 }
 
@@ -50,8 +51,8 @@ function connect() {
   stop();
   stop = listen("/events", {
     event: (topic, message) => show[topic]?.(message),
-    up() { house.connected = true; connection("Live", "on"); },
-    down() { house.connected = false; connection("No connection", "red"); stale(); recording(null); tiles.show(); },
+    up() { latest.connected = true; connection("Live", "on"); },
+    down() { latest.connected = false; connection("No connection", "red"); stale(); recording(null); tiles.show(); },
     locked() { connection("Locked", "red"); $("enter").showModal(); },
   });
 }
@@ -65,7 +66,7 @@ $("enter").querySelector("form").addEventListener("submit", (event) => {
 
 setInterval(() => {
   tiles.show();
-  if (house.estimate !== null && !late && performance.now() - house.estimated > LATE_MS) { late = true; stale(); }
+  if (latest.estimate !== null && !isStale && performance.now() - latest.estimateAt > STALE_MS) { isStale = true; stale(); }
 }, 1000);
 
 token.fromAddress();

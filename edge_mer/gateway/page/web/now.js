@@ -1,9 +1,9 @@
-// The newest estimate, large.
-import { $, make, say, text } from "./dom.js";
-import { COMBINATIONS, EMOTIONS, capital, percent, signed } from "./words.js";
+// The newest estimate.
+import { $, announce, make, text } from "./dom.js";
+import { COMBINATIONS, EMOTIONS, capital, percent, signed } from "./labels.js";
 
-const STEADY = 4; // said aloud once it held for so many estimates
-let heard = "", times = 0, said = "";
+const STEADY = 4; // estimates in a row before a label is announced
+let previous = "", times = 0, announced = "";
 
 const shares = EMOTIONS.map((emotion) => {
   const bar = make("i", { class: `e-${emotion}`, "aria-hidden": "true" }), number = make("b");
@@ -22,24 +22,24 @@ function probabilities(found, top) {
 
 export function estimate(message) {
   const { label, abstain, confidence, sentiment } = message;
-  const words = label ? capital(label) : message.combination === "none" ? "Nothing is sensed" : "Not sure";
+  const shown = label ? capital(label) : message.combination === "none" ? "Nothing is sensed" : "Not sure";
   const sure = confidence === null ? capital(abstain ?? "") : `${percent(confidence)} sure${message.calibrated ? "" : ", not calibrated"}`;
   $("label").dataset.quiet = !label;
-  text($("label"), words);
+  text($("label"), shown);
   text($("sure"), label || !abstain ? sure : capital(abstain));
   $("sure-bar").style.width = percent(label ? confidence ?? 0 : 0).replace(" ", "");
-  text($("from"), capital(COMBINATIONS[message.combination] ?? "no sense"));
+  text($("from"), capital(COMBINATIONS[message.combination] ?? "no sensor"));
   text($("sentiment"), sentiment === null ? `None: ${message.sentiment_reason}` : `${tone(sentiment)} (${signed(sentiment)} of ±3)`);
   $("sentiment-mark").parentElement.hidden = sentiment === null;
   $("sentiment-mark").style.left = `${((sentiment ?? 0) + 3) / 6 * 100}%`;
   probabilities(message.probabilities, label);
-  speak(words);
+  announceSteady(shown);
 }
 
 export function stale() {
   $("label").dataset.quiet = true;
-  text($("label"), "No news");
-  text($("sure"), "No estimate arrives");
+  text($("label"), "No new estimate");
+  text($("sure"), "No estimate has arrived recently");
   $("sure-bar").style.width = "0";
   text($("from"), "–");
   text($("sentiment"), "–");
@@ -49,11 +49,11 @@ export function stale() {
 
 const tone = (sentiment) => sentiment > 0.5 ? "Positive" : sentiment < -0.5 ? "Negative" : "Neutral";
 
-function speak(words) {
-  times = words === heard ? times + 1 : 1;
-  heard = words;
-  if (times === STEADY && words !== said) {
-    said = words;
-    say(`Expressed: ${words}`);
+function announceSteady(shown) {
+  times = shown === previous ? times + 1 : 1;
+  previous = shown;
+  if (times === STEADY && shown !== announced) {
+    announced = shown;
+    announce(`Expressed: ${shown}`);
   }
 }

@@ -1,38 +1,38 @@
-// Turning on: with this browser's key, which is paired first where it has none.
+// Unmasking with this browser's key. A browser without a key is paired first.
 import { $, text } from "./dom.js";
-import { forget, fresh, grant, held } from "./keys.js";
+import { deleteKey, grant, newKey, storedKey } from "./keys.js";
 import { post } from "./server.js";
 
 const NOT_PAIRED = /is not paired with this host/;
 
-export async function unmask(house, modalities, sending) {
-  if (!globalThis.isSecureContext) return { ok: false, text: "Turning on needs https, or this device itself." };
+export async function unmask(latest, modalities, sending) {
+  if (!globalThis.isSecureContext) return { ok: false, text: "Turning on needs https, or a browser on the device itself." };
   try {
-    const key = (await held()) ?? (await pair(house));
-    if (!key) return { ok: true, text: "" }; // cancelled: nothing was asked
+    const key = (await storedKey()) ?? (await pair(latest));
+    if (!key) return { ok: true, text: "" }; // cancelled: nothing was requested
     sending();
-    const epoch = Math.max(...Object.values(house.privacy.modalities).map((state) => state.mask_epoch));
-    const answer = await post("/unmask", { modalities, grant: await grant(key, house.hello.host, modalities, epoch) });
-    if (!answer.ok && NOT_PAIRED.test(answer.text)) await forget();
+    const epoch = Math.max(...Object.values(latest.privacy.modalities).map((state) => state.mask_epoch));
+    const answer = await post("/unmask", { modalities, grant: await grant(key, latest.hello.host, modalities, epoch) });
+    if (!answer.ok && NOT_PAIRED.test(answer.text)) await deleteKey();
     return answer;
   } catch (error) {
     return { ok: false, text: `This browser cannot sign (${error.message}); use edge-mer unmask.` };
   }
 }
 
-// Asks for the code until it is right; null when somebody cancels.
-function pair(house) {
+// Shows the dialog until the code is right; null when the user cancels.
+function pair(latest) {
   const dialog = $("pair"), form = dialog.querySelector("form");
   form.reset();
   text($("pair-note"), "");
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.onclose = () => resolve(held().then((key) => key ?? null));
+    dialog.onclose = () => resolve(storedKey().then((key) => key ?? null));
     $("pair-cancel").onclick = () => dialog.close();
     form.onsubmit = async (event) => {
       event.preventDefault();
       try {
-        const made = await fresh(house.hello.host, $("code").value.trim().toLowerCase());
+        const made = await newKey(latest.hello.host, $("code").value.trim().toLowerCase());
         const answer = await post("/pair", made.body);
         if (answer.ok) await made.keep();
         text($("pair-note"), answer.ok ? "" : answer.text);

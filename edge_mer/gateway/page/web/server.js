@@ -1,13 +1,13 @@
-// The conversation with this host. The token goes as a header: no cookie, so no other page can speak in its name.
+// Requests to this host. The token is a header, not a cookie, so no other page can send authorised requests.
 const KEY = "edge_mer.token";
 const SILENT_MS = 20_000;
 const ANSWER_MS = 6000;
-const AGAIN_MS = [500, 1000, 2000, 5000];
+const RETRY_MS = [500, 1000, 2000, 5000];
 
 export const token = {
   get: () => localStorage.getItem(KEY) ?? "",
   set: (value) => localStorage.setItem(KEY, value),
-  // A link carries it behind the #; it does not stay in the address bar.
+  // A link carries the token after the #; it is removed from the address bar.
   fromAddress() {
     const found = decodeURIComponent(location.hash.slice(1));
     if (!/^[\w-]{16,}$/.test(found)) return;
@@ -27,13 +27,13 @@ export async function post(path, body) {
   }
 }
 
-// Reads server-sent events for ever. `on`: event(topic, message), up(), down(), locked(). Returns a function that ends it.
+// Reads server-sent events and reconnects. `on`: event(topic, message), up(), down(), locked(). Returns a stop function.
 export function listen(path, on) {
   let ended = false, control = null, tries = 0;
 
   async function once() {
     control = new AbortController();
-    let alarm = setTimeout(() => control.abort(), SILENT_MS);
+    let watchdog = setTimeout(() => control.abort(), SILENT_MS);
     try {
       const response = await fetch(path, { headers: headers(), signal: control.signal });
       if (response.status === 401) return on.locked();
@@ -41,14 +41,14 @@ export function listen(path, on) {
       on.up();
       tries = 0;
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      let held = "";
+      let rest = "";
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        clearTimeout(alarm);
-        alarm = setTimeout(() => control.abort(), SILENT_MS);
-        const events = (held + value).split("\n\n");
-        held = events.pop();
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => control.abort(), SILENT_MS);
+        const events = (rest + value).split("\n\n");
+        rest = events.pop();
         for (const event of events) {
           const found = /^event: (.*)\ndata: (.*)$/.exec(event);
           if (found && !ended) on.event(found[1], JSON.parse(found[2]));
@@ -58,9 +58,9 @@ export function listen(path, on) {
     } catch {
       if (!ended) on.down();
     } finally {
-      clearTimeout(alarm);
+      clearTimeout(watchdog);
     }
-    if (!ended) setTimeout(() => ended || once(), AGAIN_MS[Math.min(tries++, AGAIN_MS.length - 1)]);
+    if (!ended) setTimeout(() => ended || once(), RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
   }
 
   once();

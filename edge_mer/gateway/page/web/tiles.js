@@ -1,14 +1,14 @@
-// One tile per sense. A switch shows what is measured: it goes off when the receipt proves it, never when it is pressed.
-import { $, say, text } from "./dom.js";
+// One tile per sensor. A switch shows the measured state: it turns off when the receipt arrives, not when it is pressed.
+import { $, announce, text } from "./dom.js";
 import { unmask } from "./pairing.js";
 import { post } from "./server.js";
-import { HEALTH, MODALITIES, SENSES, capital, used } from "./words.js";
+import { HEALTH, MODALITIES, SENSORS, capital, used } from "./labels.js";
 
 const SILENT_MS = 3500, PROOF_MS = 5000, GUEST_S = 3 * 3600;
 
 export class Tiles {
-  constructor(house) {
-    this.house = house;
+  constructor(latest) {
+    this.latest = latest;
     this.tiles = Object.fromEntries(MODALITIES.map((modality) => [modality, this.#tile(modality)]));
     $("all-off").addEventListener("click", () => this.#all(0));
     $("guests").addEventListener("click", () => this.#all(GUEST_S));
@@ -23,9 +23,9 @@ export class Tiles {
     const tile = { root, button: root.querySelector("button"), pending: null };
     for (const part of ["state", "reason", "fine", "note"]) tile[part] = root.querySelector(`.${part}`);
     root.id = `tile-${modality}`;
-    root.querySelector("path").setAttribute("d", SENSES[modality].icon);
+    root.querySelector("path").setAttribute("d", SENSORS[modality].icon);
     const title = root.querySelector("h2");
-    title.textContent = SENSES[modality].name;
+    title.textContent = SENSORS[modality].name;
     title.id = `name-${modality}`;
     tile.state.id = `state-${modality}`;
     tile.reason.id = `reason-${modality}`;
@@ -46,15 +46,15 @@ export class Tiles {
     text(tile.state, seen.state);
     text(tile.reason, seen.reason ?? "");
     text(tile.fine, seen.fine ?? "");
-    if (before && before !== seen.state) say(`${SENSES[modality].name}: ${seen.state}. ${seen.fine ?? ""}`);
+    if (before && before !== seen.state) announce(`${SENSORS[modality].name}: ${seen.state}. ${seen.fine ?? ""}`);
   }
 
-  // What holds, in words, from the newest messages alone.
+  // The state to show, computed from the newest messages only.
   #seen(modality, tile) {
-    const { house } = this, held = house.privacy?.modalities[modality];
-    if (!house.connected || !held) return { tone: "off", on: false, state: "Unknown", reason: "Waiting for the device", locked: true };
-    if (performance.now() - house.heard > SILENT_MS) {
-      return { tone: "bad", on: false, state: "Unknown", reason: "The privacy switch is silent. Without it everything closes within 2 seconds.", locked: true };
+    const { latest } = this, held = latest.privacy?.modalities[modality];
+    if (!latest.connected || !held) return { tone: "off", on: false, state: "Unknown", reason: "Waiting for the device", locked: true };
+    if (performance.now() - latest.privacyAt > SILENT_MS) {
+      return { tone: "bad", on: false, state: "Unknown", reason: "The privacy switch does not respond. All sensors close within 2 seconds.", locked: true };
     }
     if (held.requested === "live") return this.#open(modality, held, tile);
     const receipt = this.#receipt(modality, held.mask_epoch);
@@ -63,38 +63,38 @@ export class Tiles {
       const closed = `Closed, proven by receipt ${receipt.number}`;
       return tile.pending === "unmask"
         ? { tone: "closing", on: false, busy: true, state: "Turning on…" }
-        : { tone: "off", on: false, state: hard ? "Locked off" : "Off", locked: hard, reason: capital(held.reason ?? ""), fine: hard ? `${closed}. Only the button on the device lifts it.` : closed };
+        : { tone: "off", on: false, state: hard ? "Locked off" : "Off", locked: hard, reason: capital(held.reason ?? ""), fine: hard ? `${closed}. Only the button on the device unlocks it.` : closed };
     }
-    if (tile.pending === "mask" || house.privacy.created_us - held.since_us < PROOF_MS * 1000) {
-      return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the proof that it is closed" };
+    if (tile.pending === "mask" || latest.privacy.created_us - held.since_us < PROOF_MS * 1000) {
+      return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the receipt that proves it is closed" };
     }
     return held.effective === "live"
-      ? { tone: "bad", on: true, state: "Still open!", reason: "It was told to close and has not confirmed it." }
-      : { tone: "bad", on: false, state: "Off, not proven", reason: "It is closed, but no receipt came yet." };
+      ? { tone: "bad", on: true, state: "Still open!", reason: "It was masked, but has not confirmed that it is closed." }
+      : { tone: "bad", on: false, state: "Off, not proven", reason: "It is closed, but no receipt has arrived yet." };
   }
 
   #open(modality, held, tile) {
-    if (tile.pending === "mask") return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the proof that it is closed" };
-    if (held.effective !== "live") return { tone: "closing", on: true, busy: true, state: "Opening…", reason: "Allowed, but nothing is open yet: its process starts, or is not configured" };
-    const sensor = this.house.sensors[modality];
-    if (!sensor || performance.now() - sensor.heard > SILENT_MS) return { tone: "warn", on: true, state: "On, no sensor", reason: "Its process is off or restarting" };
+    if (tile.pending === "mask") return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the receipt that proves it is closed" };
+    if (held.effective !== "live") return { tone: "closing", on: true, busy: true, state: "Opening…", reason: "Allowed, but not open yet: its process is starting or is not configured" };
+    const sensor = this.latest.sensors[modality];
+    if (!sensor || performance.now() - sensor.receivedAt > SILENT_MS) return { tone: "warn", on: true, state: "On, no sensor", reason: "Its process is stopped or restarting" };
     if (sensor.health !== "ok") {
       return { tone: sensor.health === "warming" ? "closing" : "warn", on: true, state: HEALTH[sensor.health] ?? sensor.health, reason: capital(sensor.reason ?? sensor.device), fine: "On" };
     }
-    return { tone: "on", on: true, state: SENSES[modality].at, reason: this.#use(modality), fine: `On. ${sensor.device}${sensor.dropped ? `, ${sensor.dropped} lost` : ""}` };
+    return { tone: "on", on: true, state: SENSORS[modality].at, reason: this.#use(modality), fine: `On. ${sensor.device}${sensor.dropped ? `, ${sensor.dropped} lost` : ""}` };
   }
 
   #use(modality) {
-    const last = this.house.estimate;
-    if (!last) return "";
-    if (used(last.combination, modality)) return "Used for the estimate";
-    const presence = last.presence[modality];
+    const { estimate } = this.latest;
+    if (!estimate) return "";
+    if (used(estimate.combination, modality)) return "Used for the estimate";
+    const presence = estimate.presence[modality];
     return `Not used now: ${presence?.reason ?? presence?.state ?? "no data"}`;
   }
 
   #receipt(modality, epoch) {
     let newest = null;
-    for (const receipt of this.house.receipts.values()) {
+    for (const receipt of this.latest.receipts.values()) {
       if (receipt.modality === modality && receipt.mask_epoch >= epoch && (!newest || receipt.number > newest.number)) newest = receipt;
     }
     return newest;
@@ -103,11 +103,11 @@ export class Tiles {
   async #press(modality, tile) {
     if (tile.button.getAttribute("aria-disabled") === "true") return;
     const on = tile.button.getAttribute("aria-checked") === "true";
-    if (tile.pending === "mask" || (tile.pending && !on)) return; // turning off never waits for something else
+    if (tile.pending === "mask" || (tile.pending && !on)) return; // masking never waits for another request
     text(tile.note, "");
-    tile.pending = on ? "mask" : "asking";
+    tile.pending = on ? "mask" : "pairing";
     this.show();
-    const answer = on ? await post("/mask", { modalities: [modality] }) : await unmask(this.house, [modality], () => { tile.pending = "unmask"; this.show(); });
+    const answer = on ? await post("/mask", { modalities: [modality] }) : await unmask(this.latest, [modality], () => { tile.pending = "unmask"; this.show(); });
     tile.pending = null;
     text(tile.note, answer.ok ? "" : answer.text);
     this.show();

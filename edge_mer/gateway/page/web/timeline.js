@@ -1,37 +1,37 @@
-// Probabilities of the last two minutes, stacked; below, which senses they came from. What is missing is a gap.
+// Stacked probabilities of the last two minutes, and one lane per sensor. Missing data is drawn as a gap.
 import { $, draw, make, text } from "./dom.js";
-import { COMBINATIONS, EMOTIONS, MODALITIES, SENSES, capital, percent, used } from "./words.js";
+import { COMBINATIONS, EMOTIONS, MODALITIES, SENSORS, capital, percent, used } from "./labels.js";
 
-const SPAN_US = 120e6, WIDTH = 1200, HEIGHT = 300, LANE = 20, SPEAK_MS = 10_000;
-const LONGEST_STEP = 1.7; // in hops: more is a gap
+const SPAN_US = 120e6, WIDTH = 1200, HEIGHT = 300, LANE = 20, SUMMARY_MS = 10_000;
+const LONGEST_STEP = 1.7; // in hops; longer is a gap
 
 export class Timeline {
   #windows = new Map();
-  #spoken = 0;
+  #summarized = 0;
   #hop = 500_000;
 
   constructor() {
     this.lanes = Object.fromEntries(MODALITIES.map((modality) => {
       const svg = draw("svg", { class: "lane", viewBox: `0 0 ${WIDTH} ${LANE}`, preserveAspectRatio: "none", role: "img", "data-lane": modality });
-      $("lanes").append(make("span", { class: "lane-name", "aria-hidden": "true" }, SENSES[modality].name), svg);
+      $("lanes").append(make("span", { class: "lane-name", "aria-hidden": "true" }, SENSORS[modality].name), svg);
       return [modality, svg];
     }));
     legend($("legend-emotions"), EMOTIONS.map((emotion) => [`e-${emotion}`, emotion]));
   }
 
   add(message) {
-    if (this.boot !== message.boot) this.#windows.clear(); // fusion began anew, and so did its numbers
+    if (this.boot !== message.boot) this.#windows.clear(); // fusion restarted, and its times are on a new clock
     this.boot = message.boot;
     this.#windows.set(message.origin_us, message);
     const newest = Math.max(...this.#windows.keys());
     for (const at of this.#windows.keys()) if (at < newest - SPAN_US) this.#windows.delete(at);
-    if (message.origin_us < newest) return; // shown with the next one
+    if (message.origin_us < newest) return; // drawn with the next message
     const windows = [...this.#windows.values()].sort((a, b) => a.origin_us - b.origin_us);
     const steps = windows.slice(1).map((w, i) => w.origin_us - windows[i].origin_us);
     if (steps.length) this.#hop = Math.min(...steps);
     this.#draw(windows, (at) => WIDTH * (1 - (newest - at) / SPAN_US));
-    if (performance.now() - this.#spoken > SPEAK_MS) {
-      this.#spoken = performance.now();
+    if (performance.now() - this.#summarized > SUMMARY_MS) {
+      this.#summarized = performance.now();
       $("chart").setAttribute("aria-label", summary(windows));
     }
   }
@@ -53,26 +53,26 @@ export class Timeline {
     $("chart-marks").replaceChildren(...marks);
     const seen = new Set(windows.map((w) => w.combination));
     const entries = Object.entries(COMBINATIONS).filter(([name]) => seen.has(name));
-    if ($("legend-senses").childElementCount !== entries.length) legend($("legend-senses"), entries.map(([name, words]) => [`c-${name}`, words]));
+    if ($("legend-sensors").childElementCount !== entries.length) legend($("legend-sensors"), entries.map(([name, label]) => [`c-${name}`, label]));
     for (const modality of MODALITIES) {
       const lane = this.#runs(windows, (w) => used(w.combination, modality) && w.combination);
       this.lanes[modality].replaceChildren(...lane.map((run) => run.there
         ? this.#box("rect", { class: `c-${run.there}`, "data-combination": run.there }, run, x, LANE)
-        : this.#gap(run, x, LANE, `${SENSES[modality].name} was not used`)));
+        : this.#gap(run, x, LANE, `${SENSORS[modality].name} was not used`)));
       const share = windows.filter((w) => used(w.combination, modality)).length / windows.length;
-      this.lanes[modality].setAttribute("aria-label", `${SENSES[modality].name}: used for ${percent(share)} of the time`);
+      this.lanes[modality].setAttribute("aria-label", `${SENSORS[modality].name}: used for ${percent(share)} of the time`);
     }
   }
 
-  // Neighbours of which `there` says the same; a hole in time is a run of its own.
+  // Consecutive windows with the same value of `there`; missing windows form a run of their own.
   #runs(windows, there) {
     const runs = [];
     for (const w of windows) {
       const last = runs.at(-1), value = there(w) || false;
-      const hole = last && w.origin_us - last.to > LONGEST_STEP * this.#hop;
-      if (hole) runs.push({ there: false, from: last.to, to: w.origin_us - this.#hop, windows: [] });
+      const isMissing = last && w.origin_us - last.to > LONGEST_STEP * this.#hop;
+      if (isMissing) runs.push({ there: false, from: last.to, to: w.origin_us - this.#hop, windows: [] });
       const open = runs.at(-1);
-      if (open && !hole && open.there === value) { open.to = w.origin_us; open.windows.push(w); }
+      if (open && !isMissing && open.there === value) { open.to = w.origin_us; open.windows.push(w); }
       else runs.push({ there: value, from: w.origin_us - this.#hop, to: w.origin_us, windows: [w] });
     }
     return runs;
@@ -82,10 +82,10 @@ export class Timeline {
     return draw(name, { ...attributes, x: x(run.from), y: 0, width: Math.max(1, x(run.to) - x(run.from)), height });
   }
 
-  #gap(run, x, height, words) {
+  #gap(run, x, height, label) {
     const box = this.#box("rect", { class: "gap" }, run, x, height);
     const title = draw("title", {});
-    title.textContent = words;
+    title.textContent = label;
     box.append(title);
     return box;
   }
@@ -102,7 +102,7 @@ function band(times, lower, upper, x, hop) {
 }
 
 function legend(place, entries) {
-  place.replaceChildren(...entries.map(([kind, words]) => make("li", {}, make("span", { class: kind, "aria-hidden": "true" }), words)));
+  place.replaceChildren(...entries.map(([kind, label]) => make("li", {}, make("span", { class: kind, "aria-hidden": "true" }), label)));
 }
 
 function summary(windows) {

@@ -1,0 +1,73 @@
+"""Every command and group of ``edge-mer`` is made here, so that all help is plain text and never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+
+class PlainGroup(TyperGroup):
+    """A group whose list of commands shows each first docstring line whole."""
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        """Name and first line of help of every command, in the order shown."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        return [(name, first_line(command.help)) for name, command in found if command is not None]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self.summaries(ctx))
+
+
+class CommandRow(NamedTuple):
+    """``module`` holds a function or Typer app of the command's name; ``help`` is the first line of its docstring."""
+
+    module: str
+    help: str
+
+
+class LazyGroup(PlainGroup):
+    """A group whose commands are rows of a table; a module is imported only when its command is called."""
+
+    rows: ClassVar[Mapping[str, CommandRow]]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.rows)
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        return [(name, row.help) for name, row in self.rows.items()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        row = self.rows.get(cmd_name)
+        return None if row is None else as_command(cmd_name, getattr(import_module(row.module), cmd_name))
+
+
+def first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
+
+
+def command_group(help: str, cls: type[TyperGroup] = PlainGroup) -> typer.Typer:
+    """An app with sub-commands; called without one it shows its help."""
+    return typer.Typer(
+        cls=cls,
+        callback=lambda: None,
+        help=help,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def as_command(name: str, found: Callable[..., None] | typer.Typer) -> Any:
+    """The click command of a function or an app."""
+    if isinstance(found, typer.Typer):
+        return get_command(found)
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command(name)(found)
+    return get_command(single)

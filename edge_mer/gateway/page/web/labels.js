@@ -1,0 +1,13 @@
+// Names and number formats of the page.
+import { LETTER } from "./modalities.js"; // generated from the table of modalities
+export { COMBINATIONS, MODALITIES, SENSORS } from "./modalities.js";
+
+export const EMOTIONS = ["neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"];
+export const HEALTH = { absent: "No signal", frozen: "Frozen", warming: "Starting", failed: "Failed" };
+export const STAGES = { capture: "Capture", encode: "Encode", wait: "Wait for the tick", fuse: "Fuse", publish: "Publish", total: "Total" };
+
+export const used = (combination, modality) => combination !== "none" && combination.includes(LETTER[modality]);
+export const list = (items) => items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+export const percent = (share) => `${Math.round(100 * share)} %`;
+export const capital = (word) => word[0].toUpperCase() + word.slice(1);
+export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
