@@ -172,4 +172,5 @@ def from_metadata(kind: type[S], metadata: Mapping[str, str]) -> S:
     try:
         return msgspec.convert({k: msgspec.json.decode(v) for k, v in metadata.items()}, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SessionError(f"{kind.__name__.lower()} record: {error}") from error
+        name = "opening" if kind is SessionOpening else "trailer"
+        raise SessionError(f"{name} record: {error}") from error
