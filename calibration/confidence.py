@@ -24,7 +24,7 @@ from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.text import SentencePiece
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
 from pipelines.encoders.shipped import MODELS
@@ -57,11 +57,12 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
 
 def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
     """What the windows of each modality look like; of voices as recorded and in the noise of a room."""
-    voice, tokenizer = load_encoder("audio", OnnxRuntime(), models), SentencePiece(models / "text.spm")
+    backend = OnnxRuntime()
+    voice, reader = load_encoder("audio", backend, models), open_text(backend.load(models / "text.onnx"), models)
     described = {
         "audio": novelty.of_clips("audio", [*clips, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
         "video": novelty.of_clips("video", clips),
-        "text": novelty.of_texts(tokenizer, sentences(root, "dev"), most_words),
+        "text": novelty.of_texts(reader.tokenizer, sentences(root, "dev"), most_words),
     }
     return {m: novelty.fit(m, *described[m]) for m in MODALITIES}
 

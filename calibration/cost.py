@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.perception.load import load_encoder
-from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ravdess, sentences
 from pipelines.encoders.shipped import FILES
@@ -49,10 +48,8 @@ class Yardstick:
         )
         texts = self._once(
             models,
-            (text, "text.spm"),
-            lambda: tracks.texts(
-                backend.load(models / text), SentencePiece(models / "text.spm"), sentences(root, "dev")
-            ),
+            (text, *(p.name for p in sorted(models.glob("text.*")) if p.suffix in (".spm", ".vocab"))),
+            lambda: tracks.texts(load_encoder("text", backend, models), sentences(root, "dev")),
         )
         rows: dict[str, dict[str, float]] = {}
         for c in COMBINATIONS:

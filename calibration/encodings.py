@@ -82,7 +82,7 @@ class Encodings:
         """Words spoken one every 0.3 s, the last ending at 0."""
         starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
         spoken_words = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
-        _, tokens = self.reader.step(None, TextSegment(0, spoken_words, True))
+        _, tokens = self.reader.step(self.reader.initial(), TextSegment(0, spoken_words, True))
         return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
 
     def watched(self, film: Sequence[VideoFrame]) -> TokenTrack:

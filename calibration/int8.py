@@ -24,7 +24,7 @@ from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio_adapter import encoder_of
-from edge_mer.perception.text import SentencePiece
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.model_file import read_model
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -72,8 +72,7 @@ def record(root: Path, models: Path) -> Recorded:
     audio, speech = (InputRecorder(backend.load(models / name), stride=17) for name in ("audio.onnx", "speech.onnx"))
     reader = InputRecorder(backend.load(models / "text.onnx"))
     clips = tracks.joint(encoder_of(audio, speech), _some(ravdess(root, "train"), CLIPS, random))
-    tokenizer = SentencePiece(models / "text.spm")
-    texts = tracks.texts(reader, tokenizer, _some(sentences(root, "train"), TEXTS, random))
+    texts = tracks.texts(open_text(reader, models), _some(sentences(root, "train"), TEXTS, random))
     faces = fer2013(root, "train").images[::71]
     found: dict[str, Sequence[Arrays]] = {
         "audio.onnx": audio.seen,

@@ -78,7 +78,7 @@ class VideoConfig(Section):
 class TextConfig(Section):
     source: TextSource = "asr"
     engine: Engine = "pocketsphinx"
-    model: str | None = Field(None, description="Whisper: local path or hub id")
+    model: str | None = Field(None, description="Whisper: name of a pulled model, or local path")
     path: str | None = Field(None, description="recorded transcript with word times (JSON)")
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
 

@@ -1,6 +1,6 @@
 """Command line of training.
 
-``python -m pipelines.train speech|voice|audio|face|text [--data DIR] [--out DIR]`` trains an encoder.
+``python -m pipelines.train speech|voice|audio|face|text|dialogue [--data DIR] [--out DIR]`` trains an encoder.
 ``python -m pipelines.train CONFIG.toml [--data DIR] [--out DIR]`` trains a fusion model as the file says (see
 pipelines/fusion/configs), watched on its dev split, and writes OUT/NAME.safetensors. Run again, it continues after a
 kill. ``fusion`` is a name for pipelines/fusion/configs/starter.toml, the model that ships. Under
@@ -21,11 +21,8 @@ from pipelines.data.corpora import DEFAULT_ROOT, DataError
 from pipelines.encoders.shipped import MODELS, RUNS
 
 ENCODERS = {
-    "speech": "pipelines.encoders.speech",
+    **{what: f"pipelines.encoders.{what}" for what in ("speech", "audio", "face", "text", "dialogue")},
     "voice": "pipelines.exporting.voice",
-    "audio": "pipelines.encoders.audio",
-    "face": "pipelines.encoders.face",
-    "text": "pipelines.encoders.text",
 }
 WHAT = (*ENCODERS, "fusion")
 STARTER = Path(__file__).parent / "fusion" / "configs" / "starter.toml"

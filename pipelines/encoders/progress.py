@@ -53,7 +53,7 @@ class Progress(Generic[N]):
     def step(self, loss: Tensor, progress: float) -> float:
         """One step down ``loss``, ``progress`` in [0, 1] epochs of all; the loss as a number."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * warm_cosine(progress)
+            group["lr"] = self.rate * group["share"] * warm_cosine(progress)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
@@ -73,10 +73,24 @@ class Progress(Generic[N]):
         checkpoint.save(self.path, checkpoint.TrainingCheckpoint(self.kept.state_dict(), dict(facts), epoch, resume))
 
 
-def begin(net: N, path: Path, epochs: int, rate: float, decay: float, clip: float = math.inf) -> Progress[N]:
-    """The average moves by ``1 - decay`` of the way with each step, buffers too."""
+def begin(
+    net: N,
+    path: Path,
+    epochs: int,
+    rate: float,
+    decay: float,
+    clip: float = math.inf,
+    rates: Mapping[str, float] | None = None,
+) -> Progress[N]:
+    """The average moves by ``1 - decay`` of the way with each step, buffers too. ``rates``: of each parameter its share
+    of ``rate``, 1 if not given."""
     average = running_average(net, decay)
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=5e-2)
+    shares = {name: (rates or {}).get(name, 1.0) for name, _ in net.named_parameters()}
+    groups = [
+        {"params": [p for n, p in net.named_parameters() if shares[n] == share], "share": share}
+        for share in sorted(set(shares.values()))
+    ]
+    optimizer = torch.optim.AdamW(groups, rate, weight_decay=5e-2)
     return Progress(net, path, epochs, rate, average, optimizer, clip)
 
 

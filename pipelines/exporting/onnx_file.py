@@ -57,6 +57,7 @@ def _range(name: str, vocabulary: int) -> Range:
         "face": (0, 1, False),
         "ids": (0, vocabulary - 1, True),
         "mask": (0, 1, True),
+        "turn": (0, 3, True),
         "combination": (0, 6, True),
     }
     suffix = name.rpartition("_")[2]

@@ -31,13 +31,14 @@ def graph_files(directory: Path) -> list[Path]:
 
 
 def reread(path: Path) -> GraphDraft:
-    """An FP32 file as a draft, its own outputs being the golden ones."""
+    """A file as a draft, its own outputs being the golden ones."""
     graph = OnnxRuntime().load(path)
     model = onnx.load(path)
     metadata = {k: v for k, v in graph.metadata.items() if k not in _WRITTEN}
     del model.metadata_props[:]
     ranges = ranges_of(graph.inputs, vocabulary(model))
-    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges))
+    precision = graph.metadata.get("precision", "fp32")
+    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges), precision)
 
 
 def expected(graph: Graph, ranges: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
@@ -68,11 +69,11 @@ def half(directory: Path) -> None:
 
 
 def restamp(source: Path, out: Path) -> None:
-    """Rewrite the FP32 files of ``source`` with the metadata of today; fusion names the rewritten encoders."""
+    """Rewrite the files of ``source`` with the metadata of today; fusion names the rewritten encoders."""
     drafts = [reread(path) for path in graph_files(source)]
     plain = [d for d in drafts if not d.name.startswith(FUSION)]
     out.mkdir(parents=True, exist_ok=True)
-    for tokenizer in source.glob("*.spm"):
+    for tokenizer in (*source.glob("*.spm"), *source.glob("*.vocab")):
         (out / tokenizer.name).write_bytes(tokenizer.read_bytes())
     old = {hashlib.sha256((source / d.name).read_bytes()).hexdigest()[:16]: d.name for d in plain}
     write(out, plain)
@@ -83,11 +84,6 @@ def restamp(source: Path, out: Path) -> None:
 def _renamed(fusion: GraphDraft, new: Mapping[str, str]) -> GraphDraft:
     encoders = {m: new.get(sha, sha) for m, sha in fusion.metadata["encoders"].items()}
     return replace(fusion, metadata={**fusion.metadata, "encoders": encoders})
-
-
-def _half(path: Path) -> GraphDraft:
-    draft = reread(path)
-    return derived(draft, autocast(draft.model), "fp16", path)
 
 
 def derived(draft: GraphDraft, model: onnx.ModelProto, precision: str, path: Path) -> GraphDraft:

@@ -83,7 +83,7 @@ def read(root: Path, models: Path = MODELS) -> StarterRows:
         return TrainExamples(
             tracks.augmented_joint(clips["train"], ravdess(root, "train"), encoders.audio, settings.clip_copies),
             tracks.face_clips(some, encoders.face, settings.face_frames),
-            tracks.augmented_texts(read_texts[:: settings.text_stride], encoders.tokenizer, encoders.text),
+            encoders.augmented_texts(read_texts[:: settings.text_stride]),
         )
 
     tokens, mask, age = (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edge_mer.contract.domain import Modality
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
+from edge_mer.perception.dialogue import DialogueEncoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -23,14 +24,15 @@ from pipelines.fusion.windows import Example
 class TokenEncoders:
     """Those of a directory of models. Raises ModelError for an absent or damaged file.
 
-    ``audio``, ``face`` and ``text`` are the callables that ``tracks`` takes for augmented tokens.
+    ``audio``, ``face`` and ``text`` (of an encoder without turns) are the callables that ``tracks`` takes for augmented
+    tokens.
     """
 
     def __init__(self, models: Path) -> None:
         backend = OnnxRuntime()
-        self._voice = load_encoder("audio", backend, models)
+        self._voice, self._reader = (load_encoder(m, backend, models) for m in ("audio", "text"))
         self._graphs = {m: backend.load(models / name) for m, name in FILES.items()}
-        self.tokenizer = SentencePiece(models / "text.spm")
+        self._models = models
         self.hashes = hashes(models)
 
     def audio(self, mel: Tensor, pitch: Tensor) -> Floats:
@@ -63,4 +65,10 @@ class TokenEncoders:
 
     def texts(self, rows: Sequence[Sentence]) -> list[Example]:
         """As tracks.texts."""
-        return tracks.texts(self._graphs["text"], self.tokenizer, rows)
+        return tracks.texts(self._reader, rows)
+
+    def augmented_texts(self, rows: Sequence[Sentence]) -> list[Example]:
+        """As tracks.misheard_texts where the encoder reads earlier turns, else as tracks.augmented_texts."""
+        if isinstance(self._reader, DialogueEncoder):
+            return tracks.misheard_texts(self._reader, rows)
+        return tracks.augmented_texts(rows, SentencePiece(self._models / "text.spm"), self.text)

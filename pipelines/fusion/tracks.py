@@ -13,10 +13,9 @@ from torch import Tensor
 from edge_mer.perception.audio import TOKEN_SAMPLES
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock, Encoder, TextSegment, Word
 from edge_mer.perception.face import SLOT_US
-from edge_mer.perception.text import SentencePiece, TextEncoder
-from edge_mer.runtime.backend import Graph
+from edge_mer.perception.text import SentencePiece
 from pipelines.data.corpora import NO_ORDINAL, Faces, Sentence, Speech
-from pipelines.encoders import audio_frames, face_augment, text_input
+from pipelines.encoders import audio_frames, face_augment, misheard, text_input
 from pipelines.encoders.audio_frames import clip_of
 from pipelines.fusion.windows import Example, TokenTrack, text_track
 
@@ -97,13 +96,29 @@ def face_clips(faces: Faces, encode: FaceTokens, frames: int, seed: int = 0) -> 
     return out
 
 
-def texts(graph: Graph, tokenizer: Any, rows: Sequence[Sentence]) -> list[Example]:
-    """Sentences without punctuation through the encoder on the device."""
-    encoder = TextEncoder(graph, tokenizer)
+def texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence]) -> list[Example]:
+    """Sentences without punctuation through the encoder on the device, each without a turn before it."""
+    return _encoded(encoder, [text_input.bare(row.text).split() for row in rows], rows)
+
+
+def misheard_texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence], seed: int = 0) -> list[Example]:
+    """As ``texts``; half as written, half with a recogniser's errors."""
+    random, confused = np.random.default_rng(seed), misheard.confusions(row.text for row in rows)
+    read = [
+        confused.heard(misheard.bare(row.text).split(), random) if i % 2 else row.text.split()
+        for i, row in enumerate(rows)
+    ]
+    return _encoded(encoder, read, rows)
+
+
+def _encoded(
+    encoder: Encoder[Any, TextSegment], texts: Sequence[Sequence[str]], rows: Sequence[Sentence]
+) -> list[Example]:
+    """``texts[i]``: the words of ``rows[i]``. A text without a token is left out."""
     out = []
-    for row in rows:
-        words = tuple(Word(w, i, i + 1) for i, w in enumerate(text_input.bare(row.text).split()))
-        _, tokens = encoder.step(None, TextSegment(0, words, True))
+    for text, row in zip(texts, rows, strict=True):
+        words = tuple(Word(w, i, i + 1) for i, w in enumerate(text))
+        _, tokens = encoder.step(encoder.initial(), TextSegment(0, words, True))
         if len(tokens):
             out.append(_text_example(tokens.values, row))
     return out

@@ -1,7 +1,7 @@
 """Scores models; prints one JSON object per file.
 
-``python -m pipelines.evaluate [face] [fusion]``: the shipped ONNX files on the dev splits, through the code that runs
-on the device; the model cards quote it. ``python -m pipelines.evaluate CHECKPOINT.safetensors --data FILE.npz``: a
+``python -m pipelines.evaluate [face] [text] [fusion]``: the shipped ONNX files on the dev splits, through the code that
+runs on the device; the model cards quote it. ``python -m pipelines.evaluate CHECKPOINT.safetensors --data FILE.npz``: a
 checkpoint of ``pipelines.train CONFIG.toml`` on any file of its set's layout.
 """
 
@@ -32,6 +32,7 @@ from pipelines.fusion.predictor import predictor
 from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
 from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import collate
+from pipelines.study import words
 
 Figures = Mapping[str, Mapping[str, float]]
 
@@ -85,6 +86,7 @@ def inputs_of(c: Combination, row: ScoredWindow) -> dict[str, NDArray[np.float32
 
 WHAT: Mapping[str, Callable[[Path, Path], Mapping[str, Any]]] = {
     "face": lambda root, models: {FILES["video"]: face(root, models)},
+    "text": lambda root, models: {FILES["text"]: words.score(root, models)},
     "fusion": fusion,
 }
 
@@ -129,7 +131,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)} (both by default), or .safetensors files"
+        "what",
+        nargs="*",
+        default=["face", "fusion"],
+        help=f"of {', '.join(WHAT)} (face and fusion by default), or .safetensors files",
     )
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--models", type=Path, default=MODELS)

@@ -24,7 +24,7 @@ from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SA
 from edge_mer.perception.detect import FaceDetector, Haar, YuNet
 from edge_mer.perception.encoder import TextSegment, Word
 from edge_mer.perception.face import FaceEncoder
-from edge_mer.perception.text import SentencePiece, TextEncoder
+from edge_mer.perception.text_adapter import open_text
 from edge_mer.perception.voice import LOG_MEL
 from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -86,8 +86,8 @@ def expression(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -
 
 
 def words(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Callable[[Any], Posterior | None]:
-    """Of a text: the head of its domain, over the newest 24 sub-words, as on the device."""
-    reader = TextEncoder(graph, SentencePiece(folder / "text.spm"))
+    """Of a text: the head of its domain, over its newest sub-words, as on the device."""
+    reader = open_text(graph, folder)
     domain = list(graph.metadata["domains"]).index(data.domain)
 
     def posterior(text: str) -> Posterior | None:

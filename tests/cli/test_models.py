@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from edge_mer.capture.asr import whisper_files
+from edge_mer.capture.asr.whisper_files import WhisperModel
 from edge_mer.cli.main import app
 from edge_mer.runtime.catalogue import SUMS, faults, sums, write_sums
 from edge_mer.runtime.select import SHIPPED
@@ -102,3 +105,20 @@ def test_pull_without_a_network_is_one_clear_line(monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 1
     assert "cannot be reached" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_whisper_model_is_pulled_from_a_folder_and_only_such_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"config.json": b"{}", "model.bin": b"weights", "tokenizer.json": b"pieces"}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(whisper_files.MODELS, "whisper-tiny.en", WhisperModel("http://127.0.0.1:1/", hashes, {}))
+    for name, data in content.items():
+        (tmp_path / name).write_bytes(data)
+    result = edge_mer("pull", "whisper-tiny.en", "--from", str(tmp_path), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["folder"] == str(whisper_files.find("whisper-tiny.en"))
+    result = edge_mer("pull", "microsoft/wavlm-base", "--from", str(tmp_path))
+    assert result.exit_code == 2
+    assert "--from" in result.output

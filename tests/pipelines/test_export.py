@@ -17,13 +17,16 @@ from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, modalit
 from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
+from edge_mer.perception.dialogue import EARLIER, OTHER, laid_out
 from edge_mer.perception.encoder import AudioBlock, TextSegment, Word
 from edge_mer.perception.load import load_encoder
+from edge_mer.perception.wordpiece import SPECIAL, WordPiece
 from edge_mer.runtime.golden import self_test
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import open_backend
 from pipelines.data.corpora import DataError
 from pipelines.encoders import checkpoint, nets
+from pipelines.encoders.minilm import DialogueNet
 from pipelines.encoders.shipped import FILES, sha16
 from pipelines.exporting import export
 from pipelines.exporting.onnx_file import FORBIDDEN, write
@@ -266,6 +269,35 @@ def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: P
         assert np.abs(found[name] - value.numpy()).max() <= (2e-3 if kind == "text" else 1e-4), name
     for key in ("input", "labels", "classes", "licence", "metrics", "known_failures", "rate_hz", "dim"):
         assert graph.metadata[key], key
+
+
+def test_the_dialogue_encoder_in_int8_gives_what_its_net_gives_and_names_its_vocabulary(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = DialogueNet(60).eval()
+    checkpoint.save(tmp_path / "dialogue.pt", checkpoint.TrainingCheckpoint(net.state_dict(), {"licence": "mine"}))
+    (tmp_path / "text.vocab").write_text("\n".join([*SPECIAL, *"abc"]), "utf-8")
+    out = tmp_path / "out"
+    export.export_dialogue(tmp_path, out)
+    graph = OnnxRuntime().load(out / "text.onnx")
+    given = laid_out(WordPiece([*SPECIAL, *"abc"]), [4, 5, 6] * 5, [([4, 5], EARLIER), ([6], OTHER)])
+    with torch.no_grad():
+        x = {n: torch.from_numpy(v) for n, v in given.items()}
+        tokens = net(x["ids"], x["mask"], x["turn"])
+        vector = net.vector(tokens, net.spoken(x["mask"]))
+        expected = {
+            "tokens": tokens,
+            "emotion": torch.stack([net.heads["goemotions"](vector), net.heads["meld"](vector)], 1),
+            "sentiment": net.sentiment_of(vector)[:, None],
+            "english": torch.sigmoid(net.english(vector)),
+        }
+    found = graph.run(given)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert np.abs(found[name] - value.numpy()).max() <= 0.2, name
+    assert graph.metadata["precision"] == "int8"
+    assert type(load_encoder("text", OnnxRuntime(), out)).__name__ == "DialogueEncoder"
+    half(out)
+    assert not (out / "fp16" / "text.onnx").exists()
 
 
 SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))

@@ -8,9 +8,8 @@ import numpy as np
 
 from edge_mer.capture.asr.spread_words import spread
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.errors import ModelError, missing_extra
 from edge_mer.contract.raw import SAMPLE_RATE, WordTime
-from edge_mer.large import compat_torchaudio
+from edge_mer.large.checkpoint import find, transformers
 
 # Speech has at most a few words a second; this stops a model that repeats itself.
 TOKENS_PER_S, MOST_TOKENS = 12, 200
@@ -42,17 +41,8 @@ class Whisper:
 
 
 def load(argument: str | None) -> Whisper:
-    """``argument``: local path or hub id. Raises MissingExtra without transformers, ModelError naming the model."""
-    argument = argument or ""
-    compat_torchaudio.repair_import()
-    try:
-        import torch
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-    except ImportError as error:
-        raise missing_extra("transformers or torch", "asr") from error
-    torch.set_num_threads(1)
-    try:
-        model: Any = WhisperForConditionalGeneration.from_pretrained(argument)
-        return Whisper(model.eval(), WhisperProcessor.from_pretrained(argument))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"text.model {argument!r} is not a readable Whisper model: {error}") from error
+    """``argument``: local path, or hub id that was pulled (``edge-mer models pull``). Only safetensors are read, and
+    nothing is downloaded. Raises MissingExtra without transformers, ModelError naming the model."""
+    transformers()
+    checkpoint = find(argument or "")
+    return Whisper(checkpoint.model("WhisperForConditionalGeneration"), checkpoint.open("WhisperProcessor"))

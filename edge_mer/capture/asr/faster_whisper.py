@@ -1,0 +1,92 @@
+"""Whisper through faster-whisper (CTranslate2, INT8): it transcribes a whole segment at its end, on one thread.
+
+Only local files are opened. What it writes for segments without speech is left out (Radford et al. 2023, section 4.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from edge_mer.capture.asr.spread_words import spread
+from edge_mer.capture.asr.whisper_files import MODELS, find
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import ModelError, missing_extra
+from edge_mer.contract.raw import SAMPLE_RATE, WordTime
+
+DEFAULT: Final = "whisper-tiny.en"
+# A segment is not speech: probably none and written with little confidence, or one phrase over and over.
+NO_SPEECH, LEAST_LOGPROB, MOST_REPETITION = 0.6, -1.0, 2.4
+
+
+class Segment(Protocol):
+    """A segment of a transcript by faster-whisper; times in seconds."""
+
+    start: float
+    end: float
+    text: str
+    no_speech_prob: float
+    avg_logprob: float
+    compression_ratio: float
+
+
+class FasterWhisper:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._pcm = bytearray()
+
+    def begin(self) -> None:
+        self._pcm.clear()
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    def partial(self) -> tuple[WordTime, ...] | None:
+        return None
+
+    def end(self) -> tuple[WordTime, ...]:
+        samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
+        segments, _ = self._model.transcribe(
+            samples,
+            beam_size=5,
+            temperature=0.0,
+            language=None if self._model.model.is_multilingual else "en",
+            condition_on_previous_text=False,
+        )
+        return spoken(segments, len(samples) * SECOND // SAMPLE_RATE)
+
+
+def spoken(segments: Iterable[Segment], length_us: int) -> tuple[WordTime, ...]:
+    """The words of the segments that are speech, within ``length_us``."""
+    words: list[WordTime] = []
+    for s in segments:
+        if is_speech(s):
+            start, end = (min(round(t * SECOND), length_us) for t in (s.start, s.end))
+            words += spread(s.text, start, end)
+    return tuple(words)
+
+
+def is_speech(segment: Segment) -> bool:
+    silent = segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LEAST_LOGPROB
+    return not silent and segment.compression_ratio <= MOST_REPETITION
+
+
+def load(argument: str | None) -> FasterWhisper:
+    """``argument``: a folder, or one of whisper_files.MODELS; tiny.en if None. Raises MissingExtra, ModelError."""
+    folder = find(argument or DEFAULT)
+    try:
+        from faster_whisper import WhisperModel
+    except ImportError as error:
+        raise missing_extra("faster_whisper", "asr-faster") from error
+    try:
+        model: Any = WhisperModel(
+            str(folder), device="cpu", compute_type="int8", cpu_threads=1, num_workers=1, local_files_only=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        names = ", ".join(MODELS)
+        raise ModelError(
+            f"text.model {argument!r} is no Whisper model for CTranslate2 ({error}); try {names}"
+        ) from error
+    return FasterWhisper(model)
