@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import draw
-from edge_mer.runtime.model_file import METADATA_KEY, read_model
+from edge_mer.runtime.model_file import METADATA_KEY
 from edge_mer.runtime.onnx import OnnxRuntime
-from pipelines.exporting.autocast import autocast
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 
 CASES: Final = 3
@@ -65,7 +64,8 @@ def vocabulary(model: onnx.ModelProto) -> int:
 
 def half(directory: Path) -> None:
     """Write ``<directory>/fp16`` from the FP32 files: FP16 inside, FP32 inputs and outputs; none of INT8 files."""
-    _write_all(directory / "fp16", (_half(p) for p in graph_files(directory) if read_model(p).precision == "fp32"))
+    plain = [draft for path in graph_files(directory) if (draft := reread(path)).precision == "fp32"]
+    _write_all(directory / "fp16", (derived(d, autocast(d.model), "fp16", directory / d.name) for d in plain))
 
 
 def restamp(source: Path, out: Path) -> None:
