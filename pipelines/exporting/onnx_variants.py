@@ -17,6 +17,7 @@ from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.golden import draw
 from edge_mer.runtime.model_file import METADATA_KEY
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.exporting.autocast import autocast
 from pipelines.exporting.onnx_file import GraphDraft, ranges_of, write
 
 CASES: Final = 3
