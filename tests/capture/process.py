@@ -22,7 +22,7 @@ from edge_mer.privacy.switch.switch import Switch
 from tests.devices import child
 from tests.switch_bench import TODAY
 
-PATIENCE_US = 20 * SECOND
+PATIENCE_US = 120 * SECOND
 
 
 class Capture:

@@ -24,13 +24,13 @@ RUNS = 400
 
 def voice() -> Callable[[int], object]:
     """Half a second of sound: four tokens."""
-    ear = load_encoder("audio", OnnxRuntime(), MODELS)
+    audio_encoder = load_encoder("audio", OnnxRuntime(), MODELS)
     sound = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
-    state = ear.initial()
+    state = audio_encoder.initial()
 
     def run(i: int) -> object:
         nonlocal state
-        state, tokens = ear.step(state, AudioBlock(sound, 500_000 * i))
+        state, tokens = audio_encoder.step(state, AudioBlock(sound, 500_000 * i))
         assert len(tokens) == 4
         return tokens
 
@@ -39,16 +39,16 @@ def voice() -> Callable[[int], object]:
 
 def face() -> Callable[[int], object]:
     """One token frame at 320 x 240: detection, crop, expression."""
-    eye = load_encoder("video", OnnxRuntime(), MODELS)
+    face_encoder = load_encoder("video", OnnxRuntime(), MODELS)
     from pipelines.demo.face import EXPRESSIONS, Pose, draw
 
     frames = [draw(e, Pose(dx=3.0 * i), np.random.default_rng(i)) for i, e in enumerate(EXPRESSIONS.values())]
     assert frames[0].shape == (240, 320, 3)
-    state = eye.initial()
+    state = face_encoder.initial()
 
     def run(i: int) -> object:
         nonlocal state
-        state, tokens = eye.step(state, VideoFrame(frames[i % len(frames)], 200_000 * i))
+        state, tokens = face_encoder.step(state, VideoFrame(frames[i % len(frames)], 200_000 * i))
         assert len(tokens) == 1
         return tokens
 

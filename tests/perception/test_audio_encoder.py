@@ -28,11 +28,11 @@ def encoder() -> AudioEncoder:
     return AudioEncoder(audio_graph(), activity_graph())
 
 
-def fold(ear: Any, samples: NDArray[np.float32], cuts: list[int], start_us: int = 0) -> list[Tokens]:
+def fold(audio_encoder: Any, samples: NDArray[np.float32], cuts: list[int], start_us: int = 0) -> list[Tokens]:
     """Feed ``samples`` cut at ``cuts``; each block's time is that of its first sample."""
-    state, out = ear.initial(), []
+    state, out = audio_encoder.initial(), []
     for low, high in zip([0, *cuts], [*cuts, len(samples)], strict=True):
-        state, tokens = ear.step(state, AudioBlock(samples[low:high], start_us + low * 125 // 2))
+        state, tokens = audio_encoder.step(state, AudioBlock(samples[low:high], start_us + low * 125 // 2))
         out.append(tokens)
     return [t for t in out if len(t)]
 
@@ -58,8 +58,8 @@ def test_any_cutting_of_the_samples_gives_the_same_bytes(cuts: list[int]) -> Non
 @given(cuts=st.lists(st.integers(0, 16_000), max_size=12))
 @settings(max_examples=10)
 def test_the_shipped_model_too(cuts: list[int]) -> None:
-    ear = load_encoder("audio", OnnxRuntime(), Path(__file__).parents[2] / "edge_mer" / "models")
-    assert joined(fold(ear, VOICE, sorted(cuts))) == joined(fold(ear, VOICE, []))
+    audio_encoder = load_encoder("audio", OnnxRuntime(), Path(__file__).parents[2] / "edge_mer" / "models")
+    assert joined(fold(audio_encoder, VOICE, sorted(cuts))) == joined(fold(audio_encoder, VOICE, []))
 
 
 def test_each_token_spans_its_125_ms_from_the_first_sample_on() -> None:
@@ -92,19 +92,19 @@ def test_a_token_forgets_what_is_older_than_its_context() -> None:
 
 
 def test_a_gap_starts_a_new_context_and_the_old_sound_is_gone() -> None:
-    ear = encoder()
-    state, _ = ear.step(ear.initial(), AudioBlock(VOICE[:3_000], 0))
-    _, after = ear.step(state, AudioBlock(VOICE[:4_000], 900_000))
-    (fresh,) = fold(ear, VOICE[:4_000], [], 900_000)
+    audio_encoder = encoder()
+    state, _ = audio_encoder.step(audio_encoder.initial(), AudioBlock(VOICE[:3_000], 0))
+    _, after = audio_encoder.step(state, AudioBlock(VOICE[:4_000], 900_000))
+    (fresh,) = fold(audio_encoder, VOICE[:4_000], [], 900_000)
     assert joined([after]) == joined([fresh])
     assert after.cut
     assert after.context == 900_000
 
 
 def test_a_clock_that_drifts_is_followed_without_a_cut() -> None:
-    ear, state, parts = encoder(), encoder().initial(), []
+    audio_encoder, state, parts = encoder(), encoder().initial(), []
     for i in range(2_000):
-        state, tokens = ear.step(state, AudioBlock(np.zeros(512, np.float32), i * 32_003))
+        state, tokens = audio_encoder.step(state, AudioBlock(np.zeros(512, np.float32), i * 32_003))
         parts += [tokens] if len(tokens) else []
     assert [t.cut for t in parts].count(True) == 1
     assert abs(int(parts[-1].end_us[-1]) - 2_000 * 32_003) < 125_000 + 2_500
@@ -125,8 +125,8 @@ def test_silence_and_clipping_give_finite_tokens(level: float) -> None:
 
 
 def test_an_empty_block_gives_no_token() -> None:
-    ear = encoder()
-    state, tokens = ear.step(ear.initial(), AudioBlock(np.empty(0, np.float32), 5))
+    audio_encoder = encoder()
+    state, tokens = audio_encoder.step(audio_encoder.initial(), AudioBlock(np.empty(0, np.float32), 5))
     assert len(tokens) == 0
     assert state.context is None
 
@@ -142,9 +142,9 @@ def test_an_empty_block_gives_no_token() -> None:
     ],
 )
 def test_a_wrong_block_is_refused(samples: Any, message: str) -> None:
-    ear = encoder()
+    audio_encoder = encoder()
     with pytest.raises(InputError, match=message):
-        ear.step(ear.initial(), AudioBlock(samples, 0))
+        audio_encoder.step(audio_encoder.initial(), AudioBlock(samples, 0))
 
 
 def test_a_tone_lights_up_its_own_band() -> None:
@@ -157,11 +157,11 @@ def test_a_tone_lights_up_its_own_band() -> None:
 
 
 def test_a_graph_that_takes_the_pitch_is_given_that_of_its_frames() -> None:
-    ear = AudioEncoder(pitch_graph(), activity_graph())
+    audio_encoder = AudioEncoder(pitch_graph(), activity_graph())
     sound = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000).astype(np.float32)
-    (tokens,) = fold(ear, sound, list(range(700, 16_000, 700)))[-1:]
+    (tokens,) = fold(audio_encoder, sound, list(range(700, 16_000, 700)))[-1:]
     assert np.abs(tokens.values[-1] - [1, 1]).max() < 0.01  # an octave above 100 Hz, and sure of it
-    (silent,) = fold(ear, np.zeros(2_000, np.float32), [])
+    (silent,) = fold(audio_encoder, np.zeros(2_000, np.float32), [])
     assert not silent.values.any()
 
 
@@ -203,10 +203,10 @@ def test_the_light_voice_detector_agrees_with_silero(models: Path, recordings: P
 
 
 def test_noise_and_hum_are_no_voice(models: Path) -> None:
-    ear = open_activity(OnnxRuntime(), models)
+    audio_encoder = open_activity(OnnxRuntime(), models)
     time = np.arange(64_000) / 16_000
     for sound in (RANDOM.normal(0, 0.05, 64_000), 0.3 * np.sin(2 * np.pi * 100 * time), np.zeros(64_000)):
-        (tokens,) = fold(ear, sound.astype(np.float32), [])
+        (tokens,) = fold(audio_encoder, sound.astype(np.float32), [])
         assert tokens.valid.mean() < 0.2
 
 

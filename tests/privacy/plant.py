@@ -52,8 +52,8 @@ class Device(FakeDevice):
 class Gatehouse:
     """The capture process of one modality; ``kill`` and ``start`` are what the supervisor sees of it."""
 
-    def __init__(self, house: SwitchBench, modality: Modality) -> None:
-        self.house, self.modality = house, modality
+    def __init__(self, bench: SwitchBench, modality: Modality) -> None:
+        self.bench, self.modality = bench, modality
         self.lives = 0
         self.alive = False
         self.start()
@@ -62,11 +62,11 @@ class Gatehouse:
         if self.alive:
             return
         self.lives += 1
-        others = set(self.house.broker.clients)
-        self.bus = self.house.bus(f"{self.modality}-life{self.lives}")
-        self.device = Device(self.house.clock, self.modality)
+        others = set(self.bench.broker.clients)
+        self.bus = self.bench.bus(f"{self.modality}-life{self.lives}")
+        self.device = Device(self.bench.clock, self.modality)
         self.source = GatedSource(
-            self.house.config,
+            self.bench.config,
             self.bus,
             f"gate.{self.modality}",
             self.modality,
@@ -75,7 +75,7 @@ class Gatehouse:
             boot_id=BOOT_ID,
         )
         self.worker = CaptureWorker(self.source)
-        self.identities = set(self.house.broker.clients) - others
+        self.identities = set(self.bench.broker.clients) - others
         self.alive = True
 
     def _leave(self, code: int) -> None:
@@ -93,8 +93,8 @@ class Gatehouse:
 
     def inject(self, message: AnyControl) -> None:
         """As if the switch had said it."""
-        for identity in self.identities & set(self.house.broker.clients):
-            self.house.broker.clients[identity].append([encode(message)])
+        for identity in self.identities & set(self.bench.broker.clients):
+            self.bench.broker.clients[identity].append([encode(message)])
 
     @property
     def is_open(self) -> bool:
@@ -104,8 +104,8 @@ class Gatehouse:
 class Child:
     """A lineage child that keeps what it reads until it is told to forget."""
 
-    def __init__(self, house: SwitchBench, name: str) -> None:
-        self.bus: MemoryBus = house.bus(f"{name}-life")
+    def __init__(self, bench: SwitchBench, name: str) -> None:
+        self.bus: MemoryBus = bench.bus(f"{name}-life")
         self.lineage = PurgeClient(self.bus, name, MODALITIES)
         self.reader = self.bus.reader(*(f"raw/{m}" for m in MODALITIES))
         self.held: list[Message[Any]] = []
@@ -125,23 +125,23 @@ class Plant:
     """``step`` lets time pass under load; everything published is in ``seen``."""
 
     def __init__(self, directory: Path, **more: Any) -> None:
-        self.house = SwitchBench(directory, text={"source": "typed"}, **more)
-        self.gates: dict[Modality, Gatehouse] = {m: Gatehouse(self.house, m) for m in MODALITIES}
-        self.children = [Child(self.house, name) for name in ("perception", "fusion")]
+        self.bench = SwitchBench(directory, text={"source": "typed"}, **more)
+        self.gates: dict[Modality, Gatehouse] = {m: Gatehouse(self.bench, m) for m in MODALITIES}
+        self.children = [Child(self.bench, name) for name in ("perception", "fusion")]
         self.workers: list[Any] = []
-        self.observer = self.house.bus("observer").reader(*(f"raw/{m}" for m in MODALITIES), "privacy")
-        self.house.turn(*self.everybody())
+        self.observer = self.bench.bus("observer").reader(*(f"raw/{m}" for m in MODALITIES), "privacy")
+        self.bench.turn(*self.everybody())
 
     def everybody(self) -> list[Any]:
         return [*self.gates.values(), *self.children, *self.workers]
 
     def step(self, us: int = 20_000, load: int = 1, each: Callable[[], object] = lambda: None) -> list[Message[Any]]:
         """Everybody takes turns after ``us``; what the observer saw."""
-        self.house.clock.advance(us)
+        self.bench.clock.advance(us)
         for gate in self.gates.values():
             gate.device.give(load)
         each()
-        self.house.turn(*self.everybody())
+        self.bench.turn(*self.everybody())
         return self.observer.drain()
 
     def open(self) -> set[Modality]:

@@ -86,30 +86,30 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path, deployment=None)
-    house.ask("unmask", "audio")
-    house.turn()
-    assert "edge-mer run --consent" in house.answers()[0].text
-    assert "edge-mer run --consent" in (reasons(house)["audio"] or "")
+    bench = SwitchBench(tmp_path, deployment=None)
+    bench.ask("unmask", "audio")
+    bench.turn()
+    assert "edge-mer run --consent" in bench.answers()[0].text
+    assert "edge-mer run --consent" in (reasons(bench)["audio"] or "")
 
 
 def test_consent_that_is_withdrawn_or_damaged_masks_within_a_second(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path)
+    bench = SwitchBench(tmp_path)
     write_deployment(tmp_path / FILE, home_consent("Anna", ("audio", "text"), TODAY))
-    house.run(600_000)
-    assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
-    assert reasons(house)["video"] == "no consent: nobody in this home agreed to video"
+    bench.run(600_000)
+    assert requested(bench) == {"audio": "live", "video": "masked", "text": "live"}
+    assert reasons(bench)["video"] == "no consent: nobody in this home agreed to video"
     (tmp_path / FILE).write_text("place = ")
-    house.run(600_000)
-    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
+    bench.run(600_000)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "masked")
 
 
 def test_a_switch_in_a_workplace_opens_nothing(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path)
+    bench = SwitchBench(tmp_path)
     (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace('"home"', '"workplace"'))
-    house.run(600_000)
-    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
-    assert "Article 5(1)(f)" in (reasons(house)["audio"] or "")
+    bench.run(600_000)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "masked")
+    assert "Article 5(1)(f)" in (reasons(bench)["audio"] or "")
 
 
 def test_everybody_who_is_named_must_still_agree(tmp_path: Path) -> None:

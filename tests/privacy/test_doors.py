@@ -47,36 +47,36 @@ class TestButton:
         return FakeButton()
 
     @pytest.fixture
-    def house(self, tmp_path: Path, button: FakeButton) -> SwitchBench:
+    def bench(self, tmp_path: Path, button: FakeButton) -> SwitchBench:
         return SwitchBench(tmp_path, button=button)
 
-    def press(self, house: SwitchBench, button: FakeButton, press: Press) -> dict[str, str]:
+    def press(self, bench: SwitchBench, button: FakeButton, press: Press) -> dict[str, str]:
         button.pressed.append(press)
-        house.turn()
-        return requested(house)
+        bench.turn()
+        return requested(bench)
 
-    def test_a_short_press_masks_everything_and_another_lifts_it(self, house: SwitchBench, button: FakeButton) -> None:
-        assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
-        assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "live")
+    def test_a_short_press_masks_everything_and_another_lifts_it(self, bench: SwitchBench, button: FakeButton) -> None:
+        assert self.press(bench, button, "short") == dict.fromkeys(MODALITIES, "masked")
+        assert self.press(bench, button, "short") == dict.fromkeys(MODALITIES, "live")
 
-    def test_one_open_sensor_is_enough_for_a_press_to_mask(self, house: SwitchBench, button: FakeButton) -> None:
-        house.ask("mask", "video")
-        house.turn()
-        assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
+    def test_one_open_sensor_is_enough_for_a_press_to_mask(self, bench: SwitchBench, button: FakeButton) -> None:
+        bench.ask("mask", "video")
+        bench.turn()
+        assert self.press(bench, button, "short") == dict.fromkeys(MODALITIES, "masked")
 
     def test_a_long_press_masks_hard_which_no_bus_lifts_but_the_button_does(
-        self, house: SwitchBench, button: FakeButton
+        self, bench: SwitchBench, button: FakeButton
     ) -> None:
-        assert self.press(house, button, "long") == dict.fromkeys(MODALITIES, "hard")
-        house.ask("unmask", "audio")
-        house.turn()
-        assert "local button" in house.answers()[-1].text
-        assert requested(house) == dict.fromkeys(MODALITIES, "hard")
-        assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "live")
+        assert self.press(bench, button, "long") == dict.fromkeys(MODALITIES, "hard")
+        bench.ask("unmask", "audio")
+        bench.turn()
+        assert "local button" in bench.answers()[-1].text
+        assert requested(bench) == dict.fromkeys(MODALITIES, "hard")
+        assert self.press(bench, button, "short") == dict.fromkeys(MODALITIES, "live")
 
     def test_no_button_opens_what_nobody_agreed_to(self, tmp_path: Path, button: FakeButton) -> None:
-        house = SwitchBench(tmp_path, deployment=None, button=button)
-        assert self.press(house, button, "short") == dict.fromkeys(MODALITIES, "masked")
+        bench = SwitchBench(tmp_path, deployment=None, button=button)
+        assert self.press(bench, button, "short") == dict.fromkeys(MODALITIES, "masked")
 
 
 class FakeLineRequest:
@@ -218,17 +218,17 @@ class TestSources:
 
 
 @contextmanager
-def switch_with_root_door(house: SwitchBench, door: RootSocket) -> Iterator[Switch]:
+def switch_with_root_door(bench: SwitchBench, door: RootSocket) -> Iterator[Switch]:
     """A switch that takes turns in a thread while somebody talks to it."""
-    house.kill_switch()
-    bus = house.bus()
-    switch = Switch(house.config, bus, BOOT_ID, SwitchInputs(root=door))
+    bench.kill_switch()
+    bus = bench.bus()
+    switch = Switch(bench.config, bus, BOOT_ID, SwitchInputs(root=door))
     stop = threading.Event()
 
     def turns() -> None:
         while not stop.wait(0.001):
-            assert isinstance(house.clock, FakeClock)
-            house.clock.advance(1000)
+            assert isinstance(bench.clock, FakeClock)
+            bench.clock.advance(1000)
             switch.turn()
 
     thread = threading.Thread(target=turns)
@@ -246,22 +246,22 @@ class TestRoot:
         with SwitchClient.root(directory) as client:
             return client.unmask("audio")
 
-    def hard(self, house: SwitchBench) -> None:
-        house.ask("mask", "audio", hard=True)
-        house.turn()
+    def hard(self, bench: SwitchBench) -> None:
+        bench.ask("mask", "audio", hard=True)
+        bench.turn()
 
     def test_root_lifts_a_hard_mask(self, tmp_path: Path) -> None:
-        house = SwitchBench(tmp_path)
-        self.hard(house)
-        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)) as switch:
+        bench = SwitchBench(tmp_path)
+        self.hard(bench)
+        with switch_with_root_door(bench, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)) as switch:
             assert self.unmask(tmp_path).ok
             assert switch.states()["audio"].requested == "live"
         assert not (tmp_path / RootSocket.NAME).exists()
 
     def test_nobody_else_does(self, tmp_path: Path) -> None:
-        house = SwitchBench(tmp_path)
-        self.hard(house)
-        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 1000)) as switch:
+        bench = SwitchBench(tmp_path)
+        self.hard(bench)
+        with switch_with_root_door(bench, RootSocket(tmp_path / RootSocket.NAME, lambda _: 1000)) as switch:
             answer = self.unmask(tmp_path)
             assert (answer.ok, answer.text) == (False, "only root may ask here, not user 1000")
             assert switch.states()["audio"].requested == "hard"
@@ -273,8 +273,8 @@ class TestRoot:
 
     @pytest.mark.parametrize("garbage", [b"{}", b"\x00", b'{"kind":"exited","name":"camera","boot":"x"}'])
     def test_garbage_is_dropped_and_the_switch_lives(self, tmp_path: Path, garbage: bytes) -> None:
-        house = SwitchBench(tmp_path)
-        with switch_with_root_door(house, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)):
+        bench = SwitchBench(tmp_path)
+        with switch_with_root_door(bench, RootSocket(tmp_path / RootSocket.NAME, lambda _: 0)):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
                 stranger.connect(str(tmp_path / RootSocket.NAME))
                 stranger.send(garbage)

@@ -53,7 +53,7 @@ class Faults(RuleBasedStateMachine):
         self.patch.setattr(os, "fsync", self._fsync)
         self.place = Path(tempfile.mkdtemp(prefix="em"))
         self.plant = Plant(self.place, live=False)
-        self.house, self.clock = self.plant.house, self.plant.house.clock
+        self.bench, self.clock = self.plant.bench, self.plant.bench.clock
         self.stranger = new_identity(self.place, "stranger")
         self.wishes: dict[Modality, Wish] = {m: Wish(since_us=self.clock.now_us()) for m in MODALITIES}
         self.opened = dict.fromkeys(MODALITIES, 0)
@@ -79,7 +79,7 @@ class Faults(RuleBasedStateMachine):
             self._end_timed()
             for gate in self.plant.gates.values():
                 gate.device.give()
-            self.house.turn(*self.plant.everybody())
+            self.bench.turn(*self.plant.everybody())
             self._check()
         for gate in self.plant.gates.values():
             lease = gate.source.gate._lease
@@ -116,9 +116,9 @@ class Faults(RuleBasedStateMachine):
 
     @invariant()
     def says_why(self) -> None:
-        if self.house.switch is None:
+        if self.bench.switch is None:
             return
-        for m, state in self.house.switch.states().items():
+        for m, state in self.bench.switch.states().items():
             if not self.wishes[m].live:
                 assert state.requested != "live", f"{m}: {state}"
             if state.requested != "live":
@@ -130,37 +130,37 @@ class Faults(RuleBasedStateMachine):
 
     @rule(modalities=SOME, hard=st.booleans())
     def mask(self, modalities: set[Modality], hard: bool) -> None:
-        self.house.ask("mask", *modalities, hard=hard)
-        if self.house.switch is not None:
+        self.bench.ask("mask", *modalities, hard=hard)
+        if self.bench.switch is not None:
             for m in modalities:
                 self.wishes[m].hard |= hard
                 self.wishes[m].timed, self.wishes[m].masked = None, True
             self._masked(*modalities)
         self.pass_time(20_000)
-        if self.house.switch is not None and self.knows_everybody():
+        if self.bench.switch is not None and self.knows_everybody():
             assert not self.plant.open() & modalities, "a mask closes at once"
 
     @rule(modality=ONE, minutes=st.integers(1, 100))
     def guests(self, modality: Modality, minutes: int) -> None:
         wish = self.wishes[modality]
-        self.house.ask("mask", modality, for_s=60 * minutes)
-        if self.house.switch is not None and not (wish.masked or wish.hard):
+        self.bench.ask("mask", modality, for_s=60 * minutes)
+        if self.bench.switch is not None and not (wish.masked or wish.hard):
             us = 60 * minutes * SECOND
             wall, boot = self.clock.wall_us() + us, self.clock.boottime_us() + us
             if wish.timed is None or wall > wish.timed[0]:
                 wish.timed = (wall, boot, wish.timed[2] if wish.timed else wish.live)
             self._masked(modality)
         # A granted command is looked at when the next turn comes, at the same instant.
-        self.house.turn(*self.plant.everybody())
+        self.bench.turn(*self.plant.everybody())
         self._check()
 
     @rule(modalities=SOME)
     def unmask(self, modalities: set[Modality]) -> None:
-        grant = self.house.grant(*modalities)
+        grant = self.bench.grant(*modalities)
         self.grants.append(grant)
         id_ = f"unmask {grant.counter}"
-        self.house.ask("unmask", *modalities, grant=grant, id_=id_)
-        if self.house.switch is None:
+        self.bench.ask("unmask", *modalities, grant=grant, id_=id_)
+        if self.bench.switch is None:
             return self.pass_time(20_000)
         opens = not all(self.wishes[m].live for m in modalities)
         expected = self.agreed and not (self.full and opens) and not any(self.wishes[m].hard for m in modalities)
@@ -168,7 +168,7 @@ class Faults(RuleBasedStateMachine):
             for m in modalities:
                 self.wishes[m] = Wish(live=True)
         self.pass_time(20_000)
-        answer = next(a for a in self.house.answers() if a.id == id_)
+        answer = next(a for a in self.bench.answers() if a.id == id_)
         assert answer.ok == expected, answer
         if expected:
             self.pass_time(SECOND)
@@ -179,7 +179,7 @@ class Faults(RuleBasedStateMachine):
     # -- impostors -----------------------------------------------------------------------------------------------
 
     def _unmask_with(self, grant: Grant) -> None:
-        self.house.broker.servers.get("switch", []).append(  # type: ignore[union-attr]
+        self.bench.broker.servers.get("switch", []).append(  # type: ignore[union-attr]
             [
                 b"thief",
                 encode(Command(id=os.urandom(4).hex(), action="unmask", modalities=grant.modalities, grant=grant)),
@@ -192,17 +192,17 @@ class Faults(RuleBasedStateMachine):
     def replay_a_grant(self, data: st.DataObject) -> None:
         self._unmask_with(data.draw(st.sampled_from(self.grants)))
 
-    @precondition(lambda self: self.house.switch is not None)
+    @precondition(lambda self: self.bench.switch is not None)
     @rule(modalities=SOME, by=st.sampled_from(["stranger", "changed", "old epoch"]), bit=st.integers(0, 7))
     def forge_a_grant(self, modalities: set[Modality], by: str, bit: int) -> None:
         if by == "stranger":
-            self._unmask_with(self.house.grant(*modalities, identity=self.stranger))
+            self._unmask_with(self.bench.grant(*modalities, identity=self.stranger))
             return
-        grant = self.house.grant(*modalities, ahead=0 if by == "changed" else -1)
+        grant = self.bench.grant(*modalities, ahead=0 if by == "changed" else -1)
         if by == "changed":
             flipped = bytes([bytes.fromhex(grant.signature)[0] ^ 1 << bit]) + bytes.fromhex(grant.signature)[1:]
             self._unmask_with(msgspec.structs.replace(grant, signature=flipped.hex()))
-        elif all(self.house.switch.epochs()[m] > grant.mask_epoch for m in modalities):  # type: ignore[union-attr]
+        elif all(self.bench.switch.epochs()[m] > grant.mask_epoch for m in modalities):  # type: ignore[union-attr]
             self._unmask_with(grant)
 
     @precondition(lambda self: self.leases)
@@ -221,11 +221,11 @@ class Faults(RuleBasedStateMachine):
         self.plant.gates[modality].inject(lease)
         self.pass_time(20_000)
 
-    @precondition(lambda self: self.house.switch is not None)
+    @precondition(lambda self: self.bench.switch is not None)
     @rule(modality=ONE)
     def flood(self, modality: Modality) -> None:
         """1,000 commands at once, most of them to unmask."""
-        forged = self.house.grant(modality, identity=self.stranger)
+        forged = self.bench.grant(modality, identity=self.stranger)
         frames = [
             encode(
                 Command(
@@ -237,21 +237,21 @@ class Faults(RuleBasedStateMachine):
             )
             for n in range(1000)
         ]
-        self.house.broker.servers["switch"].extend([b"flood", frame] for frame in frames)
-        self.house.ask("mask", modality)
+        self.bench.broker.servers["switch"].extend([b"flood", frame] for frame in frames)
+        self.bench.ask("mask", modality)
         self.wishes[modality].timed, self.wishes[modality].masked = None, True
         self._masked(modality)
         self.pass_time(100_000)
         assert modality not in self.plant.open() or not self.knows_everybody(), "a mask comes through a flood"
         self.pass_time(3 * SECOND)
-        self.house.answers()
+        self.bench.answers()
 
     # -- faults --------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.house.switch is not None)
+    @precondition(lambda self: self.bench.switch is not None)
     @rule(away_us=st.sampled_from([20_000, 3 * SECOND]))
     def kill_the_switch(self, away_us: int) -> None:
-        self.house.kill_switch()
+        self.bench.kill_switch()
         self._restarted()
         self.pass_time(away_us)
 
@@ -262,17 +262,17 @@ class Faults(RuleBasedStateMachine):
             if wish.timed:
                 wish.timed = (*wish.timed[:2], False)
 
-    @precondition(lambda self: self.house.switch is None)
+    @precondition(lambda self: self.bench.switch is None)
     @rule()
     def start_the_switch(self) -> None:
         self._start_switch()
         self.pass_time(20_000)
 
     def _start_switch(self) -> None:
-        self.house.start_switch()
+        self.bench.start_switch()
         self.started_us = self.clock.now_us()
-        assert self.house.switch is not None
-        for m, asked in self.house.switch.policy.asked.items():
+        assert self.bench.switch is not None
+        for m, asked in self.bench.switch.policy.asked.items():
             wish, before = self.wishes[m], self.wishes[m].hard
             wish.masked = asked.mask is not None
             wish.hard = asked.mask is not None and (asked.mask.gate == "hard" or asked.mask.local)
@@ -296,8 +296,8 @@ class Faults(RuleBasedStateMachine):
         """All its children die with it."""
         for gate in self.plant.gates.values():
             gate.kill()
-        if self.house.switch is not None:
-            self.house.kill_switch()
+        if self.bench.switch is not None:
+            self.bench.kill_switch()
         self._restarted()
         assert self.plant.open() == set()
         self._start_switch()
@@ -311,7 +311,7 @@ class Faults(RuleBasedStateMachine):
         self.full = full
         self.pass_time(20_000)
 
-    @precondition(lambda self: self.house.switch is None)
+    @precondition(lambda self: self.bench.switch is None)
     @rule(data=st.data())
     def damage_the_state(self, data: st.DataObject) -> None:
         path = self.place / STATE
@@ -331,8 +331,8 @@ class Faults(RuleBasedStateMachine):
         if not agreed:
             self._masked(*MODALITIES)
         was, self.agreed = self.agreed, agreed
-        if agreed and not was and self.house.switch is not None:  # grants were held back, not withdrawn
-            for m, asked in self.house.switch.policy.asked.items():
+        if agreed and not was and self.bench.switch is not None:  # grants were held back, not withdrawn
+            for m, asked in self.bench.switch.policy.asked.items():
                 wish, held = self.wishes[m], asked.holding is not None
                 wish.live = held and asked.mask is None
                 wish.timed = (*wish.timed[:2], held) if wish.timed else None

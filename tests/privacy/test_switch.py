@@ -21,26 +21,26 @@ from tests.switch_bench import TODAY, SwitchBench, kinds, received
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> SwitchBench:
+def bench(tmp_path: Path) -> SwitchBench:
     return SwitchBench(tmp_path)
 
 
-def ask_lease(house: SwitchBench, gate: Client, modality: Modality, name: str = "worker", boot: str = "life") -> None:
+def ask_lease(bench: SwitchBench, gate: Client, modality: Modality, name: str = "worker", boot: str = "life") -> None:
     gate.send(LeaseRequest(modality=modality, name=name, boot=boot, last_seq=None))
-    house.turn()
+    bench.turn()
 
 
-def new_gate(house: SwitchBench, modality: Modality, name: str = "worker", boot: str = "life") -> Client:
-    gate = house.bus().client("switch")
-    ask_lease(house, gate, modality, name, boot)
+def new_gate(bench: SwitchBench, modality: Modality, name: str = "worker", boot: str = "life") -> Client:
+    gate = bench.bus().client("switch")
+    ask_lease(bench, gate, modality, name, boot)
     assert kinds(received(gate)) == ["Lease"]
     return gate
 
 
-def new_child(house: SwitchBench, *modalities: Modality, name: str = "child", boot: str = "life") -> Client:
-    child = house.bus().client("switch")
+def new_child(bench: SwitchBench, *modalities: Modality, name: str = "child", boot: str = "life") -> Client:
+    child = bench.bus().client("switch")
     child.send(Register(name=name, boot=boot, modalities=modalities, gate=False))
-    house.turn()
+    bench.turn()
     return child
 
 
@@ -53,88 +53,88 @@ def purged(modality: Modality, epoch: int, name: str = "child") -> Purged:
 
 
 def test_every_consented_modality_gets_leases_and_no_other_does(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path, deployment=home_consent("Anna", ("audio",), TODAY))
-    gate = house.bus().client("switch")
+    bench = SwitchBench(tmp_path, deployment=home_consent("Anna", ("audio",), TODAY))
+    gate = bench.bus().client("switch")
     for modality, answer in (("audio", "Lease"), ("video", "Refused"), ("text", "Refused")):
-        ask_lease(house, gate, modality)  # type: ignore[arg-type]
+        ask_lease(bench, gate, modality)  # type: ignore[arg-type]
         assert kinds(received(gate)) == [answer]
-    house.ask("unmask", "video")
-    house.turn()
-    (answer_,) = house.answers()
+    bench.ask("unmask", "video")
+    bench.turn()
+    (answer_,) = bench.answers()
     assert not answer_.ok
     assert "nobody in this home agreed to video" in answer_.text
 
 
 def test_text_through_a_wyoming_server_needs_its_own_consent(tmp_path: Path) -> None:
     deployment = home_consent("Anna", ("audio", "video", "text"), TODAY)
-    house = SwitchBench(tmp_path, deployment, live=False, text={"source": "wyoming", "wyoming": "nas:10300"})
-    house.ask("unmask", "text")
-    house.turn()
-    assert "agreed to wyoming" in house.answers()[0].text
-    gate = house.bus().client("switch")
-    ask_lease(house, gate, "text")
+    bench = SwitchBench(tmp_path, deployment, live=False, text={"source": "wyoming", "wyoming": "nas:10300"})
+    bench.ask("unmask", "text")
+    bench.turn()
+    assert "agreed to wyoming" in bench.answers()[0].text
+    gate = bench.bus().client("switch")
+    ask_lease(bench, gate, "text")
     assert kinds(received(gate)) == ["Refused"]
 
 
-def test_leases_grow_in_counter_over_a_restart_of_the_switch(house: SwitchBench) -> None:
-    gate = house.bus().client("switch")
+def test_leases_grow_in_counter_over_a_restart_of_the_switch(bench: SwitchBench) -> None:
+    gate = bench.bus().client("switch")
     counters, epochs = [], []
     for _ in range(3):
         for _ in range(3):
-            ask_lease(house, gate, "audio")
+            ask_lease(bench, gate, "audio")
         leases = [m for m in received(gate) if isinstance(m, Lease)]
         counters += [m.counter for m in leases]
         epochs += [m.mask_epoch for m in leases]
-        house.kill_switch()
-        house.clock.advance(SECOND)
-        house.start_switch()
-        house.ask("unmask", "audio")
-        house.turn()
+        bench.kill_switch()
+        bench.clock.advance(SECOND)
+        bench.start_switch()
+        bench.ask("unmask", "audio")
+        bench.turn()
     assert counters == sorted(set(counters))
     assert epochs == sorted(epochs)
     assert len(set(epochs)) == 3
 
 
-def test_a_mask_answers_only_after_closed_and_purged(house: SwitchBench) -> None:
-    gate, child = new_gate(house, "video"), new_child(house, "video")
-    house.ask("mask", "video")
-    house.turn()
+def test_a_mask_answers_only_after_closed_and_purged(bench: SwitchBench) -> None:
+    gate, child = new_gate(bench, "video"), new_child(bench, "video")
+    bench.ask("mask", "video")
+    bench.turn()
     (order,) = received(gate)
     (purge,) = received(child)
     assert (order.modality, purge.modality) == ("video", "video")  # type: ignore[union-attr]
     epoch = purge.mask_epoch  # type: ignore[union-attr]
-    assert house.answers() == []
+    assert bench.answers() == []
 
     gate.send(closed("video", epoch))
-    house.turn()
-    assert house.answers() == []
+    bench.turn()
+    assert bench.answers() == []
     child.send(purged("video", epoch))
-    house.turn()
-    (answer,) = house.answers()
+    bench.turn()
+    (answer,) = bench.answers()
     assert answer.ok
     assert answer.modalities["video"].effective == "masked"
     assert answer.modalities["video"].last_seq == 41
 
 
-def test_orders_are_sent_again_until_confirmed_ever_more_slowly(house: SwitchBench) -> None:
-    gate, child = new_gate(house, "video"), new_child(house, "video")
-    house.ask("mask", "video")
-    house.turn()
-    house.run(SECOND)
+def test_orders_are_sent_again_until_confirmed_ever_more_slowly(bench: SwitchBench) -> None:
+    gate, child = new_gate(bench, "video"), new_child(bench, "video")
+    bench.ask("mask", "video")
+    bench.turn()
+    bench.run(SECOND)
     assert 3 <= len(received(gate)) <= 6
     purges = [m for m in received(child) if isinstance(m, Purge)]
     assert 3 <= len(purges) <= 6
     gate.send(closed("video", purges[0].mask_epoch))
     child.send(purged("video", purges[0].mask_epoch))
-    house.run(3 * SECOND)
+    bench.run(3 * SECOND)
     assert received(gate) + received(child) == []
 
 
-def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: SwitchBench) -> None:
-    gate, _ = new_gate(house, "audio", name="microphone"), new_child(house, "audio", name="recorder")
-    house.ask("mask", "audio")
-    house.run(SECOND)
-    (answer,) = house.answers()
+def test_what_did_not_take_effect_within_a_second_is_said_loudly(bench: SwitchBench) -> None:
+    gate, _ = new_gate(bench, "audio", name="microphone"), new_child(bench, "audio", name="recorder")
+    bench.ask("mask", "audio")
+    bench.run(SECOND)
+    (answer,) = bench.answers()
     assert not answer.ok
     assert "microphone did not confirm that its device is closed" in answer.text
     assert "recorder did not confirm the purge" in answer.text
@@ -142,208 +142,208 @@ def test_what_did_not_take_effect_within_a_second_is_said_loudly(house: SwitchBe
     assert answer.modalities["audio"].effective == "live"
 
     gate.send(closed("audio", 10_000, name="microphone"))
-    house.turn()
-    house.ask("status")
-    house.turn()
-    assert house.answers()[0].modalities["audio"].effective == "masked"
+    bench.turn()
+    bench.ask("status")
+    bench.turn()
+    assert bench.answers()[0].modalities["audio"].effective == "masked"
 
 
 @pytest.mark.parametrize("wrong", [{"epoch": 2}, {"handle_closed": False}, {"name": "somebody"}])
 def test_only_the_gate_itself_confirms_this_order_with_its_handle_closed(
-    house: SwitchBench, wrong: dict[str, object]
+    bench: SwitchBench, wrong: dict[str, object]
 ) -> None:
-    gate = new_gate(house, "video")
-    house.ask("mask", "video")
-    house.turn()
+    gate = new_gate(bench, "video")
+    bench.ask("mask", "video")
+    bench.turn()
     gate.send(closed("video", **{"epoch": 3, **wrong}))  # type: ignore[arg-type]
-    house.turn()
-    assert house.answers() == []
+    bench.turn()
+    assert bench.answers() == []
     gate.send(closed("video", 3))
-    house.turn()
-    assert house.answers()[0].ok
+    bench.turn()
+    assert bench.answers()[0].ok
 
 
-def test_the_microphones_mask_takes_the_words_made_from_it(house: SwitchBench) -> None:
-    gate = new_gate(house, "text", name="transcript")
-    house.ask("mask", "audio")
-    house.turn()
+def test_the_microphones_mask_takes_the_words_made_from_it(bench: SwitchBench) -> None:
+    gate = new_gate(bench, "text", name="transcript")
+    bench.ask("mask", "audio")
+    bench.turn()
     assert kinds(received(gate)) == ["Close"]
     gate.send(closed("text", 10_000, name="transcript"))
-    house.ask("unmask", "text")
-    house.turn()
-    masked, unmasked = house.answers()
+    bench.ask("unmask", "text")
+    bench.turn()
+    masked, unmasked = bench.answers()
     assert masked.modalities["text"].effective == "masked"
     assert not unmasked.ok
     assert "with the audio that it is made from" in unmasked.text
-    house.ask("unmask", "audio")
-    house.turn()
+    bench.ask("unmask", "audio")
+    bench.turn()
     assert kinds(received(gate)) == ["Lease"]
 
 
 def test_typed_words_stay_when_the_microphone_is_masked(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path, text={"source": "typed"})
-    gate = new_gate(house, "text")
-    house.ask("mask", "audio")
-    house.turn()
+    bench = SwitchBench(tmp_path, text={"source": "typed"})
+    gate = new_gate(bench, "text")
+    bench.ask("mask", "audio")
+    bench.turn()
     assert received(gate) == []
-    assert house.answers()[0].modalities["text"].effective == "live"
+    assert bench.answers()[0].modalities["text"].effective == "live"
 
 
-def test_lifting_the_microphones_mask_leaves_the_transcripts_own(house: SwitchBench) -> None:
-    house.ask("mask", "text")
-    house.ask("mask", "audio")
-    house.turn()
-    house.ask("unmask", "audio")
-    house.turn()
-    states = house.answers()[-1].modalities
+def test_lifting_the_microphones_mask_leaves_the_transcripts_own(bench: SwitchBench) -> None:
+    bench.ask("mask", "text")
+    bench.ask("mask", "audio")
+    bench.turn()
+    bench.ask("unmask", "audio")
+    bench.turn()
+    states = bench.answers()[-1].modalities
     assert (states["audio"].requested, states["text"].requested) == ("live", "masked")
 
 
-def test_what_has_no_gate_is_masked_at_once(house: SwitchBench) -> None:
-    house.ask("mask", "audio", "video", "text")
-    house.turn()
-    (answer,) = house.answers()
+def test_what_has_no_gate_is_masked_at_once(bench: SwitchBench) -> None:
+    bench.ask("mask", "audio", "video", "text")
+    bench.turn()
+    (answer,) = bench.answers()
     assert answer.ok
     assert {s.effective for s in answer.modalities.values()} == {"masked"}
 
 
-def test_an_ended_process_counts_as_closed_and_purged(house: SwitchBench) -> None:
-    new_gate(house, "text", name="transcript")
-    new_child(house, "audio", name="transcript")
-    house.ask("mask", "audio")
-    house.turn()
-    supervisor = house.bus().client("switch")
+def test_an_ended_process_counts_as_closed_and_purged(bench: SwitchBench) -> None:
+    new_gate(bench, "text", name="transcript")
+    new_child(bench, "audio", name="transcript")
+    bench.ask("mask", "audio")
+    bench.turn()
+    supervisor = bench.bus().client("switch")
     supervisor.send(Exited(name="transcript", boot="another life"))
-    house.turn()
-    assert house.answers() == []
+    bench.turn()
+    assert bench.answers() == []
     supervisor.send(Exited(name="transcript", boot="life"))
-    house.turn()
-    assert house.answers()[0].ok
+    bench.turn()
+    assert bench.answers()[0].ok
 
 
-def test_a_new_life_of_a_process_settles_the_old_ones_debts(house: SwitchBench) -> None:
-    new_gate(house, "video")
-    new_child(house, "video")
-    house.ask("mask", "video")
-    house.turn()
-    reborn = house.bus().client("switch")
-    ask_lease(house, reborn, "video", boot="second life")
-    child = new_child(house, "video", boot="second life")
-    assert house.answers()[0].ok
+def test_a_new_life_of_a_process_settles_the_old_ones_debts(bench: SwitchBench) -> None:
+    new_gate(bench, "video")
+    new_child(bench, "video")
+    bench.ask("mask", "video")
+    bench.turn()
+    reborn = bench.bus().client("switch")
+    ask_lease(bench, reborn, "video", boot="second life")
+    child = new_child(bench, "video", boot="second life")
+    assert bench.answers()[0].ok
     assert kinds(received(reborn)) == ["Refused"]
     assert kinds(received(child)) == ["Purge"]
 
 
-def test_a_gate_that_fell_silent_is_never_taken_for_closed(house: SwitchBench) -> None:
-    new_gate(house, "video")
-    house.run(60 * SECOND, step_us=SECOND)
-    house.ask("mask", "video")
-    house.run(SECOND)
-    assert not house.answers()[0].ok
+def test_a_gate_that_fell_silent_is_never_taken_for_closed(bench: SwitchBench) -> None:
+    new_gate(bench, "video")
+    bench.run(60 * SECOND, step_us=SECOND)
+    bench.ask("mask", "video")
+    bench.run(SECOND)
+    assert not bench.answers()[0].ok
 
 
-def test_a_child_that_fell_silent_is_forgotten(house: SwitchBench) -> None:
-    new_child(house, "video")
-    house.run(11 * SECOND, step_us=SECOND)
-    house.ask("mask", "video")
-    house.turn()
-    assert house.answers()[0].ok
+def test_a_child_that_fell_silent_is_forgotten(bench: SwitchBench) -> None:
+    new_child(bench, "video")
+    bench.run(11 * SECOND, step_us=SECOND)
+    bench.ask("mask", "video")
+    bench.turn()
+    assert bench.answers()[0].ok
 
 
-def test_a_repeated_command_is_done_once_and_answered_each_time(house: SwitchBench) -> None:
-    new_gate(house, "video")
+def test_a_repeated_command_is_done_once_and_answered_each_time(bench: SwitchBench) -> None:
+    new_gate(bench, "video")
     for _ in range(3):
-        house.ask("mask", "video", id_="same")
-        house.turn()
-    assert house.answers() == []
-    house.run(SECOND)
-    house.ask("mask", "video", id_="same")
-    house.turn()
-    first, again = house.answers()
+        bench.ask("mask", "video", id_="same")
+        bench.turn()
+    assert bench.answers() == []
+    bench.run(SECOND)
+    bench.ask("mask", "video", id_="same")
+    bench.turn()
+    first, again = bench.answers()
     assert first == again
     assert first.modalities["video"].mask_epoch == 3
 
 
-def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life_ran_out(house: SwitchBench) -> None:
-    house.kill_switch()
-    house.start_switch()
-    house.ask("mask", "video")
-    house.run(2 * SECOND)
-    assert house.answers() == []
-    house.run(RELEASE_US)
-    assert house.answers()[0].ok
+def test_a_restarted_switch_calls_nothing_closed_until_leases_of_its_former_life_ran_out(bench: SwitchBench) -> None:
+    bench.kill_switch()
+    bench.start_switch()
+    bench.ask("mask", "video")
+    bench.run(2 * SECOND)
+    assert bench.answers() == []
+    bench.run(RELEASE_US)
+    assert bench.answers()[0].ok
 
 
-def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(house: SwitchBench) -> None:
-    new_gate(house, "video")
-    house.kill_switch()
-    house.start_switch()
-    house.ask("unmask", "video")
-    house.turn()
-    assert house.answers()[0].modalities["video"].effective == "live", "nobody has said that it is closed"
+def test_after_a_restart_an_unmasked_device_may_be_open_under_a_lease_of_before(bench: SwitchBench) -> None:
+    new_gate(bench, "video")
+    bench.kill_switch()
+    bench.start_switch()
+    bench.ask("unmask", "video")
+    bench.turn()
+    assert bench.answers()[0].modalities["video"].effective == "live", "nobody has said that it is closed"
 
 
-def test_a_hard_mask_is_not_lifted_over_the_bus(house: SwitchBench) -> None:
-    house.ask("mask", "video", hard=True)
-    house.ask("mask", "video")
-    house.ask("unmask", "video")
-    house.turn()
-    assert [a.ok for a in house.answers()] == [True, True, False]
-    house.ask("status")
-    house.turn()
-    assert house.answers()[0].modalities["video"].effective == "hard"
+def test_a_hard_mask_is_not_lifted_over_the_bus(bench: SwitchBench) -> None:
+    bench.ask("mask", "video", hard=True)
+    bench.ask("mask", "video")
+    bench.ask("unmask", "video")
+    bench.turn()
+    assert [a.ok for a in bench.answers()] == [True, True, False]
+    bench.ask("status")
+    bench.turn()
+    assert bench.answers()[0].modalities["video"].effective == "hard"
 
 
 @pytest.mark.parametrize("action", ["mask", "unmask", "dance"])
-def test_a_command_without_sense_is_answered_with_what_would_make_sense(house: SwitchBench, action: str) -> None:
-    house.ask(action)
-    house.turn()
-    (answer,) = house.answers()
+def test_a_command_without_sense_is_answered_with_what_would_make_sense(bench: SwitchBench, action: str) -> None:
+    bench.ask(action)
+    bench.turn()
+    (answer,) = bench.answers()
     assert not answer.ok
     assert "audio, video, text" in answer.text or "mask, unmask, resume, status" in answer.text
 
 
-def test_privacy_is_published_on_change_and_twice_a_second(house: SwitchBench) -> None:
-    reader = house.bus().reader("privacy")
-    house.run(2 * SECOND)
+def test_privacy_is_published_on_change_and_twice_a_second(bench: SwitchBench) -> None:
+    reader = bench.bus().reader("privacy")
+    bench.run(2 * SECOND)
     assert len(reader.drain()) == 4
-    house.ask("mask", "video")
-    house.turn()
+    bench.ask("mask", "video")
+    bench.turn()
     (message,) = reader.drain()
     assert isinstance(message.body, Privacy)
     assert message.body.modalities["video"].effective == "masked"
     assert message.body.modalities["audio"].requested == "live"
 
 
-def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(house: SwitchBench) -> None:
+def test_a_crowd_gets_no_leases_that_the_switch_cannot_track(bench: SwitchBench) -> None:
     for n in range(64):
-        new_gate(house, "video", name=f"worker{n}")
-    late = house.bus().client("switch")
-    ask_lease(house, late, "video", name="one too many")
+        new_gate(bench, "video", name=f"worker{n}")
+    late = bench.bus().client("switch")
+    ask_lease(bench, late, "video", name="one too many")
     assert received(late) == []
 
 
 @given(frame=st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_garbage_on_its_endpoint_is_dropped_and_counted(house: SwitchBench, frame: bytes) -> None:
-    assert house.switch is not None
-    bad = house.switch.counters["bad"]
-    house.broker.servers["switch"].append((b"stranger", frame))
-    house.clock.advance(SECOND)
-    house.turn()
-    assert house.switch.counters["bad"] == bad + 1
-    house.ask("status")
-    house.turn()
-    assert house.answers()[0].ok
+def test_garbage_on_its_endpoint_is_dropped_and_counted(bench: SwitchBench, frame: bytes) -> None:
+    assert bench.switch is not None
+    bad = bench.switch.counters["bad"]
+    bench.broker.servers["switch"].append((b"stranger", frame))
+    bench.clock.advance(SECOND)
+    bench.turn()
+    assert bench.switch.counters["bad"] == bad + 1
+    bench.ask("status")
+    bench.turn()
+    assert bench.answers()[0].ok
 
 
 @pytest.mark.parametrize("modality", ["smell", None, 7])
-def test_a_command_for_an_unknown_modality_is_garbage_too(house: SwitchBench, modality: object) -> None:
+def test_a_command_for_an_unknown_modality_is_garbage_too(bench: SwitchBench, modality: object) -> None:
     frame = msgspec.json.encode({"kind": "command", "id": "x", "action": "mask", "modalities": [modality]})
-    house.broker.servers["switch"].append((b"stranger", frame))
-    house.turn()
-    assert house.switch is not None
-    assert house.switch.counters["bad"] == 1
+    bench.broker.servers["switch"].append((b"stranger", frame))
+    bench.turn()
+    assert bench.switch is not None
+    assert bench.switch.counters["bad"] == 1
 
 
 Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", "video", "text"]), st.booleans())
@@ -354,15 +354,15 @@ Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", 
 def test_the_epoch_grows_with_every_change_and_never_goes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Modality, bool]]
 ) -> None:
-    house = SwitchBench(tmp_path_factory.mktemp("state"))
-    reader = house.bus().reader("privacy")
+    bench = SwitchBench(tmp_path_factory.mktemp("state"))
+    reader = bench.bus().reader("privacy")
     for action, modality, restart in steps:
-        house.ask(action, modality)
-        house.run(SECOND)
+        bench.ask(action, modality)
+        bench.run(SECOND)
         if restart:
-            house.kill_switch()
-            house.start_switch()
-            house.turn()
+            bench.kill_switch()
+            bench.start_switch()
+            bench.turn()
     bodies = [m.body for m in reader.drain()]
     epochs = [b.mask_epoch for b in bodies]
     assert epochs == sorted(epochs)

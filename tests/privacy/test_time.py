@@ -19,19 +19,19 @@ from tests.switch_bench import EVERYBODY, TODAY, SwitchBench
 HOUR = 3600 * SECOND
 
 
-def pass_time(house: SwitchBench, us: int) -> None:
-    house.clock.advance(us)
-    house.turn()
+def pass_time(bench: SwitchBench, us: int) -> None:
+    bench.clock.advance(us)
+    bench.turn()
 
 
 @pytest.fixture
 def guests(tmp_path: Path) -> SwitchBench:
     """Guest mode: everything masked for three hours."""
-    house = SwitchBench(tmp_path)
-    house.ask("mask", *MODALITIES, for_s=3 * 3600, requester="anna")
-    house.turn()
-    assert house.answers()[0].ok
-    return house
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", *MODALITIES, for_s=3 * 3600, requester="anna")
+    bench.turn()
+    assert bench.answers()[0].ok
+    return bench
 
 
 def test_guest_mode_masks_everything_and_ends_by_itself(guests: SwitchBench) -> None:
@@ -43,12 +43,12 @@ def test_guest_mode_masks_everything_and_ends_by_itself(guests: SwitchBench) -> 
 
 
 def test_what_was_masked_before_the_guests_came_stays_masked(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path)
-    house.ask("mask", "video")
-    house.ask("mask", *MODALITIES, for_s=3600)
-    house.turn()
-    pass_time(house, HOUR)
-    assert requested(house) == {"audio": "live", "video": "masked", "text": "live"}
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", "video")
+    bench.ask("mask", *MODALITIES, for_s=3600)
+    bench.turn()
+    pass_time(bench, HOUR)
+    assert requested(bench) == {"audio": "live", "video": "masked", "text": "live"}
 
 
 def test_a_clock_set_forward_does_not_end_it(guests: SwitchBench) -> None:
@@ -68,21 +68,21 @@ def test_a_clock_set_back_masks_until_somebody_unmasks(guests: SwitchBench) -> N
 
 
 def test_a_clock_set_back_masks_what_is_live_where_consent_has_a_deadline(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path, home_consent("Anna", ("audio",), TODAY, TODAY + datetime.timedelta(days=1000)))
-    assert requested(house)["audio"] == "live"
-    house.clock.epoch_us -= 10 * SECOND
-    house.turn()
-    assert requested(house)["audio"] == "masked"
-    assert reasons(house)["audio"] == "masked: the clock of this host was set back"
+    bench = SwitchBench(tmp_path, home_consent("Anna", ("audio",), TODAY, TODAY + datetime.timedelta(days=1000)))
+    assert requested(bench)["audio"] == "live"
+    bench.clock.epoch_us -= 10 * SECOND
+    bench.turn()
+    assert requested(bench)["audio"] == "masked"
+    assert reasons(bench)["audio"] == "masked: the clock of this host was set back"
 
 
 def test_without_any_deadline_the_wall_clock_does_not_matter(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path)
-    house.clock.epoch_us -= 1000 * HOUR
-    house.turn()
-    house.clock.epoch_us += 5000 * HOUR
-    house.turn()
-    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+    bench = SwitchBench(tmp_path)
+    bench.clock.epoch_us -= 1000 * HOUR
+    bench.turn()
+    bench.clock.epoch_us += 5000 * HOUR
+    bench.turn()
+    assert requested(bench) == dict.fromkeys(MODALITIES, "live")
 
 
 def test_time_asleep_counts(guests: SwitchBench) -> None:
@@ -99,28 +99,28 @@ def test_a_restart_in_guest_mode_leaves_everything_masked_when_it_ends(guests: S
 
 
 def test_guest_mode_holds_over_a_restart_with_resume_and_then_ends(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path, msgspec.structs.replace(EVERYBODY, resume=True))
-    house.ask("mask", *MODALITIES, for_s=3600)
-    house.turn()
-    restart(house)
-    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
-    pass_time(house, HOUR)
-    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+    bench = SwitchBench(tmp_path, msgspec.structs.replace(EVERYBODY, resume=True))
+    bench.ask("mask", *MODALITIES, for_s=3600)
+    bench.turn()
+    restart(bench)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(bench, HOUR)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "live")
 
 
 def test_guest_mode_that_began_while_consent_was_away_ends_as_any_other(tmp_path: Path) -> None:
     """Both hold the grant back, neither takes it away."""
-    house = SwitchBench(tmp_path)
+    bench = SwitchBench(tmp_path)
     agreed = (tmp_path / FILE).read_text()
     (tmp_path / FILE).write_text('place = "nowhere"')
-    house.run(SECOND)
-    house.ask("mask", *MODALITIES, for_s=3600)
-    house.turn()
+    bench.run(SECOND)
+    bench.ask("mask", *MODALITIES, for_s=3600)
+    bench.turn()
     (tmp_path / FILE).write_text(agreed)
-    house.run(SECOND)
-    assert requested(house) == dict.fromkeys(MODALITIES, "masked")
-    pass_time(house, HOUR)
-    assert requested(house) == dict.fromkeys(MODALITIES, "live")
+    bench.run(SECOND)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "masked")
+    pass_time(bench, HOUR)
+    assert requested(bench) == dict.fromkeys(MODALITIES, "live")
 
 
 def test_a_deadline_of_an_earlier_boot_goes_by_the_wall_clock_alone() -> None:
@@ -131,46 +131,46 @@ def test_a_deadline_of_an_earlier_boot_goes_by_the_wall_clock_alone() -> None:
 
 def test_with_resume_a_clock_set_back_while_the_switch_was_off_masks(tmp_path: Path) -> None:
     until = TODAY + datetime.timedelta(days=1000)
-    house = SwitchBench(tmp_path, msgspec.structs.replace(home_consent("Anna", ("audio",), TODAY, until), resume=True))
-    restart(house)
-    assert requested(house)["audio"] == "live"
-    house.kill_switch()
-    house.clock.epoch_us -= HOUR
-    house.start_switch()
-    assert requested(house)["audio"] == "masked"
+    bench = SwitchBench(tmp_path, msgspec.structs.replace(home_consent("Anna", ("audio",), TODAY, until), resume=True))
+    restart(bench)
+    assert requested(bench)["audio"] == "live"
+    bench.kill_switch()
+    bench.clock.epoch_us -= HOUR
+    bench.start_switch()
+    assert requested(bench)["audio"] == "masked"
 
 
 def test_a_longer_timed_mask_wins_over_a_shorter_and_an_endless_one_over_both(tmp_path: Path) -> None:
-    house = SwitchBench(tmp_path)
+    bench = SwitchBench(tmp_path)
     for hours in (1, 5, 2):
-        house.ask("mask", "audio", for_s=hours * 3600)
-        house.turn()
-    pass_time(house, 4 * HOUR)
-    assert requested(house)["audio"] == "masked"
-    house.ask("mask", "audio")
-    house.turn()
-    pass_time(house, 100 * HOUR)
-    assert requested(house)["audio"] == "masked"
+        bench.ask("mask", "audio", for_s=hours * 3600)
+        bench.turn()
+    pass_time(bench, 4 * HOUR)
+    assert requested(bench)["audio"] == "masked"
+    bench.ask("mask", "audio")
+    bench.turn()
+    pass_time(bench, 100 * HOUR)
+    assert requested(bench)["audio"] == "masked"
 
 
 def test_consent_ends_at_the_end_of_its_day(tmp_path: Path) -> None:
     wall = SwitchBench(tmp_path, live=False).clock.wall_us()
     today = datetime.date.fromtimestamp(wall / SECOND)
     (tmp_path / "b").mkdir()
-    house = SwitchBench(tmp_path / "b", home_consent("Anna", ("audio",), today, today))
-    assert requested(house)["audio"] == "live"
+    bench = SwitchBench(tmp_path / "b", home_consent("Anna", ("audio",), today, today))
+    assert requested(bench)["audio"] == "live"
     midnight = datetime.datetime.combine(today + datetime.timedelta(days=1), datetime.time()).timestamp()
     left = round(midnight * SECOND) - wall
-    pass_time(house, left - SECOND)
-    assert requested(house)["audio"] == "live"
-    pass_time(house, SECOND)
-    assert requested(house)["audio"] == "masked"
-    assert reasons(house)["audio"] == f"no consent: Anna's consent to audio ended on {today}"
+    pass_time(bench, left - SECOND)
+    assert requested(bench)["audio"] == "live"
+    pass_time(bench, SECOND)
+    assert requested(bench)["audio"] == "masked"
+    assert reasons(bench)["audio"] == f"no consent: Anna's consent to audio ended on {today}"
 
 
 @pytest.mark.parametrize("wrong", [{"for_s": -1}, {"for_s": 10**9}, {"for_s": 60, "hard": True}])
 def test_a_timed_mask_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
-    house = SwitchBench(tmp_path)
-    house.ask("mask", "audio", **wrong)  # type: ignore[arg-type]
-    house.turn()
-    assert "can end by itself" in house.answers()[0].text
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", "audio", **wrong)  # type: ignore[arg-type]
+    bench.turn()
+    assert "can end by itself" in bench.answers()[0].text

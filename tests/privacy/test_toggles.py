@@ -28,26 +28,26 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
     plant = Plant(
         tmp_path / "state", record={"path": str(tmp_path / "a.mcap"), "raw": True, "min_free_mb": 0, "encrypt": False}
     )
-    house = plant.house
-    recorder = build(house.config, house.bus("recorder-life"))
+    bench = plant.bench
+    recorder = build(bench.config, bench.bus("recorder-life"))
     plant.workers.append(recorder)
     published: dict[Modality, list[int]] = defaultdict(list)
     refused = masks = 0
-    assert house.switch is not None
+    assert bench.switch is not None
     for n in range(TOGGLES):
         modality = rng.choice(MODALITIES)
-        masked = house.switch.states()[modality].requested != "live"
+        masked = bench.switch.states()[modality].requested != "live"
         masks += not masked
-        house.ask("unmask" if masked else "mask", modality, requester=f"toggle {n}")
+        bench.ask("unmask" if masked else "mask", modality, requester=f"toggle {n}")
         for message in plant.step(rng.choice((12_000, 20_000, 31_000)), load=rng.choice((0, 1, 3))):
             if message.topic.startswith("raw/"):
                 published[message.topic[4:]].append(message.envelope.created_us)  # type: ignore[index]
-        answers = house.answers()
+        answers = bench.answers()
         refused += sum(not a.ok for a in answers)
     assert refused == 0
     recorder.close()
 
-    receipts = verify(house.directory / FILE, house.host_public).receipts
+    receipts = verify(bench.directory / FILE, bench.host_public).receipts
     closings = [r for r in receipts if r.requester.startswith("toggle")]
     assert len(closings) == masks > TOGGLES // 3
     assert all(r.handle_closed and {"perception", "fusion"} <= set(r.purged) for r in closings)
@@ -55,7 +55,7 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
     for modality in MODALITIES:
         assert len(published[modality]) > 1000, "there was something to leak"
         assert len(recorded[modality]) > 1000
-        masked_for = masked_spans([r for r in closings if r.modality == modality], house.openings(modality))
+        masked_for = masked_spans([r for r in closings if r.modality == modality], bench.openings(modality))
         for stamps in (published[modality], recorded[modality]):
             assert [at for at in stamps if at in masked_for] == []
     in_file = [m.body for m in read_all(tmp_path / "a.mcap", "receipt")]

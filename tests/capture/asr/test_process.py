@@ -29,7 +29,7 @@ from edge_mer.privacy.consent_setup import agree
 from tests.switch_bench import TODAY
 
 SPEECH = Path(__file__).parents[4] / "shared" / "data" / "speech_clips"
-WAIT_S = 30
+WAIT_S = 300
 
 
 def wait_for(child: AsrProcess, done: Callable[[list[Hypothesis]], bool]) -> list[Hypothesis]:
