@@ -116,9 +116,9 @@ def test_digital_silence_is_the_floor() -> None:
 def test_the_front_end_is_whispers_within_1e_4() -> None:
     """Whisper's frames are centred on every 160th sample; here the first is centred on sample 200."""
     torch = pytest.importorskip("torch")
-    from edge_mer.large.compat_torchaudio import mend
+    from edge_mer.large.compat_torchaudio import repair_import
 
-    mend()
+    repair_import()
     audio_utils = pytest.importorskip("transformers.audio_utils")
     samples = RANDOM.normal(0, 0.1, HISTORY + 160 * CONTEXT_FRAMES).astype(np.float32)
     bank = audio_utils.mel_filter_bank(201, 80, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney")
