@@ -21,7 +21,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ear",), "neither one of speech, voice, audio, face, text, fusion"),
+        (("ear",), "neither one of speech, audio, face, text, dialogue, voice, fusion"),
         (("voice", "--epochs", "2"), "--epochs is not of voice"),
         (("audio", "--fold", "runs/0"), "--fold is of face"),
         (("audio", "--settle"), "--settle is of fusion"),
