@@ -6,6 +6,7 @@ blocks gives the same bytes. Voice activity runs beside it at eight tokens per s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -41,7 +42,7 @@ class GroupedState:
     waiting: Tokens
 
 
-class GroupedEncoder:
+class GroupedEncoder(ABC):
     """Fold of 16 kHz blocks: every four tokens of voice activity a model sees the ``context`` newest samples."""
 
     def __init__(self, spec: EncoderSpec, activity: AudioEncoder, context: int) -> None:
@@ -67,9 +68,9 @@ class GroupedEncoder:
     def _begun(self, activity: AudioState) -> GroupedState:
         return GroupedState(activity, np.zeros(self._context, np.float32), no_tokens(0))
 
+    @abstractmethod
     def _tokens(self, group: Tokens, samples: Samples) -> Tokens:
         """What the model makes of ``samples`` [context], whose newest half second is that of ``group``."""
-        raise NotImplementedError
 
 
 class VoiceEncoder(GroupedEncoder):

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from edge_mer.capture.asr.spread_words import spread
 from edge_mer.capture.asr.whisper_files import MODELS, find
+from edge_mer.capture.asr.whole_segment import WholeSegment
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import ModelError, missing_extra
 from edge_mer.contract.raw import SAMPLE_RATE, WordTime
@@ -32,22 +31,13 @@ class Segment(Protocol):
     compression_ratio: float
 
 
-class FasterWhisper:
+class FasterWhisper(WholeSegment):
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self._pcm = bytearray()
-
-    def begin(self) -> None:
-        self._pcm.clear()
-
-    def feed(self, pcm: bytes) -> None:
-        self._pcm += pcm
-
-    def partial(self) -> tuple[WordTime, ...] | None:
-        return None
 
     def end(self) -> tuple[WordTime, ...]:
-        samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
+        samples = self.samples()
         segments, _ = self._model.transcribe(
             samples,
             beam_size=5,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from edge_mer.capture.asr.spread_words import spread
+from edge_mer.capture.asr.whole_segment import WholeSegment
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 from edge_mer.large.checkpoint import find, transformers
@@ -15,22 +14,13 @@ from edge_mer.large.checkpoint import find, transformers
 TOKENS_PER_S, MOST_TOKENS = 12, 200
 
 
-class Whisper:
+class Whisper(WholeSegment):
     def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__()
         self._model, self._processor = model, processor
-        self._pcm = bytearray()
-
-    def begin(self) -> None:
-        self._pcm.clear()
-
-    def feed(self, pcm: bytes) -> None:
-        self._pcm += pcm
-
-    def partial(self) -> tuple[WordTime, ...] | None:
-        return None
 
     def end(self) -> tuple[WordTime, ...]:
-        samples = np.frombuffer(bytes(self._pcm), np.int16).astype(np.float32) / 32_768
+        samples = self.samples()
         features = self._processor.feature_extractor(
             samples, sampling_rate=SAMPLE_RATE, return_tensors="pt"
         ).input_features
