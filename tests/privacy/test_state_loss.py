@@ -169,6 +169,20 @@ def test_a_state_that_cannot_be_saved_at_the_start_masks_everything(tmp_path: Pa
     assert requested(bench) == dict.fromkeys(MODALITIES, "masked")
 
 
+def test_a_lock_of_a_full_disk_outlives_a_crash_before_the_next_save(tmp_path: Path, disk: FailingSync) -> None:
+    bench = proven(tmp_path, "video")
+    bench.kill_switch()
+    disk.full = True
+    bench.start_switch()
+    assert "cannot be saved" in str(reasons(bench)["audio"])
+    bench.kill_switch()
+    disk.full = False
+    bench.start_switch()
+    bench.ask("unmask", *MODALITIES)
+    bench.turn()
+    assert all(gate != "live" for gate in requested(bench).values()), "only the local button or root lifts it"
+
+
 def test_a_state_file_of_version_1_still_holds(tmp_path: Path) -> None:
     bench = proven(tmp_path, "video")
     bench.kill_switch()

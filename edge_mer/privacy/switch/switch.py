@@ -110,7 +110,7 @@ class Switch:
         self._begin()
         if self._unsaved and restarted:
             self.policy.asked = locked(self.policy.asked, memory.newest, f"its state cannot be saved ({self._unsaved})")
-            self.settle("the start of the switch", self.now_us)
+            self.settle("the start of the switch", self.now_us, again=MODALITIES)
 
     def _begin(self) -> None:
         """Everything masked; with ``resume`` in the deployment file, what was live goes on."""
