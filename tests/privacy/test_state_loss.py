@@ -170,7 +170,10 @@ def test_a_state_that_cannot_be_saved_at_the_start_masks_everything(tmp_path: Pa
 
 
 def test_a_lock_of_a_full_disk_outlives_a_crash_before_the_next_save(tmp_path: Path, disk: FailingSync) -> None:
-    bench = proven(tmp_path, "video")
+    bench = proven(tmp_path)
+    bench.kill_switch()
+    bench.start_switch()
+    bench.run(3 * SECOND, step_us=SECOND // 2)
     bench.kill_switch()
     disk.full = True
     bench.start_switch()
@@ -180,7 +183,7 @@ def test_a_lock_of_a_full_disk_outlives_a_crash_before_the_next_save(tmp_path: P
     bench.start_switch()
     bench.ask("unmask", *MODALITIES)
     bench.turn()
-    assert all(gate != "live" for gate in requested(bench).values()), "only the local button or root lifts it"
+    assert "live" not in requested(bench).values(), "only the local button or root lifts it"
 
 
 def test_a_state_file_of_version_1_still_holds(tmp_path: Path) -> None:
