@@ -137,9 +137,9 @@ class Switch:
             self.settle("the switch", self.now_us, again=MODALITIES)
         self._gates.turn()
         self._prove()
-        self._commands.turn(self.now_us)
         if self._save_due is not None and self.now_us >= self._save_due:
             self._save()
+        self._commands.turn(self.now_us)
         self._receipts.pump()
         self._verify_receipts()
         if self.now_us >= self._publish_due or self.states() != before:
@@ -193,11 +193,18 @@ class Switch:
 
     # -- what people ask -----------------------------------------------------------------------------------------
 
-    def mask(self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0) -> None:
+    def mask(
+        self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0, prolong: bool = True
+    ) -> list[Modality]:
+        """Returns the modalities whose mask holds but would have to be prolonged, which ``prolong`` forbids."""
         until = self._instant().after(for_s) if for_s else None
-        asked = [m for m in modalities if self.policy.mask(m, gate, f"masked by {by}", until)]
-        again = [m for m in MODALITIES if any(m in self.policy.reached_by(a) for a in asked)]
+        changes = {m: self.policy.mask(m, gate, f"masked by {by}", until, prolong) for m in modalities}
+        closed = [m for m, change in changes.items() if change == "gate"]
+        again = [m for m in MODALITIES if any(m in self.policy.reached_by(a) for a in closed)]
+        if "longer" in changes.values():
+            self._save_due = self.now_us  # before its answer, and once for all commands of this turn
         self.settle(by, self.now_us, again)
+        return [m for m, change in changes.items() if change == "refused"]
 
     def unmask(self, modalities: tuple[Modality, ...], holding: Holding, lifts_hard: bool) -> str:
         """Why it did not happen, or not for all; empty when everything that was asked is live."""
