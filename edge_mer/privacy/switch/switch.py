@@ -33,7 +33,7 @@ from edge_mer.privacy.switch.memory import has_run, locked, recall
 from edge_mer.privacy.switch.modality_gate import ModalityGate
 from edge_mer.privacy.switch.modality_gates import ModalityGates
 from edge_mer.privacy.switch.receipt_log import ReceiptAudit
-from edge_mer.privacy.switch.remote import RemoteControl, open_remote
+from edge_mer.privacy.switch.remote import RemoteCommands, open_remote
 from edge_mer.privacy.switch.requester import HOST
 from edge_mer.privacy.switch.root_socket import RootSocket
 from edge_mer.privacy.switch.state import RESERVED, VERSION, Asked, Holding, Mask, StateFile, SwitchState
@@ -53,7 +53,7 @@ log = logging.getLogger(NAME)
 class SwitchInputs:
     """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end."""
 
-    remote: RemoteControl | None = None
+    remote: RemoteCommands | None = None
     root: RootSocket | None = None
     button: PrivacyButton | None = None
     link: Path | None = None
