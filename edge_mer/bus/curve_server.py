@@ -1,4 +1,7 @@
-"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. All other endpoints are local."""
+"""A reliable endpoint over TCP: CURVE encrypts, ZAP admits known keys only. All other endpoints are local.
+
+What one peer may cost is bounded: the size of a message, over all its frames; whole messages that wait; connections.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 import zmq
 from zmq.utils import z85
 
+from edge_mer.bus.connections import Connections
 from edge_mer.contract import control
 from edge_mer.contract.control import AnyControl
 from edge_mer.contract.errors import BadMessage, ConfigError
@@ -16,6 +20,11 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
 ZAP_VERSION, CURVE = b"1.0", b"CURVE"
 # A peer that neither finishes its handshake nor answers is dropped.
 HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
+MOST_CONNECTIONS = 256
+# Bytes of one connection: in the kernel, and beyond the longest message before a message is whole.
+KERNEL_BYTES, SLACK_BYTES = 64_000, 64_000
+# ZeroMQ makes an identity of this length for a peer that brings none; it begins with 0, which no peer may.
+OWN_IDENTITY = 5
 
 
 class ZapServer:
@@ -49,24 +58,39 @@ def listen(
     setting: str,
     max_bytes: int,
     queued: int = MOST_QUEUED,
+    received: int = MOST_QUEUED,
     backlog: int = BACKLOG,
-) -> str:
-    """Bind to TCP, with limits on the resources of one peer; returns the endpoint. Raises ConfigError."""
+) -> tuple[str, Connections]:
+    """Bind to TCP, with limits on the resources of one peer; returns the endpoint and its connections.
+
+    ``queued``, ``received``: whole messages that wait for one peer, and of it. Raises ConfigError.
+    """
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.RCVBUF, KERNEL_BYTES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.BACKLOG, backlog)
-    for mark in (zmq.RCVHWM, zmq.SNDHWM):
-        socket.setsockopt(mark, queued)
+    socket.setsockopt(zmq.SNDHWM, queued)
+    socket.setsockopt(zmq.RCVHWM, received)
+    connections = Connections(socket, MOST_CONNECTIONS, max_bytes + SLACK_BYTES)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
+        connections.close()
         raise ConfigError(f"{setting} = {address!r}: {error.strerror}") from error
-    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT), connections
+
+
+def has_own_identity(identity: bytes) -> bool:
+    """Whether ZeroMQ made the identity of a peer. One that the peer chose could be that of another client."""
+    return len(identity) == OWN_IDENTITY and not identity[0]
 
 
 class CurveServer:
-    """``admit``: whether a CURVE public key (Z85) may connect. ``counters``: ``refused`` keys, ``bad`` messages."""
+    """``admit``: whether a CURVE public key (Z85) may connect.
+
+    ``counters``: ``refused`` keys, ``bad`` messages, ``dropped`` connections. Call ``turn`` several times a second.
+    """
 
     def __init__(
         self,
@@ -75,20 +99,28 @@ class CurveServer:
         address: str,
         keys: tuple[bytes, bytes],
         admit: Callable[[str], bool],
-        close: Callable[[], object],
+        release: Callable[[], object],
+        max_bytes: int,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self.close = close
+        self._release = release
         self._socket, self._zap = socket, ZapServer(zap, admit)
         require_curve(socket, keys)
-        self.address = listen(socket, address, "remote.listen", control.MAX_BYTES)
+        self.address, self._connections = listen(socket, address, "remote.listen", max_bytes)
+
+    def turn(self, now_us: int) -> None:
+        self._zap.turn()
+        self._connections.turn(now_us)
+        self.counters |= Counter(refused=self._zap.refused, dropped=self._connections.dropped)
 
     def receive(self) -> tuple[bytes, str, AnyControl] | None:
         """The next message: the peer to answer, the CURVE key of the sender, and the message."""
-        self._zap.turn()
-        self.counters["refused"] = self._zap.refused
         while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            connection = self._connections.finished(frames[-1])
+            if not has_own_identity(frames[0].bytes):
+                self._connections.drop(connection)
+                continue
             try:
                 if len(frames) != 2:
                     raise BadMessage(f"control: expected one frame, got {len(frames) - 1}")
@@ -102,3 +134,7 @@ class CurveServer:
             self._socket.send_multipart([peer, control.encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError:
             self.counters["unsent"] += 1
+
+    def close(self) -> None:
+        self._connections.close()
+        self._release()

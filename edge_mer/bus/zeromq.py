@@ -104,10 +104,12 @@ class ZmqBus:
         self._poller.register(socket, zmq.POLLIN)
         return Client(lambda frames: _send(socket, frames), lambda: _receive(socket), lambda: self._close(socket))
 
-    def secure_server(self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool]) -> CurveServer:
+    def secure_server(
+        self, address: str, keys: tuple[bytes, bytes], admit: Callable[[str], bool], max_bytes: int
+    ) -> CurveServer:
         """A ROUTER over TCP with CURVE. Raises ConfigError when the address cannot be bound."""
         socket, zap = self.socket(zmq.ROUTER), self.socket(zmq.REP)
-        return CurveServer(socket, zap, address, keys, admit, partial(self.release, socket, zap))
+        return CurveServer(socket, zap, address, keys, admit, partial(self.release, socket, zap), max_bytes)
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
         """A socket outside the bus's endpoints, as for TCP listeners; ``wait`` ends when it is readable."""
@@ -138,7 +140,7 @@ class ZmqBus:
         for endpoint in self._endpoints:
             endpoint.release()
         self._endpoints.clear()
-        self._context.term()
+        self._context.destroy(linger=0)  # also what a listener's connections are watched with
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)

@@ -21,8 +21,7 @@ from edge_mer.privacy.consent.consent_file import FILE, Deployment, read_deploym
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.identity import new_identity, read_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey, check_key
-from edge_mer.privacy.keys.pairing import open_pairing, read_link, server_curve
-from edge_mer.privacy.switch.remote import link_to
+from edge_mer.privacy.keys.pairing import link_to, open_pairing, read_link, server_curve
 
 keys = command_group("Manage keys that may unmask: new, pair, allow, revoke, list.")
 
@@ -96,7 +95,7 @@ def _invite(name: str, hub: bool, page: bool, config: Path | None) -> None:
     host = public_key(directory)
     if settings.remote.listen is None and not page:
         raise PrivacyError(
-            "the switch listens on this host only: set remote.listen to an address of this host, as "
+            "nothing listens for other hosts: set remote.listen to an address of this host, as "
             "tcp://192.168.1.5:7650, and start edge-mer run again"
         )
     if host is None:

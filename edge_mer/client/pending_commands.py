@@ -10,12 +10,12 @@ from edge_mer.bus import ZmqBus
 from edge_mer.client.signer import Signer, console_signer
 from edge_mer.client.transports import BusTransport, Transport
 from edge_mer.contract.clock import SECOND, Clock
-from edge_mer.contract.control import Answer, Command, Grant, Pair
+from edge_mer.contract.control import Answer, Command, Grant, Pair, Relayed
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import EdgeMerError, PrivacyError
 
 FOREVER_US = 1 << 62
-MOST_PENDING = 256
+MOST_PENDING = 1024
 NO_ANSWER = "the switch does not answer; every device closes within one lease"
 TOO_MANY = "sent, but too many commands wait for the switch; result unknown"
 NO_KEYS = "this program has no key to sign a grant; pass a grant that was signed elsewhere"
@@ -25,7 +25,7 @@ Done = Callable[[Answer], object]
 
 @dataclass
 class _Pending:
-    message: Command | Pair
+    message: Command | Pair | Relayed
     done: Done
     resend_due: int
     deadline_us: int
@@ -98,7 +98,7 @@ class PendingCommands:
 
         self.command("status", (), sign)
 
-    def ask(self, message: Command | Pair, done: Done) -> None:
+    def ask(self, message: Command | Pair | Relayed, done: Done) -> None:
         """Send one message; the other methods use this. When too many are pending, the oldest fails."""
         while len(self._pending) >= MOST_PENDING:
             self._pending.pop(next(iter(self._pending))).done(failed(TOO_MANY))

@@ -13,7 +13,7 @@ import zmq
 from edge_mer.bus import Bus
 from edge_mer.contract import control
 from edge_mer.contract.clock import SECOND, Clock
-from edge_mer.contract.control import Command, Pair
+from edge_mer.contract.control import Command, Pair, Relayed
 from edge_mer.contract.errors import BadMessage, PrivacyError
 from edge_mer.privacy.keys.identity import Identity
 from edge_mer.privacy.keys.pairing import Link
@@ -29,7 +29,7 @@ class Transport(Protocol):
     @property
     def resend_us(self) -> int | None: ...
 
-    def send(self, message: Command | Pair) -> None: ...
+    def send(self, message: Command | Pair | Relayed) -> None: ...
 
     def receive(self) -> object | None:
         """The next message, or None. Raises PrivacyError when the switch has closed the connection."""
@@ -45,8 +45,8 @@ class BusTransport:
 
     resend_us: int | None = SECOND // 3
 
-    def __init__(self, bus: Bus) -> None:
-        self._client = bus.client("switch")
+    def __init__(self, bus: Bus, endpoint: str = "switch") -> None:
+        self._client = bus.client(endpoint)
         self.send, self.receive, self.close = self._client.send, self._client.receive, self._client.close
         self.wait = bus.wait
 
@@ -67,7 +67,7 @@ class RootTransport:
         self._awaits_answer = False
         self.close = self._socket.close
 
-    def send(self, message: Command | Pair) -> None:
+    def send(self, message: Command | Pair | Relayed) -> None:
         try:
             self._socket.send(control.encode(message))
             self._awaits_answer = True
@@ -106,7 +106,7 @@ class CurveTransport:
         self._socket.curve_serverkey = link.curve.encode()
         self._socket.connect(link.address)
 
-    def send(self, message: Command | Pair) -> None:
+    def send(self, message: Command | Pair | Relayed) -> None:
         if isinstance(message, Command) and not message.counter:
             message = msgspec.structs.replace(message, counter=self._identity.next_counter(self._clock.wall_us()))
         self._socket.send(control.encode(message))

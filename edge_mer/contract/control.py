@@ -1,7 +1,7 @@
 """Messages of the reliable plane: commands, leases, purges, heartbeats. Acknowledged, never published.
 
-Each endpoint is a ROUTER that its owner binds: ``switch`` (privacy), ``supervisor`` (processes), and one per
-reliable topic.
+Each endpoint is a ROUTER that its owner binds: ``switch`` and ``door`` (privacy), ``supervisor`` (processes), and one
+per reliable topic.
 """
 
 from __future__ import annotations
@@ -148,6 +148,17 @@ class Pair(Control, frozen=True):
     proof: str
 
 
+class Relayed(Control, frozen=True):
+    """The door passes on what arrived over TCP; ``key``: the CURVE public key (Z85) that its sender proved.
+
+    Only the switch's endpoint ``door`` takes it. The answer has the id of this message, not of the one within.
+    """
+
+    id: str
+    key: str
+    message: Command | Pair
+
+
 class Answer(Control, frozen=True):
     """The result of a command: ``ok`` only when it took effect; ``text`` says what did not.
 
@@ -204,6 +215,7 @@ AnyControl: TypeAlias = (
     | Grant
     | Command
     | Pair
+    | Relayed
     | Answer
     | Heartbeat
     | Exited

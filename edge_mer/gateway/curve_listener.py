@@ -8,6 +8,7 @@ from pathlib import Path
 
 import zmq
 
+from edge_mer.bus.connections import Connections
 from edge_mer.bus.curve_server import ZapServer, listen, require_curve
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
@@ -45,11 +46,13 @@ class CurveListener:
     def refused(self) -> int:
         return 0 if self._plaintext else self._gatekeeper.refused
 
-    def open(self, socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int) -> str:
-        """Bind; returns the endpoint. Raises ConfigError."""
+    def open(
+        self, socket: zmq.Socket[bytes], address: str, setting: str, max_bytes: int, queued: int, received: int
+    ) -> tuple[str, Connections]:
+        """As ``curve_server.listen``."""
         if not self._plaintext:
             require_curve(socket, self._keys)
-        return listen(socket, address, setting, max_bytes, queued, BACKLOG)
+        return listen(socket, address, setting, max_bytes, queued, received, BACKLOG)
 
     def turn(self) -> bool:
         """Process pending authentication requests. True when a connected key was revoked: all must then reconnect."""

@@ -1,8 +1,27 @@
-"""Rate limit: a token bucket on the caller's clock."""
+"""Limits: a token bucket on the caller's clock, and what this process may do with memory."""
 
 from __future__ import annotations
 
+import ctypes
+import resource
+
 from edge_mer.contract.clock import SECOND
+
+_PR_SET_DUMPABLE = 4
+
+
+def limit_memory(address_space_mb: int | None) -> None:
+    """No core file, no debugger of this user (``man 2 prctl``) and, if it is given, at most this much address space."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+    if address_space_mb is not None:
+        most = address_space_mb * 1_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def out_of_memory(address_space_mb: int) -> str:
+    """Why a process ended at its limit."""
+    return f"reached its limit of {address_space_mb} MB of memory; a client may send too much"
 
 
 class Budget:

@@ -25,10 +25,14 @@ from edge_mer.contract.messages import ClockReport, HealthReport, WorkerHealth
 from edge_mer.contract.plain_text import visible
 from edge_mer.contract.visible_fields import visible_fields
 from edge_mer.host.launcher import Launcher, Process, SystemLauncher
+from edge_mer.host.limits import out_of_memory
 from edge_mer.host.processes import ProcessRow, rows_for
+from edge_mer.host.worker import OUT_OF_MEMORY
 
 NAME = "supervisor"
 MOST_GUESTS = 16
+# What ZeroMQ and C++ write before they abort.
+NO_MEMORY = ("OUT OF MEMORY", "bad_alloc", "Cannot allocate memory")
 WorkerState = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 
@@ -206,9 +210,17 @@ class Supervisor:
         logging.getLogger(NAME).warning("%s is %s: %s", child.row.name, child.state, child.reason)
 
     def _explain(self, child: WatchedProcess, code: int) -> str:
+        limit_mb = child.row.memory_mb
+        if limit_mb is not None and self._ran_out_of_memory(child, code):
+            return out_of_memory(limit_mb)
         if code < 0:
             return f"ended by {signal.Signals(-code).name}"
         return self._launcher.last_error(child.row.name) or f"exit code {code}"
+
+    def _ran_out_of_memory(self, child: WatchedProcess, code: int) -> bool:
+        """Python exits with a code of its own; ZeroMQ and C++ abort, with a last line that names the cause."""
+        last = self._launcher.last_error(child.row.name) or ""
+        return code == OUT_OF_MEMORY or (code == -signal.SIGABRT and any(text in last for text in NO_MEMORY))
 
     # -- publishing ----------------------------------------------------------------------------------------------
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -18,9 +16,12 @@ from edge_mer.bus import Bus, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Heartbeat
+from edge_mer.host.limits import limit_memory
+from edge_mer.host.processes import memory_limit_mb
 
-_PR_SET_DUMPABLE = 4
 HEARTBEAT_US = SECOND // 4
+# Exit code of a process that could not get more memory.
+OUT_OF_MEMORY = 12
 # On 2 cores, one thread per process is fastest, and its results are reproducible.
 THREADS = {
     "OMP_NUM_THREADS": "1",
@@ -109,12 +110,6 @@ def setup_logging(name: str) -> None:
     logging.basicConfig(level=os.environ.get("EDGE_MER_LOG", "WARNING").upper(), handlers=[handler], force=True)
 
 
-def keep_memory_private() -> None:
-    """Disable core files and access by this user's debuggers to this process's memory (``man 2 prctl``)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
-
-
 def main() -> None:
     """``python -m edge_mer.host.worker NAME MODULE[:ARGUMENT] DIRECTORY``; the resolved config comes as JSON on
     standard input.
@@ -123,7 +118,7 @@ def main() -> None:
     """
     name, entry, directory = sys.argv[1:4]
     module, *argument = entry.split(":")
-    keep_memory_private()
+    limit_memory(memory_limit_mb(name))
     setup_logging(name)
     stop = Stop()
     config = Config.model_validate_json(sys.stdin.buffer.read())
@@ -132,6 +127,9 @@ def main() -> None:
         worker: Worker = import_module(module).build(config, bus, *argument)
         bus.settle()
         run(name, worker, bus, stop)
+    except MemoryError:
+        logging.getLogger(name).error("out of memory")
+        sys.exit(OUT_OF_MEMORY)
     except Exception:
         logging.getLogger(name).exception("worker failed")
         sys.exit(1)

@@ -13,9 +13,14 @@ from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.outlet import PUBLIC, RETAINED, OutletBus
 from edge_mer.gateway.public_message import PublicMessage
 
-# A subscription is a prefix of a topic; the CURVE handshake needs some hundred bytes more.
-LONGEST_SUBSCRIPTION = 1024
-MOST_SUBSCRIPTIONS = 1000
+# A subscription is a prefix of a topic; a frame of the CURVE handshake is longer.
+LONGEST_SUBSCRIPTION, LONGEST_FRAME = 64, 512
+# Of one connection; each costs ZeroMQ up to 50 bytes per byte, and one that sends more is dropped.
+MOST_SUBSCRIPTIONS = 100
+# ZeroMQ stores subscriptions before they can be counted here, so only a few of one connection may be under way.
+SUBSCRIPTIONS_QUEUED = 10
+# Subscriptions processed in one turn.
+MOST_IN_A_TURN = 1000
 # Least time between resends of the last values to new clients: XPUB sends them to all, with their original seq.
 RESEND_US = SECOND // 10
 # Queue of one client: 10 s of all topics.
@@ -27,7 +32,7 @@ class PublicPublisher:
 
     def __init__(self, bus: OutletBus, listener: CurveListener, address: str) -> None:
         """Raises ConfigError when the address cannot be bound."""
-        self.counters: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self.last: dict[str, PublicMessage] = {}
         self._bus, self._listener = bus, listener
         self._socket: zmq.Socket[bytes] | None = None
@@ -36,6 +41,11 @@ class PublicPublisher:
         self._resend_due = 0
         self.address = address
         self._open()
+
+    @property
+    def counters(self) -> Counter[str]:
+        dropped = self._connections.dropped if self._socket is not None else 0
+        return self._counts + Counter(dropped=dropped)
 
     def publish(self, message: PublicMessage) -> None:
         """Send one message; only the fields of its schema leave the host."""
@@ -50,6 +60,8 @@ class PublicPublisher:
     def turn(self, now_us: int) -> None:
         if self._socket is None:
             self._reopen()
+        if self._socket is not None:
+            self._connections.turn(now_us)
         self._subscriptions()
         if self._wanted and now_us >= self._resend_due:
             self._resend_due = now_us + RESEND_US
@@ -64,6 +76,8 @@ class PublicPublisher:
 
     def close(self) -> None:
         if self._socket is not None:
+            self._counts["dropped"] += self._connections.dropped
+            self._connections.close()
             self._bus.release(self._socket)
             self._socket = None
             self._subscribed.clear()
@@ -73,7 +87,9 @@ class PublicPublisher:
         # Report every subscription (a new client gets the last values), but only the last unsubscription of a prefix.
         socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         try:
-            self.address = self._listener.open(socket, self.address, "hub.publish", LONGEST_SUBSCRIPTION, QUEUED)
+            self.address, self._connections = self._listener.open(
+                socket, self.address, "hub.publish", LONGEST_FRAME, QUEUED, SUBSCRIPTIONS_QUEUED
+            )
         except ConfigError:
             self._bus.release(socket)
             raise
@@ -84,21 +100,27 @@ class PublicPublisher:
         try:
             self._open()
         except ConfigError:
-            self.counters["port_busy"] += 1
+            self._counts["port_busy"] += 1
 
     def _subscriptions(self) -> None:
         socket = self._socket
-        for _ in range(MOST_SUBSCRIPTIONS if socket is not None else 0):
+        for _ in range(MOST_IN_A_TURN if socket is not None else 0):
             assert socket is not None
             if not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 return
-            frame = socket.recv(zmq.NOBLOCK)
-            kind, prefix = frame[:1], frame[1:]
+            frame = socket.recv(zmq.NOBLOCK, copy=False)
+            connection, data = self._connections.finished(frame), frame.bytes
+            kind, prefix = data[:1], data[1:]
+            is_new = kind == b"\1"
+            if is_new and self._connections.subscribed(connection) > MOST_SUBSCRIPTIONS:
+                self._connections.drop(connection)
             topics = {t for t in PUBLIC if t.encode().startswith(prefix)}
             if kind not in (b"\0", b"\1") or not topics:
-                self.counters["bad_subscription"] += 1
+                self._counts["bad_subscription"] += 1
+                if len(prefix) > LONGEST_SUBSCRIPTION:
+                    self._connections.drop(connection)
                 continue
-            if kind == b"\1":
+            if is_new:
                 self._subscribed.add(prefix)
                 self._wanted |= topics & RETAINED
             else:
@@ -111,4 +133,4 @@ class PublicPublisher:
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.ZMQError:
-            self.counters["unsent"] += 1
+            self._counts["unsent"] += 1

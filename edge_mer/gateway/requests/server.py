@@ -7,6 +7,7 @@ that the client has signed.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import zmq
 from msgspec import Struct
 
 import edge_mer
+from edge_mer.bus.curve_server import has_own_identity
+from edge_mer.client.mask_batches import MaskBatches
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Grant
+from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.schema import topic_schema
@@ -86,16 +89,20 @@ class RequestServer:
         self, bus: OutletBus, listener: CurveListener, address: str, last: Mapping[str, PublicMessage]
     ) -> None:
         """Raises ConfigError when the address cannot be bound."""
-        self.counters: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._bus, self._listener, self._last = bus, listener, last
         self._socket = bus.socket(zmq.ROUTER)
-        self.address = listener.open(self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED)
+        self.address, self._connections = listener.open(
+            self._socket, address, "hub.requests", LONGEST_REQUEST, QUEUED, QUEUED
+        )
         self._switch = bus.switch("a client")
+        self._masks = MaskBatches(lambda key, command, done: self._switch.ask(command, done))
         self._awaiting: deque[EstimateRequest] = deque()
         self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
 
     def turn(self, now_us: int) -> None:
+        self._connections.turn(now_us)
         for _ in range(MOST_IN_A_TURN):
             if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 break
@@ -103,6 +110,10 @@ class RequestServer:
         while self._awaiting and self._awaiting[0].deadline_us <= now_us:
             waiting = self._awaiting.popleft()
             self._reply(waiting.route, Reply(waiting.id, False, "no estimate arrived in time", {}))
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._counts + Counter(dropped=self._connections.dropped)
 
     def answer_with(self, message: PublicMessage) -> None:
         """Answer all waiting requests with a window's first estimate."""
@@ -115,20 +126,26 @@ class RequestServer:
             self._reply(waiting.route, Reply(waiting.id, True, "", result))
 
     def close(self) -> None:
+        self._connections.close()
         self._bus.release(self._socket)
 
     def _receive(self, frames: list[zmq.Frame], now_us: int) -> None:
+        connection = self._connections.finished(frames[-1])
+        if not has_own_identity(frames[0].bytes):
+            self._counts["bad_identity"] += 1
+            self._connections.drop(connection)
+            return
         sender = self._listener.sender(frames[-1])
         route, rest = [frames[0].bytes], frames[1:]
         if len(rest) == 2 and not len(rest[0]):  # a REQ socket puts an empty frame before its message
             route, rest = [*route, b""], rest[1:]
         if sender is None or len(rest) != 1:
-            self.counters["bad_request"] += 1
+            self._counts["bad_request"] += 1
             return
         try:
             request = _decoded(rest[0].bytes)
         except BadMessage as error:
-            self.counters["bad_request"] += 1
+            self._counts["bad_request"] += 1
             self._reply(route, Reply("", False, str(error), {}))
             return
         self._handle(route, *sender, request, now_us)
@@ -143,7 +160,7 @@ class RequestServer:
         elif kind == "unmask" and request.grant is not None and not self._unmasks.take(1, now_us):
             self._reply(route, Reply(request.id, False, f"at most {UNMASK_HZ} grants a second, of all clients", {}))
         elif kind in ("mask", "unmask"):
-            self._command(route, name, request)
+            self._command(route, key, name, request)
         elif kind in ("emotionml", "iso30150"):
             self._await_estimate(EstimateRequest(route, request.id, kind, now_us + PATIENCE_US))
         elif kind == "describe":
@@ -159,19 +176,25 @@ class RequestServer:
         else:
             self._awaiting.append(waiting)
 
-    def _command(self, route: list[bytes], name: str, request: Request) -> None:
+    def _command(self, route: list[bytes], key: str, name: str, request: Request) -> None:
         def reply(answer: Answer) -> None:
             self._reply(route, Reply(request.id, answer.ok, answer.text, _proof(answer)))
 
-        self._switch.command(
-            request.request,
-            request.modalities,
-            reply,
+        # A new id: the switch treats equal ids as the same command.
+        command = Command(
+            id=secrets.token_hex(8),
+            action=request.request,
+            modalities=request.modalities,
             requester=name,
             grant=request.grant,
             hard=request.hard,
             for_s=request.for_s,
         )
+        if request.request == "mask":
+            self._masks.add(key, command, reply)
+        else:
+            self._masks.flush(key)
+            self._switch.ask(command, reply)
 
     def _description(self) -> dict[str, Any]:
         """Version, modalities, requests and topics, and the host's key that a grant names."""
@@ -200,7 +223,7 @@ class RequestServer:
         try:
             self._socket.send_multipart([*route, msgspec.json.encode(reply)], zmq.NOBLOCK)
         except zmq.ZMQError:
-            self.counters["unsent"] += 1
+            self._counts["unsent"] += 1
 
 
 _DECODER = msgspec.json.Decoder(Request)

@@ -76,6 +76,11 @@ def server_curve(directory: Path) -> tuple[bytes, bytes]:
     return public, secret
 
 
+def link_to(directory: Path, address: str, host: str, code: str) -> Link:
+    """The link to the host whose privacy state is in ``directory``."""
+    return Link(address, host, server_curve(directory)[0].decode(), code)
+
+
 def proof(code: str, server: str, name: str, signing: str, curve: str) -> str:
     """HMAC-SHA256 under the code over server key and what is brought, hex."""
     return hmac.new(code.encode(), "\n".join((server, name, signing, curve)).encode(), hashlib.sha256).hexdigest()
@@ -90,7 +95,7 @@ def open_pairing(directory: Path, name: str, role: Literal["phone", "hub"], cloc
 
 
 class Pairing:
-    """The switch's side. ``server`` is its own CURVE public key (Z85)."""
+    """The host's side. ``server`` is its own CURVE public key (Z85)."""
 
     def __init__(self, directory: Path, keyring: Keyring, server: str, clock: Clock, boot_id: str) -> None:
         self._path = directory / FILE

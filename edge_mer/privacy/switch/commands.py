@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge_mer.contract.clock import SECOND
@@ -20,14 +19,16 @@ from edge_mer.privacy.switch.state import Holding
 from edge_mer.privacy.switch.used_counters import UsedCounters
 
 ANSWER_US = SECOND
-MOST_COMMANDS = 256
+# Of one sender: masks that wait for proof, and answers kept for a repeated command.
+MOST_WAITING, MOST_ANSWERS = 64, 64
+MOST_SENDERS = 256
 # Masks are never refused for their number; everything else costs a signature or a look.
 RATE_HZ, BURST = 50, 100
+# How often one sender may prolong timed masks that hold already: each costs a write to the disk.
+PROLONG_HZ, PROLONG_BURST = 1, 20
 LONGEST_S = 30 * 24 * 3600
 
 ACTIONS = ("mask", "unmask", "resume", "status")
-
-Ticket = tuple[str, str]
 
 
 @dataclass
@@ -37,6 +38,16 @@ class Waiting:
     reply: Reply
     modalities: frozenset[Modality]
     deadline_us: int
+
+
+@dataclass
+class Sender:
+    """One sender: how much it may still ask, its masks that wait, and its last answers, by the id of the command."""
+
+    commands: Budget = field(default_factory=lambda: Budget(RATE_HZ, BURST))
+    prolongs: Budget = field(default_factory=lambda: Budget(PROLONG_HZ, PROLONG_BURST))
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
 
 
 class Authority(Protocol):
@@ -56,7 +67,9 @@ class Authority(Protocol):
 
     def use(self, grant: Grant) -> None: ...
 
-    def mask(self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0) -> None: ...
+    def mask(
+        self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0, prolong: bool = True
+    ) -> list[Modality]: ...
 
     def unmask(self, modalities: tuple[Modality, ...], holding: Holding, lifts_hard: bool) -> str: ...
 
@@ -70,42 +83,55 @@ class Authority(Protocol):
 
 
 class Commands:
-    """A command with an id that was seen before is not done again: it gets the same answer."""
+    """A command with an id that its sender used before is not done again: it gets the same answer.
+
+    Every sender has its own limits, so a flood of one delays and refuses no other.
+    """
 
     def __init__(self, switch: Authority) -> None:
         self._switch = switch
-        self._waiting: dict[Ticket, Waiting] = {}
-        self._answers: dict[Ticket, Answer] = {}
-        self._budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(RATE_HZ, BURST))
+        self._senders: dict[tuple[str, str], Sender] = {}
 
     def receive(self, reply: Reply, requester: Requester, command: Command) -> None:
-        ticket = (requester.key, command.id)
-        if ticket in self._answers:
-            reply(self._answers[ticket])
-        elif ticket in self._waiting:
-            self._waiting[ticket].reply = reply
-        elif refusal := self._refusal(requester, command):
-            self._answer(ticket, reply, False, refusal)
+        sender = self._sender(requester, command)
+        if command.id in sender.answers:
+            reply(sender.answers[command.id])
+        elif command.id in sender.waiting:
+            sender.waiting[command.id].reply = reply
+        elif refusal := self._refusal(sender, requester, command):
+            self._answer(sender, command.id, reply, False, refusal)
         elif command.action == "status":
             reply(self._switch.answer(command.id, True, ""))
         elif command.action == "mask":
-            self._mask(ticket, reply, requester, command)
+            self._mask(sender, reply, requester, command)
         else:
-            self._unmask(ticket, reply, requester, command)
+            self._unmask(sender, reply, requester, command)
 
     def turn(self, now_us: int) -> None:
-        for ticket, waiting in list(self._waiting.items()):
-            complaints = self._switch.complaints(waiting.modalities)
-            if not complaints or now_us >= waiting.deadline_us:
-                del self._waiting[ticket]
-                receipts = self._switch.receipts(waiting.modalities)
-                self._answer(ticket, waiting.reply, not complaints, "; ".join(complaints), receipts)
+        waiting = [(s, id_, w) for s in self._senders.values() for id_, w in s.waiting.items()]
+        complaints = {m: self._switch.complaints(m) for m in {w.modalities for _, _, w in waiting}}
+        for sender, id_, mask in waiting:
+            missing = complaints[mask.modalities]
+            if not missing or now_us >= mask.deadline_us:
+                del sender.waiting[id_]
+                receipts = self._switch.receipts(mask.modalities)
+                self._answer(sender, id_, mask.reply, not missing, "; ".join(missing), receipts)
 
     @property
     def due_us(self) -> list[int]:
-        return [w.deadline_us for w in self._waiting.values()]
+        return [w.deadline_us for s in self._senders.values() for w in s.waiting.values()]
 
-    def _refusal(self, requester: Requester, command: Command) -> str:
+    def _sender(self, requester: Requester, command: Command) -> Sender:
+        """The sender's record, now the newest; the oldest without a waiting mask are dropped."""
+        who = requester.key, requester.called(command.requester)
+        self._senders[who] = sender = self._senders.pop(who, None) or Sender()
+        if len(self._senders) > MOST_SENDERS:
+            idle = next((w for w, s in self._senders.items() if not s.waiting and w != who), None)
+            if idle is not None:
+                del self._senders[idle]
+        return sender
+
+    def _refusal(self, sender: Sender, requester: Requester, command: Command) -> str:
         """Why a command is refused before it is examined; empty when it is not."""
         if requester.origin == "remote":
             last = self._switch.used.used.get(requester.key, -1)
@@ -116,7 +142,7 @@ class Commands:
             self._switch.used.use(requester.key, command.counter)
         if command.action not in ACTIONS:
             return f"unknown action {command.action!r}; known: {', '.join(ACTIONS)}"
-        if command.action != "mask" and not self._budgets[requester.key].take(1, self._switch.now_us):
+        if command.action != "mask" and not sender.commands.take(1, self._switch.now_us):
             return f"too many commands: at most {RATE_HZ} a second; masks are always taken"
         if command.action != "status" and not command.modalities:
             return f"{command.action} what? name some of {', '.join(MODALITIES)}"
@@ -124,27 +150,33 @@ class Commands:
             return f"only a mask that is not hard can end by itself, after 1 s to {LONGEST_S // 86400} days"
         return ""
 
-    def _mask(self, ticket: Ticket, reply: Reply, requester: Requester, command: Command) -> None:
+    def _mask(self, sender: Sender, reply: Reply, requester: Requester, command: Command) -> None:
         gate: Gate = "hard" if command.hard else "masked"
-        self._switch.mask(command.modalities, gate, requester.called(command.requester), command.for_s)
-        concerned = frozenset(x for m in command.modalities for x in self._switch.policy.reached_by(m))
-        if len(self._waiting) >= MOST_COMMANDS:
-            self._answer(ticket, reply, False, "masked, but too many commands wait for proof; see edge-mer status")
+        prolong = not command.for_s or sender.prolongs.take(1, self._switch.now_us) == 1
+        by = requester.called(command.requester)
+        if kept := self._switch.mask(command.modalities, gate, by, command.for_s, prolong):
+            text = f"{', '.join(kept)} is masked, but not for longer: at most {PROLONG_HZ} timed mask a second"
+            self._answer(sender, command.id, reply, False, text)
             return
+        if len(sender.waiting) >= MOST_WAITING:
+            text = "masked, but too many commands wait for proof; see edge-mer status"
+            self._answer(sender, command.id, reply, False, text)
+            return
+        concerned = frozenset(x for m in command.modalities for x in self._switch.policy.reached_by(m))
         deadline = max(self._switch.now_us + ANSWER_US, self._switch.former_until_us)
-        self._waiting[ticket] = Waiting(reply, concerned, deadline)
+        sender.waiting[command.id] = Waiting(reply, concerned, deadline)
 
-    def _unmask(self, ticket: Ticket, reply: Reply, requester: Requester, command: Command) -> None:
+    def _unmask(self, sender: Sender, reply: Reply, requester: Requester, command: Command) -> None:
         try:
             holding = self._holding(requester, command)
         except PrivacyError as error:
-            self._answer(ticket, reply, False, str(error))
+            self._answer(sender, command.id, reply, False, str(error))
             return
         modalities = command.modalities
         if command.action == "resume":
             modalities = tuple(m for m in modalities if self._switch.policy.asked[m].mask is None)
         refusal = self._switch.unmask(modalities, holding, lifts_hard=requester.origin == "root")
-        self._answer(ticket, reply, not refusal, refusal)
+        self._answer(sender, command.id, reply, not refusal, refusal)
 
     def _holding(self, requester: Requester, command: Command) -> Holding:
         """Whose permission this is. Raises PrivacyError without one."""
@@ -162,9 +194,11 @@ class Commands:
         check_leave(paired, command.modalities, switch.policy.deployment)
         return Holding(paired.name, command.grant.key)
 
-    def _answer(self, ticket: Ticket, reply: Reply, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> None:
-        answer = self._switch.answer(ticket[1], ok, text, receipts)
-        self._answers[ticket] = answer
-        while len(self._answers) > MOST_COMMANDS:
-            del self._answers[next(iter(self._answers))]
+    def _answer(
+        self, sender: Sender, id_: str, reply: Reply, ok: bool, text: str, receipts: tuple[int, ...] = ()
+    ) -> None:
+        answer = self._switch.answer(id_, ok, text, receipts)
+        sender.answers[id_] = answer
+        while len(sender.answers) > MOST_ANSWERS:
+            del sender.answers[next(iter(sender.answers))]
         reply(answer)

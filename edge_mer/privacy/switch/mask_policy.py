@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,9 @@ from edge_mer.privacy.switch.state import STRENGTH, Asked, Deadline, Holding, Ma
 
 # Time servers move a clock by less than this; more is a step.
 STEP_US = 2 * SECOND
+
+# What a mask changed: the gate, the end of the mask that holds, or neither; ``refused``: its end would have changed.
+MaskChange = Literal["gate", "longer", "nothing", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,23 @@ class MaskPolicy:
         self.no_consent = "no deployment file"
         self.never = never
 
-    def mask(self, modality: Modality, gate: Gate, by: str, until: Deadline | None = None) -> bool:
-        """Whether this changed anything: a weaker or shorter mask than the one that holds does not."""
+    def mask(
+        self, modality: Modality, gate: Gate, by: str, until: Deadline | None = None, prolong: bool = True
+    ) -> MaskChange:
+        """A weaker or shorter mask than the one that holds changes nothing; a longer one of the same gate changes its
+        end only, and only if ``prolong`` allows it."""
         mask, holding = self.asked[modality].mask, self.asked[modality].holding
-        if mask is not None:
-            if STRENGTH[mask.gate] > STRENGTH[gate]:
-                return False
-            if mask.gate == gate and (mask.until is None or (until and until.wall_us <= mask.until.wall_us)):
-                return False
-        self.asked[modality] = Asked(Mask(gate, by, until), holding if until else None)
-        return True
+        if mask is not None and STRENGTH[mask.gate] > STRENGTH[gate]:
+            return "nothing"
+        is_longer = mask is not None and mask.gate == gate
+        if mask is not None and is_longer:
+            if mask.until is None or (until and until.wall_us <= mask.until.wall_us):
+                return "nothing"
+            if not prolong:
+                return "refused"
+        new = msgspec.structs.replace(mask, until=until) if mask is not None and is_longer else Mask(gate, by, until)
+        self.asked[modality] = Asked(new, holding if until else None)
+        return "longer" if is_longer else "gate"
 
     def unmask(self, modality: Modality, holding: Holding) -> None:
         self.asked[modality] = Asked(None, holding)

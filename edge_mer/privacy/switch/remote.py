@@ -1,87 +1,76 @@
-"""The control plane over TCP: the switch's side, and the client of a phone or hub. Off unless ``remote.listen`` is set.
+"""Commands from other hosts, as the process ``door`` passes them on. Off unless ``remote.listen`` is set.
 
-Only commands and pairing come through here; what gates, children and the supervisor say never leaves the host.
+The door has an endpoint of its own, and what comes there may do less than what comes on the host's bus: it is taken for
+the paired key that it names, which is looked up here, and its counter must grow. A grant in it is verified like others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
-from edge_mer.bus import ZmqBus
-from edge_mer.bus.curve_server import CurveServer
+import msgspec
+
+from edge_mer.bus import Bus, Server
 from edge_mer.config import Config
 from edge_mer.contract.clock import host_boot_id
-from edge_mer.contract.control import Answer, Command, Pair
+from edge_mer.contract.control import Answer, Command, Pair, Relayed
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.keyring import Keyring
-from edge_mer.privacy.keys.pairing import Link, Pairing, server_curve
+from edge_mer.privacy.keys.pairing import Pairing, server_curve
 from edge_mer.privacy.switch.requester import Reply, Requester
 
-# So that a flood from outside never holds up what happens inside.
+ENDPOINT = "door"
+# So that a flood from outside never delays what happens inside.
 MOST_MESSAGES = 50
 
 
-class RemoteControl:
-    """Yields commands of paired keys; completes pairings itself. ``counters``: what was ``refused`` or ``bad``."""
+class RemoteCommands:
+    """Yields commands of paired keys; completes pairings itself. ``counters``: what was ``unexpected`` or ``bad``."""
 
-    def __init__(self, server: CurveServer, keyring: Keyring, pairing: Pairing) -> None:
+    def __init__(self, server: Server, keyring: Keyring, pairing: Pairing) -> None:
         self._server, self._keyring, self._pairing = server, keyring, pairing
+        self._unexpected = 0
         self.close = server.close
 
     @property
-    def address(self) -> str:
-        return self._server.address
-
-    @property
-    def wake(self) -> tuple[int, ...]:
-        return ()  # its sockets are on the bus
-
-    @property
     def counters(self) -> Counter[str]:
-        return Counter({f"remote.{name}": n for name, n in self._server.counters.items()})
+        return Counter({"remote.unexpected": self._unexpected, "remote.bad": self._server.bad})
 
     def receive(self) -> Iterator[tuple[Reply, Requester, Command]]:
         for _ in range(MOST_MESSAGES):
             received = self._server.receive()
             if received is None:
                 return
-            peer, curve, message = received
-            key = self._keyring.sender(curve)  # asked for every message: a revoked key is out at once
-            if isinstance(message, Pair):
-                self._pair(peer, curve, message)
-            elif isinstance(message, Command) and key is not None:
-                yield self._reply_to(peer), Requester("remote", curve, key.name), message
+            peer, relayed = received
+            if not isinstance(relayed, Relayed):
+                self._unexpected += 1
+                continue
+            reply = self._reply_to(peer, relayed.id)
+            if isinstance(relayed.message, Pair):
+                reply(self._pair(relayed.message, relayed.key))
+            elif (key := self._keyring.sender(relayed.key)) is not None:  # a revoked key is out at once
+                yield reply, Requester("remote", relayed.key, key.name), relayed.message
             else:
-                self._server.counters["unexpected"] += 1
+                self._unexpected += 1
 
-    def _reply_to(self, peer: bytes) -> Reply:
-        return lambda answer: self._server.send(peer, answer)
+    def _reply_to(self, peer: bytes, id_: str) -> Reply:
+        return lambda answer: self._server.send(peer, msgspec.structs.replace(answer, id=id_))
 
-    def _pair(self, peer: bytes, curve: str, message: Pair) -> None:
+    def _pair(self, message: Pair, curve: str) -> Answer:
         try:
             key = self._pairing.complete(message, curve)
-            answer = Answer(id=message.id, ok=True, text=f"paired as {key.name} ({key.role})", modalities={})
         except (PrivacyError, OSError) as error:
-            answer = Answer(id=message.id, ok=False, text=str(error), modalities={})
-        self._server.send(peer, answer)
+            return Answer(id="", ok=False, text=str(error), modalities={})
+        return Answer(id="", ok=True, text=f"paired as {key.name} ({key.role})", modalities={})
 
 
-def open_remote(config: Config, bus: ZmqBus) -> RemoteControl | None:
-    """None when no address is configured. Raises ConfigError when it cannot be bound."""
+def open_remote(config: Config, bus: Bus) -> RemoteCommands | None:
+    """None when no address is configured."""
     if config.remote.listen is None:
         return None
     directory = state_directory(config.privacy.state)
-    keyring, keys = Keyring(directory), server_curve(directory)
-    pairing = Pairing(directory, keyring, keys[0].decode(), bus.clock, host_boot_id())
-
-    def admit(curve: str) -> bool:
-        return keyring.sender(curve) is not None or pairing.current() is not None
-
-    return RemoteControl(bus.secure_server(config.remote.listen, keys, admit), keyring, pairing)
-
-
-def link_to(directory: Path, address: str, host: str, code: str) -> Link:
-    return Link(address, host, server_curve(directory)[0].decode(), code)
+    keyring, curve = Keyring(directory), server_curve(directory)[0].decode()
+    pairing = Pairing(directory, keyring, curve, bus.clock, host_boot_id())
+    return RemoteCommands(bus.server(ENDPOINT), keyring, pairing)

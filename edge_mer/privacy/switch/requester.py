@@ -10,7 +10,8 @@ from edge_mer.contract.control import Answer
 
 LONGEST_NAME = 80
 
-# host: the host's own sockets, which only its user can enter; remote: TCP with CURVE; root: uid 0 by SO_PEERCRED.
+# host: the host's own sockets, which only its user can enter; remote: the door, for a key that CURVE proved; root:
+# uid 0 by SO_PEERCRED.
 Origin = Literal["host", "remote", "root"]
 Reply = Callable[[Answer], object]
 

@@ -33,7 +33,7 @@ from edge_mer.privacy.switch.memory import has_run, locked, recall
 from edge_mer.privacy.switch.modality_gate import ModalityGate
 from edge_mer.privacy.switch.modality_gates import ModalityGates
 from edge_mer.privacy.switch.receipt_log import ReceiptAudit
-from edge_mer.privacy.switch.remote import RemoteControl, open_remote
+from edge_mer.privacy.switch.remote import RemoteCommands, open_remote
 from edge_mer.privacy.switch.requester import HOST
 from edge_mer.privacy.switch.root_socket import RootSocket
 from edge_mer.privacy.switch.state import RESERVED, VERSION, Asked, Holding, Mask, StateFile, SwitchState
@@ -53,7 +53,7 @@ log = logging.getLogger(NAME)
 class SwitchInputs:
     """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end."""
 
-    remote: RemoteControl | None = None
+    remote: RemoteCommands | None = None
     root: RootSocket | None = None
     button: PrivacyButton | None = None
     link: Path | None = None
@@ -137,9 +137,9 @@ class Switch:
             self.settle("the switch", self.now_us, again=MODALITIES)
         self._gates.turn()
         self._prove()
-        self._commands.turn(self.now_us)
         if self._save_due is not None and self.now_us >= self._save_due:
             self._save()
+        self._commands.turn(self.now_us)
         self._receipts.pump()
         self._verify_receipts()
         if self.now_us >= self._publish_due or self.states() != before:
@@ -193,11 +193,18 @@ class Switch:
 
     # -- what people ask -----------------------------------------------------------------------------------------
 
-    def mask(self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0) -> None:
+    def mask(
+        self, modalities: Iterable[Modality], gate: Gate, by: str, for_s: int = 0, prolong: bool = True
+    ) -> list[Modality]:
+        """Returns the modalities whose mask holds but would have to be prolonged, which ``prolong`` forbids."""
         until = self._instant().after(for_s) if for_s else None
-        asked = [m for m in modalities if self.policy.mask(m, gate, f"masked by {by}", until)]
-        again = [m for m in MODALITIES if any(m in self.policy.reached_by(a) for a in asked)]
+        changes = {m: self.policy.mask(m, gate, f"masked by {by}", until, prolong) for m in modalities}
+        closed = [m for m, change in changes.items() if change == "gate"]
+        again = [m for m in MODALITIES if any(m in self.policy.reached_by(a) for a in closed)]
+        if "longer" in changes.values():
+            self._save_due = self.now_us  # before its answer, and once for all commands of this turn
         self.settle(by, self.now_us, again)
+        return [m for m, change in changes.items() if change == "refused"]
 
     def unmask(self, modalities: tuple[Modality, ...], holding: Holding, lifts_hard: bool) -> str:
         """Why it did not happen, or not for all; empty when everything that was asked is live."""
