@@ -88,19 +88,27 @@ class MonoStream:
 
     def __init__(self, rate: int, channels: int) -> None:
         self._downmix = Downmix(rate, channels)
+        self._rate, self._received, self._returned = rate, 0, 0
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", QUALITY)
 
     @property
     def weights(self) -> Samples | None:
         return self._downmix.weights
 
+    @property
+    def kept(self) -> int:
+        """Samples of the output that the input so far will still give."""
+        return round(self._received * SAMPLE_RATE / self._rate) - self._returned
+
     def feed(self, samples: Samples, last: bool = False) -> Pcm:
         """``last``: return also what was kept back. NaN and Inf are silence."""
+        self._received += len(samples)
         mono = self._downmix.feed(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
         if last:
             mono = np.concatenate([mono, self._downmix.end()])
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
+        self._returned += len(mono)
         return int16(mono)
 
 
