@@ -62,8 +62,11 @@ class RunConfig(Section):
 
 
 class AudioConfig(Section):
-    source: Literal["microphone", "file", "off"] = "microphone"
+    source: Literal["microphone", "file", "url", "off"] = "microphone"
     device: int | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
+    url: str | None = Field(
+        None, description="RTSP, HTTP or HLS stream with source url; default: the camera's own (video.device)"
+    )
 
 
 class VideoConfig(Section):

@@ -229,6 +229,17 @@ factory.set_launch("( videotestsrc is-live=true pattern=ball ! video/x-raw,width
                    " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 )")
 factory.set_shared(True)
 server.get_mount_points().add_factory("/camera", factory)
+both = GstRtspServer.RTSPMediaFactory()
+both.set_launch(
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1"
+    " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0"
+    " audiotestsrc is-live=true freq=440 volume=0.3 ! audio/x-raw,rate=48000,channels=2 ! opusenc"
+    " ! rtpopuspay name=pay1 pt=97 )")
+both.set_shared(True)
+server.get_mount_points().add_factory("/both", both)
+def setup(client, context):
+    print("SETUP", context.uri.get_request_uri(), flush=True)
+server.connect("client-connected", lambda server, client: client.connect("setup-request", setup))
 assert server.attach(None)
 print(server.get_bound_port(), flush=True)
 GLib.MainLoop().run()
@@ -244,6 +255,24 @@ def rtsp_camera() -> Iterator[str]:
         if not port:
             pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
         yield f"rtsp://127.0.0.1:{port}/camera"
+
+
+@contextmanager
+def rtsp_room() -> Iterator[tuple[str, list[str]]]:
+    """The URL of an RTSP camera with sound (440 Hz), and the tracks that were requested of it so far."""
+    with child(SYSTEM_PYTHON, "-c", RTSP_SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().decode()
+        if not port:
+            pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
+        tracks: list[str] = []
+        threading.Thread(target=_collect, args=(process.stdout, tracks), daemon=True).start()
+        yield f"rtsp://127.0.0.1:{port}/both", tracks
+
+
+def _collect(lines: IO[bytes], found: list[str]) -> None:
+    for line in lines:
+        found.append(line.decode().strip().rpartition("/")[2])
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Device, Fault
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
 from edge_mer.capture.mono import MonoStream
 from edge_mer.capture.open_handles import local_connections, open_files
@@ -178,4 +178,13 @@ def _first_line(error: Exception) -> str:
 
 
 def build(config: Config, bus: Bus) -> CaptureWorker:
-    return CaptureWorker(GatedSource(config, bus, "microphone", "audio", Microphone(config.audio.device, bus.clock)))
+    """Raises ConfigError when ``audio.source`` is ``url`` and no stream is named."""
+    return CaptureWorker(GatedSource(config, bus, "microphone", "audio", _device(config, bus.clock)))
+
+
+def _device(config: Config, clock: Clock) -> Device:
+    if config.audio.source == "url":
+        from edge_mer.capture.stream_sound import StreamSound, stream_url  # FFmpeg is loaded for streams only
+
+        return StreamSound(stream_url(config), clock)
+    return Microphone(config.audio.device, clock)
