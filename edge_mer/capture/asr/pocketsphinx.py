@@ -13,6 +13,8 @@ FRAME_US = 10_000
 
 
 class PocketSphinx:
+    confidence: float | None = None
+
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
 
@@ -27,7 +29,9 @@ class PocketSphinx:
 
     def end(self) -> tuple[WordTime, ...]:
         self._decoder.end_utt()
-        return self._words()
+        words = self._words()
+        self.confidence = self._decoder.get_logmath().exp(self._decoder.get_prob()) if words else None
+        return words
 
     def _words(self) -> tuple[WordTime, ...]:
         if self._decoder.hyp() is None:
