@@ -62,8 +62,11 @@ class RunConfig(Section):
 
 
 class AudioConfig(Section):
-    source: Literal["microphone", "file", "off"] = "microphone"
+    source: Literal["microphone", "file", "url", "off"] = "microphone"
     device: int | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
+    url: str | None = Field(
+        None, description="RTSP, HTTP or HLS stream with source url; default: the camera's own (video.device)"
+    )
 
 
 class VideoConfig(Section):
@@ -79,6 +82,9 @@ class TextConfig(Section):
     source: TextSource = "asr"
     engine: Engine = "pocketsphinx"
     model: str | None = Field(None, description="Whisper: name of a pulled model, or local path")
+    language: str | None = Field(
+        None, pattern=r"^[a-z]{2}$", description="language of the speech (ISO 639-1); default: as the recogniser finds"
+    )
     path: str | None = Field(None, description="recorded transcript with word times (JSON)")
     wyoming: str | None = Field(None, description="host:port of a Wyoming server; audio leaves this host")
 

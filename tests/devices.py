@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import cv2
 import numpy as np
@@ -48,15 +49,16 @@ def free_port() -> int:
 class PulseAudio:
     """A separate sound server with one null sink; its monitor is the only microphone in ALSA.
 
-    ``env`` is the environment for processes that use it.
+    ``env`` is the environment for processes that use it; ``rate`` and ``channels`` are those of the sink.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, rate: int = RATE, channels: int = 1) -> None:
         self._directory = directory
+        self._rate, self._channels = rate, channels
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = directory / "pulse.socket"
         config = directory / "asound.conf"
-        config.write_text('pcm.!default { type pulse device "edge_test.monitor" }\nctl.!default { type pulse }\n')
+        config.write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
         self.env = {
             **os.environ,
             "HOME": str(directory),
@@ -71,7 +73,8 @@ class PulseAudio:
         script = self._directory / "pulse.pa"
         script.write_text(
             f"load-module module-native-protocol-unix socket={self.socket} auth-anonymous=1\n"
-            f"load-module module-null-sink sink_name=edge_test rate={RATE} channels=1 format=s16le\n"
+            f"load-module module-null-sink sink_name=edge_test rate={self._rate} "
+            f"channels={self._channels} format=s16le\n"
             "set-default-sink edge_test\nset-default-source edge_test.monitor\n"
         )
         options = ("-n", "-F", str(script), "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes", "-v")
@@ -94,31 +97,39 @@ class PulseAudio:
         command = ("pactl", "list", "short", "source-outputs")
         return len(subprocess.run(command, env=self.env, capture_output=True, check=True).stdout.splitlines())
 
-    def play(self, samples: NDArray[np.int16]) -> subprocess.Popen[bytes]:
-        """Start to play int16 mono at 16 kHz into the microphone."""
+    def play(self, samples: NDArray[np.int16], sink: str = "edge_test") -> subprocess.Popen[bytes]:
+        """Start to play int16 [n] or [n, channels], at the rate of the sink, into the microphone."""
         path = self._directory / "playing.raw"
         path.write_bytes(samples.tobytes())
-        command = ("pacat", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=1", "--latency-msec=50", str(path))
-        return subprocess.Popen(command, env=self.env)
+        channels = samples.shape[1] if samples.ndim == 2 else 1
+        return subprocess.Popen([*self._player(channels, sink), str(path)], env=self.env)
 
     @contextmanager
-    def quiet_room(self) -> Iterator[None]:
-        """Plays endless silence: an idle null sink has no clock, so its monitor delivers no data."""
-        with child(
-            "pacat",
-            "--raw",
-            "--format=s16le",
-            f"--rate={RATE}",
-            "--channels=1",
-            "--latency-msec=50",
-            "/dev/zero",
-            env=self.env,
-        ):
+    def quiet_room(self, sink: str = "edge_test", noise: float = 60.0) -> Iterator[None]:
+        """Plays faint noise for ever: an idle null sink has no clock, so its monitor delivers no data."""
+        second = np.random.default_rng(0).normal(0, noise, self._rate).astype(np.int16).tobytes()
+        with child(*self._player(1, sink), env=self.env, stdin=subprocess.PIPE) as player:
+            assert player.stdin is not None
+            threading.Thread(target=_repeat, args=(player.stdin, second), daemon=True).start()
             yield
+
+    def control(self, *command: str) -> None:
+        """One command of pactl."""
+        subprocess.run(("pactl", *command), env=self.env, capture_output=True, check=True)
+
+    def _player(self, channels: int, sink: str) -> tuple[str, ...]:
+        form = ("--raw", "--format=s16le", f"--rate={self._rate}", f"--channels={channels}")
+        return ("pacat", *form, "--latency-msec=50", f"--device={sink}")
+
+
+def _repeat(out: IO[bytes], data: bytes) -> None:
+    with suppress(OSError, ValueError):
+        while True:
+            out.write(data)
 
 
 @contextmanager
-def pulseaudio(directory: Path) -> Iterator[PulseAudio]:
+def pulseaudio(directory: Path, rate: int = RATE, channels: int = 1) -> Iterator[PulseAudio]:
     """Skips the test with a reason when PulseAudio or PortAudio is not installed."""
     for tool in ("pulseaudio", "pactl", "pacat"):
         if shutil.which(tool) is None:
@@ -127,7 +138,7 @@ def pulseaudio(directory: Path) -> Iterator[PulseAudio]:
         import sounddevice  # noqa: F401
     except OSError as error:
         pytest.skip(f"{error} (apt install libportaudio2)")
-    server = PulseAudio(directory)
+    server = PulseAudio(directory, rate, channels)
     with server.server():
         yield server
 
@@ -218,6 +229,17 @@ factory.set_launch("( videotestsrc is-live=true pattern=ball ! video/x-raw,width
                    " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 )")
 factory.set_shared(True)
 server.get_mount_points().add_factory("/camera", factory)
+both = GstRtspServer.RTSPMediaFactory()
+both.set_launch(
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1"
+    " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0"
+    " audiotestsrc is-live=true freq=440 volume=0.3 ! audio/x-raw,rate=48000,channels=2 ! opusenc"
+    " ! rtpopuspay name=pay1 pt=97 )")
+both.set_shared(True)
+server.get_mount_points().add_factory("/both", both)
+def setup(client, context):
+    print("SETUP", context.uri.get_request_uri(), flush=True)
+server.connect("client-connected", lambda server, client: client.connect("setup-request", setup))
 assert server.attach(None)
 print(server.get_bound_port(), flush=True)
 GLib.MainLoop().run()
@@ -233,6 +255,24 @@ def rtsp_camera() -> Iterator[str]:
         if not port:
             pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
         yield f"rtsp://127.0.0.1:{port}/camera"
+
+
+@contextmanager
+def rtsp_room() -> Iterator[tuple[str, list[str]]]:
+    """The URL of an RTSP camera with sound (440 Hz), and the tracks that were requested of it so far."""
+    with child(SYSTEM_PYTHON, "-c", RTSP_SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().decode()
+        if not port:
+            pytest.skip("no RTSP server (apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly)")
+        tracks: list[str] = []
+        threading.Thread(target=_collect, args=(process.stdout, tracks), daemon=True).start()
+        yield f"rtsp://127.0.0.1:{port}/both", tracks
+
+
+def _collect(lines: IO[bytes], found: list[str]) -> None:
+    for line in lines:
+        found.append(line.decode().strip().rpartition("/")[2])
 
 
 def main() -> None:

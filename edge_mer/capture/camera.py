@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import stat
-from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -13,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
-from edge_mer.capture.open_handles import network_connections, open_files
+from edge_mer.capture.open_handles import network_connections, open_files, shut_network_sockets
+from edge_mer.capture.reconnect import keep_open
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config, VideoConfig
 from edge_mer.contract.addresses import public_address
@@ -24,12 +22,14 @@ from edge_mer.contract.messages import RawVideo
 
 QUEUE = 8
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 5.0
 # Longest wait of a local camera's thread for the next frame, before it checks for an abort.
 LOCAL_WAIT_NS = 20_000_000
-# OpenCV's FFmpeg takes options from environment variables only. RTSP over UDP loses packets without an error; FFmpeg's
-# own message at the end of a stream is redundant, because the sensor state reports it.
-FFMPEG_OPTIONS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+# OpenCV's FFmpeg takes options from environment variables only. RTSP over UDP loses packets without an error; sound,
+# which has a mask of its own, is not requested. FFmpeg's message at the end of a stream repeats the sensor state.
+FFMPEG_OPTIONS = {
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|allowed_media_types;video",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+}
 
 Image = NDArray[Any]
 
@@ -64,18 +64,16 @@ class Camera(ThreadedDevice):
     def _run(self, opening: DeviceThread) -> None:
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        backoff = FIRST_BACKOFF_S
-        while not opening.aborted.is_set():
-            capture = self._open()
-            try:
-                if self._record(capture, opening):
-                    backoff = FIRST_BACKOFF_S
-            finally:
-                capture.release()
-                opening.read_fails = not capture.grab()
-            opening.set_fault(Fault("absent", f"{self.name} cannot be opened, or its stream ended; retrying"))
-            opening.aborted.wait(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF_S)
+        keep_open(opening, lambda: self._attempt(opening))
+
+    def _attempt(self, opening: DeviceThread) -> tuple[bool, str]:
+        capture = self._open()
+        try:
+            delivered = self._record(capture, opening)
+        finally:
+            capture.release()
+            opening.read_fails = not capture.grab()
+        return delivered, f"{self.name} cannot be opened, or its stream ended"
 
     def _open(self) -> cv2.VideoCapture:
         if self._is_stream:
@@ -129,19 +127,6 @@ class Camera(ThreadedDevice):
     def _interrupt(self) -> None:
         if self._is_stream:
             shut_network_sockets()
-
-
-def shut_network_sockets() -> None:
-    """Shut down every TCP connection of this process, so that a read that waits for the network returns at once.
-
-    Only the camera's stream has one: the bus of this host uses Unix sockets.
-    """
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as twin:
-                    if twin.family in (socket.AF_INET, socket.AF_INET6) and twin.type == socket.SOCK_STREAM:
-                        twin.shutdown(socket.SHUT_RDWR)
 
 
 def _scaled(image: Image, width: int) -> Image:

@@ -16,11 +16,12 @@ from edge_mer.capture.device import Captured, Device, Fault, Release
 from edge_mer.capture.gate import DeviceGate
 from edge_mer.capture.indicator import IndicatorLight, choose_indicator
 from edge_mer.capture.liveness import Liveness
+from edge_mer.capture.loudness import Loudness, level_db
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import BadMessage, DeviceError
-from edge_mer.contract.messages import SensorState
+from edge_mer.contract.messages import RawAudio, SensorState
 from edge_mer.contract.plain_text import visible
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
@@ -60,7 +61,7 @@ class GatedSource:
         self._raw = bus.publisher(f"raw/{modality}", name)
         self._state = bus.publisher(f"state/{modality}", name)
         self._leave = leave
-        self._liveness = Liveness(device.interval_us)
+        self._liveness, self._loudness = Liveness(device.interval_us), Loudness()
         # Limits the message rate of a device that delivers too fast.
         self._budget = Budget(FLOOD * self._raw.service.rate_hz, FLOOD * self._raw.service.rate_hz)
         self._open_epoch: int | None = None
@@ -116,6 +117,7 @@ class GatedSource:
             return
         self._open_epoch, self._release = self.gate.mask_epoch, None
         self._liveness.open(self._clock.now_us())
+        self._loudness = Loudness()
         self.device.open()
 
     def _is_released(self) -> bool:
@@ -153,6 +155,8 @@ class GatedSource:
             return
         for block in blocks:
             self._liveness.arrived(block.arrived_us, block.repeats)
+            if isinstance(block.body, RawAudio) and block.payload:
+                self._loudness.arrived(block.arrived_us, level_db(block.payload[0]))
         allowed = self._budget.take(len(blocks), self._clock.now_us())
         self.flood += len(blocks) - allowed
         for block in blocks[len(blocks) - allowed :]:
@@ -170,7 +174,9 @@ class GatedSource:
     def _measured(self) -> Fault:
         if self._open_epoch is None:
             return Fault("absent", self.gate.reason or self._indicator.fault or "the device is being released")
-        return self.device.fault or Fault(*self._liveness.health(self._clock.now_us()))
+        now = self._clock.now_us()
+        health, reason = self._liveness.health(now)
+        return self.device.fault or Fault(*(self._loudness.health(now) if health == "ok" else (health, reason)))
 
     def _publish_state(self, measured: Fault) -> None:
         now = self._clock.now_us()

@@ -1,4 +1,6 @@
-"""The process ``microphone``: PortAudio through sounddevice, 16 kHz mono, blocks of 32 ms."""
+"""The process ``microphone``: PortAudio through sounddevice, at whatever the device offers, as 16 kHz mono in blocks of
+32 ms.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
-from edge_mer.capture.device import Captured, Fault
+from edge_mer.capture.device import Captured, Device, Fault
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
+from edge_mer.capture.mono import MonoStream
 from edge_mer.capture.open_handles import local_connections, open_files
 from edge_mer.capture.sample_clock import SampleClock
+from edge_mer.capture.stream_settings import NoUsableSetting, StreamSettings, open_first
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, Clock
@@ -67,7 +72,7 @@ class Microphone(ThreadedDevice):
             self._refresh(portaudio)
             try:
                 _Recording(self, portaudio, opening).run()
-            except portaudio.PortAudioError as error:
+            except (portaudio.PortAudioError, NoUsableSetting) as error:
                 reason = f"cannot open {self.name}: {_first_line(error)}; see: edge-mer devices"
                 opening.set_fault(Fault("absent", reason))
                 opening.aborted.wait(REOPEN_S)
@@ -79,18 +84,23 @@ class Microphone(ThreadedDevice):
             portaudio._initialize()
         self._listed = True
 
-    def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> Any:
-        self._name = str(portaudio.query_devices(self._device, "input")["name"])
-        return portaudio.RawInputStream(
-            samplerate=SAMPLE_RATE,
-            blocksize=BLOCK,
-            device=self._device,
-            channels=1,
-            dtype="int16",
-            latency=LATENCY_S,
-            callback=callback,
-            finished_callback=finished,
-        )
+    def open_stream(self, portaudio: ModuleType, callback: Any, finished: Any) -> tuple[Any, StreamSettings]:
+        info = portaudio.query_devices(self._device, "input")
+        self._name = str(info["name"])
+
+        def stream(settings: StreamSettings) -> Any:
+            return portaudio.RawInputStream(
+                samplerate=settings.rate,
+                blocksize=settings.rate * BLOCK // SAMPLE_RATE,
+                device=self._device,
+                channels=settings.channels,
+                dtype=settings.dtype,
+                latency=LATENCY_S,
+                callback=callback,
+                finished_callback=finished,
+            )
+
+        return open_first(portaudio, info, stream)
 
     @property
     def clock(self) -> Clock:
@@ -103,11 +113,13 @@ class _Recording:
     def __init__(self, microphone: Microphone, portaudio: ModuleType, opening: DeviceThread) -> None:
         self._opening, self._clock = opening, microphone.clock
         self._time = SampleClock(SAMPLE_RATE)
-        self._index = self._overflows = 0
+        self._received = self._index = self._overflows = 0
+        self._waiting = np.empty(0, np.int16)
         self._last_us: int | None = None
         self._ended = threading.Event()
         self._error = portaudio.PortAudioError
-        self._stream = microphone.open_stream(portaudio, self._callback, self._ended.set)
+        self._stream, self._settings = microphone.open_stream(portaudio, self._callback, self._ended.set)
+        self._mono = MonoStream(self._settings.rate, self._settings.channels)
 
     def run(self) -> None:
         """Record until the abort. Returns with a fault set when no data came; raises DeviceError when it was lost."""
@@ -140,12 +152,25 @@ class _Recording:
             self._opening.counters["overflow"] += 1
         latency = time.currentTime - time.inputBufferAdcTime
         sensible = time.inputBufferAdcTime > 0 and 0 <= latency < LATENCY_LIMIT_S
-        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // SAMPLE_RATE)
-        body = RawAudio(rate=SAMPLE_RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
-        origin = self._time.stamp(self._index, adc_us)
-        self._index += frames
+        rate = self._settings.rate
+        adc_us = now - (round(latency * SECOND) if sensible else frames * SECOND // rate)
+        began_us = adc_us - self._received * SECOND // rate
+        self._received += frames
         self._opening.set_fault(None)
-        self._opening.put(Captured(origin, now, body, (np.frombuffer(bytes(data), np.int16),)))
+        samples = np.concatenate([self._waiting, self._mono.feed(self._settings.floats(bytes(data)))])
+        while len(samples) >= BLOCK:
+            self._put(samples[:BLOCK], began_us, now)
+            samples = samples[BLOCK:]
+        self._waiting = samples
+
+    def _put(self, block: NDArray[np.int16], began_us: int, now: int) -> None:
+        """``began_us``: the time of the stream's first sample, by the newest ADC time."""
+        weights = self._mono.weights
+        self._opening.counters["opposite_phase"] += weights is not None and bool((weights < 0).any())
+        body = RawAudio(rate=SAMPLE_RATE, sample_index=self._index, overflows=self._overflows, mask_epoch=0)
+        origin = self._time.stamp(self._index, began_us + self._index * SECOND // SAMPLE_RATE)
+        self._index += BLOCK
+        self._opening.put(Captured(origin, now, body, (block,)))
 
 
 def _first_line(error: Exception) -> str:
@@ -153,4 +178,13 @@ def _first_line(error: Exception) -> str:
 
 
 def build(config: Config, bus: Bus) -> CaptureWorker:
-    return CaptureWorker(GatedSource(config, bus, "microphone", "audio", Microphone(config.audio.device, bus.clock)))
+    """Raises ConfigError when ``audio.source`` is ``url`` and no stream is named."""
+    return CaptureWorker(GatedSource(config, bus, "microphone", "audio", _device(config, bus.clock)))
+
+
+def _device(config: Config, clock: Clock) -> Device:
+    if config.audio.source == "url":
+        from edge_mer.capture.stream_sound import StreamSound, stream_url  # FFmpeg is loaded for streams only
+
+        return StreamSound(stream_url(config), clock)
+    return Microphone(config.audio.device, clock)

@@ -60,6 +60,7 @@ class AsrWorker(CaptureWorker):
                 self._purges.done(order)
             self._orders.clear()
         wait = super().turn()
+        wait = min(wait, self._device.due_us())
         return min(wait, POLL_US) if self._orders or not self._device.purged else wait
 
 

@@ -12,7 +12,14 @@ from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, SensorState
 
 GATE_STYLE = {"live": "bold green", "masked": "bold yellow", "hard": "bold red"}
-HEALTH_STYLE = {"ok": "green", "warming": "cyan", "absent": "yellow", "frozen": "red", "failed": "red"}
+HEALTH_STYLE = {
+    "ok": "green",
+    "warming": "cyan",
+    "absent": "yellow",
+    "silent": "yellow",
+    "frozen": "red",
+    "failed": "red",
+}
 BAR = 16
 STALE_US = 3_000_000
 LAST_EVENTS = 6

@@ -12,7 +12,7 @@ from edge_mer.contract.modalities import Modality as Modality
 
 Emotion = Literal["neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"]
 Gate = Literal["live", "masked", "hard"]
-Health = Literal["ok", "absent", "frozen", "warming", "failed"]
+Health = Literal["ok", "absent", "frozen", "warming", "failed", "silent"]
 
 EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
 

@@ -50,7 +50,10 @@ class Envelope(Struct, kw_only=True, frozen=True):
 
 
 class SensorState(Body, frozen=True):
-    """``state/<m>``: what the gate does and what the sensor is measured to do, two different things."""
+    """``state/<m>``: what the gate does and what the sensor is measured to do, two different things.
+
+    ``health``: its values may become more; a reader takes one that it does not know for a sensor that is not usable.
+    """
 
     modality: Modality
     gate: Gate

@@ -43,6 +43,8 @@ class RawText(Body, frozen=True):
     """All words of one segment as known now; a later message of the same segment replaces it.
 
     ``parent`` is ``raw/audio`` when the words were made from the microphone: its mask then masks them too.
+    ``confidence``: how sure a recogniser is of them, 0 to 1, null where it cannot tell. ``provisional``: the segment is
+    not over, and its words take part in no estimate yet.
     """
 
     segment: int
@@ -51,3 +53,5 @@ class RawText(Body, frozen=True):
     parent: str | None
     engine: str
     mask_epoch: int
+    confidence: float | None = None
+    provisional: bool = False

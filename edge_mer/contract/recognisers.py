@@ -32,7 +32,8 @@ class RecogniserRow:
     ``argument``: the key of ``[text]`` that ``load`` gets; ``wants`` describes its value, None where it is optional.
     ``server``: the argument is the address (host:port) of a server of this name.
 
-    ``languages``: ISO 639-1 codes that it transcribes. ``from_microphone``: its words are recognised from raw/audio, so
+    ``languages``: ISO 639-1 codes that it transcribes; ``takes_language``: ``load`` gets ``text.language`` as its
+    second argument. ``from_microphone``: its words are recognised from raw/audio, so
     that a mask of the microphone masks them too; without it, it gets no audio. ``leaves_host``: audio is sent to
     another host, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent``
     is its name in a status.
@@ -47,6 +48,7 @@ class RecogniserRow:
     wants: str | None = None
     server: str | None = None
     languages: tuple[str, ...] = ("en",)
+    takes_language: bool = False
     from_microphone: bool = True
     leaves_host: bool = False
     scope: Scope | None = None
@@ -92,6 +94,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         name="faster-whisper",
         module="edge_mer.capture.asr.faster_whisper",
         argument="model",
+        takes_language=True,
         package="faster_whisper",
         extra="asr-faster",
     ),
@@ -99,6 +102,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         name="whisper",
         module="edge_mer.capture.asr.whisper",
         argument="model",
+        takes_language=True,
         wants="a Whisper model: a local path, or a hub id that was pulled",
         package="transformers",
         extra="asr",
@@ -108,6 +112,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         module="edge_mer.capture.asr.wyoming",
         source="wyoming",
         argument="wyoming",
+        takes_language=True,
         server="Wyoming",
         leaves_host=True,
         scope="wyoming",

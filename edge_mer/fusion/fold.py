@@ -213,7 +213,7 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
     blocked: tuple[str, str | None] | None = None
     if body.gate != "live":
         blocked = (body.gate, body.reason)
-    elif body.health in ("absent", "frozen", "failed"):
+    elif body.health in ("absent", "frozen", "failed", "silent"):
         blocked = (body.health, body.reason)
     track = state.tracks[modality]
     if blocked is not None and track.pieces:

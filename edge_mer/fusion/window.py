@@ -118,7 +118,7 @@ def same(one: TokenWindow | None, other: TokenWindow | None) -> bool:
 class ModalityTrack:
     """State of one modality in the fold. ``cut_us``: tokens that ended by then are not used in later windows.
 
-    ``blocked``: why the sensor cannot take part at all (masked, absent, frozen, failed), measured by
+    ``blocked``: why the sensor cannot take part at all (masked, absent, frozen, failed, silent), measured by
     the gate; ``poor_hops`` counts hops of missing quality; ``context`` is the face track or audio stretch.
     """
 

@@ -31,5 +31,7 @@ def open_text(graph: Graph, models: Path) -> TextEncoder | DialogueEncoder:
 
 
 def block(message: Message[RawText]) -> TextSegment:
-    words = tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in message.body.words)
-    return TextSegment(message.body.segment, words, message.body.final)
+    """Words that are not recognised to their end are left out: the recogniser may take them back."""
+    body = message.body
+    words = () if body.provisional else tuple(Word(w.text, w.start_us, w.end_us, w.approx) for w in body.words)
+    return TextSegment(body.segment, words, body.final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edge_mer.capture.microphone import BLOCK, BLOCK_US
 from edge_mer.capture.sample_clock import SampleClock
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.raw import SAMPLE_RATE
+from tests.capture.fake_portaudio import FakePortAudio
 from tests.capture.process import Capture, capture_process
 from tests.devices import PulseAudio, pulseaudio
 
@@ -119,6 +121,81 @@ def test_a_missing_microphone_is_absent_with_a_reason(tmp_path: Path) -> None:
         state = capture.until_health("absent")
         assert state.gate == "live"
         assert "edge-mer devices" in (state.reason or "")
+
+
+LIVE = (
+    # rate, gain of each channel
+    (48_000, (1, -1)),
+    (44_100, (1,)),
+    (44_100, (0, 0, 0, 0, 1, 0)),
+    (96_000, (0,) * 9 + (1,) + (0,) * 6),
+)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(("rate", "gains"), LIVE)
+def test_a_voice_comes_through_at_any_rate_and_on_any_channel(
+    rate: int, gains: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    with pulseaudio(tmp_path_factory.mktemp("pulse"), rate, len(gains)) as server:
+        time = np.arange(20 * rate) / rate
+        voice = (8_000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+        player = server.play(np.stack([gain * voice for gain in gains], 1))
+        with capture_process(tmp_path, "microphone", "audio", server.env) as capture:
+            capture.until_frames(5)
+            settled(capture)
+            blocks = capture.until_frames(30)
+            player.kill()
+            player.wait()
+    sound = np.concatenate([m.payload[0] for m in blocks]).astype(np.float64)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    assert np.argmax(spectrum) * SAMPLE_RATE / len(sound) == pytest.approx(440, abs=2)
+    assert -7 < 20 * np.log10(np.sqrt(np.square(sound).mean()) / 5657) < 1, "the server halves a centre channel itself"
+    assert set(np.diff([m.body.sample_index for m in blocks])) == {BLOCK}
+    assert np.median(np.diff([m.envelope.origin_us for m in blocks])) == pytest.approx(BLOCK_US, rel=0.01)
+
+
+@pytest.mark.end_to_end
+def test_a_muted_microphone_is_silent_until_it_is_heard_again(server: PulseAudio, tmp_path: Path) -> None:
+    with (
+        server.quiet_room(noise=0),
+        capture_process(tmp_path, "microphone", "audio", server.env) as capture,
+    ):
+        state = capture.until_health("silent")
+        assert state.reason == "digital silence: muted?"
+        player = server.play(chirp(3.0))
+        capture.until_health("ok")
+        player.wait()
+
+
+@pytest.mark.end_to_end
+def test_the_microphone_follows_the_default_device_of_the_sound_server(server: PulseAudio, capture: Capture) -> None:
+    server.control("load-module", "module-null-sink", "sink_name=other", "rate=44100", "channels=2")
+    with server.quiet_room("other", noise=3_000):
+        server.control("set-default-source", "other.monitor")
+        capture.until(lambda: np.abs(capture.raw[-1].payload[0]).max() > 1_000)
+    assert capture.states[-1].health == "ok"
+
+
+def test_a_card_that_refuses_16_khz_mono_opens_at_its_own_rate() -> None:
+    card = FakePortAudio(rate=48_000, channels=2, dtype="int16")
+    blocks, fault = card.record(seconds=2.0)
+    assert fault is None
+    assert (card.stream.rate, card.stream.channels) == (48_000, 2)
+    assert {len(b.payload[0]) for b in blocks} == {BLOCK}
+    assert [b.body.sample_index for b in blocks] == [i * BLOCK for i in range(len(blocks))]
+    assert np.abs(np.diff([b.origin_us for b in blocks]) - BLOCK_US).max() <= 1
+    assert abs(blocks[0].origin_us - card.began_us) < 1000
+    sound = np.concatenate([b.payload[0] for b in blocks]) / 32_768
+    expected = card.voice(np.arange(len(sound)) / SAMPLE_RATE)
+    assert np.abs(sound - expected)[1_000:-1_000].max() < 1e-3
+
+
+def test_a_card_that_takes_nothing_is_absent_with_its_reason() -> None:
+    _, fault = FakePortAudio(rate=11_025, channels=1, dtype="int16").record(seconds=0)
+    assert fault is not None
+    assert fault.health == "absent"
+    assert re.search(r"cannot open USB card: it takes none of .* Hz .* see: edge-mer devices", fault.reason)
 
 
 @given(st.lists(st.integers(0, 150_000), min_size=2, max_size=200), st.integers(-100, 100))

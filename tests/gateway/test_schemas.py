@@ -19,6 +19,8 @@ CONTRACT = Path(__file__).with_name("schemas.json")
 PUBLIC = [t for t, s in SERVICES.items() if s.public]
 # Keys that do not affect validation.
 PROSE = {"description", "title", "$comment"}
+# Vocabularies that may gain values within a version, as their message says.
+OPEN = ("/properties/health/enum",)
 
 
 def breaks(old: Any, new: Any, place: str = "") -> list[str]:
@@ -32,6 +34,8 @@ def breaks(old: Any, new: Any, place: str = "") -> list[str]:
             continue
         if key not in new:
             found.append(f"{here} was removed")
+        elif here in OPEN:
+            found += [f"{here}: {name} was removed" for name in set(value) - set(new[key])]
         elif key == "required":
             found += [f"{here}: {name} is no longer required" for name in set(value) - set(new[key])]
         else:
@@ -58,6 +62,11 @@ def test_breaking_changes_are_detected() -> None:
         new = copy.deepcopy(old)
         change(new)
         assert breaks(old, new)
+    state = topic_schema("state/audio")
+    fewer = copy.deepcopy(state)
+    fewer["properties"]["health"]["enum"].remove("frozen")
+    assert breaks(state, fewer)
+    assert not breaks(fewer, state)
     grown = copy.deepcopy(old)
     grown["properties"]["more"] = {"type": "string"}
     assert not breaks(old, grown)

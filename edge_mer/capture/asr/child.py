@@ -29,12 +29,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Hypothesis(Struct, frozen=True):
-    """Words of one segment, times in us from its start; or ``error``: why recognition failed."""
+    """Words of one segment, times in us from its start; or ``error``: why recognition failed.
+
+    ``confidence`` of the final words, None where the recogniser cannot tell.
+    """
 
     segment: int
     words: tuple[WordTime, ...] = ()
     final: bool = False
     error: str | None = None
+    confidence: float | None = None
 
 
 def frame(order: int, segment: int, pcm: bytes = b"") -> bytes:
@@ -64,10 +68,17 @@ def serve(recogniser: Recogniser, orders: BinaryIO, publish: Callable[[Hypothesi
                         published = words
                         publish(Hypothesis(segment, words))
             elif order == END:
-                publish(Hypothesis(segment, recogniser.end(), final=True))
+                words = recogniser.end()
+                publish(Hypothesis(segment, words, final=True, confidence=confidence_of(recogniser)))
         except EdgeMerError as error:
             failed = True
             publish(Hypothesis(segment, final=True, error=str(error)))
+
+
+def confidence_of(recogniser: Recogniser) -> float | None:
+    """Of the words of its last ``end``; a value that is no probability is none."""
+    value = getattr(recogniser, "confidence", None)
+    return float(value) if value is not None and 0 <= value <= 1 else None
 
 
 def die_with_parent() -> None:

@@ -5,7 +5,8 @@ Only local files are opened. What it writes for segments without speech is left 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from edge_mer.capture.asr.spread_words import spread
@@ -32,9 +33,9 @@ class Segment(Protocol):
 
 
 class FasterWhisper(WholeSegment):
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, language: str | None = None) -> None:
         super().__init__()
-        self._model = model
+        self._model, self._language = model, language
 
     def end(self) -> tuple[WordTime, ...]:
         samples = self.samples()
@@ -42,20 +43,26 @@ class FasterWhisper(WholeSegment):
             samples,
             beam_size=5,
             temperature=0.0,
-            language=None if self._model.model.is_multilingual else "en",
+            language=self._language if self._model.model.is_multilingual else "en",
             condition_on_previous_text=False,
         )
-        return spoken(segments, len(samples) * SECOND // SAMPLE_RATE)
+        kept = list(filter(is_speech, segments))
+        self.confidence = confidence(kept)
+        return spoken(kept, len(samples) * SECOND // SAMPLE_RATE)
 
 
 def spoken(segments: Iterable[Segment], length_us: int) -> tuple[WordTime, ...]:
     """The words of the segments that are speech, within ``length_us``."""
     words: list[WordTime] = []
-    for s in segments:
-        if is_speech(s):
-            start, end = (min(round(t * SECOND), length_us) for t in (s.start, s.end))
-            words += spread(s.text, start, end)
+    for s in filter(is_speech, segments):
+        start, end = (min(round(t * SECOND), length_us) for t in (s.start, s.end))
+        words += spread(s.text, start, end)
     return tuple(words)
+
+
+def confidence(segments: Sequence[Segment]) -> float | None:
+    """Mean probability of a token (geometric) in the least certain segment; None without any."""
+    return math.exp(min(s.avg_logprob for s in segments)) if segments else None
 
 
 def is_speech(segment: Segment) -> bool:
@@ -63,8 +70,9 @@ def is_speech(segment: Segment) -> bool:
     return not silent and segment.compression_ratio <= MOST_REPETITION
 
 
-def load(argument: str | None) -> FasterWhisper:
-    """``argument``: a folder, or one of whisper_files.MODELS; tiny.en if None. Raises MissingExtra, ModelError."""
+def load(argument: str | None, language: str | None = None) -> FasterWhisper:
+    """``argument``: a folder, or one of whisper_files.MODELS; tiny.en if None. ``language``: of what is spoken; found
+    out by the model if None. Raises MissingExtra, ModelError."""
     folder = find(argument or DEFAULT)
     try:
         from faster_whisper import WhisperModel
@@ -79,4 +87,8 @@ def load(argument: str | None) -> FasterWhisper:
         raise ModelError(
             f"text.model {argument!r} is no Whisper model for CTranslate2 ({error}); try {names}"
         ) from error
-    return FasterWhisper(model)
+    if language not in (None, "en") and not model.model.is_multilingual:
+        raise ModelError(
+            f"text.language is {language}, and {argument or DEFAULT} knows English alone; try whisper-base"
+        )
+    return FasterWhisper(model, language)

@@ -4,15 +4,21 @@ rate.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from edge_mer.contract.errors import missing_extra
 from edge_mer.contract.raw import SAMPLE_RATE, WordTime
 
 FRAME_US = 10_000
+# Words that stand for silence, noise and breath begin with one of these.
+FILLERS = "<[+"
+LEAST_PROBABILITY = 1e-6
 
 
 class PocketSphinx:
+    confidence: float | None = None
+
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
 
@@ -27,7 +33,14 @@ class PocketSphinx:
 
     def end(self) -> tuple[WordTime, ...]:
         self._decoder.end_utt()
-        return self._words()
+        words = self._words()
+        self.confidence = self._confidence() if words else None
+        return words
+
+    def _confidence(self) -> float:
+        """Mean probability of a word (geometric) among the alternatives of the lattice."""
+        likely = [max(s.prob, LEAST_PROBABILITY) for s in self._decoder.seg() if s.word[0] not in FILLERS]
+        return min(1.0, math.exp(sum(map(math.log, likely)) / len(likely)))
 
     def _words(self) -> tuple[WordTime, ...]:
         if self._decoder.hyp() is None:
@@ -35,7 +48,7 @@ class PocketSphinx:
         return tuple(
             WordTime(_spelling(s.word), s.start_frame * FRAME_US, (s.end_frame + 1) * FRAME_US)
             for s in self._decoder.seg()
-            if s.word[0] not in "<[+"  # silence, noise, breath
+            if s.word[0] not in FILLERS
         )
 
 

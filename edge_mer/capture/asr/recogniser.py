@@ -17,7 +17,10 @@ from edge_mer.privacy.consent.consent_file import agreed
 
 
 class Recogniser(Protocol):
-    """One segment at a time: ``begin``, ``feed`` for each chunk of audio, ``end``. Word times count from its start."""
+    """One segment at a time: ``begin``, ``feed`` for each chunk of audio, ``end``. Word times count from its start.
+
+    It may have ``confidence``: after ``end``, how sure it is of the words, 0 to 1; None where it cannot tell.
+    """
 
     def begin(self) -> None: ...
 
@@ -33,10 +36,12 @@ class Recogniser(Protocol):
 
 
 class Choice(Struct, frozen=True):
-    """A recogniser by its name in RECOGNISERS, and the argument of its ``load``: a model, or an address."""
+    """A recogniser by its name in RECOGNISERS, and the arguments of its ``load``: a model or an address, and the
+    language where it takes one."""
 
     engine: str
     argument: str | None = None
+    language: str | None = None
 
 
 def choose(config: Config) -> Choice:
@@ -45,7 +50,13 @@ def choose(config: Config) -> Choice:
     if row is None or not row.from_microphone:
         raise ConfigError(f"text.source is {config.text.source}: no recogniser of the microphone's audio runs with it")
     _check_consent(row, config)
-    return Choice(row.name, row.checked(getattr(config.text, row.argument) if row.argument else None))
+    argument = row.checked(getattr(config.text, row.argument) if row.argument else None)
+    if config.text.language is not None and not row.takes_language and config.text.language not in row.languages:
+        raise ConfigError(
+            f"text.language is {config.text.language}, and {row.name} knows {', '.join(row.languages)} alone; "
+            f"choose another text.engine"
+        )
+    return Choice(row.name, argument, config.text.language if row.takes_language else None)
 
 
 def _check_consent(row: RecogniserRow, config: Config) -> None:
@@ -58,5 +69,6 @@ def _check_consent(row: RecogniserRow, config: Config) -> None:
 
 def load(choice: Choice) -> Recogniser:
     """Raises MissingExtra or ModelError. Imported by name, so that a recogniser needs only its own packages."""
-    make: Callable[[str | None], Recogniser] = import_module(RECOGNISERS[choice.engine].module).load
-    return make(choice.argument)
+    row = RECOGNISERS[choice.engine]
+    make: Callable[..., Recogniser] = import_module(row.module).load
+    return make(choice.argument, choice.language) if row.takes_language else make(choice.argument)

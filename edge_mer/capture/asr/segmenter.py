@@ -50,9 +50,11 @@ class SegmentAudio:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """``cut``: the segment reached the longest length, and the next one follows directly."""
+    """``cut``: the segment reached the longest length, and the next one follows directly. ``voiced``: its chunks that
+    hold speech."""
 
     cut: bool
+    voiced: int = 0
 
 
 Event = Begin | SegmentAudio | End
@@ -60,12 +62,14 @@ Event = Begin | SegmentAudio | End
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmenterState:
-    """``length`` counts the chunks of the open segment, 0 outside; ``run`` the voiced (outside) or silent (inside)."""
+    """``length`` counts the chunks of the open segment, 0 outside, ``voiced`` those with speech; ``run`` the voiced
+    (outside) or silent (inside) at its end."""
 
     detector: Any
     rest: Samples
     recent: tuple[tuple[int, Samples], ...] = ()
     length: int = 0
+    voiced: int = 0
     run: int = 0
 
 
@@ -106,17 +110,19 @@ class Segmenter:
         if run < s.speech_chunks:
             return replace(state, run=run, recent=recent), []
         events: list[Event] = [Begin(recent[0][0]), *(SegmentAudio(samples) for _, samples in recent)]
-        return replace(state, run=0, recent=(), length=len(recent)), events
+        return replace(state, run=0, recent=(), length=len(recent), voiced=run), events
 
     def _inside(
         self, state: SegmenterState, origin_us: int, chunk: Samples, speech: float
     ) -> tuple[SegmenterState, list[Event]]:
         s = self._settings
-        run = state.run + 1 if speech < s.stop else 0
+        before, run = state, state.run + 1 if speech < s.stop else 0
         full = state.length >= s.longest_chunks
+        voiced = int(speech >= s.start)
         piece: list[Event] = [SegmentAudio(chunk)]
         if run >= s.silence_chunks:
-            return replace(state, run=0, length=0), [*([] if full else piece), End(cut=False)]
+            return replace(state, run=0, length=0), [*([] if full else piece), End(False, state.voiced)]
         if full:
-            return replace(state, run=run, length=1), [End(cut=True), Begin(origin_us), *piece]
-        return replace(state, run=run, length=state.length + 1), piece
+            state = replace(state, run=run, length=1, voiced=voiced)
+            return state, [End(True, before.voiced), Begin(origin_us), *piece]
+        return replace(state, run=run, length=state.length + 1, voiced=state.voiced + voiced), piece

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from edge_mer.bus import Bus, Reader
 from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
-from edge_mer.capture.asr.segmenter import Begin, End, Event, SegmentAudio, Segmenter, SegmenterState
+from edge_mer.capture.asr.guard import doubt, spoken
+from edge_mer.capture.asr.segmenter import Begin, Event, SegmentAudio, Segmenter, SegmenterState
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
@@ -23,6 +24,8 @@ PARENT = "raw/audio"
 # One being decoded, one waiting.
 MOST_OUTSTANDING = 2
 QUIET_US = 2 * SECOND
+# Without sound for so long, the open segment is over: the clip ended, or the microphone was lost.
+ENDED_US = SECOND // 2
 RETRY_US = 5 * SECOND
 
 
@@ -44,14 +47,17 @@ class RecogniserProcess(Protocol):
 
 @dataclass(slots=True)
 class _Outstanding:
-    """A segment without a final result yet; ``published``: some of its words were published."""
+    """A segment without a final result yet; ``published``: some of its words were published; ``voiced``: its chunks
+    with speech, once it is over."""
 
     origin_us: int
     published: bool = False
+    voiced: int = 0
 
 
 class AsrTranscript:
-    """A device whose blocks are growing segments. ``counters``: segments ``dropped``, children ``died``."""
+    """A device whose blocks are growing segments. ``counters``: segments ``dropped``, children ``died``, segments
+    whose words are not taken for spoken (``doubted``)."""
 
     interval_us: int | None = None
 
@@ -123,7 +129,16 @@ class AsrTranscript:
             return []
         for message in self._reader.drain():
             self._process(message)
+        if self._open_segment is not None and self.due_us() == 0:
+            self._end(self._state.voiced)
+            self._state = self._segmenter.initial()
         return self._received_words()
+
+    def due_us(self) -> int:
+        """Time until the open segment ends for want of sound; a second when none is open."""
+        if self._open_segment is None:
+            return SECOND
+        return max(0, self._last_audio_us + ENDED_US - self._bus.clock.now_us())
 
     # -- audio in ----------------------------------------------------------------------------------------------
 
@@ -146,7 +161,7 @@ class AsrTranscript:
             if here[1] != self._expected[1]:
                 self._reset()
             elif self._open_segment is not None:
-                self._handle(End(cut=False))
+                self._end(self._state.voiced)
             self._state = self._segmenter.initial()
         self._expected = (boot, body.mask_epoch, body.sample_index + count)
 
@@ -158,8 +173,14 @@ class AsrTranscript:
         elif isinstance(event, SegmentAudio):
             self._send(PIECE, event.samples.tobytes())
         else:
-            self._send(END)
-            self._open_segment = None
+            self._end(event.voiced)
+
+    def _end(self, voiced: int) -> None:
+        assert self._open_segment is not None
+        if (segment := self._outstanding.get(self._open_segment)) is not None:
+            segment.voiced = voiced
+        self._send(END)
+        self._open_segment = None
 
     def _begin(self, origin_us: int) -> None:
         if self._child is None or len(self._outstanding) >= MOST_OUTSTANDING:
@@ -197,16 +218,23 @@ class AsrTranscript:
                 self._error = None
             elif hypothesis.segment == self._open_segment:
                 self._open_segment = None
-        if not (hypothesis.words or segment.published):
+        words = spoken(hypothesis.words)
+        if hypothesis.final and words:
+            reason = doubt(" ".join(w.text for w in words), segment.voiced, hypothesis.confidence)
+            self.counters["doubted"] += reason is not None
+            words = words if reason is None else ()
+        if not (words or segment.published):
             return None
         segment.published = True
         body = RawText(
             segment=hypothesis.segment,
-            words=_shifted(hypothesis.words, segment.origin_us),
+            words=_shifted(words, segment.origin_us),
             final=hypothesis.final,
             parent=PARENT,
             engine=self.name,
             mask_epoch=0,
+            confidence=hypothesis.confidence,
+            provisional=not hypothesis.final,
         )
         return Captured(segment.origin_us, self._bus.clock.now_us(), body)
 

@@ -9,7 +9,9 @@ from edge_mer.contract.raw import WordTime
 
 
 class WholeSegment:
-    """Keeps the PCM of one segment; a subclass adds ``end``."""
+    """Keeps the PCM of one segment; a subclass adds ``end``, which sets ``confidence``."""
+
+    confidence: float | None = None
 
     def __init__(self) -> None:
         self._pcm = bytearray()

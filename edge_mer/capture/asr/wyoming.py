@@ -25,8 +25,11 @@ MOST_BYTES = 1_000_000
 class Wyoming:
     """One connection for each segment, as the protocol's own clients do."""
 
-    def __init__(self, host: str, port: int) -> None:
+    confidence: float | None = None  # the protocol has none
+
+    def __init__(self, host: str, port: int, language: str | None = None) -> None:
         self._host, self._port = host, port
+        self._language = language or RECOGNISERS["wyoming"].languages[0]
         self._socket: socket.socket | None = None
         self._bytes = 0
 
@@ -37,7 +40,7 @@ class Wyoming:
             raise DeviceError(f"no Wyoming server answers at {self._host}:{self._port}: {error}") from error
         self._socket.settimeout(ANSWER_S)
         self._bytes = 0
-        self._send("transcribe", {"language": RECOGNISERS["wyoming"].languages[0]})
+        self._send("transcribe", {"language": self._language})
         self._send("audio-start", _FORMAT)
 
     def feed(self, pcm: bytes) -> None:
@@ -116,7 +119,7 @@ def _table(data: Any) -> dict[str, Any]:
     return dict(data)
 
 
-def load(argument: str | None) -> Wyoming:
-    """``argument``: host:port."""
+def load(argument: str | None, language: str | None = None) -> Wyoming:
+    """``argument``: host:port. ``language``: asked of the server."""
     host, _, port = (argument or "").rpartition(":")
-    return Wyoming(host, int(port))
+    return Wyoming(host, int(port), language)

@@ -12,13 +12,13 @@ from typing import Any
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from numpy.typing import NDArray
 
 from edge_mer.capture.device import Release
 from edge_mer.capture.open_handles import listed
 from edge_mer.capture.playback.media_probe import MediaFacts, audio_stream, open_clip, seconds_us, video_stream
+from edge_mer.capture.sound_frames import SoundFrames
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.raw import SAMPLE_RATE
@@ -113,7 +113,7 @@ class AudioReader:
     def __init__(self, clip: MediaFacts, start: int, counters: Counter[str]) -> None:
         self._clip, self._at = clip, start
         self._packets = _Packets(clip, audio_stream, start * SECOND // SAMPLE_RATE, counters)
-        self._resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
+        self._sound = SoundFrames()
         self._buffer = np.empty(0, np.int16)
         self._given = 0  # samples since ``start``, from the resampler or filled in
         self._begun = False
@@ -123,7 +123,7 @@ class AudioReader:
         """Read one packet."""
         packet = self._packets.next()
         if packet is None:
-            self._append(self._resampled(None))
+            self._append(self._sound.feed(None))
             self.ended = True
             return
         if not self._begun and self._too_early(packet):
@@ -151,26 +151,19 @@ class AudioReader:
     def _place(self, frame: av.AudioFrame) -> None:
         position = self._packets.position_us(frame)
         if position is not None:
-            lead = position * SAMPLE_RATE // SECOND - (self._at + self._given)
+            lead = position * SAMPLE_RATE // SECOND - (self._at + self._given + self._sound.kept)
             if not self._begun:
                 self._given = min(0, lead)  # negative: the frame begins before the wanted sample
             if lead > (0 if not self._begun else HOLE):
+                self._append(self._sound.feed(None))
                 self._append(np.zeros(lead, np.int16))
         self._begun = True
-        self._append(self._resampled(frame))
+        self._append(self._sound.feed(frame))
 
     def _append(self, samples: NDArray[np.int16]) -> None:
         surplus = min(len(samples), max(0, -self._given))
         self._given += len(samples)
         self._buffer = np.concatenate([self._buffer, samples[surplus:]])
-
-    def _resampled(self, frame: av.AudioFrame | None) -> NDArray[np.int16]:
-        if frame is None and not self._begun:
-            return np.empty(0, np.int16)
-        if frame is not None:
-            frame.pts = None  # placed above; with a pts the resampler would pad or cut
-        pieces = [f.to_ndarray()[0] for f in self._resampler.resample(frame)]
-        return np.concatenate(pieces).astype(np.int16) if pieces else np.empty(0, np.int16)
 
 
 class VideoReader:

@@ -10,7 +10,7 @@ import pytest
 
 from edge_mer.capture.asr.child import BEGIN, END, PIECE, Hypothesis
 from edge_mer.capture.asr.segmenter import Segmenter
-from edge_mer.capture.asr.source import AsrTranscript
+from edge_mer.capture.asr.source import ENDED_US, AsrTranscript
 from edge_mer.capture.gated_source import GatedSource
 from edge_mer.capture.transcript import AsrWorker
 from edge_mer.contract.clock import SECOND
@@ -110,6 +110,7 @@ def test_partial_words_become_final_with_the_time_of_the_audio(listener):
     partial, final = listener.words()
     assert [len(m.body.words) for m in (partial, final)] == [1, 2]
     assert [m.body.final for m in (partial, final)] == [False, True]
+    assert [m.body.provisional for m in (partial, final)] == [True, False]
     assert final.body.words[0].start_us == start + 100_000
     assert final.envelope.origin_us == start
     assert (final.body.parent, final.body.engine) == ("raw/audio", "fake")
@@ -120,6 +121,41 @@ def test_withdrawn_words_are_replaced_by_an_empty_segment(listener):
     listener.answer(1, WORD, final=False)
     listener.answer(1)
     assert [m.body.words for m in listener.words()][-1] == ()
+
+
+def test_the_last_words_of_a_sound_that_ends_are_recognised(listener):
+    listener.feed(SPEECH, 10)
+    assert listener.child.segments(END) == []
+    listener.bench.run(ENDED_US + 100_000, listener.worker)
+    assert listener.child.segments(END) == [1]
+    listener.answer(1, WORD)
+    assert [w.text for w in listener.words()[-1].body.words] == ["hello"]
+    listener.sentence()
+    assert listener.child.segments(BEGIN) == [1, 2], "sound that goes on begins a new segment"
+
+
+def test_the_confidence_of_a_recogniser_is_published_and_a_doubted_segment_is_not(listener):
+    for number, sure in enumerate((0.9, 0.1, None), 1):
+        listener.sentence()
+        listener.child.answers.append(Hypothesis(number, (WORD,), True, confidence=sure))
+        listener.worker.turn()
+    assert [m.body.confidence for m in listener.words()] == [0.9, None]
+    assert listener.worker.counters["text.doubted"] == 1
+
+
+def test_words_that_were_shown_and_are_doubted_are_taken_back(listener):
+    listener.sentence()
+    listener.answer(1, WORD, final=False)
+    listener.child.answers.append(Hypothesis(1, (WORD,), True, confidence=0.1))
+    listener.worker.turn()
+    assert [m.body.words for m in listener.words()][-1] == ()
+
+
+def test_a_blip_that_sounds_like_speech_has_no_words(listener):
+    listener.feed(SPEECH, 3)
+    listener.feed(SILENCE, 20)
+    listener.answer(1, WORD)
+    assert listener.words() == []
 
 
 def test_noise_without_words_is_not_published(listener):

@@ -3,7 +3,7 @@ import { LETTER } from "./modalities.js"; // generated from the table of modalit
 export { COMBINATIONS, MODALITIES, SENSORS } from "./modalities.js";
 
 export const EMOTIONS = ["neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"];
-export const HEALTH = { absent: "No signal", frozen: "Frozen", warming: "Starting", failed: "Failed" };
+export const HEALTH = { absent: "No signal", frozen: "Frozen", warming: "Starting", failed: "Failed", silent: "Silent" };
 export const STAGES = { capture: "Capture", encode: "Encode", wait: "Wait for the tick", fuse: "Fuse", publish: "Publish", total: "Total" };
 
 export const used = (combination, modality) => combination !== "none" && combination.includes(LETTER[modality]);
