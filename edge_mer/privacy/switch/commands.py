@@ -64,6 +64,8 @@ class Authority(Protocol):
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]: ...
 
+    def late_complaints(self) -> tuple[str, ...]: ...
+
     def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]: ...
 
     def answer(self, id_: str, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> Answer: ...
@@ -87,7 +89,7 @@ class Commands:
         elif refusal := self._refusal(requester, command):
             self._answer(ticket, reply, False, refusal)
         elif command.action == "status":
-            reply(self._switch.answer(command.id, True, ""))
+            reply(self._switch.answer(command.id, True, "; ".join(self._switch.late_complaints())))
         elif command.action == "mask":
             self._mask(ticket, reply, requester, command)
         else:
