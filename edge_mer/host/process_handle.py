@@ -61,10 +61,15 @@ class ProcessHandle:
             self.fd, self._ended = -1, True
 
 
+def process_id(pid: int) -> ProcessId | None:
+    """Of a process that runs; None when there is none, or it is hidden from this user."""
+    found = stat_of(pid)
+    return ProcessId(pid, found.started, _namespace()) if found is not None else None
+
+
 def this_process() -> ProcessId | None:
     """None without /proc."""
-    found = stat_of(os.getpid())
-    return ProcessId(os.getpid(), found.started, _namespace()) if found is not None else None
+    return process_id(os.getpid())
 
 
 def open_process(id_: ProcessId | None) -> tuple[ProcessHandle | None, bool]:

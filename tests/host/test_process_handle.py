@@ -14,7 +14,7 @@ import pytest
 
 from edge_mer.contract.control import ProcessId
 from edge_mer.host import process_handle
-from edge_mer.host.process_handle import open_process, this_process
+from edge_mer.host.process_handle import open_process, process_id
 
 
 @pytest.fixture
@@ -37,11 +37,10 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
-def id_of(pid: int) -> ProcessId:
-    own, found = this_process(), process_handle.stat_of(pid)
-    assert own is not None
+def known(process: subprocess.Popen[bytes]) -> ProcessId:
+    found = process_id(process.pid)
     assert found is not None
-    return ProcessId(pid, found.started, own.namespace)
+    return found
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -56,7 +55,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_running_and_a_stopped_process_have_not_ended(sleeper: subprocess.Popen[bytes], kernel: str) -> None:
-    handle, _ = open_process(id_of(sleeper.pid))
+    handle, _ = open_process(known(sleeper))
     assert handle is not None
     assert (handle.ended, handle.stopped) == (False, False)
     stop(sleeper)
@@ -67,7 +66,7 @@ def test_a_running_and_a_stopped_process_have_not_ended(sleeper: subprocess.Pope
 
 
 def test_the_end_is_seen_before_and_after_the_parent_waits(sleeper: subprocess.Popen[bytes], kernel: str) -> None:
-    id_ = id_of(sleeper.pid)
+    id_ = known(sleeper)
     handle, _ = open_process(id_)
     assert handle is not None
     end(sleeper)
@@ -78,12 +77,12 @@ def test_the_end_is_seen_before_and_after_the_parent_waits(sleeper: subprocess.P
 
 
 def test_a_later_process_of_the_same_number_is_another(sleeper: subprocess.Popen[bytes], kernel: str) -> None:
-    earlier = msgspec.structs.replace(id_of(sleeper.pid), started=1)
+    earlier = msgspec.structs.replace(known(sleeper), started=1)
     assert open_process(earlier) == (None, True)
 
 
 def test_numbers_of_another_namespace_prove_nothing(sleeper: subprocess.Popen[bytes]) -> None:
-    elsewhere = msgspec.structs.replace(id_of(sleeper.pid), namespace="pid:[1]")
+    elsewhere = msgspec.structs.replace(known(sleeper), namespace="pid:[1]")
     assert open_process(elsewhere) == (None, False)
     assert open_process(None) == (None, False)
 
@@ -91,15 +90,15 @@ def test_numbers_of_another_namespace_prove_nothing(sleeper: subprocess.Popen[by
 def test_a_process_hidden_from_this_user_proves_nothing(
     sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    id_ = id_of(sleeper.pid)
+    id_ = known(sleeper)
     monkeypatch.setattr(process_handle, "stat_of", lambda pid: None)
     assert open_process(id_) == (None, False)
 
 
 def test_handles_leave_no_descriptor_behind(sleeper: subprocess.Popen[bytes]) -> None:
     before = os.listdir("/proc/self/fd")
-    handle, _ = open_process(id_of(sleeper.pid))
+    handle, _ = open_process(known(sleeper))
     assert handle is not None
     handle.close()
-    open_process(msgspec.structs.replace(id_of(sleeper.pid), started=1))
+    open_process(msgspec.structs.replace(known(sleeper), started=1))
     assert os.listdir("/proc/self/fd") == before

@@ -19,7 +19,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Closed, Exited, LeaseRequest, ProcessId, Purge, Purged, Register
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Receipt
-from edge_mer.host.process_handle import stat_of, this_process
+from edge_mer.host.process_handle import process_id
 from edge_mer.privacy.switch.registrations import FILE as MEMBERS
 from tests.switch_bench import SwitchBench, kinds, received
 
@@ -44,13 +44,6 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def bench(tmp_path: Path) -> SwitchBench:
     return SwitchBench(tmp_path, runtime=tmp_path)
-
-
-def id_of(process: subprocess.Popen[bytes]) -> ProcessId:
-    own, found = this_process(), stat_of(process.pid)
-    assert own is not None
-    assert found is not None
-    return ProcessId(process.pid, found.started, own.namespace)
 
 
 def holder(
@@ -88,7 +81,7 @@ def test_a_living_data_holder_that_does_not_answer_keeps_the_receipt_back_for_ev
     bench: SwitchBench, start: Start
 ) -> None:
     process = start()
-    client = holder(bench, "record-7", id_of(process))
+    client = holder(bench, "record-7", process_id(process.pid))
     bench.ask("mask", "audio")
     bench.run(3600 * SECOND, step_us=10 * SECOND)
     (answer,) = bench.answers()
@@ -114,7 +107,7 @@ def test_a_living_data_holder_that_does_not_answer_keeps_the_receipt_back_for_ev
 
 def test_one_that_the_kernel_shows_as_ended_counts_as_purged(bench: SwitchBench, start: Start) -> None:
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     bench.ask("mask", "audio")
     bench.turn()
     assert receipts(bench) == []
@@ -127,7 +120,7 @@ def test_one_that_the_kernel_shows_as_ended_counts_as_purged(bench: SwitchBench,
 
 def test_its_end_wakes_the_switch(bench: SwitchBench, start: Start) -> None:
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     assert bench.switch is not None
     (fd,) = bench.switch.wake
     assert os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[pidfd]"
@@ -139,7 +132,7 @@ def test_its_end_wakes_the_switch(bench: SwitchBench, start: Start) -> None:
 
 def test_a_stopped_one_is_killed_and_only_then_proven(bench: SwitchBench, start: Start) -> None:
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     stop(process)
     bench.ask("mask", "audio")
     bench.turn()
@@ -153,7 +146,7 @@ def test_a_stopped_one_is_killed_and_only_then_proven(bench: SwitchBench, start:
 
 def test_a_stopped_one_lives_on_while_nothing_is_masked(bench: SwitchBench, start: Start) -> None:
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     stop(process)
     bench.run(SECOND)
     assert process.poll() is None
@@ -162,7 +155,9 @@ def test_a_stopped_one_lives_on_while_nothing_is_masked(bench: SwitchBench, star
 def test_a_stopped_capture_process_is_killed_and_only_then_closed(bench: SwitchBench, start: Start) -> None:
     process = start()
     gate = bench.bus().client("switch")
-    gate.send(LeaseRequest(modality="audio", name="microphone", boot="life", last_seq=None, process=id_of(process)))
+    gate.send(
+        LeaseRequest(modality="audio", name="microphone", boot="life", last_seq=None, process=process_id(process.pid))
+    )
     bench.turn()
     stop(process)
     bench.ask("mask", "audio")
@@ -178,10 +173,10 @@ def test_a_stopped_capture_process_is_killed_and_only_then_closed(bench: SwitchB
 
 def test_a_new_life_does_not_settle_the_debts_of_one_that_still_runs(bench: SwitchBench, start: Start) -> None:
     former, process = start(), start()
-    holder(bench, "recorder", id_of(former))
+    holder(bench, "recorder", process_id(former.pid))
     bench.ask("mask", "audio")
     bench.turn()
-    later = holder(bench, "recorder", id_of(process), boot="second life")
+    later = holder(bench, "recorder", process_id(process.pid), boot="second life")
     confirm(bench, later, "recorder", boot="second life")
     assert receipts(bench) == []
     former.kill()
@@ -206,7 +201,7 @@ def test_without_a_number_only_its_word_or_the_supervisors_counts(bench: SwitchB
 def test_a_restarted_switch_knows_who_took_part_before_it(bench: SwitchBench, start: Start) -> None:
     """A recorder that is stopped while the switch restarts cannot register again, and still holds everything."""
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     bench.kill_switch()
     stop(process)
     bench.start_switch()
@@ -220,17 +215,17 @@ def test_a_restarted_switch_knows_who_took_part_before_it(bench: SwitchBench, st
 
 def test_one_known_from_before_gets_its_orders_as_soon_as_it_speaks(bench: SwitchBench, start: Start) -> None:
     process = start()
-    holder(bench, "record-7", id_of(process))
+    holder(bench, "record-7", process_id(process.pid))
     bench.kill_switch()
     bench.start_switch()
     bench.turn()
-    again = holder(bench, "record-7", id_of(process))
+    again = holder(bench, "record-7", process_id(process.pid))
     assert kinds(received(again)) == ["Purge"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"boot_id":"another boot","members":[]}'])
 def test_a_lost_list_of_members_stops_nothing(bench: SwitchBench, start: Start, content: bytes) -> None:
-    holder(bench, "record-7", id_of(start()))
+    holder(bench, "record-7", process_id(start().pid))
     bench.kill_switch()
     (bench.directory / MEMBERS).write_bytes(content)
     bench.start_switch()
@@ -241,10 +236,10 @@ def test_a_lost_list_of_members_stops_nothing(bench: SwitchBench, start: Start, 
 
 def test_one_that_registers_before_the_receipt_must_purge_for_it(bench: SwitchBench, start: Start) -> None:
     first, late = start(), start()
-    client = holder(bench, "fusion", id_of(first))
+    client = holder(bench, "fusion", process_id(first.pid))
     bench.ask("mask", "audio")
     bench.turn()
-    newcomer = holder(bench, "record-9", id_of(late))
+    newcomer = holder(bench, "record-9", process_id(late.pid))
     confirm(bench, client, "fusion")
     assert receipts(bench) == []
     confirm(bench, newcomer, "record-9")
@@ -252,7 +247,7 @@ def test_one_that_registers_before_the_receipt_must_purge_for_it(bench: SwitchBe
 
 
 def test_a_confirmation_of_another_life_does_not_count(bench: SwitchBench, start: Start) -> None:
-    client = holder(bench, "fusion", id_of(start()))
+    client = holder(bench, "fusion", process_id(start().pid))
     bench.ask("mask", "audio")
     bench.turn()
     (order,) = received(client)
