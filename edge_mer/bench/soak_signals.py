@@ -198,7 +198,10 @@ def soak_signals(count: int) -> bool:
         signals = Signals(config, place, bus, rng)
         stop = ending.callback(signals.close)
         switch = SwitchClient.on_bus(bus, requester="soak")
+        begin = bus.clock.now_us()
         unmask(bus)
+        for modality in MODALITIES:
+            unmasks[modality].append((begin, bus.clock.now_us()))
         while answers["masks"] < count:
             signals.keep_up()
             modality = rng.choice(MODALITIES)

@@ -145,7 +145,7 @@ class _Recording:
         origin = self._time.stamp(self._index, adc_us)
         self._index += frames
         self._opening.set_fault(None)
-        self._opening.put(Captured(origin, now, body, (np.frombuffer(bytes(data), np.int16),)))
+        self._opening.put(Captured(origin, now, body, (np.frombuffer(bytearray(data), np.int16),)))
 
 
 def _first_line(error: Exception) -> str:

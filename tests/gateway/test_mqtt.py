@@ -19,6 +19,7 @@ import zmq
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+import edge_mer
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
@@ -353,6 +354,32 @@ def test_login_with_name_and_password(stage: Stage, place: Path) -> None:
         refused.until(lambda: refused.mqtt.counters["refused"])
         refused.close()
     finally:
+        broker.stop()
+
+
+def test_the_access_list_in_the_readme_keeps_a_display_from_unmasking(stage: Stage, place: Path) -> None:
+    readme = (Path(edge_mer.__file__).parent / "privacy/README.md").read_text()
+    (place / "acl").write_text(next(block for block in readme.split("```") if "user edge_mer\n" in block))
+    (place / "secret").write_text("good\n")
+    for user in ("edge_mer", "homeassistant", "display"):
+        create = () if (place / "users").exists() else ("-c",)
+        subprocess.run(["mosquitto_passwd", "-b", *create, str(place / "users"), user, "good"], check=True)
+    for name in ("users", "acl"):
+        (place / name).chmod(0o644)
+    broker = Broker(place, "allow_anonymous false", f"password_file {place / 'users'}", f"acl_file {place / 'acl'}")
+    login = {"username": "edge_mer", "password_file": str(place / "secret")}
+    home = Home(stage, broker.port, ("display", "good"), **login)
+    try:
+        home.pair("audio")
+        home.expect("audio/state", "OFF")
+        home.send("audio/set", "ON")
+        stage.never(lambda: home.worker.turn() and (home.ha.turn() or home.requested()["audio"] == "live"))
+        home.ha = HomeAssistant(broker.port, ("homeassistant", "good"))
+        home.expect("audio/state", "OFF")
+        home.send("audio/set", "ON")
+        home.until(lambda: home.requested()["audio"] == "live")
+    finally:
+        home.close()
         broker.stop()
 
 
