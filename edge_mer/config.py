@@ -189,6 +189,9 @@ class MqttConfig(Section):
     min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")
     forget_s: float = Field(10.0, ge=0, description="without a confident emotion for this time, none is shown")
     guest_hours: float = Field(3.0, gt=0, le=720, description="how long the guest button masks all modalities")
+    require_grant: bool = Field(
+        False, description="unmask over MQTT only with a signed grant as payload (edge_mer/privacy/README.md)"
+    )
 
 
 class PageConfig(Section):

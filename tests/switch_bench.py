@@ -24,6 +24,7 @@ from edge_mer.privacy.consent_setup import pair_console
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.identity import Identity
 from edge_mer.privacy.switch.button import PrivacyButton
+from edge_mer.privacy.switch.registrations import FILE as MEMBERS
 from edge_mer.privacy.switch.switch import Switch, SwitchInputs
 
 BOOT_ID = "00000000-test-boot"
@@ -33,7 +34,7 @@ EVERYBODY = home_consent("Anna", CONSENT_SCOPES, TODAY)
 
 class SwitchBench:
     """``switch`` may be replaced, or set to None: then there is no answer. ``live``: the console unmasks all consented
-    modalities."""
+    modalities. ``runtime``: where a switch finds who took part before it."""
 
     def __init__(
         self,
@@ -41,9 +42,11 @@ class SwitchBench:
         deployment: Deployment | None = EVERYBODY,
         live: bool = True,
         button: PrivacyButton | None = None,
+        runtime: Path | None = None,
         **sections: Any,
     ) -> None:
         directory.chmod(0o700)
+        self.members = runtime / MEMBERS if runtime is not None else None
         self.directory = directory
         self.config = Config.model_validate({"privacy": {"state": str(directory)}, **sections})
         if deployment is not None:
@@ -75,7 +78,9 @@ class SwitchBench:
 
     def start_switch(self) -> None:
         self._switch_bus = self.bus()
-        self.switch = Switch(self.config, self._switch_bus, BOOT_ID, SwitchInputs(button=self.button))
+        self.switch = Switch(
+            self.config, self._switch_bus, BOOT_ID, SwitchInputs(button=self.button, members=self.members)
+        )
 
     def kill_switch(self) -> None:
         """As kill -9 does: no message is sent, no state is saved."""

@@ -13,6 +13,7 @@ from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.control import Close, Closed, Lease, LeaseRequest, Refused, Register
 from edge_mer.contract.domain import Gate, Modality
 from edge_mer.contract.errors import ConfigError, LeaseError
+from edge_mer.host.process_handle import this_process
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.lease import LeaseVerifier, holder_name, in_force
 
@@ -37,7 +38,7 @@ class DeviceGate:
         self._name, self._directory, self._lease_us = name, directory, lease_us
         self._bus, self._clock = bus, bus.clock
         self._boot_id = boot_id or host_boot_id()
-        self._switch = bus.client("switch")
+        self._switch, self._process = bus.client("switch"), this_process()
         self._verifier: LeaseVerifier | None = None
         self._lease: Lease | None = None
         self._closed_as: Gate = "masked"
@@ -80,12 +81,19 @@ class DeviceGate:
                     modalities=(self.modality,),
                     gate=True,
                     mask_epoch=self.mask_epoch,
+                    process=self._process,
                 )
             )
         if now >= self._request_due:
             self._request_due = now + (self._lease_us // 4 if self._answered else FIRST_REQUEST_US)
             self._switch.send(
-                LeaseRequest(modality=self.modality, name=self._name, boot=self._bus.boot, last_seq=last_seq)
+                LeaseRequest(
+                    modality=self.modality,
+                    name=self._name,
+                    boot=self._bus.boot,
+                    last_seq=last_seq,
+                    process=self._process,
+                )
             )
         return max(0, min(self._request_due - now, self._remaining_us()))
 
@@ -100,6 +108,7 @@ class DeviceGate:
             Closed(
                 modality=self.modality,
                 name=self._name,
+                boot=self._bus.boot,
                 mask_epoch=self._close_order,
                 closed_us=self._clock.now_us(),
                 last_seq=last_seq,

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.overwrite import overwrite
 
 
 class DeviceThread:
@@ -60,6 +61,7 @@ class DeviceThread:
     def abort(self) -> None:
         with self._lock:
             self.aborted.set()
+            overwrite([block.payload for block in self._blocks])
             self._blocks.clear()
 
     def signal(self) -> None:

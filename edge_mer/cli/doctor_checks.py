@@ -19,6 +19,7 @@ from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
 from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
+from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.host.files import state_directory
 from edge_mer.host.launcher import last_error
 from edge_mer.runtime.select import models_directory, open_backend
@@ -190,6 +191,17 @@ def plugins(config: Config) -> Iterator[Finding]:
             yield Finding(False, f"the configuration names {name}, which no installed package registers in {group}")
 
 
+def mqtt(config: Config) -> Iterator[Finding]:
+    """Who may unmask through the broker; only a connection shows whether it accepts anonymous clients."""
+    if config.mqtt.address is None:
+        return
+    for note in access_notes(config.mqtt, accepted=False):
+        yield Finding(True, note)
+    if config.mqtt.username is None:
+        what = "MQTT without mqtt.username works only at a broker that accepts anybody"
+        yield Finding(False, what, "edge-mer config --set mqtt.username=edge_mer")
+
+
 def logs(config: Config) -> Iterator[Finding]:
     """The last error of each process of the last run, which is no fault of this installation."""
     try:
@@ -209,5 +221,6 @@ CHECKS: dict[str, Check] = {
     "sensors": sensors,
     "extras": extras,
     "plug-ins": plugins,
+    "MQTT": mqtt,
     "logs of the last run": logs,
 }

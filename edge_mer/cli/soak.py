@@ -12,6 +12,7 @@ from edge_mer.cli.options import Json
 
 # A module of edge_mer.bench, and its function of the same name.
 SOAKS = {"replay": "soak_replay", "privacy": "soak_privacy"}
+SIGNALS = "soak_signals"
 
 
 def soak(
@@ -20,6 +21,9 @@ def soak(
     runs: Annotated[int, typer.Option(min=1, help="replay: repetitions at each speed")] = 20,
     seconds: Annotated[float, typer.Option(min=2, help="replay: length of the recorded session")] = 10.0,
     toggles: Annotated[int, typer.Option(min=10, help="privacy: number of masks")] = 10_000,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="privacy: stop and kill every process at random meanwhile")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Repeat a test many times and count its failures.
@@ -28,6 +32,7 @@ def soak(
     """
     if what not in SOAKS:
         raise typer.BadParameter(f"unknown soak test {what!r}; choose one of: {', '.join(SOAKS)}")
-    run = getattr(import_module(f"edge_mer.bench.{SOAKS[what]}"), SOAKS[what])
+    name = SIGNALS if what == "privacy" and signals else SOAKS[what]
+    run = getattr(import_module(f"edge_mer.bench.{name}"), name)
     if not (run(toggles) if what == "privacy" else run(file, runs, seconds, json)):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edge_mer.privacy.keys.keyring import Keyring
 
 
 def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = None) -> list[str]:
-    """``audio  masked  for 12 s, masked by the hub``, with a note when the requested state does not hold yet.
+    """``audio  masked  for 12 s, until 18:40, masked by the hub``, with what does not hold or is not confirmed yet.
 
     ``now_us``: time on the clock of the host of these states.
     """
@@ -27,8 +28,16 @@ def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = 
             gap = ", but nothing is open" if state.requested == "live" else ", STILL OPEN: not confirmed closed"
         since = "" if now_us is None else f" for {(now_us - state.since_us) / 1e6:.0f} s"
         reason = f", {state.reason}" if state.reason else ""
-        lines.append(f"  {m:<6} {state.requested:<7}{since}{reason}{gap}")
+        until = "" if state.until_us is None else f", until {clock_text(state.until_us)}"
+        lines.append(f"  {m:<6} {state.requested:<7}{since}{until}{reason}{gap}")
+        lines += [f"  {'':<6} no receipt: {text}" for text in state.unconfirmed]
     return lines
+
+
+def clock_text(wall_us: int, today: datetime.date | None = None) -> str:
+    """``18:40`` in local time; of another day with its date, ``28 Nov 18:40``."""
+    at = datetime.datetime.fromtimestamp(wall_us / 1e6)
+    return f"{at:%H:%M}" if at.date() == (today or datetime.date.today()) else f"{at:%d %b %H:%M}"
 
 
 def consent_lines(state: Path | None) -> list[str]:

@@ -20,10 +20,20 @@ class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower
     """Base of all control messages; ``kind`` on the wire is the lower-case class name."""
 
 
+class ProcessId(Struct, frozen=True):
+    """A process of this host: ``started`` (clock ticks since boot, /proc/PID/stat) tells it from a later one of the
+    same number; ``namespace`` names the pid and time namespaces in which both count."""
+
+    pid: int
+    started: int
+    namespace: str
+
+
 class Register(Control, frozen=True):
     """A capture gate (``gate=True``) or another data holder registers the modalities whose data it holds.
 
-    ``mask_epoch``: the newest that it knows; a switch that has lost its state counts on from there.
+    ``mask_epoch``: the newest that it knows; a switch that has lost its state counts on from there. ``process``: by
+    which the kernel proves its end; without it, only its own confirmation or the supervisor's counts.
     """
 
     name: str
@@ -31,15 +41,18 @@ class Register(Control, frozen=True):
     modalities: tuple[Modality, ...]
     gate: bool
     mask_epoch: int = 0
+    process: ProcessId | None = None
 
 
 class LeaseRequest(Control, frozen=True):
-    """A gate requests to open, or to stay open. ``last_seq`` is the last raw message that it published."""
+    """A gate requests to open, or to stay open. ``last_seq`` is the last raw message that it published; ``process`` as
+    in ``Register``."""
 
     modality: Modality
     name: str
     boot: str
     last_seq: int | None
+    process: ProcessId | None = None
 
 
 class Lease(Control, frozen=True):
@@ -82,6 +95,7 @@ class Closed(Control, frozen=True):
 
     modality: Modality
     name: str
+    boot: str
     mask_epoch: int
     closed_us: int
     last_seq: int | None
@@ -99,6 +113,7 @@ class Purge(Control, frozen=True):
 class Purged(Control, frozen=True):
     modality: Modality
     name: str
+    boot: str
     mask_epoch: int
 
 

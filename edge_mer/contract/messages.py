@@ -197,7 +197,11 @@ class Journal(Body, frozen=True):
 
 
 class PrivacyState(Struct, frozen=True):
-    """What was asked of one modality and what holds, measured; ``last_seq`` is the last raw message before it."""
+    """What was asked of one modality and what holds, measured; ``last_seq`` is the last raw message before it.
+
+    ``unconfirmed``: why a mask has no receipt after a second, as which process has not confirmed it. ``until_us``: wall
+    time (since 1970) at which it opens by itself, when its timed mask ends; null when it does not.
+    """
 
     requested: Gate
     effective: Gate
@@ -205,6 +209,8 @@ class PrivacyState(Struct, frozen=True):
     mask_epoch: int
     last_seq: int | None
     reason: str | None
+    unconfirmed: tuple[str, ...] = ()
+    until_us: int | None = None
 
 
 class Privacy(Body, frozen=True):

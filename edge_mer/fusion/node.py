@@ -13,6 +13,7 @@ from edge_mer.config import Config
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ModelError
 from edge_mer.contract.messages import InputRef, Latency, PurgeRef
+from edge_mer.contract.overwrite import overwrite
 from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
@@ -88,7 +89,9 @@ class FusionNode:
     def _purge(self) -> None:
         for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
+            before = self._state
             self._fold(ModalityPurged(order.modality, order.mask_epoch))
+            overwrite(before, keep=self._state)
             self._purges.done(order)
 
     def _fold(self, event: Event) -> tuple[Output, ...]:

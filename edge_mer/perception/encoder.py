@@ -125,7 +125,10 @@ Block = TypeVar("Block", contravariant=True)
 
 
 class Encoder(Protocol[State, Block]):
-    """A fold over captured blocks. ``step`` may consume ``state``; callers use only the returned one afterwards."""
+    """A fold over captured blocks. ``step`` may consume ``state``; callers use only the returned one afterwards.
+
+    A purge overwrites the arrays of a state: they are of this state alone, or also in every ``initial()``.
+    """
 
     @property
     def spec(self) -> EncoderSpec: ...

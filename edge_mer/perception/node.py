@@ -14,6 +14,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage, InputError
 from edge_mer.contract.messages import Message
+from edge_mer.contract.overwrite import overwrite
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
@@ -60,7 +61,9 @@ class PerceptionNode:
     def turn(self) -> int:
         for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
-            self._state = self._stream.initial()
+            fresh = self._stream.initial()
+            overwrite(self._state, keep=fresh)
+            self._state = fresh
             self._purges.done(order)
         for message in self._reader.drain():
             self._encode(message)

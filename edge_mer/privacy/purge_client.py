@@ -6,6 +6,7 @@ from edge_mer.bus import Bus
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Exited, Purge, Purged, Register
 from edge_mer.contract.domain import Modality
+from edge_mer.host.process_handle import this_process
 
 REGISTER_US = SECOND // 2
 
@@ -15,7 +16,7 @@ class PurgeClient:
 
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
         self._bus, self._name, self._modalities = bus, name, modalities
-        self._switch = bus.client("switch")
+        self._switch, self._process = bus.client("switch"), this_process()
         self._due_us = self._mask_epoch = 0
 
     def orders(self) -> list[Purge]:
@@ -30,6 +31,7 @@ class PurgeClient:
                     modalities=self._modalities,
                     gate=False,
                     mask_epoch=self._mask_epoch,
+                    process=self._process,
                 )
             )
         found: list[Purge] = []
@@ -44,4 +46,6 @@ class PurgeClient:
         self._switch.send(Exited(name=self._name, boot=self._bus.boot))
 
     def done(self, order: Purge) -> None:
-        self._switch.send(Purged(modality=order.modality, name=self._name, mask_epoch=order.mask_epoch))
+        self._switch.send(
+            Purged(modality=order.modality, name=self._name, boot=self._bus.boot, mask_epoch=order.mask_epoch)
+        )

@@ -303,3 +303,18 @@ def test_explanations_change_no_estimate(stage: FusionStage) -> None:
     play(stage)
     assert reader.drain()
     assert [d for r in stage.replayed() for d in r.digests] == [digest(result_bytes(m)) for m in stage.results]
+
+
+def test_a_purge_overwrites_the_windows_that_held_the_modality() -> None:
+    stage = FusionStage(FakeClock(), MemoryBroker())
+    for modality in MODALITIES:
+        stage.send(sensor(modality))
+    for _ in range(4):
+        stage.clock.advance(SECOND // 2)
+        stage.hop(*MODALITIES)
+    windows = [w for pending in stage.node._state.pending for m, w in pending.windows.items() if m == "audio"]
+    assert any(w.values.any() for w in windows)
+    peer = next(peer for peer, message in iter(stage.switch.receive, None) if isinstance(message, Register))
+    stage.switch.send(peer, Purge(modality="audio", mask_epoch=9))
+    stage.turn()
+    assert not any(w.values.any() for w in windows)

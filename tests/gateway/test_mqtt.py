@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import signal
 import socket
@@ -12,17 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+import edge_mer
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
 from edge_mer.gateway.outlet import OutletBus, OutletWorker
-from edge_mer.privacy.keys.identity import new_identity
+from edge_mer.privacy.keys.identity import new_identity, read_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from tests.devices import free_port
 from tests.gateway.estimates import estimate
@@ -188,7 +191,62 @@ def test_on_with_paired_key_unmasks_only_permitted_modalities(home: Home) -> Non
     home.send("audio/set", "OFF")
     home.until(lambda: home.requested()["audio"] == "masked")
     assert home.stage.switch is not None
-    assert home.stage.switch.states()["audio"].reason == "masked by Home Assistant"
+    assert home.stage.switch.states()["audio"].reason == "masked by mqtt"
+
+
+def test_timed_mask_shows_its_end_and_says_when_it_has_ended(home: Home) -> None:
+    home.pair("audio")
+    home.expect("audio/until", "None")
+    home.send("audio/set", "ON")
+    home.until(lambda: home.requested()["audio"] == "live")
+    home.send("guests/press", "PRESS")
+    home.until(lambda: home.ha.received[f"{home.base}/audio/until"] != "None")
+    ends = datetime.datetime.fromisoformat(home.ha.received[f"{home.base}/audio/until"])
+    hours = (ends - datetime.datetime.now(datetime.timezone.utc)).total_seconds() / 3600
+    assert 2.9 < hours < 3.1
+    assert home.stage.switch is not None
+    mask = home.stage.switch.policy.asked["audio"].mask
+    assert mask is not None
+    assert mask.until is not None
+    past = msgspec.structs.replace(mask, until=msgspec.structs.replace(mask.until, wall_us=0, boottime_us=0))
+    home.stage.switch.policy.asked["audio"] = msgspec.structs.replace(
+        home.stage.switch.policy.asked["audio"], mask=past
+    )
+    home.until(lambda: "its timed mask has ended" in home.ha.received.get(f"{home.base}/notice", ""))
+    home.expect("audio/until", "None")
+
+
+def test_with_require_grant_only_a_signed_grant_unmasks(stage: Stage, broker: Broker) -> None:
+    home = Home(stage, broker.port, require_grant=True)
+    home.pair("audio")
+    try:
+        home.expect("audio/state", "OFF")
+        home.send("audio/set", "ON")
+        home.until(lambda: "mqtt.require_grant" in home.ha.received.get(f"{home.base}/notice", ""))
+        home.send("audio/set", '{"kind":"grant"}')
+        home.until(lambda: "this is no grant" in home.ha.received[f"{home.base}/notice"])
+        assert home.requested()["audio"] == "masked"
+        known = json.loads(home.ha.received[f"{home.base}/grant"])
+        hub = read_identity(stage.state, "mqtt")
+        assert hub is not None
+        grant = hub.grant(known["host"], ("audio",), known["mask_epoch"], 1_800_000_000_000_000)
+        forged = msgspec.structs.replace(grant, counter=grant.counter + 1)
+        home.send("audio/set", msgspec.json.encode(forged).decode())
+        home.until(lambda: "not signed by the key" in home.ha.received[f"{home.base}/notice"])
+        home.send("audio/set", msgspec.json.encode(grant).decode())
+        home.until(lambda: home.requested()["audio"] == "live")
+        home.send("audio/set", "OFF")
+        home.until(lambda: home.requested()["audio"] == "masked")
+        assert any("needs a signed grant" in note for note in home.mqtt.notes)
+    finally:
+        home.close()
+
+
+def test_a_broker_that_accepts_anybody_is_reported(home: Home) -> None:
+    assert not any("anonymous" in note for note in home.mqtt.notes), "not before it has accepted anybody"
+    home.expect("availability", "online")
+    assert any("accepts anonymous clients" in note for note in home.mqtt.notes)
+    assert any("access list decides" in note for note in home.mqtt.notes)
 
 
 def test_retained_command_is_ignored(home: Home) -> None:
@@ -211,7 +269,7 @@ def test_guest_button_masks_everything(home: Home) -> None:
     home.send("guests/press", "PRESS")
     home.until(lambda: "done" in home.ha.received.get(f"{home.base}/notice", ""))
     assert home.stage.switch is not None
-    assert all(s.reason == "masked by Home Assistant" for s in home.stage.switch.states().values())
+    assert all(s.reason == "masked by mqtt" for s in home.stage.switch.states().values())
 
 
 @pytest.mark.parametrize("payload", ["", "on", "TOGGLE", "ON" * 5000])
@@ -290,11 +348,38 @@ def test_login_with_name_and_password(stage: Stage, place: Path) -> None:
     try:
         home = Home(stage, broker.port, ("hub", "good"), username="hub", password_file=str(place / "secret"))
         home.expect("availability", "online")
+        assert not any("anonymous" in note for note in home.mqtt.notes)
         home.close()
         refused = Home(stage, broker.port, ("hub", "good"), username="hub")
         refused.until(lambda: refused.mqtt.counters["refused"])
         refused.close()
     finally:
+        broker.stop()
+
+
+def test_the_access_list_in_the_readme_keeps_a_display_from_unmasking(stage: Stage, place: Path) -> None:
+    readme = (Path(edge_mer.__file__).parent / "privacy/README.md").read_text()
+    (place / "acl").write_text(next(block for block in readme.split("```") if "user edge_mer\n" in block))
+    (place / "secret").write_text("good\n")
+    for user in ("edge_mer", "homeassistant", "display"):
+        create = () if (place / "users").exists() else ("-c",)
+        subprocess.run(["mosquitto_passwd", "-b", *create, str(place / "users"), user, "good"], check=True)
+    for name in ("users", "acl"):
+        (place / name).chmod(0o644)
+    broker = Broker(place, "allow_anonymous false", f"password_file {place / 'users'}", f"acl_file {place / 'acl'}")
+    login = {"username": "edge_mer", "password_file": str(place / "secret")}
+    home = Home(stage, broker.port, ("display", "good"), **login)
+    try:
+        home.pair("audio")
+        home.expect("audio/state", "OFF")
+        home.send("audio/set", "ON")
+        stage.never(lambda: home.worker.turn() and (home.ha.turn() or home.requested()["audio"] == "live"))
+        home.ha = HomeAssistant(broker.port, ("homeassistant", "good"))
+        home.expect("audio/state", "OFF")
+        home.send("audio/set", "ON")
+        home.until(lambda: home.requested()["audio"] == "live")
+    finally:
+        home.close()
         broker.stop()
 
 

@@ -13,9 +13,11 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.control import Purge, Purged, Register
 from edge_mer.contract.messages import Message, RawAudio, RawText, RawVideo, WordTime
+from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.encoder import AudioBlock, EncoderSpec, TextSegment, Tokens, VideoFrame
 from edge_mer.perception.node import PerceptionNode
 from edge_mer.perception.stream import FeatureStream
+from tests.perception.fakes import activity_graph, audio_graph
 
 
 class Echo:
@@ -178,3 +180,27 @@ def test_two_faces_leave_the_encoder_as_unbound() -> None:
     _, draft = stream.step(stream.initial(), message)
     assert draft is not None
     assert draft.body.reason == "unbound"
+
+
+def test_a_purge_overwrites_what_the_encoder_held_and_nothing_that_it_starts_with() -> None:
+    clock = FakeClock()
+    bus = MemoryBus(MemoryBroker(), clock)
+    switch, raw = bus.server("switch"), bus.publisher("raw/audio", "test")
+    encoder = AudioEncoder(audio_graph(), activity_graph())
+    node = PerceptionNode("audio", encoder, MemoryBus(bus.broker, clock))
+    began = encoder.initial().frames.tobytes()
+    node.turn()
+    for n in range(8):
+        samples = np.full(512, 99, np.int16)
+        body = RawAudio(rate=16_000, sample_index=n * 512, overflows=0, mask_epoch=0)
+        raw.send(body, (samples,), origin_us=clock.now_us() + n * 32_000)
+    node.turn()
+    held = node._state.encoder
+    assert held.samples[-1] != 0
+    assert (held.frames != encoder.initial().frames).any()
+    peer, _ = switch.receive() or (b"", None)
+    switch.send(peer, Purge(modality="audio", mask_epoch=1))
+    node.turn()
+    assert not held.samples.any()
+    assert not held.frames.any()
+    assert encoder.initial().frames.tobytes() == began

@@ -236,7 +236,7 @@ def test_only_commands_come_through(host: Host) -> None:
     _, client = host.paired()
     for message in (
         Exited(name="camera", boot="x"),
-        Closed(modality="video", name="camera", mask_epoch=99, closed_us=0, last_seq=None, handle_closed=True),
+        Closed(modality="video", name="camera", boot="", mask_epoch=99, closed_us=0, last_seq=None, handle_closed=True),
     ):
         connection(client).send(control.encode(message))
     assert client.status().ok

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.privacy.consent.consent_file import FILE, home_consent
 from edge_mer.privacy.switch.mask_policy import Instant
 from edge_mer.privacy.switch.state import Deadline
@@ -49,6 +51,67 @@ def test_what_was_masked_before_the_guests_came_stays_masked(tmp_path: Path) -> 
     bench.turn()
     pass_time(bench, HOUR)
     assert requested(bench) == {"audio": "live", "video": "masked", "text": "live"}
+
+
+def untils(bench: SwitchBench) -> dict[Modality, int | None]:
+    assert bench.switch is not None
+    return {m: state.until_us for m, state in bench.switch.states().items()}
+
+
+def test_everybody_sees_until_when_and_why_it_is_live_again(
+    guests: SwitchBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = guests.clock.wall_us() + 3 * HOUR
+    assert untils(guests) == dict.fromkeys(MODALITIES, ends)
+    pass_time(guests, 3 * HOUR)
+    assert untils(guests) == dict.fromkeys(MODALITIES, None)
+    assert reasons(guests) == dict.fromkeys(MODALITIES, "its timed mask has ended")
+    assert "the timed mask of audio has ended: it is live" in caplog.messages
+    guests.ask("mask", "audio")
+    guests.turn()
+    guests.ask("unmask", "audio")
+    guests.turn()
+    assert reasons(guests)["audio"] is None, "a person unmasked it"
+
+
+def test_a_mask_without_end_behind_a_timed_one_shows_no_end(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path, live=False)
+    bench.ask("mask", "audio", for_s=3600)
+    bench.turn()
+    assert untils(bench)["audio"] is None, "nobody had unmasked it, so it stays masked after that"
+
+
+def test_text_made_from_audio_opens_when_both_masks_have_ended(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", "text", for_s=7200)
+    bench.ask("mask", "audio", for_s=3600)
+    bench.turn()
+    now = bench.clock.wall_us()
+    assert untils(bench) == {"audio": now + HOUR, "video": None, "text": now + 2 * HOUR}
+    bench.ask("mask", "audio", hard=True)
+    bench.turn()
+    assert untils(bench) == dict.fromkeys(MODALITIES, None)
+
+
+Before = st.lists(st.tuples(st.sampled_from(["mask", "hard", "unmask"]), st.sampled_from(MODALITIES)), max_size=4)
+
+
+@given(before=Before, masked=st.sets(st.sampled_from(MODALITIES), min_size=1))
+def test_a_timed_mask_ends_in_the_state_before_it(
+    tmp_path_factory: pytest.TempPathFactory, before: list[tuple[str, Modality]], masked: set[Modality]
+) -> None:
+    bench = SwitchBench(tmp_path_factory.mktemp("state"))
+    for action, modality in before:
+        bench.ask("mask" if action == "hard" else action, modality, hard=action == "hard")
+        bench.turn()
+    was = requested(bench)
+    bench.ask("mask", *sorted(masked), for_s=3600)
+    bench.turn()
+    now = bench.clock.wall_us()
+    expected = {m: now + HOUR if s == "masked" and was[m] == "live" else None for m, s in requested(bench).items()}
+    assert untils(bench) == expected
+    pass_time(bench, HOUR)
+    assert requested(bench) == was
 
 
 def test_a_clock_set_forward_does_not_end_it(guests: SwitchBench) -> None:

@@ -18,6 +18,7 @@ from edge_mer.capture.asr.segmenter import Begin, Event, SegmentAudio, Segmenter
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
+from edge_mer.contract.overwrite import overwrite
 from edge_mer.contract.raw import SAMPLE_RATE
 
 PARENT = "raw/audio"
@@ -255,7 +256,9 @@ class AsrTranscript:
 
     def _reset(self) -> None:
         self._stop()
-        self._state, self._expected, self._error = self._segmenter.initial(), None, None
+        fresh = self._segmenter.initial()
+        overwrite(self._state, keep=fresh)
+        self._state, self._expected, self._error = fresh, None, None
 
     def _stop(self) -> None:
         if self._child is not None:

@@ -21,6 +21,7 @@ from edge_mer.capture.playback.media_probe import MediaFacts, audio_stream, open
 from edge_mer.capture.sound_frames import SoundFrames
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
+from edge_mer.contract.overwrite import overwrite
 from edge_mer.contract.raw import SAMPLE_RATE
 
 BLOCK = 512
@@ -140,6 +141,7 @@ class AudioReader:
         return np.pad(block, (0, BLOCK - len(block)))
 
     def close(self) -> Release:
+        overwrite(self._buffer)
         return self._packets.close()
 
     def _too_early(self, packet: av.Packet[Any]) -> bool:

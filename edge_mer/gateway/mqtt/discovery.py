@@ -6,11 +6,13 @@ sensor, binary sensor, switch and button.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import edge_mer
+from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Emotion, Modality
 from edge_mer.contract.messages import Estimate, PrivacyState
 from edge_mer.contract.modalities import TABLE
@@ -59,6 +61,14 @@ class Names:
 
     def state(self, modality: Modality) -> str:
         return f"{self.base}/{modality}/state"
+
+    def until(self, modality: Modality) -> str:
+        return f"{self.base}/{modality}/until"
+
+    @property
+    def grant(self) -> str:
+        """What a client needs to sign a grant: this host's key, and the newest mask epoch."""
+        return f"{self.base}/grant"
 
     def command(self, modality: Modality) -> str:
         return f"{self.base}/{modality}/set"
@@ -125,6 +135,14 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
             "qos": 1,
             "retain": False,
         }
+        entities[f"{m}_until"] = {
+            "platform": "sensor",
+            "name": f"{TABLE[m].words.sensor} masked until",
+            "state_topic": names.until(m),
+            "device_class": "timestamp",
+            "entity_category": "diagnostic",
+            "icon": "mdi:timer-outline",
+        }
     return {
         "device": {
             "identifiers": [f"edge_mer_{names.node}"],
@@ -170,6 +188,16 @@ def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str
         "sentiment": None if estimate.sentiment is None else round(estimate.sentiment, 2),
         "latency_ms": round(estimate.latency_ms.total, 1),
         "present": {m: ON if p is not None and p.state == "present" else OFF for m, p in present.items()},
+    }
+
+
+def until_states(privacy: Mapping[Modality, PrivacyState]) -> dict[Modality, str]:
+    """When each opens by itself, as ISO 8601 in UTC; otherwise ``None``, which Home Assistant shows as unknown."""
+    return {
+        m: "None"
+        if s.until_us is None
+        else datetime.datetime.fromtimestamp(s.until_us // SECOND, datetime.timezone.utc).isoformat()
+        for m, s in privacy.items()
     }
 
 

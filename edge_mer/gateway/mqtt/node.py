@@ -1,7 +1,9 @@
 """The process ``mqtt``: this host as a device of Home Assistant. Off unless ``mqtt.address`` is set.
 
 It may always mask. It unmasks only with a key of its own that is paired as a hub (``edge-mer keys new mqtt --hub``),
-and only what ``hub.may_unmask`` in the deployment file names; the switch decides. Nothing waits for the broker:
+and only what ``hub.may_unmask`` in the deployment file names; the switch decides. This key serves whoever may publish
+at the broker, so the broker's access list is what protects it; with ``mqtt.require_grant`` every client needs a key of
+its own instead, and sends a grant. Nothing waits for the broker:
 while it is unreachable nothing is queued, and the current state is sent after it reconnects.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +23,12 @@ from edge_mer.bus import Bus
 from edge_mer.client.signer import Signer, host_signer
 from edge_mer.config import Config, MqttConfig
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer
+from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ConfigError, PrivacyError, missing_extra
 from edge_mer.contract.messages import Privacy
 from edge_mer.gateway.curve_listener import is_loopback
+from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
 from edge_mer.gateway.mqtt.discovery import (
     EXPIRE_S,
@@ -37,6 +41,7 @@ from edge_mer.gateway.mqtt.discovery import (
     discovery,
     estimate_state,
     switch_states,
+    until_states,
 )
 from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.public_message import PublicMessage
@@ -52,11 +57,13 @@ REFRESH_US = EXPIRE_S * SECOND // 3
 STALE_US = 2 * SECOND
 # Commands that arrived and are not yet handled; beyond that, the oldest is dropped and counted.
 MOST_COMMANDS = 100
-LONGEST_PAYLOAD = 64
+LONGEST_PAYLOAD = 1000
 RECONNECT_S = (1, 30)
 KEEPALIVE_S = 15
 NEEDS_KEY = "needs paired key: edge-mer keys new mqtt --hub, and hub.may_unmask in the deployment file"
 CONNECTED = ""
+REQUIRES_GRANT = "mqtt.require_grant is set: send a signed grant instead of ON (edge_mer/privacy/README.md)"
+GRANT = msgspec.json.Decoder(Grant)
 
 
 class MqttOutlet(Outlet):
@@ -77,12 +84,15 @@ class MqttOutlet(Outlet):
         self._settings = DebounceSettings(
             round(section.steady_s * SECOND), section.min_confidence, round(section.forget_s * SECOND)
         )
-        self._switch = bus.switch("Home Assistant", self._signer)
+        self._host = host.public_bytes_raw().hex()
+        self._switch = bus.switch(NAME, self._signer)
         self._steady = Steady()
         self._estimate: PublicMessage | None = None
         self._privacy: PublicMessage | None = None
+        self._lapsed: list[str] = []
         self._sent: dict[str, bytes] = {}
         self._refresh_due = 0
+        self._accepted = False
         self._counts: Counter[str] = Counter()
         # From paho's thread to this one: events in order, and a descriptor that wakes the loop.
         self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
@@ -91,6 +101,12 @@ class MqttOutlet(Outlet):
 
     def publish(self, message: PublicMessage) -> None:
         if isinstance(message.body, Privacy):
+            before = self._privacy.body.modalities if self._privacy is not None else {}
+            self._lapsed += [
+                f"{m}: live again, {now.reason}"
+                for m, now in message.body.modalities.items()
+                if now.requested == "live" and now.reason and m in before and before[m].requested != "live"
+            ]
             self._privacy = message
         else:
             self._estimate = message
@@ -123,7 +139,7 @@ class MqttOutlet(Outlet):
     @property
     def notes(self) -> tuple[str, ...]:
         unreachable = () if self._client.is_connected() else (f"the broker {self._section.address} is not reachable",)
-        return (*unreachable, *plaintext_password(self._section))
+        return (*unreachable, *access_notes(self._section, self._accepted), *plaintext_password(self._section))
 
     def close(self) -> None:
         """Publish offline, so that Home Assistant need not wait for the last will."""
@@ -177,10 +193,15 @@ class MqttOutlet(Outlet):
         names = self.names
         commands = {names.command(m): m for m in MODALITIES}
         if topic == CONNECTED:
+            self._accepted = True
             self._announce()
         elif topic == names.birth:
             if payload == ONLINE.encode():
                 self._announce()
+        elif topic in commands and payload == ON.encode() and self._section.require_grant:
+            self._notice(f"unmask {commands[topic]}: {REQUIRES_GRANT}")
+        elif topic in commands and payload.startswith(b"{"):
+            self._unmask_by_grant(commands[topic], payload)
         elif topic in commands and payload in (ON.encode(), OFF.encode()):
             self._request("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
         elif topic == names.guests and payload == PRESS.encode():
@@ -206,6 +227,13 @@ class MqttOutlet(Outlet):
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:
             for modality, state in switch_states(privacy.body.modalities).items():
                 self._send(self.names.state(modality), state, retain=True)
+            for modality, until in until_states(privacy.body.modalities).items():
+                self._send(self.names.until(modality), until, retain=True)
+            if self._section.require_grant:
+                self._send(self.names.grant, {"host": self._host, "mask_epoch": privacy.body.mask_epoch}, retain=True)
+            if self._lapsed:
+                self._notice("; ".join(self._lapsed))
+                self._lapsed = []
         elif privacy is not None:  # the switch does not run: within one lease every device is closed
             for modality in MODALITIES:
                 self._send(self.names.state(modality), "None", retain=True)
@@ -239,15 +267,27 @@ class MqttOutlet(Outlet):
             raise PrivacyError(NEEDS_KEY) from None
 
     def _request(self, action: str, modalities: tuple[Modality, ...], for_s: int) -> None:
-        def answered(answer: Answer) -> None:
-            self._sent.pop(self.names.notice, None)
-            notice = f"{action} {', '.join(modalities)}: {'done' if answer.ok else answer.text}"
-            self._send(self.names.notice, notice[:255])
-
         if action == "unmask":
-            self._switch.unmask(modalities, answered)
+            self._switch.unmask(modalities, self._answered(action, modalities))
         else:
-            self._switch.command(action, modalities, answered, for_s=for_s)
+            self._switch.command(action, modalities, self._answered(action, modalities), for_s=for_s)
+
+    def _unmask_by_grant(self, modality: Modality, payload: bytes) -> None:
+        """A grant that a client has signed; the switch checks it."""
+        try:
+            grant = GRANT.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._counts["bad_order"] += 1
+            self._notice(f"unmask {modality}: this is no grant: {error}")
+            return
+        self._switch.command("unmask", (modality,), self._answered("unmask", (modality,)), grant=grant)
+
+    def _answered(self, action: str, modalities: tuple[Modality, ...]) -> Callable[[Answer], None]:
+        return lambda answer: self._notice(f"{action} {', '.join(modalities)}: {'done' if answer.ok else answer.text}")
+
+    def _notice(self, text: str) -> None:
+        self._sent.pop(self.names.notice, None)
+        self._send(self.names.notice, text[:255])
 
 
 def broker_of(address: str) -> tuple[bool, str, int]:

@@ -77,6 +77,8 @@ class Authority(Protocol):
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]: ...
 
+    def late_complaints(self) -> tuple[str, ...]: ...
+
     def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]: ...
 
     def answer(self, id_: str, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> Answer: ...
@@ -101,7 +103,7 @@ class Commands:
         elif refusal := self._refusal(sender, requester, command):
             self._answer(sender, command.id, reply, False, refusal)
         elif command.action == "status":
-            reply(self._switch.answer(command.id, True, ""))
+            reply(self._switch.answer(command.id, True, "; ".join(self._switch.late_complaints())))
         elif command.action == "mask":
             self._mask(sender, reply, requester, command)
         else:

@@ -17,6 +17,8 @@ from edge_mer.privacy.switch.state import STRENGTH, Asked, Deadline, Holding, Ma
 
 # Time servers move a clock by less than this; more is a step.
 STEP_US = 2 * SECOND
+# Why a modality is live again that nobody unmasked.
+LAPSED = "its timed mask has ended"
 
 # What a mask changed: the gate, the end of the mask that holds, or neither; ``refused``: its end would have changed.
 MaskChange = Literal["gate", "longer", "nothing", "refused"]
@@ -57,6 +59,7 @@ class MaskPolicy:
         self.deployment: Deployment | None = None
         self.no_consent = "no deployment file"
         self.never = never
+        self._lapsed: set[Modality] = set()
 
     def mask(
         self, modality: Modality, gate: Gate, by: str, until: Deadline | None = None, prolong: bool = True
@@ -74,10 +77,12 @@ class MaskPolicy:
                 return "refused"
         new = msgspec.structs.replace(mask, until=until) if mask is not None and is_longer else Mask(gate, by, until)
         self.asked[modality] = Asked(new, holding if until else None)
+        self._lapsed.discard(modality)
         return "longer" if is_longer else "gate"
 
     def unmask(self, modality: Modality, holding: Holding) -> None:
         self.asked[modality] = Asked(None, holding)
+        self._lapsed.discard(modality)
 
     def withdraw(self, reason: str, key: str | None = None) -> bool:
         """Void the grants of one key, or all, and let no timed mask end by itself; whether there was any."""
@@ -88,12 +93,21 @@ class MaskPolicy:
                 changed = True
         return changed
 
-    def expire(self, now: Instant) -> bool:
-        """End timed masks whose time is over; whether there was any."""
+    def expire(self, now: Instant) -> list[Modality]:
+        """End timed masks whose time is over; what they masked is then as before them, never more open."""
         over = [m for m, a in self.asked.items() if a.mask and a.mask.until and now.is_past(a.mask.until)]
         for m in over:
-            self.asked[m] = msgspec.structs.replace(self.asked[m], mask=None)
-        return bool(over)
+            self.asked[m] = _lapsed(self.asked[m])
+        self._lapsed.update(over)
+        return over
+
+    def opens_us(self, modality: Modality) -> int | None:
+        """Wall time at which it opens by itself, when the last timed mask that reaches it ends; None if it does not."""
+        sources = [m for m in MODALITIES if modality in self.reached_by(m)]
+        ends = [mask.until.wall_us for m in sources if (mask := self.asked[m].mask) is not None and mask.until]
+        if not ends or any(self._own(m, _lapsed(self.asked[m]), max(ends))[0] != "live" for m in sources):
+            return None
+        return max(ends)
 
     def uses_wall_time(self) -> bool:
         timed = any(a.mask is not None and a.mask.until is not None for a in self.asked.values())
@@ -119,15 +133,15 @@ class MaskPolicy:
         return masked_with(modality, self._transcribed)
 
     def of(self, modality: Modality, wall_us: int) -> tuple[Gate, str | None]:
-        """The strongest mask that reaches ``modality``, and why."""
-        found = [(self._own(m, wall_us), m) for m in MODALITIES if modality in self.reached_by(m)]
+        """The strongest mask that reaches ``modality``, and why; why it is live, where nobody unmasked it."""
+        sources = [m for m in MODALITIES if modality in self.reached_by(m)]
+        found = [(self._own(m, self.asked[m], wall_us), m) for m in sources]
         (gate, reason), source = max(found, key=lambda x: (STRENGTH[x[0][0]], x[1] == modality))
         if gate == "live":
-            return "live", None
+            return "live", None if self._lapsed.isdisjoint(sources) else LAPSED
         return gate, reason if source == modality else f"{reason}, with the {source} that it is made from"
 
-    def _own(self, modality: Modality, wall_us: int) -> tuple[Gate, str]:
-        asked = self.asked[modality]
+    def _own(self, modality: Modality, asked: Asked, wall_us: int) -> tuple[Gate, str]:
         if asked.mask is not None and asked.mask.gate == "hard":
             return "hard", asked.mask.by
         if (why := self._no_consent_to(modality, wall_us)) is not None:
@@ -143,6 +157,11 @@ class MaskPolicy:
         if why is None and modality == "text" and self._recogniser is not None and self._recogniser.scope is not None:
             why = self.deployment.refusal(self._recogniser.scope, wall_us)
         return f"no consent: {why}" if why else None
+
+
+def _lapsed(asked: Asked) -> Asked:
+    """What is left of it once a timed mask has ended."""
+    return Asked(None, asked.holding) if asked.mask is not None and asked.mask.until is not None else asked
 
 
 def _untimed(mask: Mask) -> Mask:

@@ -1,23 +1,33 @@
-"""Messages between the switch and gates and data holders: leases, and orders that are repeated until confirmed."""
+"""Messages between the switch and gates and data holders: leases, and orders that are repeated until confirmed.
+
+One that is stopped (SIGSTOP, Ctrl-Z, a debugger) is killed when it owes a confirmation. Resumed, it would first go on
+with what it was doing, such as writing what it holds, and a recording that its user has stopped would go on; whoever
+stopped it could do so again. Killed, it holds nothing, the kernel proves that, and the supervisor restarts its own.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_mer.bus import Server
 from edge_mer.contract.clock import Clock
 from edge_mer.contract.control import Close, Closed, Exited, Lease, LeaseRequest, Purge, Purged, Refused, Register
-from edge_mer.contract.domain import MODALITIES, Gate, Modality
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import PrivacyState
+from edge_mer.host.process_handle import open_process
 from edge_mer.privacy.keys.lease import holder_name
 from edge_mer.privacy.keys.signing import sign
-from edge_mer.privacy.switch.modality_gate import ModalityGate
-from edge_mer.privacy.switch.registrations import Member, Registrations
+from edge_mer.privacy.switch.modality_gate import COMPLAIN_US, ModalityGate
+from edge_mer.privacy.switch.registrations import Key, Member, Registrations
 
 # Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
-FORMER = "a gate from before the switch restarted"
+FORMER: Key = ("a gate from before the switch restarted", "")
+ENDED, KILLED = "its process ended", "it was stopped, so it was killed"
+log = logging.getLogger("switch")
 # No count of masks gets there; a greater epoch on the wire is an error.
 MOST_EPOCHS = 1 << 53
 
@@ -25,11 +35,18 @@ MOST_EPOCHS = 1 << 53
 class ModalityGates:
     """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open.
 
-    ``known_epoch``: the newest mask epoch that any gate or data holder knows.
+    ``known_epoch``: the newest mask epoch that any gate or data holder knows. ``members``: the file of who takes part.
     """
 
     def __init__(
-        self, server: Server, clock: Clock, key: Ed25519PrivateKey, boot_id: str, lease_us: int, former_until_us: int
+        self,
+        server: Server,
+        clock: Clock,
+        key: Ed25519PrivateKey,
+        boot_id: str,
+        lease_us: int,
+        former_until_us: int,
+        members: Path | None = None,
     ) -> None:
         self.former_until_us = former_until_us
         self.counters: Counter[str] = Counter()
@@ -37,17 +54,24 @@ class ModalityGates:
         self._server, self._clock, self._key = server, clock, key
         self._boot_id, self._lease_us = boot_id, lease_us
         self._lease_counter = 0
-        self._registrations = Registrations()
+        self._registrations = Registrations(members, boot_id)
+        self._killed: set[Key] = set()
         self._of = {m: ModalityGate("masked", 0, 0, None, "", 0) for m in MODALITIES}
         for modality_gate in self._of.values():  # leases that this life did not sign, but that may be in force
             modality_gate.leased_until_us = clock.boottime_us() + max(0, former_until_us - clock.now_us())
+        for member in self._registrations.recall():
+            self._add(member)
 
     def __getitem__(self, modality: Modality) -> ModalityGate:
         return self._of[modality]
 
     def states(self) -> dict[Modality, PrivacyState]:
-        now = self._clock.boottime_us()
-        return {m: modality_gate.state(now) for m, modality_gate in self._of.items()}
+        """What is not confirmed after a second is published until it is."""
+        boottime, late = self._clock.boottime_us(), self._clock.now_us() - COMPLAIN_US
+        return {
+            m: gate.state(boottime, tuple(gate.complaint(m, self._why)) if gate.since_us <= late else ())
+            for m, gate in self._of.items()
+        }
 
     def change(self, modality: Modality, modality_gate: ModalityGate) -> None:
         """A new mask epoch of one modality. A mask is ordered at once; nothing opens before ``open``."""
@@ -55,30 +79,35 @@ class ModalityGates:
         self._of[modality] = modality_gate
         if modality_gate.requested != "live":
             former = {FORMER} if self._clock.now_us() < self.former_until_us else set()
-            modality_gate.unclosed = set(self._registrations.gates_of(modality)) | former
-            modality_gate.unpurged = set(self._registrations.children_of(modality))
+            modality_gate.unclosed = {m.key for m in self._registrations.gates_of(modality)} | former
+            modality_gate.unpurged = {m.key for m in self._registrations.holders_of(modality)}
             self._send_orders(modality)
 
     def open(self, modality: Modality) -> None:
         """Leases for every gate of a modality that is live now."""
-        for name, gate in self._registrations.gates_of(modality).items():
-            self._send_lease(gate.peer, modality, name, gate.boot)
+        for gate in self._registrations.gates_of(modality):
+            self._send_lease(gate, modality)
 
     def handle(self, peer: bytes, message: object) -> bool:
-        """Whether the message was one of a gate, a child or the supervisor."""
+        """Whether the message was one of a gate, a data holder or the supervisor."""
         if isinstance(message, Register):
-            self._register(peer, message)
+            if message.mask_epoch <= MOST_EPOCHS:
+                self.known_epoch = max(self.known_epoch, message.mask_epoch)
+            key = message.name, message.boot
+            for part in ((m,) for m in message.modalities) if message.gate else (message.modalities,):
+                self._add(Member(key, message.gate, part, message.process, peer=peer))
         elif isinstance(message, LeaseRequest):
-            if self._register_gate(peer, message.name, message.boot, message.modality):
-                self._send_lease(peer, message.modality, message.name, message.boot)
+            gate = Member((message.name, message.boot), True, (message.modality,), message.process, peer=peer)
+            if self._add(gate):
+                self._send_lease(gate, message.modality)
         elif isinstance(message, Closed):
             self._of[message.modality].confirm(message)
         elif isinstance(message, Purged):
             modality_gate = self._of[message.modality]
             if message.mask_epoch >= modality_gate.epoch:
-                modality_gate.purge(message.name, self._clock.now_us())
+                modality_gate.purge((message.name, message.boot), self._clock.now_us())
         elif isinstance(message, Exited):
-            self._exited(message)
+            self._ended((message.name, message.boot))
         else:
             return False
         return True
@@ -86,13 +115,23 @@ class ModalityGates:
     def turn(self) -> None:
         """Count what ended by itself, and repeat orders that were not confirmed."""
         now = self._clock.now_us()
-        for name in self._registrations.forget_silent_children(now):
-            self._purged_by_death(name, "silent, so it ended")
+        for key in self._registrations.ended():
+            self._ended(key)
         for modality, modality_gate in self._of.items():
             if now >= self.former_until_us:
                 modality_gate.close(FORMER, now, "its lease ran out")
             if modality_gate.pending and now >= modality_gate.resend_due:
+                self._kill_stopped(modality_gate)
                 self._send_orders(modality)
+
+    @property
+    def wake(self) -> tuple[int, ...]:
+        """Readable when a gate or data holder ends."""
+        return self._registrations.fds
+
+    @property
+    def fault(self) -> str:
+        return self._registrations.fault
 
     @property
     def due_us(self) -> list[int]:
@@ -103,70 +142,69 @@ class ModalityGates:
         ]
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]:
-        return [text for m in MODALITIES if m in modalities for text in self._of[m].complaint(m)]
+        return [text for m in MODALITIES if m in modalities for text in self._of[m].complaint(m, self._why)]
 
     # -- who takes part ------------------------------------------------------------------------------------------
 
-    def _register(self, peer: bytes, message: Register) -> None:
-        if message.mask_epoch <= MOST_EPOCHS:
-            self.known_epoch = max(self.known_epoch, message.mask_epoch)
-        if message.gate:
-            for modality in message.modalities:
-                self._register_gate(peer, message.name, message.boot, modality)
-            return
-        known = self._registrations.children.get(message.name)
-        if self._registrations.crowded(known is not None, child=True):
-            self.counters["crowd"] += 1
-            return
-        now = self._clock.now_us()
-        self._registrations.children[message.name] = Member(peer, message.boot, message.modalities, now)
-        if known is not None and known.boot == message.boot:
-            return
-        self._purged_by_death(message.name, "its process ended")
-        for modality in message.modalities:  # it may have slept through a mask
-            modality_gate = self._of[modality]
-            if modality_gate.requested != "live":
-                if known is None and FORMER in modality_gate.unclosed:  # it may have served the former switch
-                    modality_gate.unpurged.add(message.name)
-                self._server.send(peer, Purge(modality=modality, mask_epoch=modality_gate.epoch))
-
-    def _register_gate(self, peer: bytes, name: str, boot: str, modality: Modality) -> bool:
-        known, modality_gate = self._registrations.gates.get((name, modality)), self._of[modality]
-        if self._registrations.crowded(known is not None, child=False):
+    def _add(self, member: Member) -> bool:
+        """Whether it takes part now: not when its process has ended already, or there are too many."""
+        known = self._registrations.find(member)
+        if known is not None:
+            was_absent, known.peer = known.peer is None, member.peer
+            if was_absent:
+                self._send_order(known)
+            return True
+        member.process, has_ended = open_process(member.id)
+        if has_ended:
+            return False
+        if not self._registrations.add(member):
             self.counters["crowd"] += 1
             return False
-        now = self._clock.now_us()
-        if known is not None and known.boot != boot:  # one process at a time holds the endpoint: the old one is gone
-            modality_gate.close(name, now, "its process ended, and a new one took its place")
-        self._registrations.gates[name, modality] = Member(peer, boot, (modality,), now)
-        if known is None and FORMER in modality_gate.unclosed:  # it may be the one that still holds a lease
-            modality_gate.unclosed.add(name)
-            self._send_close(peer, modality)
+        for modality in member.modalities:
+            modality_gate = self._of[modality]
+            if not member.gate and modality_gate.is_unproven:  # it may hold what came before the mask
+                modality_gate.unpurged.add(member.key)
+            elif member.gate and FORMER in modality_gate.unclosed:  # it may be the one that still holds a lease
+                modality_gate.unclosed.add(member.key)
+        self._send_order(member)
         return True
 
-    def _exited(self, message: Exited) -> None:
+    def _ended(self, key: Key) -> None:
         """The process is gone, and with it its handles and its memory."""
-        gates, was_child = self._registrations.left(message.name, message.boot)
-        for modality in gates:
-            self._of[modality].close(message.name, self._clock.now_us(), "its process ended")
-        if was_child:
-            self._purged_by_death(message.name, "its process ended")
+        how = KILLED if key in self._killed else ENDED
+        self._killed.discard(key)
+        if self._registrations.remove(key):
+            for modality_gate in self._of.values():
+                modality_gate.close(key, self._clock.now_us(), how)
+                modality_gate.purge(key, self._clock.now_us(), how)
 
-    def _purged_by_death(self, name: str, how: str) -> None:
-        for modality_gate in self._of.values():
-            modality_gate.purge(name, self._clock.now_us(), how)
+    def _kill_stopped(self, modality_gate: ModalityGate) -> None:
+        for key in modality_gate.unclosed | modality_gate.unpurged:
+            for member in self._registrations.of(key)[:1]:
+                if member.process is not None and member.process.stopped:
+                    if key not in self._killed:
+                        log.warning(
+                            "%s is stopped and owes a confirmation: killing process %d", key[0], member.process.pid
+                        )
+                        self._killed.add(key)
+                    member.process.kill()
+
+    def _why(self, key: Key) -> str:
+        return next((member.why for member in self._registrations.of(key)), "")
 
     # -- leases and orders ---------------------------------------------------------------------------------------
 
-    def _send_lease(self, peer: bytes, modality: Modality, name: str, boot: str) -> None:
+    def _send_lease(self, gate: Member, modality: Modality) -> None:
         modality_gate = self._of[modality]
+        if gate.peer is None:
+            return
         if modality_gate.requested == "live":
-            lease = self._lease(modality, modality_gate, holder_name(name, boot))
+            lease = self._lease(modality, modality_gate, holder_name(*gate.key))
             modality_gate.leased_until_us = lease.expires_us
-            self._server.send(peer, lease)
+            self._server.send(gate.peer, lease)
         else:
             self._server.send(
-                peer,
+                gate.peer,
                 Refused(
                     modality=modality,
                     gate=modality_gate.requested,
@@ -193,19 +231,25 @@ class ModalityGates:
         """Send the orders to every process that has not confirmed, at growing intervals."""
         modality_gate = self._of[modality]
         modality_gate.sent(self._clock.now_us())
-        for name, gate in self._registrations.gates_of(modality).items():
-            if name in modality_gate.unclosed:
-                self._send_close(gate.peer, modality)
-        for name, child in self._registrations.children_of(modality).items():
-            if name in modality_gate.unpurged:
-                self._server.send(child.peer, Purge(modality=modality, mask_epoch=modality_gate.epoch))
+        for gate in self._registrations.gates_of(modality):
+            if gate.key in modality_gate.unclosed:
+                self._send_order(gate)
+        for holder in self._registrations.holders_of(modality):
+            if holder.key in modality_gate.unpurged:
+                self._send_order(holder, modality)
 
-    def _send_close(self, peer: bytes, modality: Modality) -> None:
-        modality_gate = self._of[modality]
-        gate: Gate = modality_gate.requested
-        self._server.send(
-            peer,
-            Close(
-                modality=modality, gate=gate, mask_epoch=modality_gate.epoch, reason=modality_gate.reason or "masked"
-            ),
-        )
+    def _send_order(self, member: Member, *only: Modality) -> None:
+        """The orders of what is masked: to close it, or to purge what came before."""
+        for modality in only or member.modalities:
+            modality_gate = self._of[modality]
+            if member.peer is None or modality_gate.requested == "live":
+                continue
+            if member.gate and member.key not in modality_gate.unclosed:
+                continue  # nothing of it is open: a request for a lease is refused
+            gate, epoch = modality_gate.requested, modality_gate.epoch
+            order = (
+                Close(modality=modality, gate=gate, mask_epoch=epoch, reason=modality_gate.reason or "masked")
+                if member.gate
+                else Purge(modality=modality, mask_epoch=epoch)
+            )
+            self._server.send(member.peer, order)

@@ -1,54 +1,130 @@
-"""Who takes part: the gates that hold devices, and the lineage children that hold what was derived from them."""
+"""Who takes part: the gates that hold devices, and the data holders that hold what was derived from them.
+
+A member stays until it confirms that it leaves, or until the supervisor or the kernel proves that its process ended.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from edge_mer.contract.clock import SECOND
+import msgspec
+from msgspec import Struct
+
+from edge_mer.contract.control import ProcessId
 from edge_mer.contract.domain import Modality
+from edge_mer.host.files import write_atomic
+from edge_mer.host.process_handle import ProcessHandle
 
 MOST_MEMBERS = 64
-# A child that ended without a word stops registering; a gate is never forgotten so, for its device may be open.
-FORGET_CHILD_US = 10 * SECOND
+FILE = "members"
+
+# Name and boot: two lives of one worker are two members.
+Key = tuple[str, str]
 
 
 @dataclass
 class Member:
-    """A gate or a child, as it last spoke."""
+    """A gate of one modality, or a data holder. ``peer`` is None until it has spoken to this life of the switch, and
+    ``process`` where the kernel cannot tell whether it still runs."""
 
-    peer: bytes
-    boot: str
+    key: Key
+    gate: bool
     modalities: tuple[Modality, ...]
-    heard_us: int
+    id: ProcessId | None
+    process: ProcessHandle | None = None
+    peer: bytes | None = None
+
+    @property
+    def place(self) -> tuple[Key, Modality | None]:
+        return self.key, self.modalities[0] if self.gate else None
+
+    @property
+    def why(self) -> str:
+        """What is known of one that does not confirm."""
+        if self.process is None:
+            return " (the kernel does not show whether it still runs)"
+        return f" (process {self.process.pid} is stopped)" if self.process.stopped else f" (process {self.process.pid})"
+
+
+class Record(Struct, frozen=True):
+    """A member, as the next life of the switch needs it."""
+
+    name: str
+    boot: str
+    gate: bool
+    modalities: tuple[Modality, ...]
+    process: ProcessId
+
+
+class Records(Struct, frozen=True):
+    boot_id: str
+    members: tuple[Record, ...]
 
 
 class Registrations:
-    def __init__(self) -> None:
-        self.gates: dict[tuple[str, Modality], Member] = {}
-        self.children: dict[str, Member] = {}
+    """``path``: the file in the runtime directory that outlives the switch. ``fault``: why it cannot be written."""
 
-    def gates_of(self, modality: Modality) -> dict[str, Member]:
-        return {name: member for (name, m), member in self.gates.items() if m == modality}
+    def __init__(self, path: Path | None, boot_id: str) -> None:
+        self.fault = ""
+        self._path, self._boot_id = path, boot_id
+        self._members: dict[tuple[Key, Modality | None], Member] = {}
 
-    def children_of(self, modality: Modality) -> dict[str, Member]:
-        return {name: child for name, child in self.children.items() if modality in child.modalities}
+    def gates_of(self, modality: Modality) -> list[Member]:
+        return [m for m in self._members.values() if m.gate and modality in m.modalities]
 
-    def crowded(self, known: bool, child: bool) -> bool:
-        return not known and len(self.children if child else self.gates) >= MOST_MEMBERS
+    def holders_of(self, modality: Modality) -> list[Member]:
+        return [m for m in self._members.values() if not m.gate and modality in m.modalities]
 
-    def left(self, name: str, boot: str) -> tuple[list[Modality], bool]:
-        """A process is gone: the modalities that it had gates of, and whether it was a child."""
-        gone = [m for (n, m), gate in self.gates.items() if n == name and gate.boot == boot]
-        for modality in gone:
-            del self.gates[name, modality]
-        child = self.children.get(name)
-        was_child = child is not None and child.boot == boot
-        if was_child:
-            del self.children[name]
-        return gone, was_child
+    def of(self, key: Key) -> list[Member]:
+        return [m for m in self._members.values() if m.key == key]
 
-    def forget_silent_children(self, now_us: int) -> list[str]:
-        silent = [name for name, child in self.children.items() if now_us - child.heard_us > FORGET_CHILD_US]
-        for name in silent:
-            del self.children[name]
-        return silent
+    def find(self, member: Member) -> Member | None:
+        return self._members.get(member.place)
+
+    def add(self, member: Member) -> bool:
+        """False when there are too many."""
+        if sum(m.gate == member.gate for m in self._members.values()) >= MOST_MEMBERS:
+            return False
+        self._members[member.place] = member
+        self._save()
+        return True
+
+    def remove(self, key: Key) -> bool:
+        """Whether it took part."""
+        found = self.of(key)
+        for member in found:
+            del self._members[member.place]
+            if member.process is not None:
+                member.process.close()
+        if found:
+            self._save()
+        return bool(found)
+
+    def ended(self) -> set[Key]:
+        """Members whose end the kernel shows."""
+        return {m.key for m in self._members.values() if m.process is not None and m.process.ended}
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Readable when a member ends."""
+        return tuple(m.process.fd for m in self._members.values() if m.process is not None and m.process.fd >= 0)
+
+    def recall(self) -> list[Member]:
+        """Who took part in the last life of the switch, in this boot of the host."""
+        try:
+            found = msgspec.json.decode(self._path.read_bytes() if self._path is not None else b"", type=Records)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return []
+        known = found.members if found.boot_id == self._boot_id else ()
+        return [Member((r.name, r.boot), r.gate, r.modalities, r.process) for r in known]
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        members = tuple(Record(*m.key, m.gate, m.modalities, m.id) for m in self._members.values() if m.id is not None)
+        try:
+            write_atomic(self._path, msgspec.json.encode(Records(self._boot_id, members)))
+            self.fault = ""
+        except OSError as error:
+            self.fault = f"{self._path} cannot be written, so a restarted switch may miss a data holder: {error}"

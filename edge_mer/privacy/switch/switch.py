@@ -33,6 +33,7 @@ from edge_mer.privacy.switch.memory import has_run, locked, recall
 from edge_mer.privacy.switch.modality_gate import ModalityGate
 from edge_mer.privacy.switch.modality_gates import ModalityGates
 from edge_mer.privacy.switch.receipt_log import ReceiptAudit
+from edge_mer.privacy.switch.registrations import FILE as MEMBERS
 from edge_mer.privacy.switch.remote import RemoteCommands, open_remote
 from edge_mer.privacy.switch.requester import HOST
 from edge_mer.privacy.switch.root_socket import RootSocket
@@ -51,13 +52,17 @@ log = logging.getLogger(NAME)
 
 @dataclass(frozen=True, slots=True)
 class SwitchInputs:
-    """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end."""
+    """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end.
+
+    ``members``: the file in the runtime directory that says who takes part.
+    """
 
     remote: RemoteCommands | None = None
     root: RootSocket | None = None
     button: PrivacyButton | None = None
     link: Path | None = None
     lock: StateLock | None = None
+    members: Path | None = None
 
     def close(self) -> None:
         for source in (self.remote, self.root, self.button):
@@ -98,9 +103,11 @@ class Switch:
         self._server = bus.server(NAME)
         lease_us = round(config.privacy.lease_s * SECOND)
         former_until = self.now_us + lease_us + RELEASE_US if restarted else self.now_us
-        self._gates = ModalityGates(self._server, self._clock, key, self._boot_id, lease_us, former_until)
-        self._commands = Commands(self)
         self._inputs = inputs or SwitchInputs()
+        self._gates = ModalityGates(
+            self._server, self._clock, key, self._boot_id, lease_us, former_until, self._inputs.members
+        )
+        self._commands = Commands(self)
         self._publisher = bus.publisher("privacy", NAME)
         self._receipts = ReliablePublisher(bus, "receipt", NAME)
         self._publish_due = 0
@@ -128,9 +135,11 @@ class Switch:
         before = self.states()
         self.now_us = self._clock.now_us()
         self._watch_clock()
-        self.policy.expire(self._instant())
+        lapsed = self.policy.expire(self._instant())
         self._reload()
         self.settle("the switch", self.now_us)
+        for m in lapsed:
+            log.warning("the timed mask of %s has ended: it is %s", m, self._gates[m].requested)
         self._listen()
         if self._gates.known_epoch > self._epoch:  # the state was lost, and this worker outlived it
             self._epoch = self._gates.known_epoch
@@ -152,8 +161,9 @@ class Switch:
 
     @property
     def wake(self) -> tuple[int, ...]:
-        """The local button and root's socket end the wait too."""
-        return tuple(fd for source in (self._inputs.root, self._inputs.button) if source for fd in source.wake)
+        """The local button, root's socket and the end of a gate or data holder end the wait too."""
+        sources = (self._inputs.root, self._inputs.button, self._gates)
+        return tuple(fd for source in sources if source is not None for fd in source.wake)
 
     @property
     def counters(self) -> Counter[str]:
@@ -163,7 +173,7 @@ class Switch:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is wrong with the files, and how far the receipts are verified."""
-        found = [self._log.note or "", self.used.fault]
+        found = [self._log.note or "", self.used.fault, self._gates.fault]
         if self._audit is not None:
             found.append(self._audit.fault or ("" if self._audit.is_done else self._audit.progress))
         return tuple(note for note in found if note)
@@ -255,6 +265,10 @@ class Switch:
             found.append(f"{closed}a restart would forget this mask: its state cannot be saved ({self._unsaved})")
         return found
 
+    def late_complaints(self) -> tuple[str, ...]:
+        """What is still not confirmed of masks that are older than a second."""
+        return tuple(text for state in self.states().values() for text in state.unconfirmed)
+
     def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]:
         found = [self._gates[m].receipt for m in MODALITIES if m in modalities]
         return tuple(sorted(r.number for r in found if r is not None))
@@ -270,14 +284,15 @@ class Switch:
         wall, again = self._clock.wall_us(), set(again)
         wanted = {m: self.policy.of(m, wall) for m in MODALITIES}
         changed = [m for m in MODALITIES if m in again or wanted[m][0] != self._gates[m].requested]
-        for m in MODALITIES:
-            self._gates[m].reason = wanted[m][1]
-        if not changed:
-            return
-        self._epoch += 1
+        if changed:
+            self._epoch += 1
         for m in changed:
             gate, reason = wanted[m]
             self._gates.change(m, ModalityGate(gate, self._epoch, self.now_us, reason, requester, requested_us))
+        for m in MODALITIES:
+            self._gates[m].reason, self._gates[m].until_us = wanted[m][1], self.policy.opens_us(m)
+        if not changed:
+            return
         self._save()
         opening = [m for m in changed if wanted[m][0] == "live"]
         if not self._unsaved:
@@ -388,5 +403,6 @@ def build(config: Config, bus: Bus) -> Switch:
         open_button(config.button.source),
         show_state_directory(bus.directory, directory),
         lock,
+        bus.directory / MEMBERS,
     )
     return Switch(config, bus, inputs=inputs)

@@ -2,7 +2,7 @@
 import { $, announce, text } from "./dom.js";
 import { unmask } from "./pairing.js";
 import { post } from "./server.js";
-import { HEALTH, MODALITIES, SENSORS, capital, used } from "./labels.js";
+import { HEALTH, MODALITIES, SENSORS, capital, clock, used } from "./labels.js";
 
 const SILENT_MS = 3500, PROOF_MS = 5000, GUEST_S = 3 * 3600;
 
@@ -61,16 +61,18 @@ export class Tiles {
     if (held.effective !== "live" && receipt) {
       const hard = held.requested === "hard";
       const closed = `Closed, proven by receipt ${receipt.number}`;
+      const until = held.until_us ? `Until ${clock(held.until_us)}. ` : "";
       return tile.pending === "unmask"
         ? { tone: "closing", on: false, busy: true, state: "Turning on…" }
-        : { tone: "off", on: false, state: hard ? "Locked off" : "Off", locked: hard, reason: capital(held.reason ?? ""), fine: hard ? `${closed}. Only the button on the device unlocks it.` : closed };
+        : { tone: "off", on: false, state: hard ? "Locked off" : "Off", locked: hard, reason: until + capital(held.reason ?? ""), fine: hard ? `${closed}. Only the button on the device unlocks it.` : closed };
     }
     if (tile.pending === "mask" || latest.privacy.created_us - held.since_us < PROOF_MS * 1000) {
       return { tone: "closing", on: true, busy: true, state: "Turning off…", reason: "Waiting for the receipt that proves it is closed" };
     }
+    const fine = (held.unconfirmed ?? []).join("; ");
     return held.effective === "live"
-      ? { tone: "bad", on: true, state: "Still open!", reason: "It was masked, but has not confirmed that it is closed." }
-      : { tone: "bad", on: false, state: "Off, not proven", reason: "It is closed, but no receipt has arrived yet." };
+      ? { tone: "bad", on: true, state: "Still open!", reason: "It was masked, but has not confirmed that it is closed.", fine }
+      : { tone: "bad", on: false, state: "Off, not proven", reason: "It is closed, but no receipt has arrived yet.", fine };
   }
 
   #open(modality, held, tile) {
