@@ -9,9 +9,9 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
@@ -57,6 +57,9 @@ def sensor_section(row: ModalityRow) -> tuple[type[Section], Section]:
     return made, made()
 
 
+Rotation = Annotated[Literal[0, 90, 180, 270, "auto"], BeforeValidator(lambda v: int(v) if str(v).isdigit() else v)]
+
+
 class RunConfig(Section):
     directory: str | None = Field(None, description="runtime directory of the sockets (0700); default is per user")
 
@@ -71,11 +74,12 @@ class AudioConfig(Section):
 
 class VideoConfig(Section):
     source: Literal["camera", "file", "off"] = "camera"
-    device: int | str = Field(0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream")
+    device: int | str = Field(0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream or of a picture")
+    rotate: Rotation = Field(0, description="degrees clockwise: 0, 90, 180, 270, or auto: as faces are found upright")
     fps: float = Field(15, gt=0, le=15)
     width: int = Field(640, ge=64, le=1920, description="frames wider than this are scaled down before JPEG")
     quality: int = Field(85, ge=10, le=100, description="JPEG quality")
-    live: bool = Field(True, description="a live source never repeats identical frames: repeats mean frozen")
+    live: bool = Field(True, description="a live source never repeats a picture: key frames of equal bytes mean frozen")
 
 
 class TextConfig(Section):

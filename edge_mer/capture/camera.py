@@ -1,19 +1,31 @@
-"""The process ``camera``: OpenCV on a local camera, or on an MJPEG/HTTP or RTSP stream, as JPEG frames."""
+"""The process ``camera``: a local camera through OpenCV, or a network camera through PyAV, as JPEG frames."""
 
 from __future__ import annotations
 
-import os
+import select
+from collections.abc import Iterator
 from typing import Any
 
+import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured
+from edge_mer.capture.freeze import Freeze
 from edge_mer.capture.gated_source import CaptureWorker, GatedSource
-from edge_mer.capture.open_handles import network_connections, open_files, shut_network_sockets
+from edge_mer.capture.open_handles import (
+    listed,
+    local_connections,
+    network_connections,
+    open_files,
+    shut_network_sockets,
+)
+from edge_mer.capture.own_rate import OwnRate
+from edge_mer.capture.picture import Image, jpeg, picture, scaled
 from edge_mer.capture.reconnect import keep_open
+from edge_mer.capture.rotation import Upright, configured
+from edge_mer.capture.stream import StreamEnded, is_web, open_stream, packets
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config, VideoConfig
 from edge_mer.contract.addresses import public_address
@@ -21,17 +33,15 @@ from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
 
 QUEUE = 8
-OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
+# A stream without data is opened again after three of its own intervals, but not sooner than this; the second value
+# holds until its rate is known.
+STALLED_US, FIRST_STALLED_US = 2 * SECOND, 15 * SECOND
 # Longest wait of a local camera's thread for the next frame, before it checks for an abort.
-LOCAL_WAIT_NS = 20_000_000
-# OpenCV's FFmpeg takes options from environment variables only. RTSP over UDP loses packets without an error; sound,
-# which has a mask of its own, is not requested. FFmpeg's message at the end of a stream repeats the sensor state.
-FFMPEG_OPTIONS = {
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|allowed_media_types;video",
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",
-}
-
-Image = NDArray[Any]
+LOCAL_WAIT_S = 0.02
+# A still picture is fetched this often, at most.
+POLL_S = 0.2
+# Uncompressed, a larger picture does not fit through USB 2 at a useful rate.
+MJPG_ABOVE = 640
 
 
 def public_name(source: int | str) -> str:
@@ -47,94 +57,192 @@ def public_name(source: int | str) -> str:
 
 
 class Camera(ThreadedDevice):
-    """One camera; its thread opens it, reopens it with backoff when it is lost, and releases it on abort."""
+    """Base of cameras: the thread opens it, opens it again with backoff when it is lost, and releases it on abort."""
 
-    def __init__(self, video: VideoConfig, clock: Clock) -> None:
+    handles = "camera device, file or connection to a network camera or camera service"
+
+    def __init__(self, video: VideoConfig, clock: Clock, upright: Upright) -> None:
         self._interval = round(SECOND / video.fps)
         super().__init__(public_name(video.device), self._interval, QUEUE)
-        self._video, self._clock = video, clock
-        self._is_stream = isinstance(video.device, str) and "://" in video.device
-        self._frame = self._last_us = 0
-
-    handles = "camera device, file or network connection"
+        self._video, self._clock, self._upright = video, clock, upright
+        self._frame = self._last_us = self._due_us = 0
 
     def _handles(self) -> list[str]:
-        return [*open_files("/dev/video", "/dev/media", str(self._video.device)), *network_connections()]
+        return [
+            *open_files("/dev/video", "/dev/media", str(self._video.device)),
+            *network_connections(),
+            *local_connections(),  # a camera service holds the camera for its clients: Argus, PipeWire
+        ]
 
     def _run(self, opening: DeviceThread) -> None:
         cv2.setNumThreads(1)
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         keep_open(opening, lambda: self._attempt(opening))
 
     def _attempt(self, opening: DeviceThread) -> tuple[bool, str]:
+        before = self._frame
+        reason = self._record(opening)
+        return self._frame > before, f"{self.name} {reason}"
+
+    def _record(self, opening: DeviceThread) -> str:
+        """Open, put frames until the abort or the end, and release; returns why it ended, to follow the name."""
+        raise NotImplementedError
+
+    def _is_due(self, now: int) -> bool:
+        """Whether a frame of this time is used: at most ``video.fps`` a second."""
+        if now < self._due_us - self._interval // 4:
+            return False
+        self._due_us = max(self._due_us, now - self._interval) + self._interval
+        return True
+
+    def _put(self, opening: DeviceThread, image: Image, now: int, frozen: bool) -> None:
+        small = scaled(self._upright.turn(image, now), self._video.width)
+        self._frame += 1
+        self._last_us = max(now, self._last_us + 1)
+        body = RawVideo(frame=self._frame, width=small.shape[1], height=small.shape[0], mask_epoch=0)
+        frame = Captured(self._last_us, now, body, (jpeg(small, self._video.quality),), frozen=frozen)
+        opening.set_fault(None)
+        opening.put(frame)
+
+
+class LocalCamera(Camera):
+    """A V4L2 camera by index or path, or a GStreamer pipeline (CSI cameras of a Jetson)."""
+
+    def _record(self, opening: DeviceThread) -> str:
         capture = self._open()
+        read = False
         try:
-            delivered = self._record(capture, opening)
+            for image, frozen in self._images(capture, opening):
+                read = True
+                self._put(opening, image, self._clock.now_us(), frozen)
         finally:
             capture.release()
             opening.read_fails = not capture.grab()
-        return delivered, f"{self.name} cannot be opened, or its stream ended"
+        return "stopped: it was unplugged, or its service ended" if read else "cannot be opened"
 
     def _open(self) -> cv2.VideoCapture:
-        if self._is_stream:
-            for name, value in FFMPEG_OPTIONS.items():
-                os.environ.setdefault(name, value)
-            timeouts = (
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                OPEN_TIMEOUT_MS,
-                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                READ_TIMEOUT_MS,
-            )
-            return cv2.VideoCapture(str(self._video.device), cv2.CAP_FFMPEG, timeouts)
         capture = cv2.VideoCapture(self._video.device)
+        if self._video.width > MJPG_ABOVE:  # before the size: the driver offers sizes of the current format only
+            capture.set(cv2.CAP_PROP_FOURCC, int.from_bytes(b"MJPG", "little"))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._video.width)
         capture.set(cv2.CAP_PROP_FPS, self._video.fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return capture
 
-    def _record(self, capture: cv2.VideoCapture, opening: DeviceThread) -> bool:
-        """Put frames until the abort or the end of the stream; returns whether a frame was read."""
-        local = capture.isOpened() and capture.getBackendName() == "V4L2"
-        previous: Image | None = None
-        repeats = due = 0
+    def _images(self, capture: cv2.VideoCapture, opening: DeviceThread) -> Iterator[tuple[Image, bool]]:
+        """Pictures and whether the camera is frozen. A driver's buffers are whole pictures: each is a key frame. What
+        a pipeline decodes proves nothing."""
+        descriptor = _video_descriptor() if capture.isOpened() else None
+        freeze = Freeze() if self._video.live and "!" not in str(self._video.device) else None
         while not opening.aborted.is_set():
-            if local and not cv2.VideoCapture.waitAny([capture], LOCAL_WAIT_NS)[0]:
+            if descriptor is not None and not select.select([descriptor], [], [], LOCAL_WAIT_S)[0]:
                 continue
             if not capture.grab():
-                break
+                return
             now = self._clock.now_us()
-            if now < due - self._interval // 4 or opening.aborted.is_set():
+            if opening.aborted.is_set() or not self._is_due(now):
                 continue
-            due = max(due, now - self._interval) + self._interval
             good, image = capture.retrieve()
             if not good:
                 opening.counters["undecodable"] += 1
                 continue
-            same = self._video.live and previous is not None and np.array_equal(previous, image)
-            repeats, previous = repeats + 1 if same else 0, image
-            opening.set_fault(None)
-            opening.put(self._captured(image, now, repeats))
-        return previous is not None
+            if freeze is not None:
+                freeze.arrived(now, image.tobytes(), True, None)
+            yield np.asarray(image, np.uint8), freeze is not None and freeze.frozen
 
-    def _captured(self, image: Image, now: int, repeats: int) -> Captured:
-        small = _scaled(image, self._video.width)
-        _, jpeg = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, self._video.quality))
-        self._frame += 1
-        self._last_us = max(now, self._last_us + 1)
-        body = RawVideo(frame=self._frame, width=small.shape[1], height=small.shape[0], mask_epoch=0)
-        return Captured(self._last_us, now, body, (jpeg.reshape(-1),), repeats)
+
+class NetworkCamera(Camera):
+    """An address of MJPEG over HTTP, RTSP, or of a still picture, which is fetched again and again."""
+
+    def __init__(self, video: VideoConfig, clock: Clock, upright: Upright) -> None:
+        super().__init__(video, clock, upright)
+        self._url = str(video.device)
+        self._rate = OwnRate(self._interval, FIRST_STALLED_US, SECOND // 10)
+        self._freeze = Freeze()
+        self.is_still = False
+
+    def read(self) -> list[Captured]:
+        """Also ends the read of a stream that has given nothing for several of its own intervals."""
+        last = self._rate.last_us
+        if last is not None and self._clock.now_us() - last > max(STALLED_US, self._rate.limit_us):
+            self._rate.restart()
+            shut_network_sockets()
+        return super().read()
+
+    def _run(self, opening: DeviceThread) -> None:
+        self._freeze = Freeze()
+        super()._run(opening)
+
+    def _record(self, opening: DeviceThread) -> str:
+        try:
+            while not opening.aborted.is_set():
+                count = self._stream(opening)
+                self.is_still = count == 1 and is_web(self._url)
+                if not self.is_still:
+                    return "ended its stream"
+                opening.aborted.wait(max(POLL_S, self._interval / SECOND))
+        except StreamEnded as error:
+            return str(error)
+        return "was closed"
+
+    def _stream(self, opening: DeviceThread) -> int:
+        """One connection, from opening to close; returns the number of packets."""
+        container, stream = open_stream(self._url)
+        self._rate.restart()
+        if not self.is_still:
+            self._freeze = Freeze()
+        count = 0
+        try:
+            for packet in packets(container, stream):
+                if opening.aborted.is_set():
+                    break
+                count += 1
+                self._take(opening, packet, stream)
+            if count == 1 and not opening.aborted.is_set():
+                self._show(opening, _decoded(opening, stream, None), self._clock.now_us(), stream)
+        finally:
+            self._rate.restart()
+            container.close()
+            opening.read_fails = True
+        return count
+
+    def _take(self, opening: DeviceThread, packet: av.Packet[Any], stream: av.VideoStream) -> None:
+        now = self._clock.now_us()
+        self._rate.arrived(now)
+        if self._video.live:
+            pts = None if self.is_still else packet.pts
+            self._freeze.arrived(now, bytes(packet), packet.is_keyframe, pts)
+        self._show(opening, _decoded(opening, stream, packet), now, stream)
+
+    def _show(self, opening: DeviceThread, frames: list[av.VideoFrame], now: int, stream: av.VideoStream) -> None:
+        for frame in frames:
+            if self._is_due(now):
+                aspect = stream.sample_aspect_ratio
+                self._put(opening, picture(frame, aspect), now, self._freeze.frozen)
 
     def _interrupt(self) -> None:
-        if self._is_stream:
-            shut_network_sockets()
+        shut_network_sockets()
 
 
-def _scaled(image: Image, width: int) -> Image:
-    if image.shape[1] <= width:
-        return image
-    height = round(image.shape[0] * width / image.shape[1])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+def _decoded(opening: DeviceThread, stream: av.VideoStream, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+    """The frames of one packet, or None: those that the decoder still holds. A damaged packet gives none."""
+    try:
+        return list(stream.codec_context.decode(packet))
+    except av.error.FFmpegError:
+        opening.counters["undecodable"] += 1
+        return []
+
+
+def _video_descriptor() -> int | None:
+    """The descriptor of the V4L2 device that OpenCV holds: to wait for a frame, and still see an abort."""
+    return next((fd for fd, target in listed() if target.startswith("/dev/video")), None)
+
+
+def camera(config: Config, clock: Clock) -> Camera:
+    """The camera of ``video.device``."""
+    is_address = isinstance(config.video.device, str) and "://" in config.video.device
+    kind = NetworkCamera if is_address and "!" not in str(config.video.device) else LocalCamera
+    return kind(config.video, clock, configured(config))
 
 
 def build(config: Config, bus: Bus) -> CaptureWorker:
-    return CaptureWorker(GatedSource(config, bus, "camera", "video", Camera(config.video, bus.clock)))
+    return CaptureWorker(GatedSource(config, bus, "camera", "video", camera(config, bus.clock)))

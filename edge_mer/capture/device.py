@@ -17,7 +17,8 @@ class Captured:
     """One block as it left the device, with the raw body of its modality; ``mask_epoch`` is filled in when published.
 
     ``origin_us``: when the physical event began; ``arrived_us``: when the capture thread had the block.
-    ``repeats``: how many blocks directly before it were identical (0 where identical blocks are normal).
+    ``repeats``: how many blocks directly before it were identical (0 where identical blocks are normal); ``frozen``:
+    the device has proof that it repeats itself.
     """
 
     origin_us: int
@@ -25,6 +26,7 @@ class Captured:
     body: Body
     payload: tuple[NDArray[Any], ...] = ()
     repeats: int = 0
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

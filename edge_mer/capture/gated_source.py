@@ -15,7 +15,7 @@ from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Device, Fault, Release
 from edge_mer.capture.gate import DeviceGate
 from edge_mer.capture.indicator import IndicatorLight, choose_indicator
-from edge_mer.capture.liveness import Liveness
+from edge_mer.capture.liveness import Liveness, is_frozen
 from edge_mer.capture.loudness import Loudness, level_db
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
@@ -154,13 +154,13 @@ class GatedSource:
         if self._open_epoch is None:
             return
         for block in blocks:
-            self._liveness.arrived(block.arrived_us, block.repeats)
+            self._liveness.arrived(block.arrived_us, is_frozen(block.frozen, block.repeats))
             if isinstance(block.body, RawAudio) and block.payload:
                 self._loudness.arrived(block.arrived_us, level_db(block.payload[0]))
         allowed = self._budget.take(len(blocks), self._clock.now_us())
         self.flood += len(blocks) - allowed
         for block in blocks[len(blocks) - allowed :]:
-            if self.gate.is_open and not self._liveness.is_frozen(block.repeats):
+            if self.gate.is_open and not is_frozen(block.frozen, block.repeats):
                 self._publish(block)
 
     def _publish(self, block: Captured) -> None:

@@ -18,12 +18,12 @@ def open_files(*beginnings: str) -> list[str]:
 
 
 def network_connections() -> list[str]:
-    """TCP sockets: the peer of each, or "no peer"."""
+    """TCP and UDP sockets: the peer of each, or "no peer"."""
     return [peer or "no peer" for peer, family in _sockets() if family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def local_connections() -> list[str]:
-    """Paths of the Unix sockets that this process is connected to, except the bus: a sound server, for example."""
+    """Paths of the Unix sockets that this process is connected to, except the bus: a sound server or camera service."""
     found = [peer for peer, family in _sockets() if family == socket.AF_UNIX]
     return [peer for peer in found if peer and not peer.endswith(BUS_ENDING)]
 
@@ -49,14 +49,13 @@ def listed() -> Iterator[tuple[int, str]]:
 
 
 def _sockets() -> Iterator[tuple[str, int]]:
-    """Name of the peer ("" if none) and family of every stream socket."""
+    """Name of the peer ("" if none) and family of every socket."""
     for fd, _ in listed():
         with suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 continue
             with socket.socket(fileno=os.dup(fd)) as twin:
-                if twin.type == socket.SOCK_STREAM:
-                    yield _peer(twin), twin.family
+                yield _peer(twin), twin.family
 
 
 def _peer(twin: socket.socket) -> str:

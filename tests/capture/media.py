@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,4 +57,16 @@ def make_clip(
                 frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
                 container.mux(audio_track.encode(frame))
             container.mux(audio_track.encode())
+    return path
+
+
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """The MP4 with a, b, c, d (16.16 fixed point) as the display matrix of its tracks; returns ``path``."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = matrix
+    at = 0
+    while (at := data.find(b"tkhd", at) + 4) > 3:
+        place = at + 40
+        data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
     return path

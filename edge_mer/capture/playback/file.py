@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from edge_mer.bus import Bus
 from edge_mer.capture.device import Captured, Fault, Release
 from edge_mer.capture.gated_source import CaptureWorker, Device, GatedSource
+from edge_mer.capture.picture import jpeg, picture, scaled
 from edge_mer.capture.playback.media_probe import MediaFacts, probe
 from edge_mer.capture.playback.media_readers import BLOCK, HANDLES, AudioReader, VideoReader
 from edge_mer.capture.playback.recorded import RecordedTranscript, read_transcript
 from edge_mer.capture.playback.timeline import Playback
+from edge_mer.capture.rotation import Upright, configured
 from edge_mer.config import Config, plays_with_file
 from edge_mer.config import VideoConfig as VideoConfig
 from edge_mer.contract.clock import SECOND
@@ -166,9 +168,9 @@ class AudioTrack(_Track[AudioReader]):
 class VideoTrack(_Track[VideoReader]):
     """The file's video as a camera: at most ``fps`` JPEG frames a second, at most ``width`` wide."""
 
-    def __init__(self, clip: MediaFacts, playback: Playback, config: VideoConfig) -> None:
+    def __init__(self, clip: MediaFacts, playback: Playback, config: VideoConfig, upright: Upright) -> None:
         super().__init__(clip, playback, "video", clip.has_video)
-        self._config = config
+        self._config, self._upright = config, upright
         self._frame = 0
         self._last_us = -1
         self.interval_us: int | None = max(round(SECOND / config.fps), clip.frame_us)
@@ -215,28 +217,12 @@ class VideoTrack(_Track[VideoReader]):
         self._reader = VideoReader(self._clip, start, self._config.fps, self.counters)
 
     def _captured(self, origin_us: int, now: int, frame: av.VideoFrame) -> Captured:
-        image = scaled(upright(frame), self._config.width)
-        jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._config.quality])[1]
+        upright = self._upright.turn(picture(frame, self._clip.aspect), origin_us)
+        image = scaled(upright, self._config.width)
         body = RawVideo(frame=self._frame, width=image.shape[1], height=image.shape[0], mask_epoch=0)
         self._frame += 1
         self._last_us = origin_us - self._playback.begin()
-        return Captured(origin_us, now, body, (jpeg.reshape(-1),))
-
-
-def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] BGR, rotated by the file's display matrix."""
-    image = frame.to_ndarray(format="bgr24")
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)).astype(np.uint8, copy=False)
-
-
-def scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """At most ``width`` wide, with its aspect ratio."""
-    height, wide = image.shape[:2]
-    if wide <= width:
-        return image
-    small = cv2.resize(image, (width, max(1, round(height * width / wide))), interpolation=cv2.INTER_AREA)
-    return small.astype(np.uint8, copy=False)
+        return Captured(origin_us, now, body, (jpeg(image, self._config.quality),))
 
 
 class FileWorker(CaptureWorker):
@@ -268,7 +254,7 @@ def assemble(config: Config, bus: Bus, gated: Callable[[Modality, Device], Gated
     if config.audio.source == "file":
         devices.append(("audio", AudioTrack(clip, playback)))
     if config.video.source == "file":
-        devices.append(("video", VideoTrack(clip, playback, config.video)))
+        devices.append(("video", VideoTrack(clip, playback, config.video, configured(config))))
     if plays_with_file(config, "text"):
         devices.append(("text", RecordedTranscript(read_transcript(config.text.path), playback)))
     sources = [gated(modality, device) for modality, device in devices]

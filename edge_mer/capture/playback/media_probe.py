@@ -17,7 +17,8 @@ from edge_mer.contract.errors import DeviceError
 class MediaFacts:
     """``start_us`` is the file's first timestamp; positions elsewhere count from it.
 
-    ``frame_us``: average time between frames, 0 when the file does not give it.
+    ``frame_us``: average time between frames, 0 when the file does not give it. ``aspect``: width of a pixel by its
+    height.
     """
 
     path: str
@@ -26,6 +27,7 @@ class MediaFacts:
     has_audio: bool
     has_video: bool
     frame_us: int
+    aspect: Fraction | None = None
 
     @property
     def name(self) -> str:
@@ -45,6 +47,7 @@ def probe(path: str | None) -> MediaFacts:
             has_audio=audio is not None,
             has_video=video is not None,
             frame_us=round(SECOND / video.average_rate) if video and video.average_rate else 0,
+            aspect=video.sample_aspect_ratio if video else None,
         )
     if not (clip.has_audio or clip.has_video):
         raise DeviceError(f"{path} has neither an audio nor a video track")

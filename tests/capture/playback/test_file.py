@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_mer.capture.gated_source import GatedSource
-from edge_mer.capture.playback.file import BLOCK_US, FileWorker, assemble, build, upright
+from edge_mer.capture.playback.file import BLOCK_US, FileWorker, assemble, build
 from edge_mer.capture.playback.media_probe import MediaFacts, probe
 from edge_mer.capture.playback.media_readers import AudioReader
 from edge_mer.capture.playback.timeline import LEAD_US
@@ -308,19 +308,3 @@ def test_real_clips_play(state, name):
     assert bool(of(messages, "raw/audio")) == found.has_audio
     assert 15 <= len(of(messages, "raw/video")) <= 31
     assert not of(messages, "raw/video")[0].body.width > 640
-
-
-@pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (-90, (0, -1))])
-def test_rotated_video_is_turned_upright(rotation, corner):
-    """The display matrix turns counter-clockwise."""
-
-    class Frame:
-        def __init__(self) -> None:
-            self.rotation = rotation
-
-        def to_ndarray(self, format: str) -> np.ndarray:
-            image = np.zeros((2, 4, 3), np.uint8)
-            image[0, 0] = 255
-            return image
-
-    assert upright(Frame())[corner].tolist() == [255, 255, 255]
