@@ -25,9 +25,9 @@ def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = 
         gap = ""
         if state.effective != state.requested:
             gap = ", but nothing is open" if state.requested == "live" else ", STILL OPEN: not confirmed closed"
-        since = "" if now_us is None else f" for {(now_us - state.since_us) / 1e6:.0f} s"
-        reason = f", {state.reason}" if state.reason else ""
-        lines.append(f"  {m:<6} {state.requested:<7}{since}{reason}{gap}")
+        since = "" if now_us is None else f"for {(now_us - state.since_us) / 1e6:.0f} s"
+        facts = ", ".join(fact for fact in (since, state.reason) if fact)
+        lines.append(f"  {m:<6} {state.requested:<7} {facts}{gap}".rstrip())
     return lines
 
 

@@ -18,7 +18,7 @@ Importance = Literal["core", "sensor", "extra"]
 class ProcessRow:
     """``module`` defines ``build(config, bus)``, with ``argument`` as third parameter where the row has one.
 
-    Processes of a later ``stop_stage`` stop after the earlier ones have ended.
+    Processes of a later ``stop_stage`` stop after the earlier ones have ended. It first starts when ``after`` runs.
 
     ``retry_s``: pause after too many restarts; short for sensors, which may be plugged in again.
     """
@@ -30,6 +30,7 @@ class ProcessRow:
     retry_s: float = 60
     stop_stage: int = 0
     argument: str | None = None
+    after: str | None = None
 
     @property
     def entry(self) -> str:
@@ -112,8 +113,9 @@ PROCESSES: tuple[ProcessRow, ...] = (
     *map(_capture, MODALITIES),
     *map(_plugin_source, MODALITIES),
     ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10),
-    ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10),
-    ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10),
+    # The switch makes the key of this host, which these two need.
+    ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10, after="switch"),
+    ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10, after="switch"),
 )
 
 
