@@ -10,7 +10,7 @@ from edge_mer.bench.gpu_report import report
 from edge_mer.bus import runtime_directory
 from edge_mer.cli.doctor_checks import CHECKS
 from edge_mer.cli.options import ConfigFile, Setting, overrides
-from edge_mer.cli.startup import check_start
+from edge_mer.cli.startup import check_start, without_missing_words
 from edge_mer.client.instance import owner
 from edge_mer.config import Config, load
 from edge_mer.contract.errors import ConfigError, EdgeMerError
@@ -26,10 +26,10 @@ def doctor(
     Exit code 1 only when edge-mer demo cannot run; with --gpu, when no GPU runtime can.
     """
     try:
-        resolved, _ = load(config, overrides(setting))
+        resolved, origin = load(config, overrides(setting))
     except ConfigError as error:
         typer.echo(f"NO  config: {error}")
-        resolved = Config()
+        resolved, origin = Config(), {}
     if gpu:
         if not report(resolved.models, typer.echo):
             raise typer.Exit(1)
@@ -44,7 +44,7 @@ def doctor(
             if not finding.good and finding.fix:
                 typer.echo(f"      {finding.how}: {finding.fix}")
             blocked |= finding.demo and not finding.good
-    typer.echo(_start(resolved))
+    typer.echo(_start(without_missing_words(resolved, origin)))
     typer.echo("edge-mer demo cannot run" if blocked else "edge-mer demo can run")
     if blocked:
         raise typer.Exit(1)

@@ -60,7 +60,7 @@ def without_missing_words(config: Config, origin: dict[str, str]) -> Config:
 
     A recogniser that the user chose must be installed: ``check_start`` raises MissingExtra.
     """
-    row, chosen = config.text.recogniser, {origin["text.source"], origin["text.engine"]} != {"default"}
+    row, chosen = config.text.recogniser, {origin.get("text.source"), origin.get("text.engine")} != {"default"}
     if chosen or row is None or row.package is None or is_installed(row.package):
         return config
     typer.echo(

@@ -41,6 +41,7 @@ class Instance:
         holder = last_holder(state)
         if is_held(state) or (holder is not None and owner(Path(holder.runtime)) is not None):
             raise EndpointInUse(in_use(state, holder))
+        self.directory = directory
         self._logs = log_directory(config)
         keep_last_logs(self._logs)
         resolved = config.model_dump_json().encode()
