@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError, create_model
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
@@ -52,7 +52,7 @@ def sensor_section(row: ModalityRow) -> tuple[type[Section], Section]:
         __base__=Section,
         __module__=__name__,
         source=(choice, row.source),
-        device=(int | str | None, Field(None, description=f"device of the {row.words.sensor.lower()}")),
+        device=(StrictInt | str | None, Field(None, description=f"device of the {row.words.sensor.lower()}")),
     )
     return made, made()
 
@@ -66,7 +66,7 @@ class RunConfig(Section):
 
 class AudioConfig(Section):
     source: Literal["microphone", "file", "url", "off"] = "microphone"
-    device: int | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
+    device: StrictInt | str | None = Field(None, description="PortAudio device; see `edge-mer devices`")
     url: str | None = Field(
         None, description="RTSP, HTTP or HLS stream with source url; default: the camera's own (video.device)"
     )
@@ -74,7 +74,9 @@ class AudioConfig(Section):
 
 class VideoConfig(Section):
     source: Literal["camera", "file", "off"] = "camera"
-    device: int | str = Field(0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream or of a picture")
+    device: StrictInt | str = Field(
+        0, description="camera index, or URL of an MJPEG/HTTP or RTSP stream or of a picture"
+    )
     rotate: Rotation = Field(0, description="degrees clockwise: 0, 90, 180, 270, or auto: as faces are found upright")
     fps: float = Field(15, gt=0, le=15)
     width: int = Field(640, ge=64, le=1920, description="frames wider than this are scaled down before JPEG")
@@ -312,6 +314,8 @@ def _default_file() -> Path | None:
 def _from_file(path: Path) -> dict[str, Any]:
     from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name the file in it")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; write one with: edge-mer config --write {path}")
     try:
@@ -353,7 +357,7 @@ def _check_names(origin: str, section: str, values: Any) -> None:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 

@@ -194,6 +194,9 @@ class GatedSource:
         )
         if state == self._published and now < self._state_due:
             return
+        if self._published is None or (state.gate, state.health) != (self._published.gate, self._published.health):
+            why = f": {state.reason}" if state.reason else ""
+            logging.getLogger(self.modality).info("gate %s, sensor %s%s", state.gate, state.health, why)
         self._published, self._state_due = state, now + STATE_US
         counters = self.counters
         rate = 0.0 if self._open_epoch is None else self._liveness.rate_hz(now)

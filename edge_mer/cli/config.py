@@ -11,8 +11,9 @@ import typer
 from tomlkit.items import Item
 
 from edge_mer.cli.options import ConfigFile, Setting, overrides
-from edge_mer.config import Config, load
+from edge_mer.config import Config, default_path, load
 from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.places import unwritable
 from edge_mer.host.files import write_atomic
 
 ABOUT = "edge_mer configuration. A key that is commented out has its default."
@@ -21,24 +22,38 @@ ABOUT = "edge_mer configuration. A key that is commented out has its default."
 def config(
     config: ConfigFile = None,
     setting: Setting = None,
-    write: Annotated[Path | None, typer.Option("--write", help="write a commented TOML file and exit")] = None,
+    write: Annotated[bool, typer.Option("--write", help="write a commented TOML file and exit")] = False,
+    path: Annotated[Path | None, typer.Argument(help="with --write: the file; default: where it is read")] = None,
 ) -> None:
     """Show every configuration value and where it came from.
 
     That is the default, the file, the environment or the command line.
     """
     resolved, origin = load(config, overrides(setting))
-    if write is not None:
-        if write.exists():
-            raise ConfigError(f"{write} exists and is not overwritten; choose another name")
-        write.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(write, commented(resolved, origin).encode(), 0o644)
-        typer.echo(f"wrote {write}")
+    if write:
+        write_new(path or default_path(), commented(resolved, origin))
         return
+    if path is not None:
+        raise typer.BadParameter(f"{path} is written only with --write, and read with --config {path}")
     for section, fields in resolved:
         for key, value in fields:
             name = f"{section}.{key}"
             typer.echo(f"{name:<28} {'-' if value is None else _toml(value):<34} {origin[name]}")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Raises ConfigError where there is a file, or none can be written."""
+    if path.exists():
+        raise ConfigError(f"{path} exists and is not overwritten; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text.encode(), 0o644)
+    except OSError as error:
+        raise unwritable(path, error, "--write") from error
+    is_read = path.absolute() == default_path().absolute()
+    typer.echo(
+        f"wrote {path}; " + ("every command reads it" if is_read else f"read it with: edge-mer run --config {path}")
+    )
 
 
 def commented(resolved: Config, origin: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from edge_mer.config import Config, is_off
-from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.errors import ConsentError
 from edge_mer.contract.modalities import MODALITIES, TABLE
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.consent.consent_file import (
@@ -38,15 +38,15 @@ def matters(text: str) -> tuple[ConsentScope, ...]:
 
 
 def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
-    """Whether to unmask at the start what nobody masked: in a terminal, and when this call gave the first consent.
+    """Whether to unmask at the start what nobody masked: in a terminal, and when this call names consent.
 
-    Raises PrivacyError when there is no consent.
+    Raises ConsentError when there is no consent.
     """
     path = deployment_path(config)
     today, terminal = datetime.date.today(), sys.stdin.isatty()
     is_new = not path.exists()
     if is_new and given is None and not terminal:
-        raise PrivacyError(f"no consent has been given on this host yet; {HOW}")
+        raise ConsentError(f"no consent has been given on this host yet; {HOW}")
     if is_new:
         who, agreed = (None, given) if given is not None else _asked(config)
         agree(config.privacy.state, agreed, who, today)
@@ -56,7 +56,7 @@ def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
         _add(config, given, today)
     read_deployment(path)
     pair_console(state_directory(config.privacy.state), today)
-    return terminal
+    return terminal or given is not None
 
 
 def _add(config: Config, given: tuple[ConsentScope, ...], today: datetime.date) -> None:
@@ -69,14 +69,14 @@ def _add(config: Config, given: tuple[ConsentScope, ...], today: datetime.date) 
 
 
 def _asked(config: Config) -> tuple[str, tuple[ConsentScope, ...]]:
-    """Ask in the terminal. Raises PrivacyError for a workplace or school, or when everything is refused."""
+    """Ask in the terminal. Raises ConsentError for a workplace or school, or when everything is refused."""
     typer.echo("edge_mer estimates emotions expressed in voice, face and words. Nothing leaves this machine.")
     if not typer.confirm("Is this a private home (no workplace, no school)?"):
         check_place("workplace")
     who = typer.prompt("Your name", default=os.environ.get("USER") or "householder")
     agreed = tuple(scope for scope, question in _questions(config) if typer.confirm(question))
     if not agreed:
-        raise PrivacyError("no consent given, nothing to start; run edge-mer run again to change that")
+        raise ConsentError("no consent given, nothing to start; run edge-mer run again to change that")
     return who, agreed
 
 

@@ -3,65 +3,111 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge_mer.bus import ZmqBus
+from edge_mer.cli.analyse import Csv, Plot, is_useful, report, save
 from edge_mer.cli.options import Json, Setting, overrides
+from edge_mer.cli.startup import check_new_file, check_recording, check_start
 from edge_mer.client import PendingCommands
-from edge_mer.client.auto_unmask import AutoUnmask
-from edge_mer.client.instance import Instance, temporary_place
-from edge_mer.client.show import Watcher, choose, save_svg
-from edge_mer.contract.errors import InputError, SessionError
+from edge_mer.client.instance import temporary_place
+from edge_mer.client.show import choose, save_svg
+from edge_mer.client.snapshot import Snapshot
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.errors import SessionError
+from edge_mer.demo.analysis import analyse
 from edge_mer.demo.config import demo_config
-from edge_mer.demo.play import play
-from edge_mer.demo.script import STAY_US, Director
+from edge_mer.demo.play import Messages, play, running
+from edge_mer.demo.script import LIMIT_S, STAY_US, Director
 from edge_mer.gateway.page.http_auth import page_link
-from edge_mer.host.interrupt import interruptible
-from edge_mer.privacy.consent_setup import agreed_sources
+from edge_mer.host.interrupt import INTERRUPTED, interruptible
+from edge_mer.host.worker import Stop
+from edge_mer.session.reader import is_cut
 
 
 def demo(
-    media: Annotated[Path | None, typer.Option("--media", help="an audio or video file of your own")] = None,
+    media: Annotated[Path | None, typer.Option("--media", help="an audio, video or picture file of your own")] = None,
     record: Annotated[Path | None, typer.Option("--record", help="record the session into this file (MCAP)")] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="save the live view as SVG at the end")] = None,
+    csv: Csv = None,
+    plot: Plot = None,
     json: Json = False,
     setting: Setting = None,
 ) -> None:
     """Play a session through the whole pipeline, with masks and crashes.
 
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
+    With --media it plays your own file instead, and prints what is expressed when; edge-mer analyse takes many files.
     """
+    if media is None and (csv is not None or plot is not None):
+        raise typer.BadParameter("--csv and --plot need --media")
+    for out in (picture, csv, plot):
+        check_new_file(out, may_replace=out is picture)
+    if record is not None:
+        check_recording(record)
+    more = overrides(setting)
+    with interruptible() as stop:
+        if media is None:
+            missing, snapshot = _scripted(more, record, json, stop)
+        else:
+            missing, snapshot = _media(media, more, record, json, stop, (csv, plot))
+    if picture is not None:
+        save_svg(picture, snapshot, snapshot.latest_us, f"demo of {media.name if media else 'the bundled session'}")
+    if record is not None:
+        if snapshot.recording_stopped is not None or not record.exists() or is_cut(record):
+            raise SessionError(
+                f"{record} was not recorded to its end: {snapshot.recording_stopped or 'no reason given'}"
+            )
+        typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
+    if stop.requested:
+        raise typer.Exit(INTERRUPTED)
+    if missing:
+        raise typer.Exit(1)
 
-    if media is not None and not media.is_file():
-        raise InputError(f"{media}: no such file")
-    if record is not None and record.exists():
-        raise SessionError(f"{record} exists and is not overwritten; choose another name")
-    with interruptible() as stop, temporary_place() as place, ExitStack() as ending:
-        settings = demo_config(Path(place), media, record, overrides(setting))
-        runtime = Path(place) / "run"
-        runtime.mkdir(mode=0o700)
-        instance = Instance(settings, runtime)
-        ending.callback(instance.stop)
-        bus = ZmqBus(runtime)
-        ending.callback(bus.close)
+
+Outcome = tuple[bool, Snapshot]
+
+
+def _scripted(more: dict[str, dict[str, object]], record: Path | None, json: bool, stop: Stop) -> Outcome:
+    """The bundled session with its script. Returns whether something was not seen, and the last state."""
+    with temporary_place() as folder:
+        place = Path(folder)
+        settings = demo_config(place, None, record, more)
+        check_start(settings)
         if (link := page_link(settings, sys.stderr.isatty())) is not None:
             typer.echo(f"the page: {link}", err=True)
-        show = choose(f"demo of {media.name if media else 'the bundled session'}", json)
-        ending.callback(show.close)
-        watcher = Watcher(bus, show)
-        unmask = AutoUnmask(bus, agreed_sources(settings), resume=False)
-        switch = PendingCommands.local(bus, "the demo")
-        director = None if media else Director(bus.clock, watcher.snapshot, switch, stay_us=0 if json else STAY_US)
-        play(watcher, instance.check, stop, unmask, director)
-        if picture is not None:
-            save_svg(picture, watcher.snapshot, bus.clock.now_us(), "demo of the bundled session")
-    for line in director.summary() if director else watcher.summary():
-        typer.echo(line, err=json)
-    if record is not None:
-        typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
-    if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.requested):
-        raise typer.Exit(1)
+        with running(place, settings, choose("demo of the bundled session", json)) as run:
+            clock, snapshot = run.bus.clock, run.watcher.snapshot
+            director = Director(
+                clock, snapshot, PendingCommands.local(run.bus, "the demo"), stay_us=0 if json else STAY_US
+            )
+
+            def ended(fresh: Messages) -> bool:
+                director.turn(fresh)
+                return director.done or clock.now_us() - snapshot.started_us > LIMIT_S * SECOND
+
+            play(run, stop, ended)
+    _print(director.summary(), json)
+    return bool(director.missing), snapshot
+
+
+def _media(
+    media: Path,
+    more: dict[str, dict[str, object]],
+    record: Path | None,
+    json: bool,
+    stop: Stop,
+    outs: tuple[Path | None, Path | None],
+) -> Outcome:
+    timeline, snapshot = analyse(media, more, lambda: choose(f"demo of {media.name}", json), stop, check_start, record)
+    report(timeline, err=json)
+    save([timeline], *outs)
+    return not is_useful(timeline), snapshot
+
+
+def _print(lines: Sequence[str], err: bool) -> None:
+    for line in lines:
+        typer.echo(line, err=err)

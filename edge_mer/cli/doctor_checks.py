@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from edge_mer.bus import runtime_directory
 from edge_mer.capture.device_list import PORTAUDIO, cameras, microphones
+from edge_mer.cli.startup import extras_needed, install_command, is_installed
 from edge_mer.client.instance import owner
 from edge_mer.config import Config
+from edge_mer.contract.addresses import public_address
 from edge_mer.contract.errors import ConfigError, DeviceError, EdgeMerError
 from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
@@ -21,7 +26,7 @@ from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
 from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.host.files import state_directory
-from edge_mer.host.launcher import last_error
+from edge_mer.host.launcher import last_error, log_directory
 from edge_mer.runtime.select import models_directory, open_backend
 
 PACKAGES = (
@@ -38,7 +43,8 @@ PACKAGES = (
     "mcap",
     "psutil",
 )
-REINSTALL = "pip install --force-reinstall edge-mer"
+PIP = f"{sys.executable} -m pip"
+REINSTALL = f"{PIP} install --force-reinstall edge-mer"
 EXTRAS = {
     **{row.extra: row.package for row in RECOGNISERS.values() if row.extra and row.package},
     "train": "torch",
@@ -52,12 +58,13 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``fix`` is one command. ``demo``: whether the demo cannot run without it."""
+    """``fix`` is one command, and ``how`` the words before it. ``demo``: whether the demo cannot run without it."""
 
     good: bool
     what: str
     fix: str | None = None
     demo: bool = False
+    how: str = "run"
 
 
 Check = Callable[[Config], Iterator[Finding]]
@@ -68,7 +75,7 @@ def packages(config: Config) -> Iterator[Finding]:
         try:
             yield Finding(True, f"{package} {version(package)}", demo=True)
         except PackageNotFoundError:
-            yield Finding(False, f"{package} is not installed", f"pip install {package}", demo=True)
+            yield Finding(False, f"{package} is not installed", f"{PIP} install {package}", demo=True)
     if find_spec("cv2") is not None:
         import cv2
 
@@ -78,7 +85,7 @@ def packages(config: Config) -> Iterator[Finding]:
             f"OpenCV {cv2.__version__} carries the Haar face detector"
             if good
             else f"OpenCV {cv2.__version__} has no Haar face detector",
-            "pip install 'opencv-python-headless>=4.10,<5'",
+            f"{PIP} install 'opencv-python-headless>=4.10,<5'",
             demo=True,
         )
 
@@ -134,43 +141,60 @@ def directories(config: Config) -> Iterator[Finding]:
     yield Finding(free > 50e6, f"{free / 1e6:.0f} MB free in /tmp", "rm -r /tmp/edge_mer_*", demo=True)
 
 
+WITHOUT_IT = "plug one in, or go on without it"
+STREAM_PORTS = {"rtsp": 554, "http": 80, "https": 443}
+STREAM_S = 2.0
+
+
 def sensors(config: Config) -> Iterator[Finding]:
+    if config.audio.source == "microphone":
+        yield from _microphones()
+    if config.video.source == "camera" and isinstance(config.video.device, str):
+        yield from _stream(config.video.device)
+    elif config.video.source == "camera":
+        yield from _cameras()
+
+
+def _microphones() -> Iterator[Finding]:
     try:
         found = microphones()
-        what = ", ".join(d.name for d in found) or "no microphone found"
-        yield Finding(bool(found), f"microphone: {what}", None if found else "edge-mer run --set audio.source=off")
     except DeviceError as error:
         yield Finding(False, f"microphone: {error}", PORTAUDIO)
-    cameras_found = cameras()
-    what = ", ".join(d.name for d in cameras_found) or "no camera found"
-    yield Finding(
-        bool(cameras_found), f"camera: {what}", None if cameras_found else "edge-mer run --set video.source=off"
-    )
-    closed = [d.key for d in cameras_found if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
+        return
+    what = ", ".join(d.name for d in found) or "none found"
+    yield Finding(bool(found), f"microphone: {what}", "edge-mer run --set audio.source=off", how=WITHOUT_IT)
+
+
+def _cameras() -> Iterator[Finding]:
+    found = cameras()
+    what = ", ".join(d.name for d in found) or "none found"
+    yield Finding(bool(found), f"camera: {what}", "edge-mer run --set video.source=off", how=WITHOUT_IT)
+    closed = [d.key for d in found if not os.access(f"/dev/video{d.key}", os.R_OK | os.W_OK)]
     if closed:
         yield Finding(False, f"no permission to open /dev/video{closed[0]}", "sudo usermod -aG video $USER")
 
 
+def _stream(device: str) -> Iterator[Finding]:
+    """Whether the address of a camera in the network answers; nothing is read from it."""
+    parts = urlsplit(device)
+    if parts.hostname is None or parts.scheme not in STREAM_PORTS:
+        return
+    where = public_address(device)
+    try:
+        socket.create_connection((parts.hostname, parts.port or STREAM_PORTS[parts.scheme]), STREAM_S).close()
+    except (OSError, ValueError) as error:
+        yield Finding(False, f"camera {where} does not answer: {error}", f"ping {parts.hostname}")
+    else:
+        yield Finding(True, f"camera {where} answers")
+
+
 def extras(config: Config) -> Iterator[Finding]:
+    needed = {extra: setting for _, extra, setting in extras_needed(config)}
     for extra, module in EXTRAS.items():
-        try:
-            there = find_spec(module) is not None
-        except ModuleNotFoundError:
-            there = False
-        needed = _needing(config, extra)
-        if there or needed:
-            yield Finding(
-                there,
-                f"extra {extra}" + ("" if there else f", which {needed} needs, is not installed"),
-                f"pip install 'edge-mer[{extra}]'",
-            )
-
-
-def _needing(config: Config, extra: str) -> str | None:
-    """The configuration key that needs an extra."""
-    if config.text.recogniser is not None and config.text.recogniser.extra == extra:
-        return "text.engine"
-    return "button.source" if (config.button.source or "").startswith(f"{extra}:") else None
+        there = is_installed(module)
+        if there or extra in needed:
+            lack = "" if there else f", which {needed[extra]} needs, is not installed"
+            yield Finding(there, f"extra {extra}{lack}", install_command(extra))
 
 
 def plugins(config: Config) -> Iterator[Finding]:
@@ -205,10 +229,11 @@ def mqtt(config: Config) -> Iterator[Finding]:
 def logs(config: Config) -> Iterator[Finding]:
     """The last error of each process of the last run, which is no fault of this installation."""
     try:
-        place = runtime_directory(config.run.directory) / "log"
-    except EdgeMerError:
+        place = log_directory(config)
+    except (EdgeMerError, OSError):
         return
-    for path in sorted(place.glob("*.jsonl")) if place.is_dir() else ():
+    yield Finding(True, f"in {place}")
+    for path in sorted(place.glob("*.jsonl")):
         if (error := last_error(path)) is not None:
             yield Finding(True, f"last error of {path.stem}: {error}")
 
@@ -222,5 +247,5 @@ CHECKS: dict[str, Check] = {
     "extras": extras,
     "plug-ins": plugins,
     "MQTT": mqtt,
-    "logs of the last run": logs,
+    "logs": logs,
 }

@@ -20,6 +20,8 @@ engine = command_group(
     "is needed, or an engine is damaged."
 )
 
+NONE_YET = "no engines yet; build them on a machine with a GPU: edge-mer engine build"
+
 
 def _models(config: Path | None, setting: list[str] | None) -> ModelsConfig:
     return load(config, overrides(setting))[0].models
@@ -35,7 +37,7 @@ def build(config: ConfigFile = None, setting: Setting = None) -> None:
 def list_(config: ConfigFile = None, setting: Setting = None) -> None:
     """Show the engines that exist."""
     cache = engine_cache(_models(config, setting))
-    for line in engine_lines(cache.entries()):
+    for line in engine_lines(cache.entries()) or [NONE_YET]:
         typer.echo(line)
     typer.echo(f"in {cache.directory}")
 

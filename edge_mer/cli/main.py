@@ -1,12 +1,16 @@
-"""Entry point of ``edge-mer``. Exit codes: 0 done, 1 failed with the reason on standard error, 2 wrong usage."""
+"""Entry point of ``edge-mer``. Its exit codes are the table ``EXIT_CODES``."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from edge_mer import __version__
+from edge_mer.cli.examples import examples
 from edge_mer.cli.typer_apps import CommandRow, LazyGroup, command_group
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.host.terminal import make_output_visible
@@ -14,6 +18,7 @@ from edge_mer.host.terminal import make_output_visible
 # In the order in which people meet them.
 COMMANDS: Final[Mapping[str, CommandRow]] = {
     "demo": CommandRow("edge_mer.cli.demo", "Play a session through the whole pipeline, with masks and crashes."),
+    "analyse": CommandRow("edge_mer.cli.analyse", "Print what is expressed when in clips and photographs."),
     "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),
     "page": CommandRow("edge_mer.cli.page", "Show the link to the web page."),
     "status": CommandRow("edge_mer.cli.status", "Show sensors, masks, consent and processes of what runs."),
@@ -42,7 +47,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
 
 
 class Commands(LazyGroup):
-    """All commands. An EdgeMerError is printed as one line (exit code 1)."""
+    """All commands. An EdgeMerError is printed as one line, and sets the exit code."""
 
     rows = COMMANDS
 
@@ -51,14 +56,52 @@ class Commands(LazyGroup):
             return super().invoke(ctx)
         except EdgeMerError as error:
             typer.echo(f"edge-mer: {error}", err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(error.exit_code) from None
 
 
+EXIT_CODES: Final[Mapping[int, str]] = {
+    0: "done",
+    1: "failed, with the reason on standard error",
+    2: "wrong usage",
+    3: "configuration: a value is wrong, or asks for what is not there",
+    4: "no consent",
+    5: "a device cannot be opened, or was lost",
+    6: "privacy is not proven: a mask is not confirmed, or a receipt is wrong",
+    130: "interrupted before the end",
+}
 ABOUT = """Estimates expressed emotion from microphone, camera and words, on this machine alone.
 
 First steps: edge-mer demo, edge-mer doctor, edge-mer run.
-"""
-app = command_group(ABOUT, Commands)
+
+\b
+Exit codes:
+""" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edge-mer {__version__}")
+        raise typer.Exit
+
+
+def common(
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="log more: -v every change of state, -vv everything")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="log errors only")] = False,
+    log_level: Annotated[LogLevel | None, typer.Option("--log-level", help="of the logs of all processes")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="show the version and exit")
+    ] = False,
+) -> None:
+    level = log_level or ("error" if quiet else ("debug" if verbose > 1 else "info") if verbose else None)
+    if level is not None:
+        os.environ["EDGE_MER_LOG"] = level  # worker processes inherit it
+        logging.basicConfig(level=level.upper(), format="edge-mer: %(message)s")
+
+
+app = command_group(ABOUT, Commands, common, examples(()))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from edge_mer.cli.options import modalities as checked
 from edge_mer.cli.switch import report
 from edge_mer.client import SwitchClient
 from edge_mer.client.instance import find_instances
-from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.errors import UNPROVEN, EdgeMerError
 
 FAILURE = "NOT fully masked: "
 
@@ -30,7 +30,7 @@ def mask(
 ) -> None:
     """Close sensors and purge what was derived from them.
 
-    Anybody may mask.
+    Anybody may mask. Exit code 6 when it is not confirmed that everything is closed.
     """
     names = checked(modalities)
     if hard and hours:
@@ -38,7 +38,7 @@ def mask(
     for_s = round(hours * 3600)
     if at is not None:
         with SwitchClient.paired(at, config) as switch:
-            report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+            report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE, UNPROVEN)
         return
     places, failed = find_instances(directory, config), False
     for place in places:
@@ -46,11 +46,11 @@ def mask(
             typer.echo(f"in {place}")
         try:
             with SwitchClient.local(place) as switch:
-                report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE)
+                report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE, UNPROVEN)
         except typer.Exit:
             failed = True
         except EdgeMerError as error:  # the other instances are masked all the same
             typer.echo(f"edge-mer: {error}", err=True)
             failed = True
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(UNPROVEN)

@@ -18,7 +18,7 @@ Directory = Annotated[
     Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
 ]
 Modalities = Annotated[
-    list[str], typer.Argument(metavar="M...", help=f"one or more of {', '.join(MODALITIES)}; or all")
+    list[str], typer.Argument(metavar="MODALITY", help=f"one or more of {', '.join(MODALITIES)}; or all")
 ]
 At = Annotated[str | None, typer.Option("--at", metavar="NAME", help="name of a paired remote host")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]

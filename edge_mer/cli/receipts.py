@@ -12,7 +12,7 @@ import typer
 from edge_mer.cli.options import ConfigFile
 from edge_mer.cli.typer_apps import command_group
 from edge_mer.config import load
-from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.errors import UNPROVEN, EdgeMerError, PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import read_public
@@ -27,10 +27,22 @@ File = Annotated[Path | None, typer.Argument(help="file of receipts; default: th
 Key = Annotated[Path | None, typer.Option("--key", help="the host's public key (host.pub); default: beside the file")]
 
 
+class NoReceipts(EdgeMerError):
+    """There is nothing to verify."""
+
+
+class WrongReceipt(EdgeMerError):
+    """A receipt is missing, damaged or forged."""
+
+    exit_code = UNPROVEN
+
+
 @receipts.command()
 def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> None:
-    """Check format, order, hash chain and signature of every receipt. Exit code 1 names the first bad line."""
+    """Check format, order, hash chain and signature of every receipt. Exit code 6 names the first bad line."""
     path = file or state_directory(load(config)[0].privacy.state) / FILE
+    if file is None and key is None and not any((path.parent / name).exists() for name in (FILE, STATE, "host.pub")):
+        raise NoReceipts("no receipts yet: this host has never masked anything")
     public = read_public(key or path.parent / "host.pub")
     head: ChainHead | None = None
     if file is None:
@@ -40,9 +52,12 @@ def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> Non
         except (PrivacyError, FileNotFoundError) as error:
             typer.echo(f"missing receipts at the end cannot be detected: {error}", err=True)
     count = first = 0
-    for receipt in verify_all(path.parent, public, head) if file is None else verify_file(path, public).receipts:
-        first = first if count else receipt.number
-        count += 1
+    try:
+        for receipt in verify_all(path.parent, public, head) if file is None else verify_file(path, public).receipts:
+            first = first if count else receipt.number
+            count += 1
+    except PrivacyError as error:
+        raise WrongReceipt(str(error)) from error
     end = "none missing at the end" if head is not None else "missing ones at the end cannot be detected"
     typer.echo(f"{path}: {count} receipts from {first} on, all signed and in one chain; {end}")
 

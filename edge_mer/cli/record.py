@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from edge_mer.cli.options import ConfigFile, Directory, Setting, overrides
+from edge_mer.cli.startup import check_recording
 from edge_mer.client.instance import connected
 from edge_mer.config import load
-from edge_mer.contract.errors import SessionError
 from edge_mer.host.interrupt import interruptible
 from edge_mer.host.worker import run
 from edge_mer.session import recorder
@@ -29,8 +29,7 @@ def record(
 
     The recording starts while fusion runs: verification covers everything after both have the same state.
     """
-    if out.exists():
-        raise SessionError(f"{out} exists and is not overwritten; choose another name")
+    check_recording(out)
     asked = overrides(setting)
     settings, _ = load(config, {**asked, "record": {**asked.get("record", {}), "path": str(out), "raw": raw}})
     with connected(directory, config) as bus, interruptible() as stop:

@@ -77,7 +77,10 @@ def verdict(report: Report, took_s: float) -> list[str]:
     counts = f"{report.results} results of {report.entries} journal entries"
     counts += (f", {report.features} features" if report.features else "") + f", {span:.1f} s"
     pace = f"replayed in {took_s:.2f} s ({span / max(took_s, 1e-9):.0f} x real time)"
-    if report.identical:
+    if report.identical and report.joining:
+        share = f"{report.proven:,} of {report.entries:,} entries, with {report.proven_results:,} identical results"
+        lines = [f"proven: {share}, {span:.1f} s, {pace}"]
+    elif report.identical:
         lines = [f"identical: {counts}, {pace}"]
     elif report.equal:
         lines = [
@@ -89,7 +92,10 @@ def verdict(report: Report, took_s: float) -> list[str]:
     lines += [f"  {d.field}: recorded {d.recorded}, replayed {d.replayed}" for d in report.differences]
     lines += [f"different {k}: recorded on {a or 'unknown'}, here {b}" for k, (a, b) in report.elsewhere.items()]
     if report.joining:
-        lines.append(f"{report.joining} entries at the beginning are not verified: the recording joined a running node")
+        lines.append(
+            f"not proven, as the recording joined a running node: {report.before:,} entries from before it, and "
+            f"{report.joining - report.before:,} until it was in step"
+        )
     if report.unproven:
         lines.append(f"{report.unproven} estimates without journal entry: their fusion node died at that moment")
     if report.features_unproven:

@@ -11,10 +11,12 @@ import typer
 from edge_mer.bus import ZmqBus, runtime_directory
 from edge_mer.cli.consent import ensure, matters
 from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
+from edge_mer.cli.startup import check_start, without_missing_words
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Watcher, choose
-from edge_mer.config import load
+from edge_mer.config import is_off, load
+from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import SessionError
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
@@ -34,10 +36,11 @@ def run(
 ) -> None:
     """Run on microphone and camera, or as configured, until Ctrl-C.
 
-    The first start asks in the terminal for consent. Started without a terminal, everything stays masked until
-    somebody unmasks it.
+    The first start asks in the terminal for consent. Started without a terminal and without --consent, everything
+    stays masked until somebody unmasks it. What is configured is checked before anything starts.
     """
-    resolved, _ = load(config, overrides(setting))
+    resolved = without_missing_words(*load(config, overrides(setting)))
+    check_start(resolved)
     is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
     directory = runtime_directory(resolved.run.directory)
     prepare(resolved.models, lambda line: typer.echo(line, err=True))
@@ -52,6 +55,7 @@ def run(
         show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
+        watcher.snapshot.off = frozenset(m for m in MODALITIES if is_off(resolved, m))
         unmask = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)

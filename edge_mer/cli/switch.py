@@ -8,12 +8,13 @@ from edge_mer.client.status_text import privacy_lines
 from edge_mer.contract.control import Answer
 
 
-def report(answer: Answer, failure: str) -> None:
-    """States, receipts, and what did not take effect (exit code 1)."""
+def report(answer: Answer, failure: str = "", exit_code: int = 1) -> None:
+    """States, receipts, and what did not take effect, with ``exit_code``."""
     for line in privacy_lines(answer.modalities):
         typer.echo(line)
     if answer.receipts:
-        typer.echo(f"receipts {', '.join(map(str, answer.receipts))}: edge-mer receipts show")
+        noun = "receipt" if len(answer.receipts) == 1 else "receipts"
+        typer.echo(f"{noun} {', '.join(map(str, answer.receipts))}: edge-mer receipts show")
     if not answer.ok:
         typer.echo(f"edge-mer: {failure}{answer.text}", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(exit_code)

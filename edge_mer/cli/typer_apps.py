@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
@@ -10,9 +11,28 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from edge_mer.cli.examples import examples
+
 
 class PlainGroup(TyperGroup):
-    """A group whose list of commands shows each first docstring line whole."""
+    """A group whose list of commands shows each first docstring line whole. The help of each ends with examples.
+
+    ``path``: its name as typed, () for the root.
+    """
+
+    path: tuple[str, ...] = ()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _with_examples(super().get_command(ctx, cmd_name), (*self.path, cmd_name))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Wrong usage (exit code 2) names the nearest command."""
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+            ctx.fail(f"no such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
 
     def summaries(self, ctx: Any) -> list[tuple[str, str]]:
         """Name and first line of help of every command, in the order shown."""
@@ -44,19 +64,36 @@ class LazyGroup(PlainGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         row = self.rows.get(cmd_name)
-        return None if row is None else as_command(cmd_name, getattr(import_module(row.module), cmd_name))
+        if row is None:
+            return None
+        found = as_command(cmd_name, getattr(import_module(row.module), cmd_name))
+        return _with_examples(found, (*self.path, cmd_name))
+
+
+def _with_examples(command: Any, path: tuple[str, ...]) -> Any:
+    if command is not None:
+        command.epilog = examples(path)
+        if isinstance(command, PlainGroup):
+            command.path = path
+    return command
 
 
 def first_line(text: str | None) -> str:
     return (text or "").partition("\n")[0]
 
 
-def command_group(help: str, cls: type[TyperGroup] = PlainGroup) -> typer.Typer:
-    """An app with sub-commands; called without one it shows its help."""
+def command_group(
+    help: str,
+    cls: type[TyperGroup] = PlainGroup,
+    callback: Callable[..., None] = lambda: None,
+    epilog: str | None = None,
+) -> typer.Typer:
+    """An app with sub-commands; called without one it shows its help. ``callback`` takes the group's own options."""
     return typer.Typer(
         cls=cls,
-        callback=lambda: None,
+        callback=callback,
         help=help,
+        epilog=epilog,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -15,12 +15,13 @@ from pathlib import Path
 from edge_mer.bus import ZmqBus, runtime_directory
 from edge_mer.config import Config, load
 from edge_mer.contract.errors import ConfigError, EdgeMerError, EndpointInUse
-from edge_mer.host.files import state_path
-from edge_mer.host.launcher import SystemProcess, last_error, log_directory
+from edge_mer.host.files import state_path, write_atomic
+from edge_mer.host.launcher import SystemProcess, keep_last_logs, last_error, log_directory
 from edge_mer.host.state_lock import in_use, is_held, last_holder
 
 LONGEST_DIRECTORY = 48
 STOP_S = 2.5
+CONFIG = "config.json"
 
 
 class NotRunning(EdgeMerError):
@@ -41,18 +42,28 @@ class Instance:
         if is_held(state) or (holder is not None and owner(Path(holder.runtime)) is not None):
             raise EndpointInUse(in_use(state, holder))
         self.directory = directory
+        self._logs = log_directory(config)
+        keep_last_logs(self._logs)
+        resolved = config.model_dump_json().encode()
+        write_atomic(directory / CONFIG, resolved)
         self.process = SystemProcess.start(
-            "supervisor", "edge_mer.host.supervisor", directory, config.model_dump_json().encode(), signal.SIGTERM
+            "supervisor",
+            "edge_mer.host.supervisor",
+            directory,
+            resolved,
+            signal.SIGTERM,
+            self._logs,
         )
 
     def check(self) -> None:
         """Raises EdgeMerError when the supervisor has ended by itself."""
         if (code := self.process.ended()) is not None:
-            log = log_directory(self.directory) / "supervisor.jsonl"
+            log = self._logs / "supervisor.jsonl"
             raise EdgeMerError(f"the supervisor ended (exit code {code}): {last_error(log) or 'its log has no error'}")
 
     def stop(self) -> None:
         """Stop all processes within 2 s, and kill those that do not end."""
+        (self.directory / CONFIG).unlink(missing_ok=True)
         self.process.terminate()
         if self.process.wait(STOP_S) is None:
             self.process.kill()
@@ -129,6 +140,14 @@ def _home_state(uid: int) -> Path:
         return Path(pwd.getpwuid(uid).pw_dir) / ".local/state/edge_mer"
     except KeyError:
         return Path("/nonexistent")
+
+
+def running_config(directory: Path) -> Config | None:
+    """The configuration that the instance in this runtime directory was started with; None where none is left."""
+    try:
+        return Config.model_validate_json((directory / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager

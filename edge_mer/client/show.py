@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,19 +26,26 @@ class Show(Protocol):
     def close(self) -> None: ...
 
 
-class JsonLines:
-    """One line per estimate: the header as sent on the wire, nothing else."""
+class Silent:
+    """Shows nothing."""
 
     def message(self, message: Message[Any], snapshot: Snapshot) -> None:
-        if isinstance(message.body, Estimate):
-            sys.stdout.write(message.header.decode() + "\n")
-            sys.stdout.flush()
+        return None
 
     def refresh(self, snapshot: Snapshot, now_us: int) -> None:
         return None
 
     def close(self) -> None:
         return None
+
+
+class JsonLines(Silent):
+    """One line per estimate: the header as sent on the wire, nothing else."""
+
+    def message(self, message: Message[Any], snapshot: Snapshot) -> None:
+        if isinstance(message.body, Estimate):
+            sys.stdout.write(message.header.decode() + "\n")
+            sys.stdout.flush()
 
 
 class PlainLines:
@@ -116,7 +122,6 @@ class Watcher:
     def __init__(self, bus: Bus, show: Show) -> None:
         self.bus, self.show = bus, show
         self.snapshot = Snapshot(bus.clock.now_us())
-        self.seen: Counter[str] = Counter()
         self._reader = bus.reader(*TOPICS)
 
     def turn(self) -> list[Message[Any]]:
@@ -125,14 +130,7 @@ class Watcher:
         fresh = self._reader.drain()
         for message in fresh:
             self.snapshot.fold(message)
-            if isinstance(message.body, Estimate) and message.body.final:
-                self.seen[message.body.combination] += 1
             self.show.message(message, self.snapshot)
-        self.show.refresh(self.snapshot, self.bus.clock.now_us())
+        self.snapshot.latest_us = self.bus.clock.now_us()
+        self.show.refresh(self.snapshot, self.snapshot.latest_us)
         return fresh
-
-    def summary(self) -> list[str]:
-        """Counts of final estimates by combination."""
-        if not self.seen:
-            return ["no final estimate was seen"]
-        return ["final estimates: " + ", ".join(f"{n} of {c}" for c, n in self.seen.most_common())]

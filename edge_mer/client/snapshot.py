@@ -27,9 +27,10 @@ RECORDER = "recorder"
 
 @dataclass
 class Snapshot:
-    """``events`` are (time in us, text), newest last. ``started_us``: start of observation.
+    """``events`` are (time in us, text), newest last. ``started_us`` and ``latest_us``: of the observation.
 
-    ``recording_stopped``: why a recording ended early; None while it runs, or without one.
+    ``off``: modalities that the configuration leaves out. ``recording_stopped``: why a recording ended early; None
+    while it runs, or without one.
     """
 
     started_us: int
@@ -40,6 +41,8 @@ class Snapshot:
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     noted: int = 0
     recording_stopped: str | None = None
+    latest_us: int = 0
+    off: frozenset[Modality] = frozenset()
 
     def note(self, at_us: int, text: str) -> None:
         self.noted += 1

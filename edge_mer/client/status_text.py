@@ -26,10 +26,10 @@ def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = 
         gap = ""
         if state.effective != state.requested:
             gap = ", but nothing is open" if state.requested == "live" else ", STILL OPEN: not confirmed closed"
-        since = "" if now_us is None else f" for {(now_us - state.since_us) / 1e6:.0f} s"
-        reason = f", {state.reason}" if state.reason else ""
-        until = "" if state.until_us is None else f", until {clock_text(state.until_us)}"
-        lines.append(f"  {m:<6} {state.requested:<7}{since}{until}{reason}{gap}")
+        since = "" if now_us is None else f"for {(now_us - state.since_us) / 1e6:.0f} s"
+        until = "" if state.until_us is None else f"until {clock_text(state.until_us)}"
+        facts = ", ".join(fact for fact in (since, until, state.reason) if fact)
+        lines.append(f"  {m:<6} {state.requested:<7} {facts}{gap}".rstrip())
         lines += [f"  {'':<6} no receipt: {text}" for text in state.unconfirmed]
     return lines
 

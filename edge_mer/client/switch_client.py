@@ -17,7 +17,7 @@ from edge_mer.config import load
 from edge_mer.contract.clock import SECOND, Clock, SystemClock
 from edge_mer.contract.control import Answer, Command, Pair
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.errors import EdgeMerError, PrivacyError
+from edge_mer.contract.errors import UNPROVEN, EdgeMerError, PrivacyError
 from edge_mer.contract.messages import Receipt
 from edge_mer.host.files import shown_state_directory, state_directory
 from edge_mer.privacy.keys.host_key import PUBLIC, read_public
@@ -32,6 +32,8 @@ COMMAND_LINE = "the command line"
 
 class NoAnswer(EdgeMerError):
     """The switch did not answer in time; whether the command took effect is unknown."""
+
+    exit_code = UNPROVEN
 
 
 class SwitchClient:

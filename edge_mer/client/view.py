@@ -47,9 +47,10 @@ def _headline(snapshot: Snapshot, now_us: int, title: str) -> Text:
 
 def _tile(modality: Modality, snapshot: Snapshot) -> Panel:
     sensor = snapshot.sensors.get(modality)
-    lines = [_line(("not started", "dim"))] if sensor is None else _sensor_lines(sensor)
+    off = "off" if modality in snapshot.off else "not started"
+    lines = [_line((off, "dim"))] if sensor is None else _sensor_lines(sensor)
     estimate = snapshot.estimate.body if snapshot.estimate else None
-    presence = estimate.presence.get(modality) if estimate else None
+    presence = estimate.presence.get(modality) if estimate and modality not in snapshot.off else None
     if presence is not None:
         used = presence.state == "present"
         shown = sensor is not None and sensor.reason == presence.reason and presence.reason is not None

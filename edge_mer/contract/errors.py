@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Final
+
+# Exit code of a command that cannot prove what it was asked to: a mask that is not confirmed, a receipt that is wrong.
+UNPROVEN: Final = 6
+
 
 class EdgeMerError(Exception):
-    """Root of all errors that a user can cause and fix."""
+    """Root of all errors that a user can cause and fix. ``exit_code``: of a command that ends with it."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ConfigError(EdgeMerError):
-    """A configuration value is unknown, of the wrong type or out of range."""
+    """A configuration value is unknown, of the wrong type, out of range, or asks for what is not there."""
+
+    exit_code = 3
 
 
 class BadMessage(EdgeMerError):
@@ -26,9 +35,13 @@ class EndpointInUse(EdgeMerError):
 class DeviceError(EdgeMerError):
     """A capture device cannot be opened, or was lost."""
 
+    exit_code = 5
+
 
 class MissingExtra(EdgeMerError):
     """An optional package is not installed; the message is the command that installs it."""
+
+    exit_code = 3
 
 
 class ModelError(EdgeMerError):
@@ -49,6 +62,12 @@ class LeaseError(EdgeMerError):
 
 class PrivacyError(EdgeMerError):
     """A grant, key, receipt or state file of the privacy switch is missing, damaged or forged."""
+
+
+class ConsentError(PrivacyError):
+    """Nobody has agreed to what is to be sensed, or it may not be sensed here at all."""
+
+    exit_code = 4
 
 
 class SessionError(EdgeMerError):

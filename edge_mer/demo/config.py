@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_mer.config import Config, load
+from edge_mer.demo.clip import Clip
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.keys import key_store
 
@@ -15,7 +16,7 @@ ASSETS = Path(__file__).parent / "assets"
 SESSION, WORDS = ASSETS / "demo.mkv", ASSETS / "demo.words.json"
 
 
-def demo_config(place: Path, media: Path | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
+def demo_config(place: Path, clip: Clip | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
     """All input from files, and a separate deployment: the user's own state is neither read nor changed.
 
     Starting the demo is consent to process its files.
@@ -31,10 +32,10 @@ def demo_config(place: Path, media: Path | None, record: Path | None, more: dict
         # The keys of a recording must survive the demo's state directory.
         "record": {"path": str(record.absolute()) if record else None, "keys": str(key_store(user).directory)},
     }
-    if media is not None:
+    if clip is not None:
         has_recogniser = find_spec("pocketsphinx") is not None
         sections["text"] = {"source": "asr", "engine": "pocketsphinx"} if has_recogniser else {"source": "off"}
-        sections["file"] = {"path": str(media.absolute()), "loop": False}
+        sections.update(clip.sections())
     for section, values in more.items():
         sections.setdefault(section, {}).update(values)
     config = Config.model_validate(sections)

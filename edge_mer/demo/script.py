@@ -149,5 +149,5 @@ class Director:
         lines.append(f"restarts of killed processes: {self.snapshot.restarts}")
         lines += [f"not as planned: {text}" for text in self.failed]
         if self.missing:
-            return [*lines, f"missing: {', '.join(self.missing)}"]
+            return [*lines, f"not yet seen: {', '.join(self.missing)}"]
         return [*lines, "all seven combinations and none were seen; next: edge-mer doctor, then edge-mer run"]

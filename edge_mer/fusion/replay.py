@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Estimate, InputRef, Journal, Message
-from edge_mer.fusion.estimate import Output
+from edge_mer.fusion.estimate import Output, Pending, Smoothed
 from edge_mer.fusion.fold import Arrived, Fusion, FusionState, ModalityPurged, Tick
 from edge_mer.fusion.journal import InitialState, link, opening_of, output_digest, purged_inputs
 from edge_mer.fusion.model import FusionModel
@@ -36,7 +37,8 @@ class Refold:
 
     ``load_model`` takes the model name of the opening and raises when another one is installed. ``without``: topics
     whose messages are left out, as if their sensor had sent nothing. ``joined_us``: entries of the first instance up to
-    this tick are followed without their inputs; after it the fold starts empty, and comes into step with the recording.
+    this tick are followed without their inputs; after it the fold starts empty, and comes into step with the recording
+    once its window holds recorded tokens alone (``adopt``).
     """
 
     def __init__(self, load_model: LoadModel, without: Collection[str] = (), joined_us: int | None = None) -> None:
@@ -86,6 +88,27 @@ class Refold:
             tuple(output_digest(o) for o in outputs),
         )
 
+    def adopt(self, recorded: Mapping[int, Estimate]) -> None:
+        """While joining: continue the smoothing from recorded estimates, the newest of each tick.
+
+        The average forgets earlier values only after many windows, but an estimate holds it exactly. What follows is
+        computed and compared as ever.
+        """
+        if self._state is None:
+            return
+        pending, before = list[Pending](), None
+        for entry in self._state.pending:
+            smoothed = _recorded(entry.smoothed, recorded.get(entry.tick_us))
+            previous = before or _recorded(entry.previous, recorded.get(entry.tick_us - self._hop_us))
+            pending.append(replace(entry, smoothed=smoothed, previous=previous if entry.previous else None))
+            before = smoothed
+        self._state = replace(self._state, pending=tuple(pending))
+
+    @property
+    def _hop_us(self) -> int:
+        assert self._fusion is not None
+        return self._fusion.settings.hop_us
+
     def _check(self, last: Journal, entry: Journal, boot: str) -> None:
         if self._state is None and last.opening is not None and entry.entry > last.entry + 1:
             return  # a trimmed recording keeps only the opening of the time before it
@@ -122,6 +145,16 @@ class Refold:
             outputs.extend(outcome.outputs)
         self._state, outcome = self._fusion.step(state, Tick(entry.tick_us))
         return [*outputs, *outcome.outputs]
+
+
+def _recorded(known: Smoothed | None, estimate: Estimate | None) -> Smoothed | None:
+    """A smoothed prediction with the values of a recorded estimate, where that has any."""
+    if known is None or estimate is None or estimate.probabilities is None or estimate.combination != known.combination:
+        return known
+    probabilities = tuple(estimate.probabilities[e] for e in EMOTIONS)
+    return Smoothed(
+        known.combination, replace(known.prediction, probabilities=probabilities, sentiment=estimate.sentiment)
+    )
 
 
 def replay(

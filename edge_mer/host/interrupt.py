@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from edge_mer.host.worker import Stop
+
+INTERRUPTED: Final = 130  # exit code of a command that was ended before its end, as of a shell
 
 
 @contextmanager

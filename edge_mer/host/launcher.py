@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ import psutil
 
 from edge_mer.config import Config
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.host.files import state_directory
 from edge_mer.host.worker import THREADS
 
 LOG_BYTES = 1_000_000
@@ -60,21 +62,28 @@ class Launcher(Protocol):
     def trim_logs(self) -> None: ...
 
 
-def log_directory(directory: Path) -> Path:
-    path = directory / "log"
+def log_directory(config: Config) -> Path:
+    """``log`` in the state directory, where logs outlive a logout and a restart."""
+    path = state_directory(config.privacy.state) / "log"
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
+def keep_last_logs(logs: Path) -> None:
+    """At a start, ``NAME.jsonl`` of the last run becomes ``NAME.jsonl.1``, so that its errors are not taken for new."""
+    for path in logs.glob("*.jsonl"):
+        path.replace(path.with_name(f"{path.name}.1"))
+
+
 class SystemLauncher:
-    """Worker processes of one runtime directory. Each writes JSON lines to ``log/NAME.jsonl`` there, at most 1 MB."""
+    """Worker processes of one runtime directory. Each logs JSON lines to a file in ``log_directory``, at most 1 MB."""
 
     def __init__(self, directory: Path, config: Config) -> None:
         self._directory, self._config = directory, config.model_dump_json().encode()
-        self._logs = log_directory(directory)
+        self._logs = log_directory(config)
 
     def start(self, name: str, entry: str) -> SystemProcess:
-        return SystemProcess.start(name, entry, self._directory, self._config, signal.SIGKILL)
+        return SystemProcess.start(name, entry, self._directory, self._config, signal.SIGKILL, self._logs)
 
     def last_error(self, name: str) -> str | None:
         return last_error(self._logs / f"{name}.jsonl")
@@ -97,8 +106,10 @@ class SystemProcess:
         self._usage: psutil.Process | None = None
 
     @classmethod
-    def start(cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
-        """``death``: the signal that it receives when its parent process dies."""
+    def start(
+        cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals, logs: Path
+    ) -> SystemProcess:
+        """``death``: the signal that it receives when its parent process dies. It logs to ``logs/NAME.jsonl``."""
         parent = os.getpid()
 
         def die_with_parent() -> None:
@@ -106,9 +117,7 @@ class SystemProcess:
             if os.getppid() != parent:
                 os._exit(1)
 
-        log = os.open(
-            log_directory(directory) / f"{name}.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        log = os.open(logs / f"{name}.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         stdin = os.memfd_create("config", os.MFD_CLOEXEC)
         try:
             os.write(stdin, config)
@@ -175,7 +184,7 @@ def remove_sockets(directory: Path, pid: int) -> None:
 
 
 def last_error(log: Path) -> str | None:
-    """The last entry of a log file, in one line: the typed error where there is one."""
+    """The last warning or error of a log file, in one line: the typed error where there is one."""
     for line in reversed(tail(log)):
         try:
             entry = json.loads(line)
@@ -183,10 +192,12 @@ def last_error(log: Path) -> str | None:
             entry = None
         if not isinstance(entry, dict):
             return line[:500]
+        if entry.get("level") in ("debug", "info"):
+            continue
         trace = str(entry.get("error", "")).strip().splitlines()
         text = trace[-1] if trace else str(entry.get("message", line))
         return _without_module(text)[:500]
-    return f"the disk of {log.parent} is full; make room, or set run.directory to another place" if full(log) else None
+    return f"the disk of {log.parent} is full; make room, or set privacy.state to another place" if full(log) else None
 
 
 def full(path: Path) -> bool:
@@ -208,5 +219,11 @@ def tail(log: Path) -> list[str]:
 def _without_module(text: str) -> str:
     """``…errors.DeviceError: no microphone`` becomes ``no microphone``: typed errors need no type name."""
     kind, _, words = text.partition(": ")
-    ours = {f"{e.__module__}.{e.__name__}" for e in EdgeMerError.__subclasses__()}
+    ours = {f"{e.__module__}.{e.__name__}" for e in _kinds(EdgeMerError)}
     return words if kind in ours and words else text
+
+
+def _kinds(error: type[EdgeMerError]) -> Iterator[type[EdgeMerError]]:
+    for kind in error.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

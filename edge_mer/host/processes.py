@@ -18,7 +18,7 @@ Importance = Literal["core", "sensor", "extra"]
 class ProcessRow:
     """``module`` defines ``build(config, bus)``, with ``argument`` as third parameter where the row has one.
 
-    Processes of a later ``stop_stage`` stop after the earlier ones have ended.
+    Processes of a later ``stop_stage`` stop after the earlier ones have ended. It first starts when ``after`` runs.
 
     ``retry_s``: pause after too many restarts; short for sensors, which may be plugged in again. ``memory_mb``: most
     address space (RLIMIT_AS) of a process that other hosts can reach; one that needs more ends and is restarted.
@@ -32,6 +32,7 @@ class ProcessRow:
     stop_stage: int = 0
     argument: str | None = None
     memory_mb: int | None = None
+    after: str | None = None
 
     @property
     def entry(self) -> str:
@@ -122,8 +123,9 @@ PROCESSES: tuple[ProcessRow, ...] = (
     *map(_plugin_source, MODALITIES),
     ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10, memory_mb=HUB_MB),
     ProcessRow("door", "edge_mer.gateway.door", remote, "extra", retry_s=10, memory_mb=DOOR_MB),
-    ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", retry_s=10, memory_mb=MQTT_MB),
-    ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", retry_s=10, memory_mb=PAGE_MB),
+    # The switch makes the key of this host, which these two need.
+    ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", 10, memory_mb=MQTT_MB, after="switch"),
+    ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", 10, memory_mb=PAGE_MB, after="switch"),
 )
 
 

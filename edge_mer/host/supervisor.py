@@ -30,6 +30,7 @@ from edge_mer.host.processes import ProcessRow, rows_for
 from edge_mer.host.worker import OUT_OF_MEMORY
 
 NAME = "supervisor"
+log = logging.getLogger(NAME)
 MOST_GUESTS = 16
 # What ZeroMQ and C++ write before they abort.
 NO_MEMORY = ("OUT OF MEMORY", "bad_alloc", "Cannot allocate memory")
@@ -141,6 +142,7 @@ class Supervisor:
                 child.notes = tuple(map(visible, beat.notes))
                 if child.state == "starting":
                     child.state, child.reason = "running", None
+                    log.info("%s runs", beat.name)
         self.counters["bad"] = self._server.bad
 
     def _register_guest(self, beat: Heartbeat) -> None:
@@ -159,7 +161,7 @@ class Supervisor:
 
     def _check(self, child: WatchedProcess, now: int) -> None:
         if child.process is None:
-            if now >= child.due_us:
+            if now >= child.due_us and not self._must_wait(child):
                 self._start(child, now)
             return
         if (code := child.process.ended()) is not None:
@@ -167,6 +169,11 @@ class Supervisor:
         elif (reason := self._hang_reason(child, now)) is not None:
             child.killed_for = reason
             child.process.kill()
+
+    def _must_wait(self, child: WatchedProcess) -> bool:
+        """Whether it has never run, and waits for a process that does not run yet."""
+        first = self.children.get(child.row.after or "")
+        return first is not None and first.boot is None and not child.ends
 
     def _hang_reason(self, child: WatchedProcess, now: int) -> str | None:
         """Why a process counts as hung; None when it does not."""
@@ -207,7 +214,7 @@ class Supervisor:
             child.state = "restarting"
             doublings = len(child.ends) - 2
             child.due_us = now + (self._limits.backoff_us * 2**doublings if doublings >= 0 else 0)
-        logging.getLogger(NAME).warning("%s is %s: %s", child.row.name, child.state, child.reason)
+        log.warning("%s is %s: %s", child.row.name, child.state, child.reason)
 
     def _explain(self, child: WatchedProcess, code: int) -> str:
         limit_mb = child.row.memory_mb
@@ -270,7 +277,8 @@ class Supervisor:
         due = [self._report_due]
         for child in self.children.values():
             if child.process is None:
-                due.append(child.due_us)
+                if not self._must_wait(child):  # else a heartbeat ends the wait
+                    due.append(child.due_us)
             elif child.heartbeat_us is None:
                 due.append(child.since_us + self._limits.start_us)
             else:

@@ -107,7 +107,7 @@ def setup_logging(name: str) -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines())
-    logging.basicConfig(level=os.environ.get("EDGE_MER_LOG", "WARNING").upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=os.environ.get("EDGE_MER_LOG", "INFO").upper(), handlers=[handler], force=True)
 
 
 def main() -> None:

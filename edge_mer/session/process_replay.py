@@ -14,7 +14,7 @@ from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError, SessionError
 from edge_mer.contract.messages import digest, result_bytes
-from edge_mer.host.launcher import SystemProcess, last_error, log_directory
+from edge_mer.host.launcher import SystemProcess, last_error
 from edge_mer.session.bus_replay import BusFeed
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import Speed
@@ -62,14 +62,19 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
         results = bus.reader("emotion")
         feed = BusFeed(session, bus, speed)
         process = SystemProcess.start(
-            "follower", "edge_mer.session.bus_replay", directory, settings.model_dump_json().encode(), signal.SIGTERM
+            "follower",
+            "edge_mer.session.bus_replay",
+            directory,
+            settings.model_dump_json().encode(),
+            signal.SIGTERM,
+            directory,
         )
         try:
             while not (feed.done and len(found) >= trailer.results) and time.monotonic() < limit:
                 bus.wait(min(feed.turn(), SECOND // 20))
                 found += [digest(result_bytes(m)) for m in results.drain()]
                 if (code := process.ended()) is not None:
-                    message = last_error(log_directory(directory) / "follower.jsonl")
+                    message = last_error(directory / "follower.jsonl")
                     raise EdgeMerError(f"the follower ended (exit code {code}): {message or 'no error was logged'}")
         finally:
             process.terminate()

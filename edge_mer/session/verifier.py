@@ -29,6 +29,7 @@ ONE_TICK_US = SECOND // 10
 TOLERANCE = 1e-3
 # A fold that starts empty is in step with the recorded one once earlier inputs left window, smoothing and hysteresis.
 IN_STEP_US, IN_STEP_ENTRIES = 60 * SECOND, 4
+RECENT_US = 30 * SECOND  # longer than any horizon
 
 
 class Report(Struct, kw_only=True, frozen=True):
@@ -37,7 +38,8 @@ class Report(Struct, kw_only=True, frozen=True):
 
     ``estimates`` of the file were compared too; ``unproven`` ones were published in the moment before their fusion
     node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
-    joined a running node. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
+    joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold ``proven_results``,
+    all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
     incomplete (from before the recording, or masked). ``largest`` is the largest difference found, ``elsewhere`` the
     differences of the runtime here. ``span_us`` is the time that the journal covers.
     """
@@ -52,6 +54,9 @@ class Report(Struct, kw_only=True, frozen=True):
     estimates: int = 0
     unproven: int = 0
     joining: int = 0
+    before: int = 0
+    proven: int = 0
+    proven_results: int = 0
     features: int = 0
     features_unproven: int = 0
     tolerance: float = 0.0
@@ -96,8 +101,9 @@ class _Verification:
         self._unproven_us: dict[str, int] = {}
         self._replayed: dict[tuple[int, int], tuple[int, Estimate]] = {}
         self._estimates = self._unproven = self._features = self._features_unproven = 0
-        self._joining = self._in_step = 0
+        self._joining = self._before = self._in_step = self._results = 0
         self._joined_us: int | None = None
+        self._newest: dict[int, Estimate] = {}
         self._span: tuple[int, int] | None = None
         self._erased: tuple[Modality, ...] = ()
 
@@ -134,6 +140,9 @@ class _Verification:
             estimates=self._estimates,
             unproven=self._unproven,
             joining=self._joining,
+            before=self._before,
+            proven=self._in_step,
+            proven_results=self._results,
             features=self._features,
             features_unproven=self._features_unproven,
             tolerance=self._tolerance,
@@ -156,9 +165,10 @@ class _Verification:
             self._proven.update(message.body.results)
             if not replayed.folded:
                 self._joining += 1
+                self._before += 1
                 self._span = (message.body.tick_us, message.body.tick_us)
             elif not self._erased:
-                self._step(message, replayed, refold.is_joining)
+                self._step(message, replayed, refold)
         if self._joining and self._in_step < IN_STEP_ENTRIES and not self._erased:
             raise _Failed(
                 "the recording joined a running fusion node and is too short to come into step with it; "
@@ -181,18 +191,28 @@ class _Verification:
         self._span = (first, tick)
         self._last_us[boot] = message.envelope.created_us
 
-    def _step(self, message: Message[Journal], replayed: Replayed, is_joining: bool) -> None:
+    def _step(self, message: Message[Journal], replayed: Replayed, refold: Refold) -> None:
         for origin_us, estimate in replayed.results:
             self._replayed[origin_us, estimate.revision] = (origin_us, estimate)
+        if refold.is_joining:
+            self._note_recorded(message.body)
         try:
             self._compare(message.body, replayed)
         except _Failed:
-            if not is_joining or message.body.tick_us > (self._joined_us or 0) + IN_STEP_US:
+            if not refold.is_joining or message.body.tick_us > (self._joined_us or 0) + IN_STEP_US:
                 raise
             self._joining += 1 + self._in_step
-            self._in_step = 0
+            self._in_step = self._results = 0
+            refold.adopt(self._newest)
         else:
             self._in_step += 1
+            self._results += len(message.body.results)
+
+    def _note_recorded(self, entry: Journal) -> None:
+        """Keep the newest recorded estimate of each recent tick, from which a joining fold may continue."""
+        found = [m for d in entry.results if (m := self._by_digest.get(d)) is not None]
+        self._newest.update((m.envelope.origin_us, m.body) for m in found)
+        self._newest = {at: body for at, body in self._newest.items() if at > entry.tick_us - RECENT_US}
 
     def _compare(self, entry: Journal, replayed: Replayed) -> None:
         if replayed.digests == entry.results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,13 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from edge_mer.cli.main import COMMANDS, app
+from edge_mer import __version__
+from edge_mer.cli.examples import EXAMPLES
+from edge_mer.cli.main import COMMANDS, EXIT_CODES, app
 from edge_mer.cli.typer_apps import PlainGroup, first_line
+from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.services import SERVICES
+from tests.documents import faults
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +70,7 @@ def test_help_is_plain_whole_and_without_shell_completion(path: tuple[str, ...])
 
 
 def test_the_list_of_commands_takes_one_line_each() -> None:
-    listed = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
+    listed = invoke("--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == list(COMMANDS)
 
 
@@ -177,3 +182,69 @@ def test_doctor_passes_on_this_installation(tmp_path: Path) -> None:
     config.write_text(f'[privacy]\nstate = "{tmp_path / "state"}"\n')
     result = invoke("doctor", "--config", str(config))
     assert result.exit_code == 0, result.stdout
+
+
+def test_the_version_is_shown() -> None:
+    assert invoke("--version").stdout == f"edge-mer {__version__}\n"
+
+
+def test_the_package_runs_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "edge_mer", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"edge-mer {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(("maks",), "mask"), (("keys", "pari"), "pair"), (("session", "inf"), "info")]
+)
+def test_a_misspelt_command_is_answered_with_the_nearest(typed: tuple[str, ...], meant: str) -> None:
+    result = invoke(*typed)
+    assert (result.exit_code, f"did you mean {meant}?" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("path", [(), *paths()], ids=" ".join)
+def test_help_ends_with_examples_of_the_command(path: tuple[str, ...]) -> None:
+    shown = [line.strip() for line in invoke(*path, "--help").stdout.partition("Examples:\n")[2].splitlines()]
+    assert shown == list(EXAMPLES[path])
+    assert all(line.startswith(" ".join(("edge-mer", *path))) for line in shown)
+
+
+def test_every_example_can_be_parsed() -> None:
+    text = "\n".join(f"`{line}`" for lines in EXAMPLES.values() for line in lines)
+    assert faults("README.md", text) == []
+
+
+def test_the_exit_codes_of_errors_are_documented() -> None:
+    assert {kind.exit_code for kind in kinds(EdgeMerError)} <= set(EXIT_CODES)
+    shown = invoke("--help").stdout
+    assert all(meaning in shown for meaning in EXIT_CODES.values())
+
+
+def kinds(error: type[EdgeMerError]) -> Iterator[type[EdgeMerError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds(kind)
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [(("-v",), "info"), (("-vv",), "debug"), (("-q",), "error"), (("--log-level", "warning"), "warning")],
+)
+def test_the_log_level_reaches_the_worker_processes(
+    options: tuple[str, ...], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_MER_LOG", "")
+    assert invoke(*options, "config").exit_code == 0
+    assert os.environ["EDGE_MER_LOG"] == level
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--record", "/no/such/folder/a.mcap"), ("--picture", "/no/such/folder/a.svg"), ("--media", "/tmp")],
+)
+def test_a_place_that_is_not_there_fails_before_anything_starts(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_mer.demo.play.Instance", None)
+    result = invoke("demo", *arguments)
+    assert (result.exit_code, arguments[1].rpartition("/")[0] in result.stderr) == (1, True)
+    assert result.stderr.count("\n") == 1

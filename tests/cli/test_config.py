@@ -96,7 +96,7 @@ def test_a_written_file_explains_every_key_and_is_not_overwritten(tmp_path: Path
     assert load(path)[0].video.device == "rtsp://camera/1"
     assert path.stat().st_mode & 0o777 == 0o644
     again = invoke("--write", str(path))
-    assert (again.exit_code, "is not overwritten" in again.stderr) == (1, True)
+    assert (again.exit_code, "is not overwritten" in again.stderr) == (3, True)
     assert path.read_text() == text
 
 
@@ -111,5 +111,31 @@ def test_each_value_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_unknown_key_is_answered_with_the_nearest() -> None:
     result = invoke("--set", "video.fpss=10")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (3, "")
     assert "did you mean fps?" in result.stderr
+
+
+def test_written_without_a_name_it_stands_where_every_command_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    result = invoke("--write", "--set", "video.fps=7")
+    assert result.stdout == f"wrote {tmp_path / 'edge_mer.toml'}; every command reads it\n"
+    assert load()[0].video.fps == 7
+
+
+def test_a_file_elsewhere_is_written_with_the_option_that_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "room.toml"
+    assert f"edge-mer run --config {path}" in invoke("--write", str(path)).stdout
+    assert invoke(str(path)).exit_code == 2, "without --write the file would do nothing"
+
+
+def test_a_folder_is_no_configuration_file(tmp_path: Path) -> None:
+    result = invoke("--config", str(tmp_path))
+    assert (result.exit_code, "is a folder" in result.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("value", ["true", "1.5"])
+def test_a_device_is_a_number_or_a_name(value: str) -> None:
+    assert invoke("--set", f"audio.device={value}").exit_code == 3
+    assert invoke("--set", "audio.device=1").exit_code == 0

@@ -70,7 +70,7 @@ def test_engines_are_built_listed_verified_and_cleaned(models: ModelsConfig) -> 
     assert all(line.startswith("ok") for line in verified)
     assert lines_of("clean", models) == []
     assert len(lines_of("clean", models.model_copy(update={"precision": "fp32"}))) == 11
-    assert lines_of("list", models) == [f"in {models.engines}"]
+    assert lines_of("list", models)[0].startswith("no engines yet")
 
 
 def test_clean_all_also_removes_engines_that_fit(models: ModelsConfig) -> None:
@@ -115,15 +115,15 @@ def test_a_failed_build_falls_back_only_when_the_backend_is_auto(
 def test_an_unknown_action_is_wrong_usage() -> None:
     result = CliRunner().invoke(app, ["engine", "polish"])
     assert result.exit_code == 2
-    assert "No such command 'polish'" in result.stderr
+    assert "no such command 'polish'" in result.stderr
 
 
 @without_gpu
-def test_building_without_a_gpu_is_exit_code_1_with_the_reason(tmp_path: Path) -> None:
+def test_building_without_a_gpu_fails_with_the_reason(tmp_path: Path) -> None:
     where = ("--set", f"models.engines={tmp_path}", "--set", "models.backend=tensorrt")
     done = run("engine", "build", *where)
-    assert done.returncode == 1
     assert "tensorrt is not installed" in done.stderr or "no usable NVIDIA GPU" in done.stderr
+    assert done.returncode == (3 if "is not installed" in done.stderr else 1)
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -34,8 +34,19 @@ def invoke(*arguments: str) -> Result:
 
 def test_without_an_address_the_error_shows_how_to_set_one() -> None:
     result = invoke("page")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (3, "")
     assert "page.address=http://127.0.0.1:7653" in result.stderr
+
+
+def test_the_link_of_the_running_instance_is_found(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setattr("edge_mer.cli.page.find_instance", lambda directory, config: runtime)
+    (runtime / "config.json").write_text('{"page": {"address": "http://127.0.0.1:7654"}}')
+    assert invoke("page").stdout.startswith("http://127.0.0.1:7654/#")
+    assert invoke("page", *ADDRESS).stdout.startswith("http://127.0.0.1:7653/#"), "the command line has priority"
 
 
 def test_the_link_stays_until_a_new_token_is_made() -> None:
@@ -55,7 +66,7 @@ def test_prometheus_has_its_own_address_and_token() -> None:
 
 def test_plain_http_beyond_loopback_is_refused() -> None:
     result = invoke("page", "--set", "page.address=http://192.168.1.5:7653")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "page.certificate" in result.stderr
 
 

@@ -8,14 +8,19 @@ import pty
 import select
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from edge_mer.cli.main import app
 from edge_mer.cli.options import modalities
-from edge_mer.contract.domain import MODALITIES
+from edge_mer.cli.unmask import unmask_allowed
+from edge_mer.client import SwitchClient
+from edge_mer.contract.control import Answer
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.privacy.consent.consent_file import FILE, Deployment, in_toml, read_deployment
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.host_key import host_key
@@ -46,7 +51,7 @@ def invoke(*arguments: str) -> Result:
 class TestConsent:
     def test_without_terminal_and_consent_one_line_shows_what_to_do(self, state: Path) -> None:
         result = invoke("run")
-        assert (result.exit_code, result.stdout) == (1, "")
+        assert (result.exit_code, result.stdout) == (4, "")
         assert result.stderr.count("\n") == 1
         assert "edge-mer run --consent audio,video,text" in result.stderr
         assert not (state / FILE).exists()
@@ -58,7 +63,7 @@ class TestConsent:
         state.mkdir(mode=0o700)
         (state / FILE).write_text(in_toml(Deployment("home")).replace('"home"', '"workplace"'))
         result = invoke("run", "--consent", "audio")
-        assert result.exit_code == 1
+        assert result.exit_code == 4
         assert "2024/1689" in result.stderr
 
     def test_the_first_run_in_a_terminal_asks_and_pairs_this_console(self, state: Path) -> None:
@@ -178,7 +183,7 @@ class TestReceipts:
         lines = log.read_bytes().splitlines(keepends=True)
         log.write_bytes(lines[0] + lines[1].replace(b"anna", b"otto") + lines[2].replace(b"anna", b"otto"))
         result = invoke("receipts", "verify")
-        assert result.exit_code == 1
+        assert result.exit_code == 6
         assert "line 2: it is not what this host's switch signed" in result.stderr
 
     def test_receipts_are_shown_as_text(self, log: Path) -> None:
@@ -189,7 +194,8 @@ class TestReceipts:
     def test_an_empty_log_is_reported(self, state: Path) -> None:
         state.mkdir(mode=0o700)
         assert invoke("receipts", "show").stdout == "no receipts yet\n"
-        assert invoke("receipts", "verify").exit_code == 1
+        result = invoke("receipts", "verify")
+        assert (result.exit_code, "no receipts yet" in result.stderr) == (1, True)
 
 
 def test_all_means_every_modality() -> None:
@@ -203,3 +209,40 @@ def test_a_locked_mask_takes_no_hours() -> None:
 def test_a_remote_switch_needs_paired_keys() -> None:
     result = invoke("mask", "all", "--at", "nowhere")
     assert (result.exit_code, "edge-mer keys pair nowhere LINK" in result.stderr) == (1, True)
+
+
+@dataclass
+class FakeSwitch:
+    """Refuses what is in ``refused``; ``asked`` are the modalities of each unmask."""
+
+    refused: dict[str, str]
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def unmask(self, *names: Modality) -> Answer:
+        self.asked.append(names)
+        reasons = [self.refused[m] for m in names if m in self.refused]
+        return Answer(id="", ok=not reasons, text="".join(reasons[:1]), modalities={})
+
+    def status(self) -> Answer:
+        return Answer(id="", ok=True, text="", modalities={})
+
+
+def unmasked(refused: dict[str, str]) -> tuple[Answer, list[tuple[str, ...]]]:
+    switch = FakeSwitch(refused)
+    return unmask_allowed(cast(SwitchClient, switch), MODALITIES), switch.asked
+
+
+def test_what_may_be_unmasked_is_and_the_rest_is_named() -> None:
+    answer, asked = unmasked({"audio": "no consent to audio"})
+    assert (answer.ok, answer.text) == (False, "audio stays masked: no consent to audio")
+    assert asked == [MODALITIES, *((m,) for m in MODALITIES)]
+
+
+def test_where_everything_may_be_unmasked_one_command_does_it() -> None:
+    answer, asked = unmasked({})
+    assert (answer.ok, asked) == (True, [MODALITIES])
+
+
+def test_where_nothing_may_be_unmasked_the_reason_is_given_once() -> None:
+    answer, _ = unmasked(dict.fromkeys(MODALITIES, "no consent"))
+    assert (answer.ok, answer.text) == (False, "no consent")

@@ -55,6 +55,7 @@ def test_signal_ends_all_processes(place: Path, number: signal.Signals) -> None:
     assert len(children) >= 6
     demo.send_signal(number)
     demo.communicate(timeout=60)
+    assert demo.returncode == (-number if number == signal.SIGKILL else 130)
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
 

@@ -107,7 +107,7 @@ def test_step_that_times_out_is_named() -> None:
     assert stage.director.failed == ["the camera is masked: at was not seen within 5 s"]
     stage.observe("a")
     assert stage.director.done
-    assert "missing: at" in "\n".join(stage.director.summary())
+    assert "not yet seen: at" in "\n".join(stage.director.summary())
 
 
 def test_step_waits_until_the_killed_process_runs_again() -> None:

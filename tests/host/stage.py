@@ -80,16 +80,16 @@ class FakeLauncher:
 class Stage:
     """``run`` lets time pass with the workers of ``beating`` alive; ``health`` is from the last report."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: tuple[ProcessRow, ...] = ROWS) -> None:
         self.clock, self.broker = FakeClock(), MemoryBroker()
         self.launcher = FakeLauncher(self.clock)
         self.switch = MemoryBus(self.broker, self.clock).server("switch")
         self.bus = MemoryBus(self.broker, self.clock)
-        self.supervisor = Supervisor(ROWS, self.bus, self.launcher)
+        self.supervisor = Supervisor(rows, self.bus, self.launcher)
         self._others = MemoryBus(self.broker, self.clock)
         self.reader = self._others.reader("health", "clock")
         self._beats: Client = self._others.client("supervisor")
-        self.beating = {row.name for row in ROWS}
+        self.beating = {row.name for row in rows}
         self.reports: list[HealthReport] = []
 
     def beat(self, name: str, **counters: int) -> None:

@@ -66,4 +66,4 @@ def test_a_full_disk_is_named_where_a_log_says_nothing(tmp_path: Path, monkeypat
     log.write_text("")
     assert last_error(log) is None
     monkeypatch.setattr("edge_mer.host.launcher.LEAST_ROOM", 1 << 80)
-    assert "is full; make room, or set run.directory" in (last_error(log) or "")
+    assert "is full; make room, or set privacy.state" in (last_error(log) or "")

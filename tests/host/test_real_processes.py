@@ -27,8 +27,14 @@ class Running:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        config = Config.model_validate({"privacy": {"state": str(directory / "state")}})
         self.process = SystemProcess.start(
-            "supervisor", "tests.host.tiny_supervisor", directory, Config().model_dump_json().encode(), signal.SIGTERM
+            "supervisor",
+            "tests.host.tiny_supervisor",
+            directory,
+            config.model_dump_json().encode(),
+            signal.SIGTERM,
+            directory,
         )
         self.bus = ZmqBus(directory)
         self._reader = self.bus.reader("health", "state/audio")
@@ -116,7 +122,7 @@ def test_sigterm_leaves_no_child_and_no_socket_file_within_two_seconds(running: 
     assert running.ended() == 0
     assert running.bus.clock.now_us() - began <= 2 * SECOND
     assert not is_alive(_pid(worker))
-    assert [p.name for p in running.directory.iterdir() if p.name != "log"] == []
+    assert [p.name for p in running.directory.iterdir() if p.suffix != ".jsonl" and p.name != "state"] == []
 
 
 def test_workers_end_with_a_killed_supervisor(running: Running) -> None:

@@ -9,6 +9,7 @@ import pytest
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport
+from edge_mer.host.processes import ProcessRow, always
 from edge_mer.host.supervisor import MOST_GUESTS
 from tests.host.stage import ROWS, Stage
 
@@ -22,6 +23,22 @@ def stage() -> Stage:
 
 def test_it_starts_every_row_in_the_order_of_the_table(stage: Stage) -> None:
     assert [name for name, _ in stage.launcher.starts] == [row.name for row in ROWS]
+
+
+def test_a_process_first_starts_when_the_one_that_it_needs_runs() -> None:
+    page = ProcessRow("page", "stand_in", always, "extra", after="switch")
+    stage = Stage((page, *ROWS))
+    stage.beating -= {"switch"}
+    stage.run(3)
+    assert stage.starts("page") == []
+    stage.beating |= {"switch"}
+    stage.run(0.5)
+    assert len(stage.starts("page")) == 1
+    stage.launcher.living["switch"].kill()
+    stage.launcher.living["page"].kill()
+    stage.beating -= {"switch"}
+    stage.run(1)
+    assert len(stage.starts("page")) == 2, "a restart waits for nothing"
 
 
 def test_a_process_counts_as_running_after_its_first_turn() -> None:

@@ -75,6 +75,7 @@ class Home:
         self.node = self.start_fusion("fusion1")
         self.start_sensors("sensors")
         self.steps = 0
+        self.steady = False  # nothing cuts the context
         self.silent: set[Modality] = set()
 
     def bus(self, boot: str) -> MemoryBus:
@@ -104,8 +105,8 @@ class Home:
             raw_boot="sensors",
             raw_first=0,
             raw_last=0,
-            context=int(self.rng.random() < 0.02),
-            cut=bool(self.rng.random() < 0.02),
+            context=int(not self.steady and self.rng.random() < 0.02),
+            cut=bool(not self.steady and self.rng.random() < 0.02),
             final=bool(self.rng.random() < 0.5),
             watermark_us=now,
             biometric=modality != "text",

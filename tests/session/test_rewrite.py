@@ -14,6 +14,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
 from edge_mer.fusion.journal import REPEAT_OPENING
 from edge_mer.session import mcap_scan
+from edge_mer.session.completeness import JOIN_US
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session
 from edge_mer.session.recorder import Recorder, build
@@ -200,7 +201,25 @@ class TestJoined:
         assert late.trailer.unverifiable is None
         report = verify(tmp_path / "b.mcap", FAKE)
         assert (report.equal, report.reason) == (True, None)
-        assert report.entries - report.joining > 40
+        assert report.entries - report.joining == report.proven > 40
+        assert 0 < report.proven_results < report.results
+
+    def test_a_joined_recording_is_in_step_within_twenty_seconds(self, tmp_path: Path) -> None:
+        """Its average alone would hold on to what was before the recording for longer, where nothing cuts it."""
+        home = Home(tmp_path / "a.mcap", seed=8)
+        home.steady = True
+        for _ in range(70):
+            home.step()
+        late = join(home, tmp_path / "b.mcap")
+        for _ in range(400):
+            home.step(drop=0)
+            late.turn()
+        late.close()
+        report = verify(tmp_path / "b.mcap", FAKE)
+        hop_s = 0.5
+        assert report.equal
+        assert 0 < report.before < report.joining
+        assert (report.joining - report.before) * hop_s + JOIN_US / SECOND <= 20
 
     def test_recorder_that_joins_long_after_fusion_started_gets_a_repeated_opening(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "a.mcap", seed=8)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.errors import ConsentError
 from edge_mer.contract.recognisers import SCOPES, Scope
 from edge_mer.host.files import state_path, write_atomic
 
@@ -94,23 +94,23 @@ def deployment_path(config: Config) -> Path:
 
 
 def read_deployment(path: Path) -> Deployment:
-    """Raises PrivacyError when it is missing, damaged, or about a place where edge_mer does not run."""
+    """Raises ConsentError when it is missing, damaged, or about a place where edge_mer does not run."""
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=Deployment)
     except FileNotFoundError:
-        raise PrivacyError(f"nobody has agreed to anything yet ({path} does not exist); {HOW}") from None
+        raise ConsentError(f"nobody has agreed to anything yet ({path} does not exist); {HOW}") from None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise PrivacyError(f"{path}: {error}; mend it, or erase it and {HOW}") from error
+        raise ConsentError(f"{path}: {error}; mend it, or erase it and {HOW}") from error
     check_place(found.place)
     return found
 
 
 def check_place(place: str) -> None:
-    """Raises PrivacyError for any place but a home."""
+    """Raises ConsentError for any place but a home."""
     if place in PROHIBITED:
-        raise PrivacyError(f"place = {place!r}: {LAW}")
+        raise ConsentError(f"place = {place!r}: {LAW}")
     if place != "home":
-        raise PrivacyError(f"place = {place!r}: edge_mer runs in homes only (place = 'home'); {LAW}")
+        raise ConsentError(f"place = {place!r}: edge_mer runs in homes only (place = 'home'); {LAW}")
 
 
 def write_deployment(path: Path, deployment: Deployment) -> None:
@@ -151,7 +151,7 @@ def agreed(config: Config, wall_us: int) -> frozenset[ConsentScope]:
     """What there is consent to now; nothing when the deployment file is missing or damaged."""
     try:
         deployment = read_deployment(deployment_path(config))
-    except PrivacyError:
+    except ConsentError:
         return frozenset()
     return frozenset(m for m in CONSENT_SCOPES if deployment.refusal(m, wall_us) is None)
 
