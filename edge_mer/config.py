@@ -192,6 +192,7 @@ class PageConfig(Section):
     names: tuple[str, ...] = Field((), description="further host names that browsers may use, without port")
     certificate: str | None = Field(None, description="certificate of https (PEM)")
     key: str | None = Field(None, description="its private key (PEM)")
+    language: Literal["auto", "en", "de"] = Field("auto", description="auto: English or German, as the browser asks")
 
 
 class ButtonConfig(Section):

@@ -17,7 +17,7 @@ from edge_mer.config import PageConfig
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, missing_extra
-from edge_mer.gateway.page import modalities_js
+from edge_mer.gateway.page import strings
 from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, parse_address
 from edge_mer.gateway.page.sse_clients import Viewer, Viewers, event
 from edge_mer.gateway.public_message import PublicMessage
@@ -34,7 +34,14 @@ SILENT_S = 15.0
 UNREAD_S = 20.0
 BACKLOG = 128
 MOST_CONNECTIONS = 256
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
 INDEX = "index.html"
 HELLO = "hello"
 
@@ -91,11 +98,18 @@ class WebServer:
         self.address: PageAddress = parse_address(page)
         self._context = _context(page) if self.address.scheme == "https" else None
         self.refused = 0
-        self._files = {
+        self._setting = page.language
+        packaged = {
             f.name: f.read_bytes()
             for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
             if f.name.endswith(tuple(TYPES))
-        } | {modalities_js.NAME: modalities_js.modalities_js()}
+        }
+        index = packaged.pop(INDEX).decode()
+        self._files = {
+            language: packaged
+            | {INDEX: strings.render(index, language).encode(), strings.JS: strings.strings_js(language)}
+            for language in strings.LANGUAGES
+        }
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes(
             [
@@ -164,10 +178,12 @@ class WebServer:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("name", INDEX)
-        if name not in self._files:
+        found = self._files[strings.chosen(self._setting, request.headers.get("Accept-Language", ""))]
+        if name not in found:
             raise self._web.HTTPNotFound
         kind = TYPES[name[name.rindex(".") :]]
-        return self._web.Response(body=self._files[name], content_type=kind, charset="utf-8")
+        charset = None if kind == "image/png" else "utf-8"
+        return self._web.Response(body=found[name], content_type=kind, charset=charset)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the viewer disconnects or the token is renewed; ``?why=1``: explanations instead."""
