@@ -195,6 +195,12 @@ class PageConfig(Section):
     language: Literal["auto", "en", "de"] = Field("auto", description="auto: English or German, as the browser asks")
 
 
+class HistoryConfig(Section):
+    """Hourly shares of labels, kept by the page's process; only with the consent `history` in the deployment file."""
+
+    keep_days: float = Field(90, gt=0, description="days of the history older than this are erased")
+
+
 class ButtonConfig(Section):
     source: str | None = Field(
         None,
@@ -249,6 +255,7 @@ class Config(Section):
     hub: HubConfig = HubConfig()
     mqtt: MqttConfig = MqttConfig()
     page: PageConfig = PageConfig()
+    history: HistoryConfig = HistoryConfig()
     button: ButtonConfig = ButtonConfig()
     indicator: IndicatorConfig = IndicatorConfig()
     record: RecordConfig = RecordConfig()

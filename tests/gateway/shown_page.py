@@ -1,4 +1,4 @@
-"""The page with made-up messages in a real Chromium: its process runs in a thread, without switch, sensors or models."""
+"""The page with made-up messages in a real Chromium. Its process runs in a thread, without switch and sensors."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ from edge_mer.contract.messages import (
     WorkerHealth,
 )
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.outlet import OutletWorker
 from edge_mer.gateway.page.http_auth import Token, link_of
-from edge_mer.gateway.page.node import PageOutlet
+from edge_mer.gateway.page.node import outlets
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import host_key
 from tests.browser import Browser, chromium
@@ -129,7 +128,7 @@ class ShownPage:
 
     def explain(self, combination: Combination) -> None:
         """Sent until the open explanation shows it: it is requested only then."""
-        shares: dict[Modality, float] = {m: 0.0 for m in MODALITIES}
+        shares: dict[Modality, float] = dict.fromkeys(MODALITIES, 0.0)
         shares |= {m: 0.21 - 0.06 * n for n, m in enumerate(modalities_of(combination))}
         body = Explain(
             combination=combination,
@@ -224,8 +223,7 @@ def _running(config: Config, directory: Path) -> Iterator[None]:
 
     def run() -> None:
         bus = ZmqBus(directory)
-        metrics = Metrics()
-        worker = OutletWorker("page", bus, lambda own: [metrics, PageOutlet(config, own, metrics)])
+        worker = OutletWorker("page", bus, lambda own: outlets(config, own))
         ready.set()
         while not stop.is_set():
             worker.turn()

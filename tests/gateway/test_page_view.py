@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.end_to_end]
 
 AXE = Path(__file__).parents[2] / ".node" / "node_modules" / "axe-core" / "axe.min.js"
 MINUTE_US = 60 * SECOND
-BY_PAGE = {m: "masked by the web page" for m in MODALITIES}
+BY_PAGE = dict.fromkeys(MODALITIES, "masked by the web page")
 ENGLISH, GERMAN = "en-US,en", "de-DE,de"
 
 
@@ -156,8 +156,9 @@ def test_guest_mode_says_until_when(page: ShownPage) -> None:
 def test_guest_mode_can_last_an_hour_longer_or_stay(page: ShownPage) -> None:
     guests_until(page, 30)
     page.browser.script(
-        "window.kept = window.fetch; window.asked = []; window.fetch = (path, given) => { window.asked.push([path, JSON.parse("
-        'given.body)]); return Promise.resolve(new Response(\'{"ok": true, "text": "", "receipts": []}\')) }'
+        "window.kept = window.fetch; window.asked = []; window.fetch = (path, given) => {"
+        "window.asked.push([path, JSON.parse(given.body)]);"
+        'return Promise.resolve(new Response(\'{"ok": true, "text": "", "receipts": []}\')) }'
     )
     page.browser.click("#guests-hour")
     page.browser.click("#guests-stay")

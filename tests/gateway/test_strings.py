@@ -56,7 +56,8 @@ def test_every_text_that_a_script_uses_exists_and_every_text_is_used() -> None:
         direct = set(re.findall(r'\bt\("([\w.]+)"', script))
         assert direct <= set(texts().rows), name
         used |= found
-    python = Path(strings.__file__).read_text()
+    folder = Path(strings.__file__).parent
+    python = "".join((folder / name).read_text() for name in ("strings.py", "history_text.py"))
     unused = {k for k in texts().rows if k not in used and not k.startswith(COMPUTED) and f'"{k}"' not in python}
     assert not unused
 
@@ -86,7 +87,7 @@ def test_words_of_modalities_are_those_of_their_table() -> None:
 def plain(reason: str) -> str | None:
     """The English template that applies, by Python's notation of named groups."""
     for row in texts().reasons:
-        if re.fullmatch(row.match.replace("(?<", "(?P<"), reason):
+        if re.fullmatch(row.match, reason):
             return row.en
     return None
 

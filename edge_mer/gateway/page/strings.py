@@ -30,6 +30,9 @@ class Reason(Struct, frozen=True, forbid_unknown_fields=True):
     en: str
     de: str
 
+    def of(self, language: Language) -> str:
+        return self.en if language == "en" else self.de
+
 
 class Texts(Struct, frozen=True):
     """``rows``: by ``section.key``, the text in each language."""
@@ -64,6 +67,25 @@ def listed(language: Language, items: list[str], word: Literal["and", "or"] = "a
     if len(items) < 2:
         return "".join(items)
     return text(language, f"channel.{word}", first=", ".join(items[:-1]), last=items[-1])
+
+
+def plain(language: Language, reason: str) -> str:
+    """A reason of a message in plain words; one that the table does not know is given as it is."""
+    for row in texts().reasons:
+        if found := re.fullmatch(row.match, reason):
+            given = {name: _translated(language, name, value) for name, value in found.groupdict("").items()}
+            return row.of(language).format_map({"from": "", **given})
+    return reason
+
+
+def _translated(language: Language, name: str, value: str) -> str:
+    if name == "channels":
+        return listed(language, [sensor_text(language, m, "channel") if m in TABLE else m for m in value.split(", ")])
+    if name == "sensor":
+        return sensor_text(language, value, "name") if value in TABLE else value
+    if name == "count":
+        return texts().rows.get(f"count.{value}", {}).get(language, value)
+    return plain(language, value) if name == "reason" else value
 
 
 def chosen(setting: Literal["auto", "en", "de"], accepted: str) -> Language:
@@ -116,7 +138,7 @@ def strings_js(language: Language) -> bytes:
     exports: dict[str, Any] = {
         "LANGUAGE": language,
         "TEXT": {key: row[language] for key, row in texts().rows.items()},
-        "REASONS": [[f"^(?:{row.match})$", getattr(row, language)] for row in texts().reasons],
+        "REASONS": [[f"^(?:{row.match})$".replace("(?P<", "(?<"), row.of(language)] for row in texts().reasons],
         "MODALITIES": MODALITIES,
         "LETTER": LETTER,
         "SENSORS": {

@@ -2,6 +2,7 @@
 import { $, announce, text } from "./dom.js";
 import { recording, processes, proofs, speed } from "./details.js";
 import { Guests } from "./guests.js";
+import { History } from "./history.js";
 import { estimate, stale } from "./now.js";
 import { listen, token } from "./server.js";
 import { settingsForm } from "./settings.js";
@@ -79,4 +80,5 @@ settingsForm(MODALITIES.map((m) => [m, SENSORS[m].name, t("settings.name", { sen
 token.fromAddress();
 addEventListener("hashchange", () => { token.fromAddress(); connect(); });
 new Why();
+new History();
 connect();

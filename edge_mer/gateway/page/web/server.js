@@ -30,6 +30,16 @@ export async function post(path, body) {
   }
 }
 
+// The response to a request that only reads; null when there is none.
+export async function get(path) {
+  try {
+    const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS), headers: headers() });
+    return response.ok ? response : null;
+  } catch {
+    return null;
+  }
+}
+
 // Reads server-sent events and reconnects. `on`: event(topic, message), up(), down(), locked(). Returns a stop function.
 export function listen(path, on) {
   let ended = false, control = null, tries = 0;

@@ -100,9 +100,9 @@ function band(times, lower, upper, x, hop) {
   return `M${there.join("L")}L${back.join("L")}Z`;
 }
 
-// The one legend of both charts: each colour has one meaning.
-export function legend(place) {
-  const entries = [...EMOTIONS.map((emotion) => [`e-${emotion}`, emotionName(emotion)]), ["in-use", t("past.in_use")], ["hatched", t("past.gap")]];
+// One legend for the probabilities and the lanes: each colour has one meaning.
+export function legend(place, inUse = t("past.in_use"), more = []) {
+  const entries = [...EMOTIONS.map((emotion) => [`e-${emotion}`, emotionName(emotion)]), ...more, ["in-use", inUse], ["hatched", t("past.gap")]];
   place.replaceChildren(...entries.map(([kind, label]) => make("li", {}, make("span", { class: kind, "aria-hidden": "true" }), label)));
 }
 
