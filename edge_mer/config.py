@@ -207,6 +207,13 @@ class PageConfig(Section):
     names: tuple[str, ...] = Field((), description="further host names that browsers may use, without port")
     certificate: str | None = Field(None, description="certificate of https (PEM)")
     key: str | None = Field(None, description="its private key (PEM)")
+    language: Literal["auto", "en", "de"] = Field("auto", description="auto: English or German, as the browser asks")
+
+
+class HistoryConfig(Section):
+    """Hourly shares of labels, kept by the page's process; only with the consent `history` in the deployment file."""
+
+    keep_days: float = Field(90, gt=0, description="days of the history older than this are erased")
 
 
 class ButtonConfig(Section):
@@ -263,6 +270,7 @@ class Config(Section):
     hub: HubConfig = HubConfig()
     mqtt: MqttConfig = MqttConfig()
     page: PageConfig = PageConfig()
+    history: HistoryConfig = HistoryConfig()
     button: ButtonConfig = ButtonConfig()
     indicator: IndicatorConfig = IndicatorConfig()
     record: RecordConfig = RecordConfig()

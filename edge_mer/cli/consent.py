@@ -16,6 +16,7 @@ from edge_mer.contract.modalities import MODALITIES, TABLE
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.consent.consent_file import (
     CONSENT_SCOPES,
+    HISTORY,
     HOW,
     Consent,
     ConsentScope,
@@ -25,6 +26,10 @@ from edge_mer.privacy.consent.consent_file import (
     write_deployment,
 )
 from edge_mer.privacy.consent_setup import agree, pair_console
+
+HISTORY_QUESTION = (
+    "May hourly shares of the labels be kept on this machine, sealed and erasable, for the page's history?"
+)
 
 
 def matters(text: str) -> tuple[ConsentScope, ...]:
@@ -88,3 +93,5 @@ def _questions(config: Config) -> Iterator[tuple[ConsentScope, str]]:
     row = config.text.recogniser
     if row is not None and row.scope is not None:
         yield row.scope, row.question.format(server=getattr(config.text, row.argument or "", None) or "")
+    if config.page.address is not None:
+        yield HISTORY, HISTORY_QUESTION

@@ -14,6 +14,8 @@ from edge_mer.cli.typer_apps import command_group
 from edge_mer.config import load
 from edge_mer.contract.errors import UNPROVEN, EdgeMerError, PrivacyError
 from edge_mer.contract.messages import Receipt
+from edge_mer.history import erasures
+from edge_mer.history.store import FOLDER as HISTORY_FOLDER
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import read_public
 from edge_mer.privacy.switch.receipts import FILE, ChainHead, lines_of, receipt_files, verify_all
@@ -60,6 +62,8 @@ def verify(file: File = None, key: Key = None, config: ConfigFile = None) -> Non
         raise WrongReceipt(str(error)) from error
     end = "none missing at the end" if head is not None else "missing ones at the end cannot be detected"
     typer.echo(f"{path}: {count} receipts from {first} on, all signed and in one chain; {end}")
+    if file is None and (found := erasures.verify(path.parent / HISTORY_FOLDER)):
+        typer.echo(f"{len(found)} receipts of erasures from the history, all signed and in one chain")
 
 
 @receipts.command()

@@ -130,6 +130,24 @@ def create_private(path: Path) -> BinaryIO:
     return os.fdopen(fd, "wb")
 
 
+def append_private(path: Path, line: bytes) -> None:
+    """Append to a file (mode 0600) and write it through to the disk. Raises OSError; then the file is as before."""
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            if os.write(fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+            if not size:
+                sync_directory(path.parent)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+
+
 def _draft(path: Path, content: bytes, mode: int = 0o600) -> Path:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)

@@ -54,8 +54,9 @@ def served_page(place: Path) -> Iterator[tuple[str, Path]]:
         state = place / "privacy"
         bus = stack.enter_context(started(config, place))
         unmask(bus)
-        deadline = bus.clock.now_us() + 20 * SECOND
-        while not listens(port) and bus.clock.now_us() < deadline:
+        deadline = bus.clock.now_us() + 90 * SECOND  # it restarts until the switch has made the host's key
+        while not listens(port):
+            assert bus.clock.now_us() < deadline, "the page does not listen"
             bus.wait(SECOND // 10)
         yield link_of(config.page, Token(state)), state
 

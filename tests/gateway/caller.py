@@ -12,10 +12,10 @@ from typing import Any
 
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
-from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
+from edge_mer.gateway.page.history_outlet import HistoryOutlet
 from edge_mer.gateway.page.http_auth import Token
-from edge_mer.gateway.page.node import PageOutlet
+from edge_mer.gateway.page.node import PageOutlet, outlets
 from tests.devices import free_port
 from tests.gateway.stage import Stage
 
@@ -37,9 +37,10 @@ class Caller:
         self._open: list[http.client.HTTPConnection] = []
 
     def _outlets(self, config: Config, bus: OutletBus) -> list[Outlet]:
-        metrics = Metrics()
-        self.outlet = PageOutlet(config, bus, metrics)
-        return [metrics, self.outlet]
+        made = outlets(config, bus)
+        (self.outlet,) = [o for o in made if isinstance(o, PageOutlet)]
+        (self.history,) = [o for o in made if isinstance(o, HistoryOutlet)]
+        return made
 
     def until(self, done: Callable[[], Any], seconds: float = 8) -> Any:
         def turn() -> Any:

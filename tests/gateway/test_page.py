@@ -11,12 +11,13 @@ import pytest
 
 from edge_mer.client import PendingCommands
 from edge_mer.config import Config
-from edge_mer.contract.clock import SystemClock, host_boot_id
+from edge_mer.contract.clock import SECOND, SystemClock, host_boot_id
 from edge_mer.host.limits import Budget
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.identity import new_identity
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import open_pairing
+from edge_mer.privacy.switch.state import Asked, Holding
 from tests.gateway.caller import Caller
 
 
@@ -31,6 +32,25 @@ def test_mask_is_answered_with_its_receipt(caller: Caller) -> None:
         caller.open_stream(), lambda e: any(t == "receipt" and r["number"] in answer["receipts"] for t, r in e)
     )
     assert "page" in got[-1][1]["purged"], "the mask waited until this process deleted its data"
+
+
+def test_guest_mask_can_be_made_longer_and_lasting_but_not_shorter(caller: Caller) -> None:
+    def end() -> int | None:
+        assert caller.stage.switch is not None
+        mask = caller.stage.switch.policy.asked["video"].mask
+        assert mask is not None
+        return mask.until and mask.until.wall_us
+
+    assert caller.stage.switch is not None
+    caller.stage.switch.policy.asked["video"] = Asked(None, Holding("console", ""))
+    ends = []
+    for seconds in (7200, 10800, 3600, 0, 3600):
+        assert caller.post("/mask", {"modalities": ["video"], "for_s": seconds})["ok"]
+        ends.append(end())
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert ends[1] - ends[0] >= 3600 * SECOND
+    assert ends[2:] == [ends[1], None, None]
 
 
 def pairing(caller: Caller, code: str, identity: Any) -> dict[str, str]:

@@ -12,11 +12,10 @@ import pytest
 
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError, MissingExtra
-from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.outlet import OutletBus
 from edge_mer.gateway.page import web_server
 from edge_mer.gateway.page.http_auth import HEADERS, Token
-from edge_mer.gateway.page.node import PageOutlet
+from edge_mer.gateway.page.node import outlets
 from tests.gateway.caller import Caller, has_topic
 from tests.gateway.stage import Stage
 
@@ -41,14 +40,14 @@ def test_only_packaged_files_are_served(caller: Caller, path: str) -> None:
     assert caller.request("GET", path)[0] in (401, 404)
 
 
-@pytest.mark.parametrize("path", ["/events", "/metrics", "/nothing"])
+@pytest.mark.parametrize("path", ["/events", "/metrics", "/history", "/history.csv", "/nothing"])
 def test_streams_need_the_token(caller: Caller, path: str) -> None:
     for token in ("", "x", caller.token[:-1]):
         assert caller.request("GET", path, token=token)[0] == 401
     assert caller.page.counters["requests_refused"] == 3
 
 
-@pytest.mark.parametrize("path", ["/mask", "/unmask", "/pair"])
+@pytest.mark.parametrize("path", ["/mask", "/unmask", "/pair", "/history/erase"])
 def test_commands_need_the_token(caller: Caller, path: str) -> None:
     assert caller.request("POST", path, {"modalities": ["audio"]}, token="")[0] == 401
     assert caller.request("GET", f"{path}?token={caller.token}", token="")[0] == 401
@@ -171,7 +170,7 @@ def test_address_in_use_is_named(caller: Caller) -> None:
         {"privacy": {"state": str(caller.stage.state)}, "page": {"address": f"http://127.0.0.1:{caller.port}"}}
     )
     with pytest.raises(ConfigError, match=r"page\.address"):
-        PageOutlet(config, OutletBus(caller.bus), Metrics())
+        outlets(config, OutletBus(caller.bus))
 
 
 def test_missing_aiohttp_names_the_extra(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

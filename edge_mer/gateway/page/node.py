@@ -1,12 +1,14 @@
 """The process ``page``: estimates and explanations in a browser, and /metrics. Off unless ``page.address`` is set.
 
-Browsers get the public topics unchanged, and nothing else; this process keeps no estimate. It may mask. It cannot
-unmask: a browser signs the grant with its own key, which was paired by a one-time code.
+Browsers get the public topics unchanged, and nothing else; this process keeps no estimate, and hourly shares only with
+consent (history_outlet.py). It may mask. It cannot unmask: a browser signs the grant with its own key, which was paired
+by a one-time code.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections import Counter, deque
 from pathlib import Path
 from typing import Literal
@@ -17,18 +19,22 @@ import edge_mer
 from edge_mer.bus import Bus
 from edge_mer.client.pending_commands import failed
 from edge_mer.config import Config
-from edge_mer.contract.clock import host_boot_id
+from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.control import Answer, Pair
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.errors import ConfigError, PrivacyError
+from edge_mer.contract.errors import ConfigError, EdgeMerError, PrivacyError
 from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
+from edge_mer.gateway.page.history_outlet import HistoryOutlet
+from edge_mer.gateway.page.history_text import paragraph
 from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
+from edge_mer.gateway.page.strings import Language
 from edge_mer.gateway.page.turn_loop import TurnLoop
 from edge_mer.gateway.page.web_server import MaskCommand, PairingRequest, WebServer
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.gateway.requests.server import UNMASK_BURST, UNMASK_HZ
+from edge_mer.history.shares import table
 from edge_mer.host.files import state_directory
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
@@ -46,14 +52,15 @@ class PageOutlet(Outlet):
     name = NAME
     topics = tuple(t for t in PUBLIC if t != "heartbeat")
 
-    def __init__(self, config: Config, bus: OutletBus, metrics: Metrics) -> None:
+    def __init__(self, config: Config, bus: OutletBus, metrics: Metrics, history: HistoryOutlet) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
         self._clock = bus.clock
         self._directory: Path = state_directory(config.privacy.state)
         if public_key(self._directory) is None:
             raise PrivacyError("this host has no key yet: start the switch once; retrying")
         self.viewers = Viewers()
-        self._metrics = metrics
+        self._metrics, self._history = metrics, history
+        self._keep_days = config.history.keep_days
         self._switch = bus.switch(REQUESTER)
         self._retained: dict[str, PublicMessage] = {}
         self._receipts: deque[PublicMessage] = deque(maxlen=SHOWN_RECEIPTS)
@@ -127,11 +134,44 @@ class PageOutlet(Outlet):
             return failed(str(error))
         return Answer(id="", ok=True, text=f"paired as {key.name}", modalities={})
 
+    def history(self, days: int, back: int, language: Language) -> bytes:
+        """JSON of ``days`` days, the last of them ``back`` days ago, with a summary."""
+        last = self._today() - datetime.timedelta(days=back)
+        hours = self._history.hours(last - datetime.timedelta(days=days - 1), last)
+        return msgspec.json.encode(
+            {
+                "on": self._history.is_on,
+                "keep_days": self._keep_days,
+                "last": last,
+                "hours": hours,
+                "summary": paragraph(language, hours),
+            }
+        )
+
+    def history_table(self) -> str:
+        return table(self._history.hours(datetime.date.min, self._today()))
+
+    def _today(self) -> datetime.date:
+        return datetime.datetime.fromtimestamp(self._clock.wall_us() / SECOND).date()
+
+    def erase(self, what: str) -> Answer:
+        """Erase a day or a modality of the history."""
+        try:
+            erasure = self._history.erase(what, REQUESTER)
+        except (EdgeMerError, OSError) as error:
+            return failed(str(error))
+        return Answer(id="", ok=True, text="", modalities={}, receipts=(erasure.number,))
+
     def metrics(self) -> tuple[bytes, str]:
         return self._metrics.exposition(self._clock.now_us()), self._metrics.content_type
 
 
+def outlets(config: Config, bus: OutletBus) -> list[Outlet]:
+    """Those of the page's process."""
+    metrics, history = Metrics(), HistoryOutlet(config, bus)
+    return [metrics, history, PageOutlet(config, bus, metrics, history)]
+
+
 def build(config: Config, bus: Bus) -> OutletWorker:
     lower_priority()
-    metrics = Metrics()
-    return OutletWorker(NAME, bus, lambda own: [metrics, PageOutlet(config, own, metrics)])
+    return OutletWorker(NAME, bus, lambda own: outlets(config, own))

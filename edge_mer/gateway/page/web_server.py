@@ -16,10 +16,11 @@ from msgspec import Struct
 from edge_mer.config import PageConfig
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.errors import ConfigError, missing_extra
-from edge_mer.gateway.page import modalities_js
+from edge_mer.contract.errors import ConfigError, EdgeMerError, missing_extra
+from edge_mer.gateway.page import strings
 from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, parse_address
 from edge_mer.gateway.page.sse_clients import Viewer, Viewers, event
+from edge_mer.gateway.page.strings import Language
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.privacy.switch.commands import LONGEST_S
 
@@ -34,7 +35,15 @@ SILENT_S = 15.0
 UNREAD_S = 20.0
 BACKLOG = 128
 MOST_CONNECTIONS = 256
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MOST_DAYS = 3660
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
 INDEX = "index.html"
 HELLO = "hello"
 
@@ -52,6 +61,12 @@ class PairingRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     signing: str
     proof: str
+
+
+class EraseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/history/erase``: a day as YYYY-MM-DD, or a modality."""
+
+    what: str
 
 
 class _Closed(asyncio.Protocol):
@@ -73,6 +88,12 @@ class PageBackend(Protocol):
 
     def pair(self, pairing: PairingRequest) -> Answer: ...
 
+    def history(self, days: int, back: int, language: Language) -> bytes: ...
+
+    def history_table(self) -> str: ...
+
+    def erase(self, what: str) -> Answer: ...
+
     def metrics(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
         ...
@@ -91,11 +112,18 @@ class WebServer:
         self.address: PageAddress = parse_address(page)
         self._context = _context(page) if self.address.scheme == "https" else None
         self.refused = 0
-        self._files = {
+        self._setting = page.language
+        packaged = {
             f.name: f.read_bytes()
             for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
             if f.name.endswith(tuple(TYPES))
-        } | {modalities_js.NAME: modalities_js.modalities_js()}
+        }
+        index = packaged.pop(INDEX).decode()
+        self._files = {
+            language: packaged
+            | {INDEX: strings.render(index, language).encode(), strings.JS: strings.strings_js(language)}
+            for language in strings.LANGUAGES
+        }
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes(
             [
@@ -106,6 +134,9 @@ class WebServer:
                 web.post("/mask", self._command),
                 web.post("/unmask", self._command),
                 web.post("/pair", self._pair),
+                web.get("/history", self._history),
+                web.get("/history.csv", self._history_table),
+                web.post("/history/erase", self._erase),
             ]
         )
         self._runner = web.AppRunner(
@@ -164,10 +195,12 @@ class WebServer:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("name", INDEX)
-        if name not in self._files:
+        found = self._files[self._language(request)]
+        if name not in found:
             raise self._web.HTTPNotFound
         kind = TYPES[name[name.rindex(".") :]]
-        return self._web.Response(body=self._files[name], content_type=kind, charset="utf-8")
+        charset = None if kind == "image/png" else "utf-8"
+        return self._web.Response(body=found[name], content_type=kind, charset=charset)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the viewer disconnects or the token is renewed; ``?why=1``: explanations instead."""
@@ -202,6 +235,33 @@ class WebServer:
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
         return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        days, back = self._days(request, "days", 1), self._days(request, "back", 0)
+        return self._read(
+            "application/json", lambda: self._backend.history(max(days, 1), back, self._language(request))
+        )
+
+    async def _history_table(self, request: web.Request) -> web.StreamResponse:
+        return self._read("text/csv", lambda: self._backend.history_table().encode())
+
+    async def _erase(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._backend.erase((await self._body(request, EraseRequest)).what))
+
+    def _read(self, kind: str, read: Callable[[], bytes]) -> web.StreamResponse:
+        try:
+            return self._web.Response(body=read(), content_type=kind, charset="utf-8")
+        except (EdgeMerError, OSError) as error:
+            return self._text(500, str(error))
+
+    def _days(self, request: web.Request, name: str, default: int) -> int:
+        text = request.query.get(name, str(default))
+        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= MOST_DAYS):
+            raise self._web.HTTPBadRequest(reason=f"{name} is at most {MOST_DAYS}")
+        return int(text)
+
+    def _language(self, request: web.Request) -> Language:
+        return strings.chosen(self._setting, request.headers.get("Accept-Language", ""))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         body, kind = self._backend.metrics()

@@ -18,14 +18,16 @@ from edge_mer.contract.recognisers import SCOPES, Scope
 from edge_mer.host.files import state_path, write_atomic
 
 FILE = "deployment.toml"
-# What one can agree to: each modality, and that sound is sent to a recogniser elsewhere.
-_SCOPES = (*MODALITIES, *SCOPES)
+# What one can agree to: each modality, that sound is sent to a recogniser elsewhere, and that a history is kept.
+HISTORY: Literal["history"] = "history"
+_SCOPES = (*MODALITIES, HISTORY, *SCOPES)
 if TYPE_CHECKING:
-    ConsentScope = Modality | Scope
+    ConsentScope = Modality | Scope | Literal["history"]
 else:
     ConsentScope = Literal[_SCOPES]
 CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
 HOW = f"run edge-mer run in a terminal, or edge-mer run --consent {','.join(MODALITIES)}"
+NAMES: dict[str, str] = {HISTORY: "history of hourly shares"}
 PROHIBITED = ("workplace", "education")
 LAW = (
     "inferring emotions at work or in education is prohibited in the European Union: Regulation (EU) 2024/1689 "
@@ -138,7 +140,7 @@ def in_words(deployment: Deployment, wall_us: int) -> list[str]:
     """One line per matter, for people."""
     lines = []
     for matter in CONSENT_SCOPES:
-        what = SCOPES[matter].consent if matter in SCOPES else matter
+        what = SCOPES[matter].consent if matter in SCOPES else NAMES.get(matter, matter)
         rows = [c for c in deployment.consent if c.matter == matter]
         said = "; ".join(f"{c.who} agreed on {c.given}{f', until {c.until}' if c.until else ''}" for c in rows)
         refusal = deployment.refusal(matter, wall_us)

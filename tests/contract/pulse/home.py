@@ -19,7 +19,7 @@ from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.messages import Feature, SensorState
 from edge_mer.contract.modalities import ALL
 from edge_mer.contract.services import SERVICES
-from edge_mer.gateway.page.modalities_js import modalities_js
+from edge_mer.gateway.page.strings import strings_js
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.switch.receipts import FILE, verify
 from edge_mer.privacy.switch.switch import Switch, SwitchInputs
@@ -136,7 +136,7 @@ def main(place: Path) -> dict[str, Any]:
         "presence": sorted(set(presence)),
         "sealed": session.sealed,
         "unverifiable": session.trailer.unverifiable if session.trailer else "no trailer",
-        "page": modalities_js().decode(),
+        "page": strings_js("en").decode(),
     }
 
 

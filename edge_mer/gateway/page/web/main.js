@@ -1,25 +1,32 @@
 // The latest messages, and the views that show them.
 import { $, announce, text } from "./dom.js";
 import { recording, processes, proofs, speed } from "./details.js";
+import { Guests } from "./guests.js";
+import { History } from "./history.js";
 import { estimate, stale } from "./now.js";
 import { listen, token } from "./server.js";
+import { settingsForm } from "./settings.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
 import { Why } from "./why.js";
-import { MODALITIES } from "./labels.js";
+import { MODALITIES, SENSORS, t } from "./labels.js";
 
 const STALE_MS = 3500;
-const latest = { hello: null, privacy: null, privacyAt: 0, estimateAt: 0, sensors: {}, estimate: null, receipts: new Map(), connected: false };
+const latest = { hello: null, clock: null, privacy: null, privacyAt: 0, estimateAt: 0, sensors: {}, estimate: null, receipts: new Map(), connected: false };
 const tiles = new Tiles(latest);
+const guests = new Guests(latest, tiles);
 const timeline = new Timeline();
 let stop = () => {}, isStale = false;
+
+const sensors = () => { tiles.show(); guests.show(); };
 
 const show = {
   hello(message) {
     latest.hello = message;
-    text($("about"), `edge_mer ${message.version} on host ${message.host.slice(0, 8)}. This page loads nothing from other hosts.`);
+    text($("about"), t("head.about", { version: message.version, host: message.host.slice(0, 8) }));
   },
-  privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); tiles.show(); },
+  clock: (message) => { latest.clock = message; },
+  privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); sensors(); },
   receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
   health: (message) => { processes(message); recording(message); },
   emotion(message) {
@@ -51,9 +58,9 @@ function connect() {
   stop();
   stop = listen("/events", {
     event: (topic, message) => show[topic]?.(message),
-    up() { latest.connected = true; connection("Live", "on"); },
-    down() { latest.connected = false; connection("No connection", "red"); stale(); recording(null); tiles.show(); },
-    locked() { connection("Locked", "red"); $("enter").showModal(); },
+    up() { latest.connected = true; connection(t("head.live"), "on"); tiles.reconnected(); guests.reconnected(); },
+    down() { latest.connected = false; connection(t("head.lost"), "red"); stale(); recording(null); sensors(); },
+    locked() { connection(t("head.locked"), "red"); $("enter").showModal(); },
   });
 }
 
@@ -65,11 +72,13 @@ $("enter").querySelector("form").addEventListener("submit", (event) => {
 });
 
 setInterval(() => {
-  tiles.show();
+  sensors();
   if (latest.estimate !== null && !isStale && performance.now() - latest.estimateAt > STALE_MS) { isStale = true; stale(); }
 }, 1000);
 
+settingsForm(MODALITIES.map((m) => [m, SENSORS[m].name, t("settings.name", { sensor: SENSORS[m].name })]), () => tiles.show());
 token.fromAddress();
 addEventListener("hashchange", () => { token.fromAddress(); connect(); });
 new Why();
+new History();
 connect();

@@ -1,12 +1,13 @@
 // Unmasking with this browser's key. A browser without a key is paired first.
 import { $, text } from "./dom.js";
 import { deleteKey, grant, newKey, storedKey } from "./keys.js";
+import { t } from "./labels.js";
 import { post } from "./server.js";
 
 const NOT_PAIRED = /is not paired with this host/;
 
 export async function unmask(latest, modalities, sending) {
-  if (!globalThis.isSecureContext) return { ok: false, text: "Turning on needs https, or a browser on the device itself." };
+  if (!globalThis.isSecureContext) return { ok: false, text: t("pair.https") };
   try {
     const key = (await storedKey()) ?? (await pair(latest));
     if (!key) return { ok: true, text: "" }; // cancelled: nothing was requested
@@ -16,7 +17,7 @@ export async function unmask(latest, modalities, sending) {
     if (!answer.ok && NOT_PAIRED.test(answer.text)) await deleteKey();
     return answer;
   } catch (error) {
-    return { ok: false, text: `This browser cannot sign (${error.message}); use edge-mer unmask.` };
+    return { ok: false, text: t("pair.cannot_sign", { error: error.message }) };
   }
 }
 
@@ -38,7 +39,7 @@ function pair(latest) {
         text($("pair-note"), answer.ok ? "" : answer.text);
         if (answer.ok) dialog.close();
       } catch (error) {
-        text($("pair-note"), `This browser cannot make a key: ${error.message}`);
+        text($("pair-note"), t("pair.cannot_make", { error: error.message }));
       }
     };
   });

@@ -1,4 +1,6 @@
 // Requests to this host. The token is a header, not a cookie, so no other page can send authorised requests.
+import { t } from "./labels.js";
+
 const KEY = "edge_mer.token";
 const SILENT_MS = 20_000;
 const ANSWER_MS = 6000;
@@ -18,12 +20,23 @@ export const token = {
 
 const headers = () => ({ Authorization: `Bearer ${token.get()}` });
 
+// `lost`: the answer did not arrive, so the note about it is out of date once the connection is back.
 export async function post(path, body) {
   try {
     const response = await fetch(path, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS), headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) });
     return response.ok ? await response.json() : { ok: false, text: await response.text() };
   } catch {
-    return { ok: false, text: "The device does not answer." };
+    return { ok: false, lost: true, text: t("head.no_answer") };
+  }
+}
+
+// The response to a request that only reads; null when there is none.
+export async function get(path) {
+  try {
+    const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS), headers: headers() });
+    return response.ok ? response : null;
+  } catch {
+    return null;
   }
 }
 

@@ -1,6 +1,6 @@
 // Stacked probabilities of the last two minutes, and one lane per sensor. Missing data is drawn as a gap.
 import { $, draw, make, text } from "./dom.js";
-import { COMBINATIONS, EMOTIONS, MODALITIES, SENSORS, capital, percent, used } from "./labels.js";
+import { EMOTIONS, MODALITIES, emotionName, nameOf, percent, t, used } from "./labels.js";
 
 const SPAN_US = 120e6, WIDTH = 1200, HEIGHT = 300, LANE = 20, SUMMARY_MS = 10_000;
 const LONGEST_STEP = 1.7; // in hops; longer is a gap
@@ -13,10 +13,11 @@ export class Timeline {
   constructor() {
     this.lanes = Object.fromEntries(MODALITIES.map((modality) => {
       const svg = draw("svg", { class: "lane", viewBox: `0 0 ${WIDTH} ${LANE}`, preserveAspectRatio: "none", role: "img", "data-lane": modality });
-      $("lanes").append(make("span", { class: "lane-name", "aria-hidden": "true" }, SENSORS[modality].name), svg);
-      return [modality, svg];
+      const name = make("span", { class: "lane-name", "aria-hidden": "true" }, nameOf(modality));
+      $("lanes").append(name, svg);
+      return [modality, { svg, name }];
     }));
-    legend($("legend-emotions"), EMOTIONS.map((emotion) => [`e-${emotion}`, emotion]));
+    legend($("legend"));
   }
 
   add(message) {
@@ -40,7 +41,7 @@ export class Timeline {
     const marks = [], runs = this.#runs(windows, (w) => w.probabilities !== null);
     for (const run of runs) {
       if (!run.there) {
-        marks.push(this.#gap(run, x, HEIGHT, "Nothing was sensed"));
+        marks.push(this.#gap(run, x, HEIGHT, t("past.gap_all")));
         continue;
       }
       const below = run.windows.map(() => 0);
@@ -51,16 +52,14 @@ export class Timeline {
       }
     }
     $("chart-marks").replaceChildren(...marks);
-    const seen = new Set(windows.map((w) => w.combination));
-    const entries = Object.entries(COMBINATIONS).filter(([name]) => seen.has(name));
-    if ($("legend-sensors").childElementCount !== entries.length) legend($("legend-sensors"), entries.map(([name, label]) => [`c-${name}`, label]));
     for (const modality of MODALITIES) {
-      const lane = this.#runs(windows, (w) => used(w.combination, modality) && w.combination);
-      this.lanes[modality].replaceChildren(...lane.map((run) => run.there
-        ? this.#box("rect", { class: `c-${run.there}`, "data-combination": run.there }, run, x, LANE)
-        : this.#gap(run, x, LANE, `${SENSORS[modality].name} was not used`)));
+      const { svg, name } = this.lanes[modality], sensor = nameOf(modality);
+      text(name, sensor);
+      svg.replaceChildren(...this.#runs(windows, (w) => used(w.combination, modality)).map((run) => run.there
+        ? this.#box("rect", { class: "in-use" }, run, x, LANE)
+        : this.#gap(run, x, LANE, t("past.unused", { sensor }))));
       const share = windows.filter((w) => used(w.combination, modality)).length / windows.length;
-      this.lanes[modality].setAttribute("aria-label", `${SENSORS[modality].name}: used for ${percent(share)} of the time`);
+      svg.setAttribute("aria-label", t("past.used_share", { sensor, share: percent(share) }));
     }
   }
 
@@ -101,14 +100,17 @@ function band(times, lower, upper, x, hop) {
   return `M${there.join("L")}L${back.join("L")}Z`;
 }
 
-function legend(place, entries) {
+// One legend for the probabilities and the lanes: each colour has one meaning.
+export function legend(place, inUse = t("past.in_use"), more = []) {
+  const entries = [...EMOTIONS.map((emotion) => [`e-${emotion}`, emotionName(emotion)]), ...more, ["in-use", inUse], ["hatched", t("past.gap")]];
   place.replaceChildren(...entries.map(([kind, label]) => make("li", {}, make("span", { class: kind, "aria-hidden": "true" }), label)));
 }
 
 function summary(windows) {
   const sensed = windows.filter((w) => w.probabilities);
   const means = EMOTIONS.map((e) => [e, sensed.reduce((sum, w) => sum + (w.probabilities[e] ?? 0), 0) / (sensed.length || 1)]);
-  const top = means.sort((a, b) => b[1] - a[1]).slice(0, 3).map(([e, mean]) => `${e} ${percent(mean)}`);
+  const top = means.sort((a, b) => b[1] - a[1]).slice(0, 3).map(([e, mean]) => `${emotionName(e)} ${percent(mean)}`);
   const gap = 1 - sensed.length / windows.length;
-  return capital(`${sensed.length ? `on average ${top.join(", ")}` : "no emotion"}${gap ? `; nothing was sensed for ${percent(gap)} of the time` : ""}.`);
+  const found = sensed.length ? t("past.summary", { labels: top.join(", ") }) : t("past.no_emotion");
+  return gap ? `${found} ${t("past.gap_share", { share: percent(gap) })}` : found;
 }

@@ -1,0 +1,241 @@
+"""The page with made-up messages in a real Chromium. Its process runs in a thread, without switch and sensors."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_mer.bus import ReliablePublisher, ZmqBus
+from edge_mer.config import Config
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.contract.messages import (
+    Body,
+    ClockReport,
+    Estimate,
+    Explain,
+    HealthReport,
+    Latency,
+    Presence,
+    Privacy,
+    PrivacyState,
+    Receipt,
+    SensorState,
+    WorkerHealth,
+)
+from edge_mer.contract.services import SERVICES
+from edge_mer.gateway.outlet import OutletWorker
+from edge_mer.gateway.page.http_auth import Token, link_of
+from edge_mer.gateway.page.node import outlets
+from edge_mer.host.files import state_directory
+from edge_mer.privacy.keys.host_key import host_key
+from tests.browser import Browser, chromium
+from tests.devices import free_port
+from tests.gateway.estimates import estimate
+
+HOP_US = SECOND // 2
+TURN_US = 20_000
+DEVICE: Mapping[str, str] = {"audio": "USB microphone", "video": "camera 0", "text": "pocketsphinx"}
+
+
+class TimedState(PrivacyState, frozen=True):
+    """A mask that ends by itself at ``until_us`` (wall time)."""
+
+    until_us: int | None = None
+
+
+class ShownPage:
+    """Publishes on the bus what the page then shows."""
+
+    def __init__(self, bus: ZmqBus, browser: Browser, link: str) -> None:
+        self.bus, self.browser, self.link = bus, browser, link
+        self._publishers: dict[str, Any] = {}
+
+    def publish(self, topic: str, body: Body, origin_us: int | None = None) -> None:
+        if topic not in self._publishers:
+            is_reliable = SERVICES[topic].policy == "reliable"
+            self._publishers[topic] = (
+                ReliablePublisher(self.bus, topic, "test") if is_reliable else self.bus.publisher(topic, "test")
+            )
+            self.bus.settle()
+        self._publishers[topic].send(body, origin_us=self.bus.clock.now_us() if origin_us is None else origin_us)
+
+    def state(self, masked: Mapping[Modality, str] | None = None, until_us: int | None = None, **fields: Any) -> None:
+        """Privacy, sensors, clock and processes as of now. ``masked``: modality and reason; ``fields``: of sensors."""
+        masked = masked or {}
+        now = self.bus.clock.now_us()
+        states: dict[Modality, PrivacyState] = {
+            m: TimedState("masked", "masked", now, 1, None, masked[m], until_us)
+            if m in masked
+            else PrivacyState("live", "live", now, 0, None, None)
+            for m in MODALITIES
+        }
+        self.publish("privacy", Privacy(mask_epoch=1, modalities=states))
+        for m in MODALITIES:
+            given = {
+                "modality": m,
+                "gate": states[m].effective,
+                "health": "ok",
+                "reason": None,
+                "device": DEVICE[m],
+                "mask_epoch": 0,
+                "rate_hz": 10.0,
+                "dropped": 0,
+            }
+            self.publish(f"state/{m}", SensorState(**{**given, **fields.get(m, {})}))
+        self.publish("clock", ClockReport(boot_id="b", offset_us=self.bus.clock.wall_us() - now, uncertainty_us=1))
+        names = (
+            "switch",
+            "fusion",
+            "perception.audio",
+            "perception.video",
+            "microphone",
+            "camera",
+            "transcript",
+            "page",
+        )
+        workers = {n: WorkerHealth("running", 1, 0, 1, None, 0.03, 42_000_000, {}) for n in names}
+        self.publish("health", HealthReport(workers=workers))
+
+    def receipt(self, modality: Modality, requester: str = "the web page") -> None:
+        now = self.bus.clock.now_us()
+        self.publish(
+            "receipt",
+            Receipt(
+                number=MODALITIES.index(modality),
+                modality=modality,
+                gate="masked",
+                mask_epoch=1,
+                requester=requester,
+                requested_us=now - 60_000,
+                closed_us=now - 21_000,
+                purged_us=now - 12_000,
+                wall_offset_us=self.bus.clock.wall_us() - now,
+                boot_id="b",
+                last_seq=1,
+                purged=("fusion", "page"),
+                handle_closed=True,
+                checks=("no handle in /proc",),
+                previous="",
+                signature="",
+            ),
+        )
+
+    def explain(self, combination: Combination) -> None:
+        """Sent until the open explanation shows it: it is requested only then."""
+        shares: dict[Modality, float] = dict.fromkeys(MODALITIES, 0.0)
+        shares |= {m: 0.21 - 0.06 * n for n, m in enumerate(modalities_of(combination))}
+        body = Explain(
+            combination=combination,
+            label="happy",
+            contributions=shares,
+            sentiment_contributions={m: 3 * share for m, share in shares.items()},
+            mask_epoch=1,
+        )
+        deadline = self.bus.clock.now_us() + 10 * SECOND
+        while not self.browser.script("return document.querySelector('#why-table tbody tr')"):
+            assert self.bus.clock.now_us() < deadline, "the explanation is not shown"
+            self.publish("explain", body)
+
+    def past(self, seconds: int, until_us: int | None = None, **scenes: tuple[int, int]) -> None:
+        """Estimates of the last ``seconds``. ``scenes``: a combination, and the seconds ago between which it was."""
+        now = until_us or self.bus.clock.now_us()
+        hops = seconds * SECOND // HOP_US
+        for n in range(hops + 1):
+            ago = (hops - n) * HOP_US / SECOND
+            combination = next((c for c, (first, last) in scenes.items() if last <= ago < first), "atv")
+            self.publish("emotion", made_up(n, combination), now - round(ago * SECOND))
+            if n % 60 == 0 or n == hops:
+                shown = f"document.querySelector('#speed-total').innerText.startsWith('{60 + n % 40} ')"
+                self.browser.until(f"estimate {n}", shown, 20)
+
+
+def made_up(n: int, combination: Any) -> Estimate:
+    """A quiet half minute after another: neutral, happy, sad, happy. Labelled where one emotion leads clearly."""
+    used = modalities_of(combination)
+    presence = {
+        m: Presence("present" if m in used else "absent", None if m in used else "no data", 9) for m in MODALITIES
+    }
+    latency = Latency(capture=2, encode=11, wait=float(30 + n % 40), fuse=4, publish=1, total=float(60 + n % 40))
+    if not used:
+        return estimate(
+            combination="none",
+            label=None,
+            abstain="no modality present",
+            confidence=None,
+            probabilities=None,
+            sentiment=None,
+            sentiment_reason="no modality present",
+            presence=presence,
+            revision=0,
+            latency_ms=latency,
+        )
+    at = n / 30
+    weights = [
+        math.exp(2.4 * math.cos(at - centre) + 0.3 * math.sin(1.7 * at + 2 * k))
+        for k, centre in enumerate((0.2, 2.0, 4.0, 5.3, 4.7, 3.2, 1.2))
+    ]
+    total = sum(weights)
+    shares = {e: w / total for e, w in zip(EMOTIONS, weights, strict=True)}
+    label, top = max(shares.items(), key=lambda item: item[1])
+    ranked = sorted(EMOTIONS, key=lambda e: -shares[e])
+    return estimate(
+        combination=combination,
+        label=label if top > 0.33 else None,
+        abstain=None if top > 0.33 else "set too large (4 labels)",
+        confidence=top,
+        probabilities=shares,
+        sentiment=None if combination == "av" else 3 * (shares["happy"] - shares["sad"] - shares["angry"]),
+        sentiment_reason="no sentiment labels for this combination" if combination == "av" else None,
+        presence=presence,
+        revision=0,
+        latency_ms=latency,
+        prediction_set=tuple(ranked[: 2 if top > 0.33 else 4]),
+        coverage=0.9,
+    )
+
+
+@contextmanager
+def shown_page(**page: Any) -> Iterator[ShownPage]:
+    """``page``: that section of the configuration."""
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
+        (place / "run").mkdir(mode=0o700)
+        host_key(state_directory(str(place / "state")))
+        section = {"address": f"http://127.0.0.1:{free_port()}", **page}
+        config = Config.model_validate({"privacy": {"state": str(place / "state")}, "page": section})
+        stack.enter_context(_running(config, place / "run"))
+        bus = ZmqBus(place / "run")
+        stack.callback(bus.close)
+        browser = stack.enter_context(chromium())
+        yield ShownPage(bus, browser, link_of(config.page, Token(place / "state")))
+
+
+@contextmanager
+def _running(config: Config, directory: Path) -> Iterator[None]:
+    """The page's worker in a thread of its own, which owns its sockets."""
+    ready, stop = threading.Event(), threading.Event()
+
+    def run() -> None:
+        bus = ZmqBus(directory)
+        worker = OutletWorker("page", bus, lambda own: outlets(config, own))
+        ready.set()
+        while not stop.is_set():
+            worker.turn()
+            bus.wait(TURN_US)
+        worker.close()
+        bus.close()
+
+    thread = threading.Thread(target=run, name="page")
+    thread.start()
+    try:
+        assert ready.wait(20), "the page did not start"
+        yield
+    finally:
+        stop.set()
+        thread.join()

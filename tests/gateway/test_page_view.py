@@ -1,0 +1,222 @@
+"""The page in a real Chromium with made-up messages: first screen, languages, plain words, guests, accessibility."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import MODALITIES
+from tests.gateway.estimates import estimate
+from tests.gateway.shown_page import ShownPage, made_up, shown_page
+
+pytestmark = [pytest.mark.end_to_end]
+
+AXE = Path(__file__).parents[2] / ".node" / "node_modules" / "axe-core" / "axe.min.js"
+MINUTE_US = 60 * SECOND
+BY_PAGE = dict.fromkeys(MODALITIES, "masked by the web page")
+ENGLISH, GERMAN = "en-US,en", "de-DE,de"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[ShownPage]:
+    with shown_page() as found:
+        yield found
+        assert found.browser.errors() == []
+
+
+@pytest.fixture
+def page(served: ShownPage) -> ShownPage:
+    return opened(served, ENGLISH)
+
+
+def opened(page: ShownPage, language: str) -> ShownPage:
+    """The page loaded anew in a browser of this language."""
+    browser = page.browser
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    agent = browser.script("return navigator.userAgent")
+    browser.driver.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": language})
+    browser.set_screen(1280, 900)
+    browser.get("about:blank")
+    browser.get(page.link)
+    browser.until("live", "document.querySelector('#connection').dataset.state === 'on'", 20)
+    page.state()
+    browser.until("sensors", "document.querySelector('#tile-video').dataset.state === 'on'", 10)
+    return page
+
+
+def show(page: ShownPage, **fields: Any) -> None:
+    page.publish("emotion", estimate(revision=0, **fields))
+
+
+def text_is(selector: str, shown: str) -> str:
+    return f"document.querySelector({selector!r}).innerText === {shown!r}"
+
+
+def test_estimate_stands_first_on_a_phone_and_sensors_in_one_row(page: ShownPage) -> None:
+    browser = page.browser
+    browser.set_screen(390, 844)
+    show(page)
+    browser.until("the label", text_is("#label", "Happy"), 10)
+    title = browser.script("return document.querySelector('#now-title').getBoundingClientRect().top")
+    assert title < 150
+    tops = browser.script("return [...document.querySelectorAll('.tile')].map(t => t.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1
+    switches = (
+        "return [...document.querySelectorAll('.tile button')].every(b => b.getBoundingClientRect().bottom < 844)"
+    )
+    assert browser.script(switches)
+    assert browser.script("return document.documentElement.scrollWidth") <= 390
+
+
+def test_no_sentiment_is_marked_before_data(page: ShownPage) -> None:
+    mark = "document.querySelector('#sentiment-mark').offsetParent"
+    assert page.browser.script(f"return {mark}") is None
+    show(page)
+    page.browser.until("a mark", mark, 10)
+
+
+def test_reasons_are_plain_words(page: ShownPage) -> None:
+    browser = page.browser
+    none = {"label": None, "sentiment": None, "sentiment_reason": "no sentiment labels for this combination"}
+    show(page, combination="av", abstain="out of distribution (audio)", **none)
+    browser.until("unlike", text_is("#sure", "This voice is unlike those it was tested on"), 10)
+    assert browser.text("#sentiment") == "No sentiment from voice and face alone"
+    show(page, abstain="set too large (6 labels)", **none)
+    browser.until("any", text_is("#sure", "Could be any of six"), 10)
+    show(page, abstain="set too large (2 labels)", prediction_set=("happy", "sad"), **none)
+    browser.until("either", text_is("#sure", "Could be happy or sad. Could be any of two"), 10)
+    page.state(text={"dropped": 12})
+    browser.until(
+        "lost",
+        "document.querySelector('#tile-text .fine').innerText.includes('12 phrases lost: the machine is busy')",
+        10,
+    )
+
+
+def test_browser_that_asks_for_german_gets_german(served: ShownPage) -> None:
+    page = opened(served, GERMAN)
+    assert page.browser.script("return document.documentElement.lang") == "de"
+    show(
+        page, combination="v", label=None, abstain="out of distribution (video)", sentiment=None, sentiment_reason=None
+    )
+    page.browser.until("German", text_is("#sure", "Dieses Gesicht ist anders als die geprüften"), 10)
+    assert page.browser.text("#from") == "Nur Gesicht"
+    assert page.browser.text("#all-off") == "Alles ausschalten"
+
+
+def test_legend_gives_each_colour_one_meaning(page: ShownPage) -> None:
+    for scheme in ("light", "dark"):
+        page.browser.set_screen(1280, 900, scheme)
+        colours = page.browser.script(
+            "return [...document.querySelectorAll('.legend span')].map(s => getComputedStyle(s).background)"
+        )
+        assert len(colours) == len(set(colours)) == 9
+
+
+def test_note_about_no_answer_disappears_with_the_connection_back(page: ShownPage) -> None:
+    browser = page.browser
+    browser.script("window.kept = window.fetch; window.fetch = () => Promise.reject(new Error('down'))")
+    browser.click("#tile-video button")
+    note = "document.querySelector('#tile-video .note').innerText"
+    browser.until("a note", f"{note} === 'The device does not answer.'", 10)
+    browser.script("window.fetch = window.kept; dispatchEvent(new HashChangeEvent('hashchange'))")
+    browser.until("no note", f"{note} === ''", 10)
+
+
+def guests_until(page: ShownPage, minutes: float) -> str:
+    """Everything is masked and opens in so many minutes; returns that time as HH:MM."""
+    wall_us = page.bus.clock.wall_us() + round(minutes * MINUTE_US)
+    for m in MODALITIES:
+        page.receipt(m)
+    page.state(BY_PAGE, until_us=wall_us)
+    page.browser.until("guest mode", "!document.querySelector('#guests-on').hidden", 10)
+    return f"{datetime.datetime.fromtimestamp(wall_us / SECOND):%H:%M}"
+
+
+def test_guest_mode_says_until_when(page: ShownPage) -> None:
+    end = guests_until(page, 150)
+    script = "new Date(Date.now() + 150 * 60e3)"
+    days = page.browser.script(f"return {script}.toDateString() === new Date().toDateString()")
+    note = page.browser.text("#guests-note")
+    assert note.startswith("Off for guests until ")
+    if days:
+        hours = {"hour": "2-digit", "minute": "2-digit"}
+        shown = page.browser.script(f"return {script}.toLocaleTimeString('en', {hours})")
+        assert shown in note
+        assert end[3:] in note
+    assert page.browser.text("#state-video").startswith("Off until ")
+    assert not page.browser.script("return document.querySelector('#guests').offsetParent")
+
+
+def test_guest_mode_can_last_an_hour_longer_or_stay(page: ShownPage) -> None:
+    guests_until(page, 30)
+    page.browser.script(
+        "window.kept = window.fetch; window.asked = []; window.fetch = (path, given) => {"
+        "window.asked.push([path, JSON.parse(given.body)]);"
+        'return Promise.resolve(new Response(\'{"ok": true, "text": "", "receipts": []}\')) }'
+    )
+    page.browser.click("#guests-hour")
+    page.browser.click("#guests-stay")
+    page.browser.until("two requests", "window.asked.length === 2", 10)
+    (_, longer), (path, stay) = page.browser.script("return window.asked")
+    page.browser.script("window.fetch = window.kept")
+    assert path == "/mask"
+    assert 5340 <= longer["for_s"] <= 5400, "the half hour that is left, and one more"
+    assert stay == {"modalities": list(MODALITIES), "for_s": 0}
+
+
+def test_notice_comes_before_guest_mode_ends(page: ShownPage) -> None:
+    guests_until(page, 9.5)
+    page.browser.until("announced", "document.querySelector('#announcement').innerText.includes('in 9 min')", 10)
+    assert "Microphone, Camera and Words: on again at" in page.browser.text("#guests-note")
+    guests_until(page, 0.5)
+    page.browser.until("at once", "document.querySelector('#guests-note').innerText.includes('less than a minute')", 10)
+
+
+def test_settings_of_this_browser_change_names_and_steadiness(page: ShownPage) -> None:
+    browser = page.browser
+    browser.click("#settings summary")
+    browser.script(
+        "const set = (id, value) => { const field = document.getElementById(id); field.value = value;"
+        "field.dispatchEvent(new Event('change')); }; set('name-of-video', 'Kitchen'); set('steady', '2');"
+    )
+    assert browser.text("#name-video") == "Kitchen"
+    now = page.bus.clock.now_us()
+    page.publish("emotion", estimate(revision=0, label="sad"), now)
+    browser.until("it waits", text_is("#label", "Changing"), 10)
+    page.publish("emotion", estimate(revision=0, label="sad"), now + 2 * SECOND)
+    browser.until("it lasted", text_is("#label", "Sad"), 10)
+    browser.script("localStorage.removeItem('edge_mer.settings')")
+
+
+def test_page_can_be_installed(page: ShownPage) -> None:
+    found = page.browser.driver.execute_cdp_cmd("Page.getAppManifest", {})
+    assert found["errors"] == []
+    assert '"standalone"' in found["data"]
+
+
+@pytest.mark.parametrize("language", [ENGLISH, GERMAN])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation(served: ShownPage, language: str, scheme: str, width: int) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install --prefix .node axe-core@4")
+    page = opened(served, language)
+    page.browser.set_screen(width, 844, scheme)
+    page.browser.script("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    guests_until(page, 5)
+    page.publish("emotion", made_up(10, "tv"))
+    page.explain("tv")
+    for table in ("speed", "proofs", "processes"):
+        page.browser.until(table, f"document.querySelector('#{table}-table tbody tr')", 10)
+    page.browser.script(AXE.read_text())
+    found = page.browser.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+    # On a phone, axe cannot measure the contrast of cells that are scrolled out of their table's frame.
+    unsure = [v for v in found["incomplete"] if width > 760 or v["id"] != "color-contrast"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in unsure] == []
