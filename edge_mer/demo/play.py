@@ -1,4 +1,4 @@
-"""The loop of the demo: show messages, and run the script or play a clip to its end."""
+"""The loops of the demo: show messages, and follow the showcase, run the chaos script, or play a clip to its end."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.show import Watcher
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import InputError
-from edge_mer.demo.script import LIMIT_S, Director
+from edge_mer.demo.director import Director
+from edge_mer.demo.showcase import Showcase
 from edge_mer.host.worker import Stop
 
+LIMIT_S = 55.0
 LINGER_S = 2.5  # after a clip's end: late text may still revise the last estimates
 
 
 def play(
-    watcher: Watcher, check: Callable[[], object], stop: Stop, unmask: AutoUnmask, director: Director | None
+    watcher: Watcher, check: Callable[[], object], stop: Stop, unmask: AutoUnmask, plan: Director | Showcase | None
 ) -> None:
-    """Run until the script or clip has ended, or the user stops it. ``check`` raises when the instance has ended."""
+    """Run until the plan or clip has ended, or the user stops it. ``check`` raises when the instance has ended."""
     clock, began, ended_us = watcher.bus.clock, watcher.bus.clock.now_us(), None
     while not stop.requested:
         fresh = watcher.turn()
         check()
         unmask.turn()
         now = clock.now_us()
-        if director is not None:
-            director.turn(fresh)
-            if director.done or now - began > LIMIT_S * SECOND:
+        if plan is not None:
+            plan.turn(fresh, now)
+            if plan.done or now - began > LIMIT_S * SECOND:
                 return
             continue
         check_clip(watcher)
