@@ -46,7 +46,7 @@ def _decoded(media: Path) -> list[NDArray[np.uint8]]:
         for frame in container.decode(video=0):
             if frame.time is None or frame.time * FPS < len(found):
                 continue
-            side = min(frame.width, frame.height)
+            side = min(frame.width, frame.height) * 3 // 4
             grey = frame.to_ndarray(format="gray")
             left, top = (frame.width - side) // 2, (frame.height - side) // 2
             square = av.VideoFrame.from_ndarray(
