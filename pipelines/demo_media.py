@@ -2,7 +2,7 @@
 
 import sys
 
-from pipelines.demo.media import main
+from pipelines.demo.__main__ import main
 
 if __name__ == "__main__":
     print("this command is now python -m pipelines.demo; the old name goes with the next version", file=sys.stderr)

@@ -1,35 +1,50 @@
-"""``edge-mer demo``: the whole application on a bundled session, or on your own clip, without any setup."""
+"""``edge-mer demo``: the whole application on bundled scenes, or on your own clip, without any setup."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from edge_mer.cli.analyse import Csv, Plot, is_useful, report, save
 from edge_mer.cli.options import Json, Setting, overrides
+from edge_mer.cli.program import program
 from edge_mer.cli.startup import check_new_file, check_recording, check_start
 from edge_mer.client import PendingCommands
 from edge_mer.client.instance import temporary_place
-from edge_mer.client.show import choose, save_svg
+from edge_mer.client.show import Draw, Show, choose, save_svg
 from edge_mer.client.snapshot import Snapshot
+from edge_mer.client.view import render
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
+from edge_mer.demo import scenes, stage_view
 from edge_mer.demo.analysis import analyse
-from edge_mer.demo.config import demo_config
-from edge_mer.demo.play import Messages, play, running
-from edge_mer.demo.script import LIMIT_S, STAY_US, Director
+from edge_mer.demo.chaos import SCRIPT, missing
+from edge_mer.demo.chaos import summary as chaos_summary
+from edge_mer.demo.config import SESSION, WORDS, demo_config
+from edge_mer.demo.director import STAY_US, Director
+from edge_mer.demo.pictures import Pictures
+from edge_mer.demo.play import Messages, Running, play, running
+from edge_mer.demo.showcase import FINALE, Showcase
+from edge_mer.demo.summary import summary
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
 from edge_mer.host.worker import Stop
 from edge_mer.session.reader import is_cut
 
+LIMIT_S: Final = 55.0
+
 
 def demo(
     media: Annotated[Path | None, typer.Option("--media", help="an audio, video or picture file of your own")] = None,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="mask and kill until all combinations of modalities were seen")
+    ] = False,
     record: Annotated[Path | None, typer.Option("--record", help="record the session into this file (MCAP)")] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="save the live view as SVG at the end")] = None,
     csv: Csv = None,
@@ -37,61 +52,89 @@ def demo(
     json: Json = False,
     setting: Setting = None,
 ) -> None:
-    """Play a session through the whole pipeline, with masks and crashes.
+    """Play four scenes through the whole pipeline: what each intends, what is estimated, a mask and a crash.
 
-    Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
-    With --media it plays your own file instead, and prints what is expressed when; edge-mer analyse takes many files.
+    Needs no microphone, camera, GPU, network or download. Exit code 0 when every scene was seen, the mask was proven
+    and the killed process came back; with --chaos, when all seven combinations and none were seen. With --media it
+    plays your own file instead, and prints what is expressed when; edge-mer analyse takes many files.
     """
     if media is None and (csv is not None or plot is not None):
         raise typer.BadParameter("--csv and --plot need --media")
+    if media is not None and chaos:
+        raise typer.BadParameter("--chaos plays the bundled session: leave out --media")
     for out in (picture, csv, plot):
         check_new_file(out, may_replace=out is picture)
     if record is not None:
         check_recording(record)
     more = overrides(setting)
     with interruptible() as stop:
-        if media is None:
-            missing, snapshot = _scripted(more, record, json, stop)
+        if media is not None:
+            outcome = _media(media, more, record, json, stop, (csv, plot))
         else:
-            missing, snapshot = _media(media, more, record, json, stop, (csv, plot))
+            outcome = (_chaos if chaos else _showcase)(more, record, json, stop)
+    missed, snapshot, draw = outcome
     if picture is not None:
-        save_svg(picture, snapshot, snapshot.latest_us, f"demo of {media.name if media else 'the bundled session'}")
+        save_svg(picture, snapshot, snapshot.latest_us, f"demo of {media.name}" if media else "demo", draw)
     if record is not None:
         if snapshot.recording_stopped is not None or not record.exists() or is_cut(record):
             raise SessionError(
                 f"{record} was not recorded to its end: {snapshot.recording_stopped or 'no reason given'}"
             )
-        typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
+        typer.echo(f"recorded into {record}; prove it with: {program()} replay {record} --verify", err=json)
     if stop.requested:
         raise typer.Exit(INTERRUPTED)
-    if missing:
+    if missed:
         raise typer.Exit(1)
 
 
-Outcome = tuple[bool, Snapshot]
+# Whether something did not happen that was to be shown, the last state, and what draws it.
+Outcome = tuple[bool, Snapshot, Draw]
 
 
-def _scripted(more: dict[str, dict[str, object]], record: Path | None, json: bool, stop: Stop) -> Outcome:
-    """The bundled session with its script. Returns whether something was not seen, and the last state."""
+def _showcase(more: dict[str, dict[str, object]], record: Path | None, json: bool, stop: Stop) -> Outcome:
+    """The scenes, then a mask and a crash."""
+    show = Showcase(scenes.bundled())
+    draw = partial(stage_view.render, show, Pictures(scenes.MEDIA))
+    with _started(more, record, choose("demo", json, draw), (scenes.MEDIA, scenes.WORDS)) as run:
+        snapshot = run.watcher.snapshot
+        show.director = Director(run.bus.clock, snapshot, PendingCommands.local(run.bus, "the demo"), FINALE)
+        play(run, stop, _until(run, show))
+    _print(summary(show, program()), json)
+    return not show.done or bool(show.failed), snapshot, draw
+
+
+def _chaos(more: dict[str, dict[str, object]], record: Path | None, json: bool, stop: Stop) -> Outcome:
+    """The drawn session with masks and crashes."""
+    with _started(more, record, choose("demo --chaos", json), (SESSION, WORDS)) as run:
+        snapshot, switch = run.watcher.snapshot, PendingCommands.local(run.bus, "the demo")
+        director = Director(run.bus.clock, snapshot, switch, SCRIPT, stay_us=0 if json else STAY_US)
+        play(run, stop, _until(run, director))
+    _print(chaos_summary(director), json)
+    return bool(missing(director)), snapshot, render
+
+
+@contextmanager
+def _started(
+    more: dict[str, dict[str, object]], record: Path | None, show: Show, bundled: tuple[Path, Path]
+) -> Iterator[Running]:
     with temporary_place() as folder:
-        place = Path(folder)
-        settings = demo_config(place, None, record, more)
+        settings = demo_config(Path(folder), None, record, more, bundled)
         check_start(settings)
         if (link := page_link(settings, sys.stderr.isatty())) is not None:
             typer.echo(f"the page: {link}", err=True)
-        with running(place, settings, choose("demo of the bundled session", json)) as run:
-            clock, snapshot = run.bus.clock, run.watcher.snapshot
-            director = Director(
-                clock, snapshot, PendingCommands.local(run.bus, "the demo"), stay_us=0 if json else STAY_US
-            )
+        with running(Path(folder), settings, show) as run:
+            yield run
 
-            def ended(fresh: Messages) -> bool:
-                director.turn(fresh)
-                return director.done or clock.now_us() - snapshot.started_us > LIMIT_S * SECOND
 
-            play(run, stop, ended)
-    _print(director.summary(), json)
-    return bool(director.missing), snapshot
+def _until(run: Running, plan: Director | Showcase) -> Callable[[Messages], bool]:
+    """Whether ``plan`` is done, or took too long."""
+    clock, limit_us = run.bus.clock, run.watcher.snapshot.started_us + round(LIMIT_S * SECOND)
+
+    def ended(fresh: Messages) -> bool:
+        plan.turn(fresh, clock.now_us())
+        return plan.done or clock.now_us() > limit_us
+
+    return ended
 
 
 def _media(
@@ -105,7 +148,7 @@ def _media(
     timeline, snapshot = analyse(media, more, lambda: choose(f"demo of {media.name}", json), stop, check_start, record)
     report(timeline, err=json)
     save([timeline], *outs)
-    return not is_useful(timeline), snapshot
+    return not is_useful(timeline), snapshot, render
 
 
 def _print(lines: Sequence[str], err: bool) -> None:

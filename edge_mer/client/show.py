@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_mer.bus import Bus
 from edge_mer.client.snapshot import TOPICS, Snapshot
@@ -15,7 +16,12 @@ from edge_mer.contract.messages import Estimate, Message
 from edge_mer.contract.plain_text import visible
 from edge_mer.host.terminal import raw_stdout
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 FRAME_US = SECOND // 4
+# Draws a snapshot at a time (us) under a title.
+Draw = Callable[[Snapshot, int, str], "RenderableType"]
 
 
 class Show(Protocol):
@@ -73,11 +79,11 @@ class PlainLines:
 class Screen:
     """The live view in a terminal; restores the terminal on close."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, draw: Draw = render) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._title, self._due = visible(title), 0
+        self._title, self._draw, self._due = visible(title), draw, 0
         self._live = Live(console=Console(file=raw_stdout()), screen=True, auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
@@ -88,25 +94,26 @@ class Screen:
 
         if now_us >= self._due:
             self._due = now_us + FRAME_US
-            self._live.update(render(snapshot, now_us, self._title), refresh=True)
+            self._live.update(self._draw(snapshot, now_us, self._title), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
 
 
-def save_svg(path: Path, snapshot: Snapshot, now_us: int, title: str) -> None:
+def save_svg(path: Path, snapshot: Snapshot, now_us: int, title: str, draw: Draw = render) -> None:
     """The live view as an SVG, for a README."""
     from rich.console import Console
 
     console = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
-    console.print(render(snapshot, now_us, title))
+    console.print(draw(snapshot, now_us, title))
     path.write_text(console.export_svg(title="edge-mer demo"))
 
 
-def choose(title: str, json: bool) -> Show:
+def choose(title: str, json: bool, draw: Draw = render) -> Show:
+    """``draw`` makes the live view in a terminal."""
     if json:
         return JsonLines()
-    return Screen(title) if sys.stdout.isatty() else PlainLines()
+    return Screen(title, draw) if sys.stdout.isatty() else PlainLines()
 
 
 def one_line(body: Estimate) -> str:

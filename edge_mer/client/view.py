@@ -94,7 +94,7 @@ def _estimate(snapshot: Snapshot, now_us: int) -> Panel:
     table = Table.grid(expand=True, padding=(0, 2, 0, 0))
     table.add_column(width=BAR + 15, no_wrap=True)
     table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-    for bar, fact in zip(_bars(body), _facts(body), strict=True):
+    for bar, fact in zip(bars(body), _facts(body), strict=True):
         table.add_row(bar, fact)
     age = now_us - message.envelope.created_us
     is_stale = age > STALE_US
@@ -104,7 +104,8 @@ def _estimate(snapshot: Snapshot, now_us: int) -> Panel:
     )
 
 
-def _bars(body: Estimate) -> list[Text]:
+def bars(body: Estimate) -> list[Text]:
+    """One bar for each emotion."""
     rows = []
     for emotion in EMOTIONS:
         p = (body.probabilities or {}).get(emotion)

@@ -16,18 +16,24 @@ ASSETS = Path(__file__).parent / "assets"
 SESSION, WORDS = ASSETS / "demo.mkv", ASSETS / "demo.words.json"
 
 
-def demo_config(place: Path, clip: Clip | None, record: Path | None, more: dict[str, dict[str, Any]]) -> Config:
+def demo_config(
+    place: Path,
+    clip: Clip | None,
+    record: Path | None,
+    more: dict[str, dict[str, Any]],
+    bundled: tuple[Path, Path] = (SESSION, WORDS),
+) -> Config:
     """All input from files, and a separate deployment: the user's own state is neither read nor changed.
 
-    Starting the demo is consent to process its files.
+    Starting the demo is consent to process its files. ``bundled``: clip and words to play without ``clip``.
     """
 
     user, _ = load(None, more)  # reports errors in --set
     sections: dict[str, dict[str, Any]] = {
         "audio": {"source": "file"},
         "video": {"source": "file", "live": False},
-        "text": {"source": "recorded", "path": str(WORDS)},
-        "file": {"path": str(SESSION), "loop": True},
+        "text": {"source": "recorded", "path": str(bundled[1])},
+        "file": {"path": str(bundled[0]), "loop": True},
         "privacy": {"state": str(place / "privacy")},
         # The keys of a recording must survive the demo's state directory.
         "record": {"path": str(record.absolute()) if record else None, "keys": str(key_store(user).directory)},

@@ -1,4 +1,4 @@
-"""Make the bundled demo session: ``python -m pipelines.demo OUT`` writes OUT/demo.mkv and OUT/demo.words.json.
+"""The session of ``edge-mer demo --chaos``: ``python -m pipelines.demo OUT`` writes demo.mkv and demo.words.json.
 
 A drawn face (demo_face) speaks with espeak-ng (demo_voice): nothing in it comes from any person or data set. The
 same machine makes the same bytes every time. ``demo.words.json`` is a recorded transcript
@@ -8,7 +8,7 @@ same machine makes the same bytes every time. ``demo.words.json`` is a recorded 
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -91,6 +91,13 @@ def frames(session: DemoSession) -> list[Image]:
     ]
 
 
+def write_session(out: Path) -> Path:
+    session = speak()
+    write(out / "demo.mkv", session.samples, frames(session))
+    (out / "demo.words.json").write_text(json.dumps(transcript(session), indent=1) + "\n", "utf-8")
+    return out / "demo.mkv"
+
+
 def transcript(session: DemoSession) -> dict[str, object]:
     """The recorded transcript: words with their times in seconds from the first instant of the media."""
     return {
@@ -100,13 +107,13 @@ def transcript(session: DemoSession) -> dict[str, object]:
     }
 
 
-def write(path: Path, session: DemoSession, images: list[Image]) -> None:
+def write(path: Path, samples: NDArray[np.int16], images: Iterable[Image], bit_rate: int = 380_000) -> None:
     """MPEG-4 and FLAC in Matroska, every one of them readable by any FFmpeg."""
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         container.flags |= 0x0400  # AVFMT_FLAG_BITEXACT: no random id, no date
         video = container.add_stream("mpeg4", rate=FPS, options={"flags": "+bitexact", "qmin": "2", "qmax": "12"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.bit_rate, video.gop_size, video.max_b_frames = 380_000, FPS, 0
+        video.bit_rate, video.gop_size, video.max_b_frames = bit_rate, FPS, 0
         video.thread_count = 1
         audio = container.add_stream("flac", rate=RATE, layout="mono", options={"flags": "+bitexact"})
         audio.format = "s16"
@@ -114,7 +121,7 @@ def write(path: Path, session: DemoSession, images: list[Image]) -> None:
             picture = av.VideoFrame.from_ndarray(image, format="bgr24")
             picture.pts, picture.time_base = index, Fraction(1, FPS)
             container.mux(video.encode(picture))
-            _mux_sound(container, audio, session.samples, index * RATE // FPS, (index + 1) * RATE // FPS)
+            _mux_sound(container, audio, samples, index * RATE // FPS, (index + 1) * RATE // FPS)
         container.mux(video.encode())
         container.mux(audio.encode())
 
@@ -158,21 +165,3 @@ def _sway(phase: float) -> Pose:
     """A small head movement with whole periods, so that the last frame leads into the first."""
     turn = 2 * np.pi * phase
     return Pose(dx=5 * np.sin(3 * turn), dy=2.5 * np.sin(5 * turn), roll=2.5 * np.sin(4 * turn))
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m pipelines.demo OUT", file=sys.stderr)
-        return 2
-    out = Path(arguments[0])
-    out.mkdir(parents=True, exist_ok=True)
-    session = speak()
-    write(out / "demo.mkv", session, frames(session))
-    text = json.dumps(transcript(session), indent=1)
-    (out / "demo.words.json").write_text(text + "\n", "utf-8")
-    print(f"{out / 'demo.mkv'}: {session.duration_s:.1f} s, {(out / 'demo.mkv').stat().st_size / 1e6:.2f} MB")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

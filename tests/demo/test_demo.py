@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from edge_mer.contract.messages import Estimate
-from edge_mer.demo.script import WANTED
+from edge_mer.demo import scenes
+from edge_mer.demo.chaos import WANTED
 
 pytestmark = pytest.mark.end_to_end
 COMMAND = [sys.executable, "-m", "edge_mer.cli.main", "demo", "--json"]
@@ -34,8 +35,19 @@ def start(place: Path, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
-def test_demo_shows_every_combination_and_leaves_no_files(place: Path) -> None:
+def test_every_scene_is_labelled_as_intended_and_the_mask_is_proven(place: Path) -> None:
     demo = start(place)
+    _, errors = demo.communicate(timeout=110)
+    assert demo.returncode == 0, errors.decode()
+    table = [line.split(maxsplit=3) for line in errors.decode().splitlines()[1 : 1 + len(scenes.bundled().scenes)]]
+    assert [(row[1], row[2]) for row in table] == [(s.intended, "agreed") for s in scenes.bundled().scenes]
+    assert b"closed and proven in" in errors
+    assert b"kill -9 of the face encoder: estimates from it again after" in errors
+    assert list(place.iterdir()) == []
+
+
+def test_chaos_shows_every_combination_and_leaves_no_files(place: Path) -> None:
+    demo = start(place, "--chaos")
     out, errors = demo.communicate(timeout=110)
     assert demo.returncode == 0, errors.decode()
     bodies = [msgspec.json.decode(line, type=Estimate) for line in out.splitlines()]

@@ -9,89 +9,47 @@ from typing import Any
 
 import pytest
 
-from edge_mer.bus import MemoryBroker, MemoryBus, ReliableReader
-from edge_mer.capture.gated_source import GatedSource
-from edge_mer.capture.playback.file import assemble
+from edge_mer.bench.in_memory import InMemoryChain
+from edge_mer.bus import MemoryBroker, ReliableReader
 from edge_mer.config import Config
-from edge_mer.contract.clock import FakeClock
-from edge_mer.contract.control import Command
-from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Journal, Message, digest, result_bytes
 from edge_mer.demo.config import SESSION, WORDS
-from edge_mer.fusion.model import FusionModel, load_fusion_model
-from edge_mer.fusion.node import TOPICS, FusionNode
+from edge_mer.fusion.node import TOPICS
 from edge_mer.fusion.replay import replay
-from edge_mer.perception.node import PerceptionNode
-from edge_mer.privacy.consent.consent_file import FILE, write_deployment
-from edge_mer.privacy.consent_setup import pair_console
-from edge_mer.privacy.switch.switch import Switch
-from edge_mer.runtime.select import models_directory, open_backend
-from tests.switch_bench import EVERYBODY, TODAY
-
-STEP_US = 16_000
-BOOT_ID = "test-boot"
 
 
-class Chain:
-    """All workers of the demo except the supervisor. ``tamper`` may change the frames of any message in transit."""
+class Chain(InMemoryChain):
+    """The chain on the session. ``tamper`` may change the frames of any message in transit."""
 
     def __init__(self, state: Path, tamper: Callable[[str, list[bytes]], list[bytes]] | None = None) -> None:
         state.mkdir(mode=0o700, exist_ok=True)
-        config = Config.model_validate(
-            {
-                "audio": {"source": "file"},
-                "video": {"source": "file", "live": False},
-                "text": {"source": "recorded", "path": str(WORDS)},
-                "file": {"path": str(SESSION), "loop": True},
-                "privacy": {"state": str(state)},
-            }
-        )
-        self.clock, self.broker = FakeClock(), MemoryBroker()
+        broker = MemoryBroker()
         if tamper is not None:
-            deliver = self.broker.inject
-            self.broker.inject = lambda topic, frames: deliver(topic, tamper(topic, frames))  # type: ignore[method-assign]
-        write_deployment(state / FILE, EVERYBODY)
-        self._console = pair_console(state, TODAY)
-        self.switch = Switch(config, self.bus(), BOOT_ID)
-        file_bus = self.bus()
-        capture = assemble(config, file_bus, lambda m, d: GatedSource(config, file_bus, "file", m, d, boot_id=BOOT_ID))
-        backend = open_backend(config.models)
-        self.model: FusionModel = load_fusion_model(backend, models_directory(None))
-        perception = [PerceptionNode.open(m, config, self.bus()) for m in MODALITIES]
-        self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})
-        self.workers = [self.switch, capture, *perception, self.fusion]
-        self.client = self.bus().client("switch")
+            deliver = broker.inject
+            broker.inject = lambda topic, frames: deliver(topic, tamper(topic, frames))  # type: ignore[method-assign]
+        config = {
+            "audio": {"source": "file"},
+            "video": {"source": "file", "live": False},
+            "text": {"source": "recorded", "path": str(WORDS)},
+            "file": {"path": str(SESSION), "loop": True},
+            "privacy": {"state": str(state)},
+        }
+        super().__init__(Config.model_validate(config), broker)
         reader_bus = self.bus()
         self._estimates, self._inputs = reader_bus.reader("emotion"), reader_bus.reader(*TOPICS)
         self._journal = ReliableReader(reader_bus, "journal")
         self.results: list[Message[Any]] = []
         self.entries: list[Message[Journal]] = []
         self.recorded: dict[Any, Message[Any]] = {}
-        self.command("unmask", *MODALITIES)
 
-    def bus(self) -> MemoryBus:
-        return MemoryBus(self.broker, self.clock)
+    def run(self, seconds: float, each: Callable[[], object] = lambda: None) -> None:
+        super().run(seconds, self._read)
 
-    def run(self, seconds: float) -> None:
-        for _ in range(round(seconds * 1e6 / STEP_US)):
-            for worker in self.workers:
-                worker.turn()
-            self.results += self._estimates.drain()
-            self.entries += self._journal.drain()
-            self.recorded.update((m.ref, m) for m in self._inputs.drain())
-            self.clock.advance(STEP_US)
-
-    def command(self, action: str, *modalities: Modality) -> None:
-        epoch = max(self.switch.epochs().values())
-        grant = self._console.grant(self.switch.host, modalities, epoch, self.clock.wall_us())
-        self.client.send(
-            Command(
-                id=f"{action}{self.clock.now_us()}",
-                action=action,
-                modalities=modalities,
-                grant=grant if action == "unmask" else None,
-            )
-        )
+    def _read(self) -> None:
+        self.results += self._estimates.drain()
+        self.entries += self._journal.drain()
+        self.recorded.update((m.ref, m) for m in self._inputs.drain())
 
     def combinations(self) -> list[str]:
         return [m.body.combination for m in self.results if not m.body.final]

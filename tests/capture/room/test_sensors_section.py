@@ -123,7 +123,7 @@ def test_a_media_file_gives_the_offset_of_its_video(offset: float, tmp_path: Pat
         if any(0 <= i / 15 - (c + offset) < 1 / 15 for c in CLAPS_S):
             picture[60:180, 80:240] = 220
         images.append(picture)
-    demo_media.write(tmp_path / "claps.mkv", demo_media.DemoSession(room(6.0), ()), images)
+    demo_media.write(tmp_path / "claps.mkv", room(6.0), images)
     config = tmp_path / "edge_mer.toml"
     config.touch()
     media = ("--media", str(tmp_path / "claps.mkv"), "--config", str(config))

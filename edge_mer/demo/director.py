@@ -1,13 +1,12 @@
-"""The script of ``edge-mer demo`` as data, and the director that advances it by observed estimates, not by time."""
+"""Steps that mask, unmask and kill, and the director that advances them by observed estimates, not by time."""
 
 from __future__ import annotations
 
 import os
 import signal
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from edge_mer.client import PendingCommands
 from edge_mer.client.snapshot import Snapshot
@@ -33,37 +32,28 @@ class Step:
     patience_s: float = 8
 
 
-SCRIPT: tuple[Step, ...] = (
-    Step("all three modalities are used", "atv", patience_s=12),
-    Step("the camera is masked", "at", mask=("video",)),
-    Step("text is masked too", "a", mask=("text",)),
-    Step("the camera is unmasked", "av", unmask=("video",)),
-    Step("kill -9 of the audio encoder", "v", kill="perception.audio"),
-    Step("the supervisor restarts it", "av"),
-    Step("the microphone is masked, text is unmasked", "tv", mask=("audio",), unmask=("text",)),
-    Step("the camera is masked", "t", mask=("video",)),
-    Step("everything is masked", "none", mask=("text",)),
-    Step("all sensors are unmasked", "atv", unmask=("audio", "video", "text")),
-    Step("kill -9 of the capture process", "atv", kill="file", back=True),
-    Step("kill -9 of the fusion node", "atv", kill="fusion", back=True),
-)
-WANTED = frozenset(get_args(Combination))
-LIMIT_S = 55.0
 STAY_US = 3 * SECOND // 2  # so that a user can see the effect of a step
 
 
 @dataclass
 class Director:
-    """Runs a script on an instance. ``seen`` maps every combination to the time it was first seen (us)."""
+    """Runs a script on an instance. ``seen`` maps every combination to the time it was first seen (us).
+
+    ``reached``: the steps that came true, each with the time that it took (us). ``receipts`` prove the masks;
+    ``proven_us``: the time from the last mask to its proof.
+    """
 
     clock: Clock
     snapshot: Snapshot
     switch: PendingCommands
-    script: tuple[Step, ...] = SCRIPT
+    script: tuple[Step, ...]
     kill: Callable[[int, int], object] = os.kill
     stay_us: int = STAY_US
     seen: dict[Combination, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    reached: list[tuple[Step, int]] = field(default_factory=list)
+    receipts: tuple[int, ...] = ()
+    proven_us: int = 0
     _number: int = -1
     _acted_us: int = 0
     _reached_us: int | None = None
@@ -73,11 +63,7 @@ class Director:
     def done(self) -> bool:
         return self._number >= len(self.script)
 
-    @property
-    def missing(self) -> list[str]:
-        return sorted(WANTED - set(self.seen))
-
-    def turn(self, messages: Iterable[Message[Any]]) -> None:
+    def turn(self, messages: Iterable[Message[Any]], now_us: int) -> None:
         """Process messages, and advance when the awaited combination was seen or the step timed out."""
         self.switch.turn()
         for message in messages:
@@ -85,8 +71,9 @@ class Director:
                 self.seen.setdefault(message.body.combination, message.envelope.created_us)
                 if self._reached_us is None and self._is_awaited(message):
                     self._reached_us = message.envelope.created_us
+                    self.reached.append((self.script[self._number], self._reached_us - self._acted_us))
         if not self.done:
-            self._advance(self.clock.now_us())
+            self._advance(now_us)
 
     def _advance(self, now: int) -> None:
         if self._number < 0:
@@ -124,13 +111,17 @@ class Director:
 
     def _send_commands(self, step: Step) -> None:
         if step.mask:
-            self.switch.command("mask", step.mask, self._answered)
+            self.switch.command("mask", step.mask, self._masked)
         if step.unmask:
             self.switch.unmask(step.unmask, self._answered)
 
     def _answered(self, answer: Answer) -> None:
         if not answer.ok:
             self.failed.append(answer.text)
+
+    def _masked(self, answer: Answer) -> None:
+        self._answered(answer)
+        self.receipts, self.proven_us = answer.receipts, self.clock.now_us() - self._acted_us
 
     def _kill(self, name: str) -> None:
         worker = self.snapshot.health.workers.get(name) if self.snapshot.health else None
@@ -139,15 +130,3 @@ class Director:
             return
         self._killed_pid = worker.pid
         self.kill(worker.pid, signal.SIGKILL)
-
-    def summary(self) -> list[str]:
-        """The result as lines of text."""
-        order = sorted(self.seen.items(), key=lambda item: item[1])
-        began = self.snapshot.started_us
-        seen = "seen: " + ", ".join(f"{c} at {(at - began) / 1e6:.1f} s" for c, at in order)
-        lines = textwrap.wrap(seen, 78, subsequent_indent="      ")
-        lines.append(f"restarts of killed processes: {self.snapshot.restarts}")
-        lines += [f"not as planned: {text}" for text in self.failed]
-        if self.missing:
-            return [*lines, f"not yet seen: {', '.join(self.missing)}"]
-        return [*lines, "all seven combinations and none were seen; next: edge-mer doctor, then edge-mer run"]

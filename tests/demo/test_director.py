@@ -11,7 +11,8 @@ from edge_mer.client.snapshot import Snapshot
 from edge_mer.client.transports import BusTransport
 from edge_mer.contract.control import Answer, Command, Grant
 from edge_mer.contract.domain import Combination
-from edge_mer.demo.script import SCRIPT, STAY_US, WANTED, Director, Step
+from edge_mer.demo.chaos import SCRIPT, WANTED, missing, summary
+from edge_mer.demo.director import STAY_US, Director, Step
 from tests.client.scene import Scene
 
 GRANT = Grant(key="k", host="h", counter=1, mask_epoch=1, modalities=())
@@ -40,7 +41,7 @@ class Stage(Scene):
         self.clock.advance(after_us)
         for message in messages:
             self.snapshot.fold(message)
-        self.director.turn(messages)
+        self.director.turn(messages, self.clock.now_us())
         self.answer()
 
     def observe(self, combination: Combination) -> None:
@@ -55,7 +56,7 @@ class Stage(Scene):
             assert isinstance(command, Command)
             assert (command.grant is not None) == (command.action == "unmask")
             self.commands.append((command.action, command.modalities))
-            self.switch.send(peer, Answer(id=command.id, ok=True, text="", modalities={}))
+            self.switch.send(peer, Answer(id=command.id, ok=True, text="", modalities={}, receipts=(1, 2)))
 
 
 def test_script_awaits_every_combination_and_none() -> None:
@@ -78,7 +79,7 @@ def test_complete_run_observes_every_combination() -> None:
             stage.turn(stage.health(fusion=("running", pid), file=("running", pid)))
         stage.observe(step.until)
     assert stage.director.done
-    assert stage.director.missing == []
+    assert missing(stage.director) == []
     assert stage.director.failed == []
     assert [number for _, number in stage.killed] == [signal.SIGKILL] * 3
 
@@ -107,7 +108,7 @@ def test_step_that_times_out_is_named() -> None:
     assert stage.director.failed == ["the camera is masked: at was not seen within 5 s"]
     stage.observe("a")
     assert stage.director.done
-    assert "not yet seen: at" in "\n".join(stage.director.summary())
+    assert "not yet seen: at" in "\n".join(summary(stage.director))
 
 
 def test_step_waits_until_the_killed_process_runs_again() -> None:
