@@ -22,6 +22,7 @@ from edge_mer.capture.asr.guard import compression, doubt, plain
 from edge_mer.capture.asr.recogniser import Choice, Recogniser, load
 from edge_mer.capture.asr.segmenter import CHUNK, Begin, End, SegmentAudio, Segmenter
 from edge_mer.contract.raw import WordTime
+from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.perception.speech import PackagedVad
 
 SOUNDS: Final = (".flac", ".mp3", ".ogg", ".opus", ".wav")
@@ -69,7 +70,7 @@ def measure(folder: Path, engines: Sequence[str], whole: bool) -> None:
             text = " ".join(word.text for word in words)
             if not words:
                 continue
-            reason = doubt(text, cut.voiced, sure)
+            reason = doubt(text, cut.voiced, sure, RECOGNISERS[name].least_confidence)
             texts[plain(text)] += 1
             kept += reason is None
             figures = f"voiced {cut.voiced} of {len(cut.sound) // CHUNK}, sure {-1 if sure is None else sure:.3f}"

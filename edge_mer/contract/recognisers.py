@@ -20,6 +20,8 @@ from edge_mer.contract.extra_rows import extra_rows
 from edge_mer.contract.plugins import RECOGNISERS as PLUGINS
 from edge_mer.contract.plugins import installed_plugins
 
+# Of a recogniser whose row says nothing else.
+LEAST_CONFIDENCE: Final = 0.35
 # The text.source with which text.engine selects the recogniser.
 ASR: Final = "asr"
 
@@ -33,10 +35,11 @@ class RecogniserRow:
     ``server``: the argument is the address (host:port) of a server of this name.
 
     ``languages``: ISO 639-1 codes that it transcribes; ``takes_language``: ``load`` gets ``text.language`` as its
-    second argument. ``from_microphone``: its words are recognised from raw/audio, so
-    that a mask of the microphone masks them too; without it, it gets no audio. ``leaves_host``: audio is sent to
-    another host, which needs the consent ``scope``; ``question`` asks for it (``{server}``: the argument), ``consent``
-    is its name in a status.
+    second argument. ``least_confidence``: with less, the words of a segment are dropped.
+
+    ``from_microphone``: its words are recognised from raw/audio, so that a mask of the microphone masks them too;
+    without it, it gets no audio. ``leaves_host``: audio is sent to another host, which needs the consent ``scope``;
+    ``question`` asks for it (``{server}``: the argument), ``consent`` is its name in a status.
 
     ``package``: the package that must be importable; ``extra``: the extra that installs it.
     """
@@ -49,6 +52,7 @@ class RecogniserRow:
     server: str | None = None
     languages: tuple[str, ...] = ("en",)
     takes_language: bool = False
+    least_confidence: float = LEAST_CONFIDENCE
     from_microphone: bool = True
     leaves_host: bool = False
     scope: Scope | None = None
@@ -87,6 +91,7 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         name="pocketsphinx",
         module="edge_mer.capture.asr.pocketsphinx",
         argument="model",
+        least_confidence=0.1,  # its scale: a product over words of their share in the lattice
         package="pocketsphinx",
         extra="asr-lite",
     ),

@@ -10,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -96,6 +97,35 @@ def test_a_file_behind_http_plays_in_real_time_and_begins_again(tmp_path: Path) 
         capture.until(lambda: len(capture.raw) > 100)
     origins = [m.envelope.origin_us for m in capture.raw]
     assert origins == sorted(set(origins))
+
+
+def segmented(folder: Path, seconds: float) -> None:
+    """The same tone as AAC in HLS segments of 2 s."""
+    tone(folder / "tone.wav", seconds)
+    with (
+        av.open(str(folder / "tone.wav")) as source,
+        av.open(str(folder / "tone.m3u8"), "w", format="hls", options={"hls_time": "2", "hls_list_size": "0"}) as out,
+    ):
+        stream = out.add_stream("aac", rate=44_100)
+        for frame in source.decode(audio=0):
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+@pytest.mark.end_to_end
+def test_hls_segments_play_in_real_time_without_gaps(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    segmented(served, 6.0)
+    with (
+        web_server(served) as address,
+        capture_process(tmp_path, "microphone", "audio", audio=source(f"{address}/tone.m3u8")) as capture,
+    ):
+        blocks = capture.until_frames(120)
+        assert pitch(capture) == pytest.approx(440, abs=2)
+    took = blocks[-1].envelope.created_us - blocks[0].envelope.created_us
+    assert took == pytest.approx(119 * BLOCK_US, rel=0.2)
+    assert np.abs(np.diff([m.envelope.origin_us for m in blocks]) - BLOCK_US).max() < BLOCK_US
 
 
 @pytest.mark.end_to_end

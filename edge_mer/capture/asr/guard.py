@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_mer.contract.raw import WordTime
+from edge_mer.contract.recognisers import LEAST_CONFIDENCE
 
 # Chunks of 32 ms with speech.
 LEAST_VOICED: Final = 6
 # Nobody speaks faster: words for each chunk with speech (12 in a second).
 MOST_WORDS: Final = 0.4
-LEAST_CONFIDENCE: Final = 0.35
 # Bytes of a text to those of its compressed form: one phrase over and over (Radford et al. 2023, section 4.5).
 MOST_REPETITION: Final = 2.4
 PHRASES: Final = frozenset[str]()
@@ -44,17 +44,18 @@ def compression(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def doubt(text: str, voiced: int, confidence: float | None) -> str | None:
+def doubt(text: str, voiced: int, confidence: float | None, least: float = LEAST_CONFIDENCE) -> str | None:
     """Why the words are not taken for spoken; None when they are.
 
-    ``voiced``: chunks of the segment with speech; ``confidence`` of the recogniser, None where it has none.
+    ``voiced``: chunks of the segment with speech; ``confidence`` of the recogniser, None where it has none; ``least``
+    that its words need.
     """
     words = len(text.split())
     if voiced < LEAST_VOICED:
         return "too short"
     if words > MOST_WORDS * voiced:
         return "more words than speech"
-    if confidence is not None and confidence < LEAST_CONFIDENCE:
+    if confidence is not None and confidence < least:
         return "unsure"
     if compression(text) > MOST_REPETITION:
         return "repeated"

@@ -20,6 +20,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.messages import Message, RawAudio, RawText, WordTime
 from edge_mer.contract.overwrite import overwrite
 from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.contract.recognisers import LEAST_CONFIDENCE, RECOGNISERS
 
 PARENT = "raw/audio"
 # One being decoded, one waiting.
@@ -64,6 +65,8 @@ class AsrTranscript:
 
     def __init__(self, bus: Bus, engine: str, start: Callable[[], RecogniserProcess], segmenter: Segmenter) -> None:
         self.name = engine
+        row = RECOGNISERS.get(engine)
+        self._least = LEAST_CONFIDENCE if row is None else row.least_confidence
         self.counters: Counter[str] = Counter()
         self._bus, self._start, self._segmenter = bus, start, segmenter
         self._reader: Reader | None = None
@@ -221,7 +224,7 @@ class AsrTranscript:
                 self._open_segment = None
         words = spoken(hypothesis.words)
         if hypothesis.final and words:
-            reason = doubt(" ".join(w.text for w in words), segment.voiced, hypothesis.confidence)
+            reason = doubt(" ".join(w.text for w in words), segment.voiced, hypothesis.confidence, self._least)
             self.counters["doubted"] += reason is not None
             words = words if reason is None else ()
         if not (words or segment.published):

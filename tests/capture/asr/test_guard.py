@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.capture.asr.guard import LEAST_CONFIDENCE, LEAST_VOICED, PHRASES, doubt, plain, spoken
+from edge_mer.capture.asr.guard import LEAST_VOICED, PHRASES, doubt, plain, spoken
 from edge_mer.contract.raw import WordTime
+from edge_mer.contract.recognisers import LEAST_CONFIDENCE
 
 
 def words(text: str) -> list[WordTime]:
