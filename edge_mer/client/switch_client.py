@@ -148,6 +148,8 @@ class SwitchClient:
             return self._wait(lambda done: self._commands.command("unmask", modalities, done))
         runtime = self._runtime if os.geteuid() == 0 else None
         if runtime is not None:
+            if runtime.stat().st_uid != 0:  # with the keys of another user, root would leave files that lock them out
+                return self._unmask_as_root(runtime, modalities)
             states = [state for m, state in self.status().modalities.items() if m in modalities]
             if any(s.requested == "hard" or LOCAL_CURE in (s.reason or "") for s in states):
                 return self._unmask_as_root(runtime, modalities)
