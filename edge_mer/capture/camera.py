@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +30,7 @@ from edge_mer.config import Config, VideoConfig
 from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
+from edge_mer.host.readable import readable
 
 QUEUE = 8
 # A stream without data is opened again after three of its own intervals, but not sooner than this; the second value
@@ -134,7 +134,7 @@ class LocalCamera(Camera):
         descriptor = _video_descriptor() if capture.isOpened() else None
         freeze = Freeze() if self._video.live and "!" not in str(self._video.device) else None
         while not opening.aborted.is_set():
-            if descriptor is not None and not select.select([descriptor], [], [], LOCAL_WAIT_S)[0]:
+            if descriptor is not None and not readable(descriptor, LOCAL_WAIT_S):
                 continue
             if not capture.grab():
                 return

@@ -13,7 +13,7 @@ from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import Modality
 
 # Of one sender: masks under way, and replies that one mask answers.
-MOST_UNDER_WAY, MOST_REPLIES = 16, 100
+MOST_UNDER_WAY, MOST_REPLIES = 16, 50
 TOO_MANY = "sent, but too many masks of this sender wait for the switch; see its state"
 # Modalities, hard, timed: masks of one kind may go as one.
 Kind = tuple[frozenset[Modality], bool, bool]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from edge_mer.contract import control
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.control import Command, Pair, Relayed
 from edge_mer.contract.errors import BadMessage, PrivacyError
+from edge_mer.host.readable import readable
 from edge_mer.privacy.keys.identity import Identity
 from edge_mer.privacy.keys.pairing import Link
 from edge_mer.privacy.switch.root_socket import RootSocket
@@ -89,7 +89,7 @@ class RootTransport:
         return None
 
     def wait(self, timeout_us: int) -> None:
-        select.select([self._socket], [], [], timeout_us / SECOND)
+        readable(self._socket.fileno(), timeout_us / SECOND)
 
 
 class CurveTransport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import psutil
 from edge_mer.config import Config
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.host.files import state_directory
+from edge_mer.host.readable import readable
 from edge_mer.host.worker import THREADS
 
 LOG_BYTES = 1_000_000
@@ -148,7 +148,7 @@ class SystemProcess:
     def wait(self, timeout_s: float) -> int | None:
         """Exit code once it has ended, None at the timeout."""
         if self._code is None:
-            select.select([self.fd], [], [], timeout_s)
+            readable(self.fd, timeout_s)
         return self.ended()
 
     def terminate(self) -> None:

@@ -8,12 +8,12 @@ no pidfd (before Linux 5.3) or refuses it (a seccomp filter), /proc/PID/stat wit
 from __future__ import annotations
 
 import os
-import select
 import signal
 from contextlib import suppress
 from typing import NamedTuple
 
 from edge_mer.contract.control import ProcessId
+from edge_mer.host.readable import readable
 
 STOPPED, ENDED = frozenset("Tt"), frozenset("ZX")
 
@@ -38,7 +38,7 @@ class ProcessHandle:
     def ended(self) -> bool:
         """All its threads have ended: nothing of its memory is left, and every handle of it is closed."""
         if not self._ended:
-            self._ended = _readable(self.fd) if self.fd >= 0 else _is_gone(self._id)
+            self._ended = readable(self.fd, 0) if self.fd >= 0 else _is_gone(self._id)
         return self._ended
 
     @property
@@ -105,12 +105,6 @@ def stat_of(pid: int) -> Stat | None:
 def _is_gone(id_: ProcessId) -> bool:
     found = stat_of(id_.pid)
     return found is None or found.started != id_.started or (found.state in ENDED and found.threads <= 1)
-
-
-def _readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _namespace() -> str:

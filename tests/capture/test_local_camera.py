@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from edge_mer.capture.camera import LocalCamera, camera
 from edge_mer.capture.device import Captured
 from edge_mer.config import Config
 from edge_mer.contract.clock import SystemClock
+from edge_mer.host.readable import readable
 
 
 class FakeCapture:
@@ -63,7 +63,7 @@ def blocks_of(count: int, enough: Callable[[Captured], bool] = lambda block: Tru
     found.open()
     blocks: list[Captured] = []
     while len(blocks) < count or not enough(blocks[-1]):
-        assert select.select(found.wake, [], [], 20)[0]
+        assert readable(found.wake[0], 20)
         blocks += found.read()
     found.abort()
     assert found.join(10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edge_mer.capture.gated_source import EXIT_HELD
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.contract.errors import DeviceError
 from edge_mer.contract.messages import RawVideo
+from edge_mer.host.readable import readable
 from tests.capture.process import capture_process
 
 
@@ -62,9 +62,9 @@ def test_a_full_queue_drops_the_oldest_block_and_counts_it(device: Scripted) -> 
 def test_a_block_wakes_the_loop(device: Scripted) -> None:
     device.give = 1
     device.open()
-    assert select.select(device.wake, [], [], 0)[0] == []
+    assert not readable(device.wake[0], 0)
     device.go.set()
-    assert select.select(device.wake, [], [], 10)[0] == list(device.wake)
+    assert readable(device.wake[0], 10)
 
 
 def test_an_abort_discards_blocks_and_reopening_starts_empty(device: Scripted) -> None:

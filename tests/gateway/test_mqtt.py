@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 import edge_mer
 from edge_mer.bus import ZmqBus
 from edge_mer.config import Config
+from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError
 from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
 from edge_mer.gateway.outlet import OutletBus, OutletWorker
@@ -81,14 +84,17 @@ class HomeAssistant:
 class Home:
     """A stage with Home Assistant; ``expect`` waits for the value of a topic."""
 
-    def __init__(self, stage: Stage, port: int, user: tuple[str, str] | None = None, **section: Any) -> None:
+    def __init__(
+        self, stage: Stage, port: int, user: tuple[str, str] | None = None, watched: bool = True, **section: Any
+    ) -> None:
         self.stage = stage
         given = {"address": f"mqtt://127.0.0.1:{port}", "steady_s": 0, **section}
         config = Config.model_validate({"privacy": {"state": str(stage.state)}, "mqtt": given})
         self._bus = ZmqBus(stage.test_bus.directory)
         self.worker = OutletWorker("mqtt", self._bus, partial(self._outlets, config))
         self.base = self.mqtt.names.base
-        self.ha = HomeAssistant(port, user)
+        if watched:
+            self.ha = HomeAssistant(port, user)
 
     def _outlets(self, config: Config, bus: OutletBus) -> list[MqttOutlet]:
         self.mqtt = MqttOutlet(config, bus)
@@ -116,6 +122,10 @@ class Home:
     def requested(self) -> dict[str, str]:
         assert self.stage.switch is not None
         return {m: s.requested for m, s in self.stage.switch.states().items()}
+
+    def reason(self, modality: Modality) -> str | None:
+        assert self.stage.switch is not None
+        return self.stage.switch.states()[modality].reason
 
     def close(self) -> None:
         self.ha.client.disconnect()
@@ -290,6 +300,68 @@ def test_states_are_resent_after_broker_restart(home: Home, broker: Broker) -> N
     home.ha.client.reconnect()
     home.ha.client.subscribe("edge_mer/#", 1)
     home.until(lambda: home.ha.received.get(f"{home.base}/audio/state") == "OFF", 15)
+
+
+class HostileBroker:
+    """Accepts every client and subscription, and publishes bytes that no broker would."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.recv(1000)
+                connection.sendall(b"\x20\x02\0\0")
+                self.connections.append(connection)
+
+    def publish(self, topic: bytes, payload: bytes) -> None:
+        body = len(topic).to_bytes(2, "big") + topic + payload
+        self.connections[-1].sendall(bytes([0x30, len(body)]) + body)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for each in (self._listener, *self.connections):
+            each.close()
+
+
+@pytest.fixture
+def hostile(stage: Stage) -> Iterator[tuple[HostileBroker, Home]]:
+    broker = HostileBroker()
+    home = Home(stage, broker.port, watched=False)
+    home.stage.until(lambda: home.worker.turn() and home.mqtt._is_connected())
+    yield broker, home
+    home.worker.close()
+    home._bus.close()
+    broker.close()
+
+
+def test_topic_that_is_no_text_is_ignored(hostile: tuple[HostileBroker, Home]) -> None:
+    broker, home = hostile
+    broker.publish(b"\xff\xfe/bad", b"OFF")
+    home.stage.until(lambda: home.worker.turn() and home.mqtt.counters["bad_order"])
+    assert home.mqtt.notes == ()
+    broker.publish(home.mqtt.names.command("video").encode(), b"OFF")
+    home.stage.until(lambda: home.worker.turn() and "masked by" in (home.reason("video") or ""))
+
+
+def test_ended_network_thread_is_reported_and_replaced(
+    hostile: tuple[HostileBroker, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, home = hostile
+    failing = home.mqtt._client
+    monkeypatch.setattr(failing, "_handle_publish", lambda: 1 // 0)
+    broker.publish(b"x", b"")
+    home.stage.until(lambda: home.worker.turn() and home.mqtt.counters["thread_ended"])
+    home.stage.until(lambda: home.worker.turn() and home.mqtt._is_connected() and home.mqtt._client is not failing)
+    assert "renewed: ZeroDivisionError" in home.mqtt.notes[0]
+    broker.publish(home.mqtt.names.command("video").encode(), b"OFF")
+    home.stage.until(lambda: home.worker.turn() and "masked by" in (home.reason("video") or ""))
 
 
 def test_frozen_broker_does_not_delay_masks(home: Home, broker: Broker) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable
 
 import msgspec
+import psutil
 import pytest
 import zmq
 
@@ -18,6 +21,8 @@ from edge_mer.gateway import curve_listener
 from edge_mer.gateway.public import node as public
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.keyring import Keyring
+from edge_mer.privacy.keys.pairing import server_curve
+from tests.devices import child
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Stage, Subscriber, sample
 
@@ -223,10 +228,53 @@ def test_connection_rate_of_one_key_is_limited(stage: Stage, monkeypatch: pytest
 
 def test_unknown_subscriptions_are_not_stored(stage: Stage) -> None:
     client = stage.allow()
-    client_socket = stage.subscriber(client, *(f"nothing{n}" for n in range(500)))
-    stage.until(lambda: stage.hub.counters["bad_subscription"] >= 500)
+    client_socket = stage.subscriber(client, *(f"nothing{n}" for n in range(90)))
+    stage.until(lambda: stage.hub.counters["bad_subscription"] >= 90)
     client_socket.socket.subscribe(b"heartbeat")
     assert stage.until(client_socket.topics) == {"heartbeat"}
+
+
+@pytest.mark.parametrize("subscriptions", [[f"e{n}" for n in range(150)], ["x" * 65]], ids=["many", "long"])
+def test_too_many_or_long_subscriptions_end_the_connection(stage: Stage, subscriptions: list[str]) -> None:
+    other = stage.subscriber(stage.allow("other"), "heartbeat")
+    stage.until(other.topics)
+    hostile = stage.subscriber(stage.allow(), *subscriptions)
+    stage.until(lambda: stage.hub.counters["dropped"])
+    seen = len(other.received)
+    stage.until(lambda: other.topics() and len(other.received) > seen)
+    assert not hostile.topics()
+
+
+# In another process, because its own socket stores what it subscribes.
+FLOOD = """
+import sys, zmq
+address, server, public, secret = sys.argv[1:]
+flood = zmq.Context().socket(zmq.XSUB)
+flood.sndhwm = 0
+flood.curve_serverkey, flood.curve_publickey, flood.curve_secretkey = (k.encode() for k in (server, public, secret))
+flood.connect(address)
+for n in range(20_000):
+    flood.send(b"\\x01%0450d" % n)
+flood.poll()
+"""
+
+
+def test_flood_of_subscriptions_fills_no_memory(stage: Stage) -> None:
+    assert stage.outlet.publisher is not None
+    keys = (server_curve(stage.state)[0], *stage.allow().curve)
+    before, longest_s = psutil.Process().memory_info().rss, 0.0
+
+    def done(count: int) -> bool:
+        nonlocal longest_s
+        began = time.monotonic()
+        stage.hub.turn()
+        longest_s = max(longest_s, time.monotonic() - began)
+        return stage.hub.counters["dropped"] >= count
+
+    with child(sys.executable, "-c", FLOOD, stage.outlet.publisher.address, *(k.decode() for k in keys)):
+        stage.until(lambda: done(3), 30)
+    assert psutil.Process().memory_info().rss - before < 100_000_000
+    assert longest_s < 1, "the supervisor takes a process for hung after 1.5 s"
 
 
 def test_hub_is_off_by_default() -> None:

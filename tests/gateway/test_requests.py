@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import msgspec
@@ -206,3 +207,39 @@ def test_malformed_request_has_no_effect(stage: Stage, frames: list[bytes]) -> N
 def test_any_bytes_give_a_request_or_bad_message(frame: bytes) -> None:
     with suppress(BadMessage):
         assert isinstance(_decoded(frame), Request)
+
+
+def test_message_of_too_many_frames_ends_the_connection(stage: Stage) -> None:
+    hostile, honest = stage.request_client(stage.allow()), stage.request_client(stage.allow("other"))
+    assert hostile.request("describe")["ok"]
+    hostile.socket.send_multipart([b"x" * 1000] * 20_000)
+    stage.until(lambda: stage.hub.counters["dropped"])
+    assert honest.request("mask", modalities=["audio"])["ok"]
+    assert not stage.hub.counters["bad_request"], "its frames never became a message"
+
+
+def test_client_with_an_identity_of_its_own_is_disconnected(stage: Stage) -> None:
+    thief, victim = stage.request_client(stage.allow("thief")), stage.request_client(stage.allow())
+    thief.socket.disconnect(thief.socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    thief.socket.setsockopt(zmq.ROUTING_ID, b"victim")
+    assert stage.outlet.requests is not None
+    thief.socket.connect(stage.outlet.requests.address)
+    thief.send("describe")
+    stage.until(lambda: stage.hub.counters["bad_identity"])
+    assert not thief.socket.poll(0)
+    assert victim.request("describe")["ok"]
+
+
+def test_flood_of_timed_masks_by_a_reader_costs_no_epoch(stage: Stage) -> None:
+    lamp, owner = stage.request_client(stage.allow()), stage.request_client(stage.allow("owner"))
+    assert owner.request("mask", modalities=["audio"], for_s=60)["ok"]
+    assert stage.switch is not None
+    before = stage.switch.epochs()
+    for n in range(90):
+        lamp.send("mask", modalities=["audio"], for_s=3600 + n)
+    replies = [lamp.reply() for _ in range(90)]
+    assert all(r["ok"] or "not for longer" in r["text"] or "too many masks" in r["text"] for r in replies)
+    assert stage.switch.epochs() == before
+    began = time.monotonic()
+    assert owner.request("mask", modalities=["video"])["ok"]
+    assert time.monotonic() - began < 1

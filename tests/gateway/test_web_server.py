@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,19 +110,54 @@ def test_malformed_command_is_refused(caller: Caller, body: bytes) -> None:
     assert caller.request("GET", "/")[0] == 200
 
 
-def test_idle_connections_are_limited(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
-    idle: list[socket.socket] = []
-
-    def refused() -> int:
-        idle.append(socket.create_connection(("127.0.0.1", caller.port)))
-        return caller.page.counters["requests_refused"]
-
-    caller.until(refused)
-    assert len(idle) <= 3 + 10, "connections of one turn may exceed the limit"
+    caller = Caller(stage)
+    idle = _idle(caller, lambda: caller.page.counters["requests_refused"])
+    assert len(idle) == 3 + 1
     for connection in idle:
         connection.close()
     caller.until(lambda: caller.request("GET", "/")[0] == 200)
+    caller.close()
+
+
+def test_connection_counts_before_its_tls_handshake(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
+    caller = _https(stage, tmp_path)
+    idle = _idle(caller, lambda: caller.page.counters["requests_refused"])
+    assert len(idle) == 3 + 1
+    for connection in idle:
+        connection.close()
+    caller.until(lambda: caller.post("/mask", {"modalities": ["audio"]})["ok"])
+    caller.close()
+
+
+def test_tls_handshake_that_never_ends_frees_its_place(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(web_server, "HANDSHAKE_S", 0.3)
+    caller = _https(stage, tmp_path)
+    with socket.create_connection(("127.0.0.1", caller.port)) as silent:
+        ended = caller._pool.submit(silent.recv, 1)
+        caller.until(ended.done)
+        assert caller.post("/mask", {"modalities": ["audio"]})["ok"]
+    caller.close()
+
+
+def _idle(caller: Caller, enough: Callable[[], object]) -> list[socket.socket]:
+    """Connections that send nothing, opened one after the other until ``enough``."""
+    idle: list[socket.socket] = []
+
+    def accepted() -> bool:
+        return bool(enough()) or sum(len(s._accepted) for s in caller.outlet.server._sockets) == len(idle)
+
+    while not enough():
+        idle.append(socket.create_connection(("127.0.0.1", caller.port)))
+        caller.until(accepted)
+    return idle
 
 
 def test_mask_is_answered_during_many_requests(caller: Caller) -> None:
@@ -130,7 +166,8 @@ def test_mask_is_answered_during_many_requests(caller: Caller) -> None:
     caller.until(lambda: all(c.done() for c in others))
 
 
-def test_tls_uses_the_configured_certificate(stage: Stage, tmp_path: Path) -> None:
+def _https(stage: Stage, tmp_path: Path) -> Caller:
+    """A page with a certificate of its own, which the caller trusts."""
     subprocess.run(
         [
             "openssl",
@@ -157,6 +194,11 @@ def test_tls_uses_the_configured_certificate(stage: Stage, tmp_path: Path) -> No
     )
     caller = Caller(stage, address="https", certificate=str(tmp_path / "page.pem"), key=str(tmp_path / "key.pem"))
     caller.context = ssl.create_default_context(cafile=str(tmp_path / "page.pem"))
+    return caller
+
+
+def test_tls_uses_the_configured_certificate(stage: Stage, tmp_path: Path) -> None:
+    caller = _https(stage, tmp_path)
     try:
         assert caller.post("/mask", {"modalities": ["audio"]})["ok"]
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import socket
 import stat
@@ -22,7 +23,7 @@ from edge_mer.client.transports import CurveTransport
 from edge_mer.config import Config
 from edge_mer.contract import control
 from edge_mer.contract.clock import SystemClock
-from edge_mer.contract.control import Answer, Closed, Command, Exited, Pair
+from edge_mer.contract.control import Answer, Closed, Command, Exited, Pair, Relayed
 from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.gateway.door import Door
 from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
@@ -53,6 +54,7 @@ class Host:
         self.door = Door(config, self.bus)
         self.address = self.door.address
         self.host = self.switch.host
+        self.is_door_stopped = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns)
         self._thread.start()
@@ -60,7 +62,10 @@ class Host:
 
     def _turns(self) -> None:
         while not self._stop.is_set():
-            self.bus.wait(min(self.switch.turn(), self.door.turn(), 20_000))
+            self.switch.turn()
+            if not self.is_door_stopped:
+                self.door.turn()
+            self.bus.wait(2_000 if self.is_door_stopped else 20_000)
 
     def identity(self, name: str) -> Identity:
         return new_identity(self.phones, name)
@@ -278,6 +283,111 @@ def test_garbage_is_dropped(host: Host, frames: list[bytes]) -> None:
     connection(client).send_multipart(frames)
     assert client.status().ok
     assert host.door.counters["bad"] == 1
+
+
+def test_a_message_of_too_many_frames_ends_the_connection(host: Host) -> None:
+    _, hostile = host.paired("hostile")
+    _, client = host.paired()
+    assert hostile.status().ok
+    connection(hostile).send_multipart([b"x" * 1000] * 20_000)
+    host.wait_for("dropped")
+    assert client.mask("audio").ok
+    assert host.door.counters["bad"] == 0, "its frames never became a message"
+
+
+def test_a_frame_that_is_too_long_ends_the_connection(host: Host) -> None:
+    _, hostile = host.paired("hostile")
+    _, client = host.paired()
+    connection(hostile).send(b"[" * 50_000)
+    assert client.status().ok
+    assert host.door.counters["bad"] == 0
+
+
+def test_a_client_with_an_identity_of_its_own_is_disconnected(host: Host) -> None:
+    _, thief = host.paired("thief")
+    connection(thief).disconnect(host.address)
+    connection(thief).setsockopt(zmq.ROUTING_ID, b"victim")
+    connection(thief).connect(host.address)
+    with unanswered():
+        thief._patience_us = 700_000
+        thief.status()
+    host.wait_for("dropped")
+
+
+def test_the_door_can_neither_open_nor_speak_for_an_unpaired_key(host: Host) -> None:
+    """What a door that was taken over can send to the switch."""
+    identity, _ = host.paired()
+    bus = ZmqBus(host.bus.directory)
+    door = bus.client("door")
+    forged = Identity.grant(host.identity("thief"), host.host, ("audio",), 10**6, CLOCK.wall_us())
+    messages = [
+        Relayed(id="no grant", key=identity.content.curve_public, message=command("unmask", "audio", counter=1)),
+        Relayed(
+            id="forged", key=identity.content.curve_public, message=command("unmask", "audio", counter=2, grant=forged)
+        ),
+        Relayed(id="resume", key=identity.content.curve_public, message=command("resume", "audio", counter=3)),
+        Relayed(id="stranger", key="x" * 40, message=command("mask", "audio", counter=4)),
+        Relayed(id="pair", key="x" * 40, message=Pair(id="p", name="me", signing="", curve="x" * 40, proof="0")),
+    ]
+    for message in (command("unmask", "audio"), *messages):
+        door.send(message)
+    answers: dict[str, Answer] = {}
+    deadline = time.monotonic() + 5
+    while len(answers) < 4 and time.monotonic() < deadline:
+        bus.wait(100_000)
+        while isinstance(answer := door.receive(), Answer):
+            answers[answer.id] = answer
+    bus.close()
+    assert set(answers) == {"no grant", "forged", "resume", "pair"}
+    assert not any(a.ok for a in answers.values())
+    assert host.requested()["audio"] == "masked"
+    assert host.switch.counters["remote.unexpected"] == 2
+
+
+def test_only_the_door_names_a_requester(host: Host) -> None:
+    identity, _ = host.paired()
+    bus = ZmqBus(host.bus.directory)
+    program = bus.client("switch")
+    relayed = command("mask", "audio", counter=CLOCK.wall_us())
+    program.send(Relayed(id="r", key=identity.content.curve_public, message=relayed))
+    program.send(command("status"))
+    bus.wait(5_000_000)
+    answer = program.receive()
+    assert isinstance(answer, Answer)
+    assert answer.id != "r"
+    assert host.switch.counters["unexpected"] == 1
+    bus.close()
+
+
+def test_masks_of_the_host_go_on_while_the_door_is_stopped(host: Host) -> None:
+    _, client = host.paired()
+    host.is_door_stopped = True
+    program = ZmqBus(host.bus.directory)
+    assert SwitchClient.on_bus(program).mask("audio").ok
+    program.close()
+    client._patience_us = 700_000
+    with unanswered():
+        client.status()
+    host.is_door_stopped = False
+    assert client.status().ok
+
+
+def test_a_flood_of_masks_keeps_their_order_with_other_commands(host: Host) -> None:
+    identity, client = host.paired()
+    modalities = itertools.cycle(("audio", "video", "text"))
+    flood = [command("mask", next(modalities), counter=identity.next_counter(CLOCK.wall_us())) for _ in range(80)]
+    for message in flood:
+        connection(client).send(control.encode(message))
+    last = command("status", counter=identity.next_counter(CLOCK.wall_us()))
+    connection(client).send(control.encode(last))
+    answers: dict[str, Answer] = {}
+    while len(answers) < 81:
+        assert connection(client).poll(5000)
+        answer = control.decode(connection(client).recv())
+        assert isinstance(answer, Answer)
+        answers[answer.id] = answer
+    assert all(a.ok for a in answers.values()), "none came out of order"
+    assert set(host.requested().values()) == {"masked"}
 
 
 def test_secret_keys_are_private_files(host: Host) -> None:

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import LeaseRequest
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.privacy.consent.consent_file import FILE, home_consent
+from edge_mer.privacy.switch.commands import MOST_WAITING, PROLONG_BURST
 from edge_mer.privacy.switch.mask_policy import Instant
+from edge_mer.privacy.switch.receipts import verify_all
 from edge_mer.privacy.switch.state import Deadline
 from tests.privacy.test_memory import reasons, requested, restart
 from tests.switch_bench import EVERYBODY, TODAY, SwitchBench
@@ -237,3 +240,60 @@ def test_a_timed_mask_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict
     bench.ask("mask", "audio", **wrong)  # type: ignore[arg-type]
     bench.turn()
     assert "can end by itself" in bench.answers()[0].text
+
+
+def masks(bench: SwitchBench) -> tuple[int, int]:
+    """The newest mask epoch, and the number of receipts."""
+    assert bench.switch is not None
+    receipts = verify_all(bench.directory, bench.host_public)
+    return max(bench.switch.epochs().values()), len(tuple(receipts))
+
+
+def test_a_longer_end_is_saved_and_makes_no_epoch_and_no_receipt(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", "audio", for_s=3600, requester="anna")
+    bench.turn()
+    (first,), before = bench.answers(), masks(bench)
+    bench.ask("mask", "audio", for_s=2 * 3600, requester="a lamp")
+    bench.turn()
+    (second,) = bench.answers()
+    assert second.ok
+    assert second.receipts == first.receipts, "the receipt of the mask that holds proves it"
+    assert second.modalities["audio"].reason == "masked by anna"
+    assert masks(bench) == before
+    bench.kill_switch()
+    bench.start_switch()
+    pass_time(bench, HOUR + SECOND)
+    assert requested(bench)["audio"] == "masked"
+
+
+def test_a_flood_of_longer_ends_is_refused_and_leaves_the_owner_alone(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path)
+    bench.ask("mask", "audio", for_s=60)
+    bench.turn()
+    bench.answers()
+    before = masks(bench)
+    for n in range(1000):
+        bench.ask("mask", "audio", for_s=3600 + n, requester="a lamp")
+    bench.turn()
+    answers = bench.answers()
+    assert sum(a.ok for a in answers) == PROLONG_BURST
+    assert "audio is masked, but not for longer" in answers[-1].text
+    assert masks(bench) == before
+    bench.ask("unmask", "audio")
+    bench.turn()
+    assert bench.answers()[0].ok, "no mask made its grant void, and no sender but the lamp is refused"
+
+
+def test_a_flood_of_one_sender_takes_no_answer_of_another(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path)
+    gate = bench.bus().client("switch")
+    gate.send(LeaseRequest(modality="video", name="camera", boot="life", last_seq=None))
+    bench.turn()  # it never confirms, so masks of video wait
+    for _ in range(500):
+        bench.ask("mask", "video", requester="a lamp")
+    bench.ask("mask", "audio", requester="anna", id_="anna")
+    bench.turn()
+    answers = {a.id: a for a in bench.answers()}
+    assert answers["anna"].ok
+    assert sum("too many commands wait" in a.text for a in answers.values()) == 500 - MOST_WAITING

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,6 +12,7 @@ import msgspec
 
 from edge_mer.capture.asr.child import Hypothesis, frame
 from edge_mer.capture.asr.recogniser import Choice
+from edge_mer.host.readable import readable
 
 # 32 s of audio: more than two segments of 8 s, the most that may wait.
 PIPE_BYTES = 1 << 20
@@ -68,7 +68,7 @@ class AsrProcess:
         if self.alive:
             ended = os.pidfd_open(self._popen.pid)  # readable once it has ended
             self._popen.kill()
-            select.select([ended], [], [], KILL_S)
+            readable(ended, KILL_S)
             os.close(ended)
             self._popen.poll()
         for pipe in (self._popen.stdin, self._popen.stdout):

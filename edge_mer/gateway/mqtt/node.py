@@ -9,6 +9,7 @@ while it is unreachable nothing is queued, and the current state is sent after i
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ConfigError, PrivacyError, missing_extra
 from edge_mer.contract.messages import Privacy
+from edge_mer.contract.plain_text import visible
 from edge_mer.gateway.curve_listener import is_loopback
 from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from edge_mer.gateway.mqtt.watched_client import WatchedClient
+
 NAME = "mqtt"
 REFRESH_US = EXPIRE_S * SECOND // 3
 STALE_US = 2 * SECOND
@@ -64,6 +68,8 @@ NEEDS_KEY = "needs paired key: edge-mer keys new mqtt --hub, and hub.may_unmask 
 CONNECTED = ""
 REQUIRES_GRANT = "mqtt.require_grant is set: send a signed grant instead of ON (edge_mer/privacy/README.md)"
 GRANT = msgspec.json.Decoder(Grant)
+LONGEST_REASON = 200
+log = logging.getLogger(NAME)
 
 
 class MqttOutlet(Outlet):
@@ -96,7 +102,10 @@ class MqttOutlet(Outlet):
         self._counts: Counter[str] = Counter()
         # From paho's thread to this one: events in order, and a descriptor that wakes the loop.
         self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
+        self._ended: deque[str] = deque(maxlen=1)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = False
+        self._failure, self._renew_due = "", 0
         self._client = self._connect(section)
 
     def publish(self, message: PublicMessage) -> None:
@@ -116,7 +125,7 @@ class MqttOutlet(Outlet):
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
         self._steady, self._estimate = Steady(), None
-        if self._client.is_connected():
+        if self._is_connected():
             self._send(self.names.estimate, estimate_state(None, None))
 
     def after(self, now_us: int) -> None:
@@ -126,6 +135,11 @@ class MqttOutlet(Outlet):
         self._steady = passed(self._steady, now_us, self._settings)
         while self._events:
             self._handle(*self._events.popleft())
+        if self._ended:
+            self._thread_ended(self._ended.popleft(), now_us)
+        if self._renew_due and now_us >= self._renew_due:
+            self._renew_due = 0
+            self._client = self._connect(self._section)
         self._send_states(now_us)
 
     @property
@@ -138,12 +152,14 @@ class MqttOutlet(Outlet):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        unreachable = () if self._client.is_connected() else (f"the broker {self._section.address} is not reachable",)
-        return (*unreachable, *access_notes(self._section, self._accepted), *plaintext_password(self._section))
+        unreachable = () if self._is_connected() else (f"the broker {self._section.address} is not reachable",)
+        failed = (f"the connection to the broker was renewed: {self._failure}",) if self._failure else ()
+        return (*unreachable, *failed, *access_notes(self._section, self._accepted), *plaintext_password(self._section))
 
     def close(self) -> None:
         """Publish offline, so that Home Assistant need not wait for the last will."""
-        if self._client.is_connected():
+        self._closing = True
+        if self._is_connected():
             with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will applies
                 self._client.publish(self.names.availability, OFFLINE, qos=1, retain=True).wait_for_publish(1)
         self._client.disconnect()
@@ -152,14 +168,24 @@ class MqttOutlet(Outlet):
 
     # -- the broker ----------------------------------------------------------------------------------------------
 
-    def _connect(self, section: MqttConfig) -> Client:
+    def _is_connected(self) -> bool:
+        return not self._renew_due and self._client.is_connected()
+
+    def _thread_ended(self, reason: str, now_us: int) -> None:
+        """Without its thread the client receives nothing and never reconnects: another one replaces it."""
+        self._failure = visible(reason)[:LONGEST_REASON]
+        self._counts["thread_ended"] += 1
+        log.error("the network thread of the MQTT client ended: %s", self._failure)
+        self._client.abandon()
+        self._renew_due = now_us + RECONNECT_S[0] * SECOND
+
+    def _connect(self, section: MqttConfig) -> WatchedClient:
         try:
-            from paho.mqtt import client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
+            from edge_mer.gateway.mqtt.watched_client import WatchedClient
         except ImportError:
             raise missing_extra("paho-mqtt", "hub") from None
         secure, host, port = broker_of(section.address or "")
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"edge_mer_{self.names.node}")
+        client = WatchedClient(f"edge_mer_{self.names.node}", self._thread_ends)
         if secure:
             client.tls_set(ca_certs=section.ca)
         if section.username is not None:
@@ -181,13 +207,23 @@ class MqttOutlet(Outlet):
 
     def _received(self, client: Client, user: object, message: MQTTMessage) -> None:
         # A retained command is an old one and must not unmask again.
-        if not message.retain or message.topic == self.names.birth:
-            self._queue(message.topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._counts["bad_order"] += 1
+            return
+        if not message.retain or topic == self.names.birth:
+            self._queue(topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
 
     def _queue(self, topic: str, payload: bytes) -> None:
         self._counts["dropped"] += len(self._events) == MOST_COMMANDS
         self._events.append((topic, payload))
         os.eventfd_write(self._wake, 1)
+
+    def _thread_ends(self, reason: str) -> None:
+        if not self._closing:
+            self._ended.append(reason)
+            os.eventfd_write(self._wake, 1)
 
     def _handle(self, topic: str, payload: bytes) -> None:
         names = self.names
@@ -221,7 +257,7 @@ class MqttOutlet(Outlet):
     def _send_states(self, now: int) -> None:
         """Switches when they change, retained. Estimates when they change and at intervals, never retained: the broker
         must not keep data that a mask deletes here."""
-        if not self._client.is_connected():
+        if not self._is_connected():
             return
         privacy = self._privacy
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:

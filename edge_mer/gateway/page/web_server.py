@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, EdgeMerError, missing_extra
 from edge_mer.gateway.page import strings
 from edge_mer.gateway.page.http_auth import HEADERS, METRICS, PageAddress, Token, foreign, misnamed, parse_address
+from edge_mer.gateway.page.listening_socket import ListeningSocket
 from edge_mer.gateway.page.sse_clients import Viewer, Viewers, event
 from edge_mer.gateway.page.strings import Language
 from edge_mer.gateway.public_message import PublicMessage
@@ -34,7 +36,8 @@ LONGEST_BODY = 16_000
 SILENT_S = 15.0
 UNREAD_S = 20.0
 BACKLOG = 128
-MOST_CONNECTIONS = 256
+# Connections at once, counted when they are accepted, and how long a TLS handshake may take.
+MOST_CONNECTIONS, HANDSHAKE_S = 256, 5.0
 MOST_DAYS = 3660
 TYPES = {
     ".html": "text/html",
@@ -69,12 +72,6 @@ class EraseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     what: str
 
 
-class _Closed(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
 class PageBackend(Protocol):
     """What the page may read and request."""
 
@@ -100,7 +97,8 @@ class PageBackend(Protocol):
 
 
 class WebServer:
-    """``refused``: requests with an unknown host name, from another page, without the token, or with a bad body."""
+    """``refused``: connections beyond the limit, and requests with an unknown host name, from another page, without the
+    token, or with a bad body."""
 
     def __init__(self, backend: PageBackend, page: PageConfig, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
@@ -111,7 +109,7 @@ class WebServer:
         self._web, self._backend, self._token = web, backend, token
         self.address: PageAddress = parse_address(page)
         self._context = _context(page) if self.address.scheme == "https" else None
-        self.refused = 0
+        self._refused = 0
         self._setting = page.language
         packaged = {
             f.name: f.read_bytes()
@@ -142,31 +140,34 @@ class WebServer:
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=SILENT_S, handle_signals=False
         )
-        self._listener: asyncio.Server | None = None
+        self._sockets: list[ListeningSocket] = []
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def refused(self) -> int:
+        return self._refused + sum(s.refused for s in self._sockets)
 
     async def start(self) -> None:
         """Raises ConfigError when the address cannot be bound."""
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        handshake_s = HANDSHAKE_S if self._context is not None else None
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._connect, self.address.host, self.address.port, ssl=self._context, backlog=BACKLOG
-            )
+            self._sockets = _listen(self.address)
+            self._servers = [
+                await asyncio.get_running_loop().create_server(
+                    server, sock=s, ssl=self._context, ssl_handshake_timeout=handshake_s, backlog=BACKLOG
+                )
+                for s in self._sockets
+            ]
         except OSError as error:
             raise ConfigError(f"page.address = {self.address.url}: {error.strerror or error}") from error
 
     async def stop(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
-
-    def _connect(self) -> asyncio.BaseProtocol:
-        """Accept a connection, or close it at once when there are too many, to limit file descriptors."""
-        server = self._runner.server
-        assert server is not None
-        if len(server.connections) < MOST_CONNECTIONS:
-            return server()
-        self.refused += 1
-        return _Closed()
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every request needs one of our host names. Packaged files are public, and other pages may link to them; all
@@ -177,7 +178,7 @@ class WebServer:
                 response = await handler(request)
             except self._web.HTTPException as error:
                 response = self._text(error.status, error.reason)
-        self.refused += response.status in (400, 401, 403, 404, 405, 413)
+        self._refused += response.status in (400, 401, 403, 404, 405, 413)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
@@ -286,6 +287,13 @@ class WebServer:
 async def _write(response: web.StreamResponse, viewer: Viewer) -> None:
     """Take and write the queue in one step of the loop, so that a mask comes before or after it."""
     await response.write(viewer.take())
+
+
+def _listen(address: PageAddress) -> list[ListeningSocket]:
+    """One socket for every address that the name stands for. Raises OSError."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    places = dict.fromkeys((family, place) for family, _, _, _, place in found)
+    return [ListeningSocket(place, family, MOST_CONNECTIONS, BACKLOG) for family, place in places]
 
 
 def _context(page: PageConfig) -> ssl.SSLContext:
