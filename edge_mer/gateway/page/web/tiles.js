@@ -87,9 +87,10 @@ export class Tiles {
         : { tone: "off", on: false, state: hard ? t("tile.locked") : until ? t("tile.off_until", { time: until }) : t("tile.off"), locked: hard, reason: plain(held.reason ?? ""), fine: hard ? `${closed}. ${t("tile.only_button")}` : closed };
     }
     if (tile.pending === "mask" || latest.privacy.created_us - held.since_us < PROOF_MS * 1000) return CLOSING;
+    const fine = (held.unconfirmed ?? []).join("; ");
     return held.effective === "live"
-      ? { tone: "bad", on: true, state: t("tile.open"), reason: t("tile.open_why") }
-      : { tone: "bad", on: false, state: t("tile.unproven"), reason: t("tile.unproven_why") };
+      ? { tone: "bad", on: true, state: t("tile.open"), reason: t("tile.open_why"), fine }
+      : { tone: "bad", on: false, state: t("tile.unproven"), reason: t("tile.unproven_why"), fine };
   }
 
   #open(modality, held, tile) {
