@@ -213,7 +213,7 @@ class PageConfig(Section):
 class HistoryConfig(Section):
     """Hourly shares of labels, kept by the page's process; only with the consent `history` in the deployment file."""
 
-    keep_days: float = Field(90, gt=0, description="days of the history older than this are erased")
+    keep_days: float = Field(90, gt=0, le=3650, description="days of the history older than this are erased")
 
 
 class ButtonConfig(Section):

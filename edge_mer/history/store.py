@@ -145,7 +145,7 @@ class HistoryStore:
 
     def expire(self, keep_days: float, wall_us: int) -> list[Erasure]:
         """Erase the days that ended more than ``keep_days`` ago."""
-        last = datetime.datetime.fromtimestamp(wall_us / SECOND) - datetime.timedelta(days=keep_days + 1)
+        last = datetime.datetime.fromtimestamp(wall_us / SECOND) - datetime.timedelta(days=keep_days)
         return [self.erase_day(day, EXPIRED, wall_us) for day in self.days() if day < last.date()]
 
     def _erase(

@@ -128,7 +128,7 @@ def test_the_camera_file_is_waited_for_without_newer_functions(
         monkeypatch.setattr("edge_mer.capture.camera._video_descriptor", lambda: reader)
         found = camera(Config(), SystemClock())
         found.open()
-        assert not select.select(found.wake, [], [], 0.2)[0], "no frame is ready"
+        assert not readable(found.wake[0], 0.2), "no frame is ready"
         found.abort()
         assert found.join(1)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import tempfile
 import threading
@@ -32,11 +33,16 @@ from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.outlet import OutletWorker
 from edge_mer.gateway.page.http_auth import Token, link_of
 from edge_mer.gateway.page.node import outlets
+from edge_mer.history.fold import Hour, Tally
+from edge_mer.history.store import history_store
 from edge_mer.host.files import state_directory
+from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
+from edge_mer.privacy.consent_setup import agree
 from edge_mer.privacy.keys.host_key import host_key
 from tests.browser import Browser, chromium
 from tests.devices import free_port
 from tests.gateway.estimates import estimate
+from tests.switch_bench import TODAY
 
 HOP_US = SECOND // 2
 TURN_US = 20_000
@@ -52,8 +58,9 @@ class TimedState(PrivacyState, frozen=True):
 class ShownPage:
     """Publishes on the bus what the page then shows."""
 
-    def __init__(self, bus: ZmqBus, browser: Browser, link: str) -> None:
-        self.bus, self.browser, self.link = bus, browser, link
+    def __init__(self, bus: ZmqBus, browser: Browser, config: Config) -> None:
+        self.bus, self.browser, self.config = bus, browser, config
+        self.link = link_of(config.page, Token(state_directory(config.privacy.state)))
         self._publishers: dict[str, Any] = {}
 
     def publish(self, topic: str, body: Body, origin_us: int | None = None) -> None:
@@ -70,7 +77,15 @@ class ShownPage:
         masked = masked or {}
         now = self.bus.clock.now_us()
         states: dict[Modality, PrivacyState] = {
-            m: TimedState("masked", "masked", now, 1, None, masked[m], until_us)
+            m: TimedState(
+                requested="masked",
+                effective="masked",
+                since_us=now,
+                mask_epoch=1,
+                last_seq=None,
+                reason=masked[m],
+                until_us=until_us,
+            )
             if m in masked
             else PrivacyState("live", "live", now, 0, None, None)
             for m in MODALITIES
@@ -125,6 +140,26 @@ class ShownPage:
                 signature="",
             ),
         )
+
+    def kept_days(self, days: int) -> None:
+        """A history of so many days: evenings at home, a mask each afternoon."""
+        today = datetime.date.today()
+        hours = {}
+        for ago in range(days):
+            midnight = datetime.datetime.combine(today - datetime.timedelta(days=ago), datetime.time())
+            for hour in (7, 8, 12, 13, 17, 18, 19, 20, 21):
+                n = 24 * ago + hour
+                weights = [3 + n % 4, 2 + 3 * (n % 3), n % 3, (n // 3) % 3, n % 2, 1, (n // 2) % 3]
+                labels = {e: 2500_000 * w // sum(weights) for e, w in zip(EMOTIONS, weights, strict=True)}
+                reasons = {"low confidence": 400_000, "out of distribution (audio)": 200_000}
+                tallies = {
+                    "atv": Tally(labels, reasons),
+                    "none": Tally({}, {"no modality present": 500_000 if hour < 17 else 100_000}),
+                }
+                masked = {"audio": 1_800_000, "video": 1_800_000} if hour == 13 else {}
+                total = sum(t.total_ms for t in tallies.values())
+                hours[round(midnight.timestamp()) + 3600 * hour] = Hour(tallies, masked, total)
+        history_store(self.config).add(hours, True)
 
     def explain(self, combination: Combination) -> None:
         """Sent until the open explanation shows it: it is requested only then."""
@@ -206,14 +241,14 @@ def shown_page(**page: Any) -> Iterator[ShownPage]:
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="em", dir="/tmp")))
         (place / "run").mkdir(mode=0o700)
-        host_key(state_directory(str(place / "state")))
+        host_key(agree(str(place / "state"), CONSENT_SCOPES, "Anna", TODAY))
         section = {"address": f"http://127.0.0.1:{free_port()}", **page}
         config = Config.model_validate({"privacy": {"state": str(place / "state")}, "page": section})
         stack.enter_context(_running(config, place / "run"))
         bus = ZmqBus(place / "run")
         stack.callback(bus.close)
         browser = stack.enter_context(chromium())
-        yield ShownPage(bus, browser, link_of(config.page, Token(place / "state")))
+        yield ShownPage(bus, browser, config)
 
 
 @contextmanager

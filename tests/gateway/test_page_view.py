@@ -113,7 +113,7 @@ def test_legend_gives_each_colour_one_meaning(page: ShownPage) -> None:
     for scheme in ("light", "dark"):
         page.browser.set_screen(1280, 900, scheme)
         colours = page.browser.script(
-            "return [...document.querySelectorAll('.legend span')].map(s => getComputedStyle(s).background)"
+            "return [...document.querySelectorAll('#legend span')].map(s => getComputedStyle(s).background)"
         )
         assert len(colours) == len(set(colours)) == 9
 
@@ -200,6 +200,31 @@ def test_page_can_be_installed(page: ShownPage) -> None:
     assert '"standalone"' in found["data"]
 
 
+def test_history_is_shown_by_day_and_by_week_and_erased(served: ShownPage) -> None:
+    served.kept_days(9)
+    page = opened(served, ENGLISH)
+    browser = page.browser
+    browser.click("#history summary")
+    browser.until("a summary", "document.querySelector('#history-summary').innerText.includes('Mostly ')", 10)
+    columns = "[...document.querySelectorAll('#history-chart .e-happy')].length"
+    assert browser.script(f"return {columns}") > 3
+    assert browser.script("return document.querySelector('#history-lanes .gap title').textContent") == "0:00: 100 %"
+    browser.click("#history-week")
+    browser.until("seven days", f"{columns} === 7", 10)
+    browser.click("#history-earlier")
+    browser.until("two days", f"{columns} === 2", 10)
+    browser.click("#history-day")
+    browser.until("today", "!document.querySelector('#history-erase-day').hidden", 10)
+    browser.script("window.confirm = () => true")
+    browser.click("#history-erase-day")
+    browser.until("erased", "document.querySelector('#history-note').innerText.includes('Erased, receipt 0')", 10)
+    assert browser.text("#history-summary") == "Nothing was kept for this time."
+    browser.click("#history-erase-video")
+    browser.until("erased", "document.querySelector('#history-note').innerText.includes('Erased, receipt 1')", 10)
+    browser.click("#history-week")
+    browser.until("nothing with the camera", f"{columns} === 0", 10)
+
+
 @pytest.mark.parametrize("language", [ENGLISH, GERMAN])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
@@ -212,6 +237,7 @@ def test_axe_finds_no_violation(served: ShownPage, language: str, scheme: str, w
     guests_until(page, 5)
     page.publish("emotion", made_up(10, "tv"))
     page.explain("tv")
+    page.browser.until("a history", "!document.querySelector('#history-view').hidden", 10)
     for table in ("speed", "proofs", "processes"):
         page.browser.until(table, f"document.querySelector('#{table}-table tbody tr')", 10)
     page.browser.script(AXE.read_text())

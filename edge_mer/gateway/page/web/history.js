@@ -7,6 +7,7 @@ import { legend } from "./timeline.js";
 const WIDTH = 1200, HEIGHT = 300, LANE = 20, GAP = 4;
 const NOTHING = "no modality present";
 const SPANS = { day: 1, week: 7 };
+const MOST_BACK = 3650;
 
 export class History {
   #span = "day";
@@ -16,7 +17,7 @@ export class History {
   constructor() {
     $("history").addEventListener("toggle", () => { if ($("history").open) this.#load(); });
     for (const span of Object.keys(SPANS)) $(`history-${span}`).addEventListener("click", () => this.#go(span, 0));
-    $("history-earlier").addEventListener("click", () => this.#go(this.#span, this.#back + SPANS[this.#span]));
+    $("history-earlier").addEventListener("click", () => this.#go(this.#span, Math.min(MOST_BACK, this.#back + SPANS[this.#span])));
     $("history-later").addEventListener("click", () => this.#go(this.#span, Math.max(0, this.#back - SPANS[this.#span])));
     $("history-csv").addEventListener("click", () => this.#download());
     $("history-erase-day").addEventListener("click", () => this.#erase(this.#last));
