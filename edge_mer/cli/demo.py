@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +15,11 @@ from edge_mer.client import PendingCommands
 from edge_mer.client.instance import temporary_place
 from edge_mer.client.show import choose, save_svg
 from edge_mer.client.snapshot import Snapshot
-from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
 from edge_mer.demo.analysis import analyse
 from edge_mer.demo.config import demo_config
-from edge_mer.demo.play import Messages, play, running
-from edge_mer.demo.script import LIMIT_S, STAY_US, Director
+from edge_mer.demo.play import ScriptEnd, play, running
+from edge_mer.demo.script import STAY_US, Director
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
 from edge_mer.host.worker import Stop
@@ -80,17 +78,11 @@ def _scripted(more: dict[str, dict[str, object]], record: Path | None, json: boo
         if (link := page_link(settings, sys.stderr.isatty())) is not None:
             typer.echo(f"the page: {link}", err=True)
         with running(place, settings, choose("demo of the bundled session", json)) as run:
-            clock, snapshot = run.bus.clock, run.watcher.snapshot
-            director = Director(
-                clock, snapshot, PendingCommands.local(run.bus, "the demo"), stay_us=0 if json else STAY_US
-            )
-
-            def ended(fresh: Messages) -> bool:
-                director.turn(fresh)
-                return director.done or clock.now_us() - snapshot.started_us > LIMIT_S * SECOND
-
-            play(run, stop, ended)
-    _print(director.summary(), json)
+            snapshot, switch = run.watcher.snapshot, PendingCommands.local(run.bus, "the demo")
+            director = Director(run.bus.clock, snapshot, switch, stay_us=0 if json else STAY_US)
+            play(run, stop, ScriptEnd(run, director))
+    for line in director.summary():
+        typer.echo(line, err=json)
     return bool(director.missing), snapshot
 
 
@@ -106,8 +98,3 @@ def _media(
     report(timeline, err=json)
     save([timeline], *outs)
     return not is_useful(timeline), snapshot
-
-
-def _print(lines: Sequence[str], err: bool) -> None:
-    for line in lines:
-        typer.echo(line, err=err)

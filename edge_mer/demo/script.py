@@ -48,7 +48,6 @@ SCRIPT: tuple[Step, ...] = (
     Step("kill -9 of the fusion node", "atv", kill="fusion", back=True),
 )
 WANTED = frozenset(get_args(Combination))
-LIMIT_S = 55.0
 STAY_US = 3 * SECOND // 2  # so that a user can see the effect of a step
 
 
