@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,6 @@ from edge_mer.client.instance import temporary_place
 from edge_mer.client.show import Draw, Show, choose, save_svg
 from edge_mer.client.snapshot import Snapshot
 from edge_mer.client.view import render
-from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
 from edge_mer.demo import scenes, stage_view
 from edge_mer.demo.analysis import analyse
@@ -29,15 +28,13 @@ from edge_mer.demo.chaos import summary as chaos_summary
 from edge_mer.demo.config import SESSION, WORDS, demo_config
 from edge_mer.demo.director import STAY_US, Director
 from edge_mer.demo.pictures import Pictures
-from edge_mer.demo.play import Messages, Running, play, running
+from edge_mer.demo.play import Running, ScriptEnd, ShowEnd, play, running
 from edge_mer.demo.showcase import FINALE, Showcase
 from edge_mer.demo.summary import summary
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
 from edge_mer.host.worker import Stop
 from edge_mer.session.reader import is_cut
-
-LIMIT_S: Final = 55.0
 
 
 def demo(
@@ -98,7 +95,7 @@ def _showcase(more: dict[str, dict[str, object]], record: Path | None, json: boo
     with _started(more, record, choose("demo", json, draw), (scenes.MEDIA, scenes.WORDS)) as run:
         snapshot = run.watcher.snapshot
         show.director = Director(run.bus.clock, snapshot, PendingCommands.local(run.bus, "the demo"), FINALE)
-        play(run, stop, _until(run, show))
+        play(run, stop, ShowEnd(run, show))
     _print(summary(show, program()), json)
     return not show.done or bool(show.failed), snapshot, draw
 
@@ -108,7 +105,7 @@ def _chaos(more: dict[str, dict[str, object]], record: Path | None, json: bool, 
     with _started(more, record, choose("demo --chaos", json), (SESSION, WORDS)) as run:
         snapshot, switch = run.watcher.snapshot, PendingCommands.local(run.bus, "the demo")
         director = Director(run.bus.clock, snapshot, switch, SCRIPT, stay_us=0 if json else STAY_US)
-        play(run, stop, _until(run, director))
+        play(run, stop, ScriptEnd(run, director))
     _print(chaos_summary(director), json)
     return bool(missing(director)), snapshot, render
 
@@ -124,17 +121,6 @@ def _started(
             typer.echo(f"the page: {link}", err=True)
         with running(Path(folder), settings, show) as run:
             yield run
-
-
-def _until(run: Running, plan: Director | Showcase) -> Callable[[Messages], bool]:
-    """Whether ``plan`` is done, or took too long."""
-    clock, limit_us = run.bus.clock, run.watcher.snapshot.started_us + round(LIMIT_S * SECOND)
-
-    def ended(fresh: Messages) -> bool:
-        plan.turn(fresh, clock.now_us())
-        return plan.done or clock.now_us() > limit_us
-
-    return ended
 
 
 def _media(

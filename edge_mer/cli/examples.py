@@ -50,7 +50,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("session", "recover"): ("edge-mer session recover cut.mcap whole.mcap",),
     ("session", "trim"): ("edge-mer session trim day.mcap minute.mcap --from 60 --to 120",),
     ("session", "export"): ("edge-mer session export day.mcap day.csv", "edge-mer session export day.mcap day.mkv"),
-    ("session", "erase"): ("edge-mer session erase day.mcap audio",),
+    ("session", "erase"): ("edge-mer session erase day.mcap --modality audio",),
     ("session", "score"): ("edge-mer session score day.mcap --labels labels.csv",),
     ("tap",): ("edge-mer tap emotion", "edge-mer tap state/audio --count 1"),
     ("hz",): ("edge-mer hz --seconds 10",),

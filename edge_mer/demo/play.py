@@ -18,11 +18,14 @@ from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import InputError, PrivacyError
 from edge_mer.contract.messages import Message
 from edge_mer.demo.clip import Clip
+from edge_mer.demo.director import Director
+from edge_mer.demo.showcase import Showcase
 from edge_mer.demo.timeline import Timeline
 from edge_mer.host.worker import Stop
 from edge_mer.privacy.consent_setup import agreed_sources
 
 LINGER_US = 5 * SECOND // 2  # after a clip's end: late text may still revise the last estimates
+START_US, SCRIPT_US = 60 * SECOND, 55 * SECOND  # longest start, and longest script after it
 LATEST_US = 4 * SECOND  # a header may state a wrong duration
 
 Messages = list[Message[Any]]
@@ -64,6 +67,35 @@ def play(run: Running, stop: Stop, ended: Callable[[Messages], bool]) -> None:
             raise PrivacyError(run.unmask.refusal)
         if ended(fresh):
             return
+
+
+class ScriptEnd:
+    """Runs a script once everything has started: a slow start must not use up the patience of its first steps."""
+
+    def __init__(self, run: Running, director: Director) -> None:
+        self._run, self._director = run, director
+        self._began_us: int | None = None
+
+    def __call__(self, fresh: Messages) -> bool:
+        snapshot, now = self._run.watcher.snapshot, self._run.bus.clock.now_us()
+        if self._began_us is None:
+            if not self._run.unmask.done or snapshot.estimate is None:
+                return now - snapshot.started_us > START_US
+            self._began_us = now
+        self._director.turn(fresh, now)
+        return self._director.done or now - self._began_us > SCRIPT_US
+
+
+class ShowEnd:
+    """Follows the scenes from the first message on, then runs the steps of the showcase."""
+
+    def __init__(self, run: Running, show: Showcase) -> None:
+        self._run, self._show = run, show
+
+    def __call__(self, fresh: Messages) -> bool:
+        now = self._run.bus.clock.now_us()
+        self._show.turn(fresh, now)
+        return self._show.done or now - self._run.watcher.snapshot.started_us > START_US + SCRIPT_US
 
 
 class ClipEnd:
