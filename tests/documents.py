@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 CHANGELOG = ".github/CHANGELOG.md"
 FOLDERS = (".", ".github", ".jetson", "edge_mer", "pipelines", "calibration")
 PACKAGES = ("edge_mer", "pipelines", "calibration", "tests")
+# How documents write the topics at a broker.
+MQTT_TOPIC = "edge_mer/NODE/"
 TOP = (*PACKAGES, ".ci", ".github", ".jetson", ".readme")
 # A file of the user, and files of models, which look like configuration keys.
 NOT_KEYS = re.compile(r"hub\.keys|\w+\.(onnx|weights|spm|pt|json|confidence\.json|\w*onnx)")
@@ -91,6 +93,8 @@ def _absent_paths(path: str, text: str) -> Iterator[str]:
         if not names_file and not re.fullmatch(r"[\w./-]+\.py", word):
             continue
         word = word.rstrip(".")
+        if word.startswith(MQTT_TOPIC):
+            continue
         places = (ROOT, ROOT / "edge_mer", (ROOT / path).parent)
         if not any(list(p.glob(word.rstrip("/"))) for p in places):
             yield word

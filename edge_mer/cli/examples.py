@@ -7,12 +7,14 @@ from typing import Final
 
 EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     (): ("edge-mer demo", "edge-mer analyse clip.mp4", "edge-mer doctor", "edge-mer run"),
-    ("demo",): ("edge-mer demo", "edge-mer demo --media clip.mp4", "edge-mer demo --json"),
+    ("demo",): ("edge-mer demo", "edge-mer demo --media clip.mp4", "edge-mer demo --chaos"),
     ("analyse",): (
         "edge-mer analyse clip.mp4",
         "edge-mer analyse holiday/*.mp4 --csv holiday.csv",
         "edge-mer analyse photo.jpg --json",
     ),
+    ("history",): ("edge-mer history", "edge-mer history --days 7 --csv"),
+    ("history", "erase"): ("edge-mer history erase 2026-11-27", "edge-mer history erase video"),
     ("run",): (
         "edge-mer run",
         "edge-mer run --consent audio,video --json",

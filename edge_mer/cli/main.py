@@ -17,7 +17,10 @@ from edge_mer.host.terminal import make_output_visible
 
 # In the order in which people meet them.
 COMMANDS: Final[Mapping[str, CommandRow]] = {
-    "demo": CommandRow("edge_mer.cli.demo", "Play a session through the whole pipeline, with masks and crashes."),
+    "demo": CommandRow(
+        "edge_mer.cli.demo",
+        "Play four scenes through the whole pipeline: what each intends, what is estimated, a mask and a crash.",
+    ),
     "analyse": CommandRow("edge_mer.cli.analyse", "Print what is expressed when in clips and photographs."),
     "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),
     "page": CommandRow("edge_mer.cli.page", "Show the link to the web page."),

@@ -90,7 +90,9 @@ def test_a_written_file_explains_every_key_and_is_not_overwritten(tmp_path: Path
     path = tmp_path / "new" / "edge_mer.toml"
     assert invoke("--set", 'video.device="rtsp://camera/1"', "--write", str(path)).exit_code == 0
     text = path.read_text()
-    assert '# camera index, or URL of an MJPEG/HTTP or RTSP stream\ndevice = "rtsp://camera/1"\n' in text
+    assert (
+        '# camera index, or URL of an MJPEG/HTTP or RTSP stream or of a picture\ndevice = "rtsp://camera/1"\n' in text
+    )
     assert "# fps = 15\n" in text
     assert "# directory =\n" in text, "a key that is not set has no made-up value"
     assert load(path)[0].video.device == "rtsp://camera/1"

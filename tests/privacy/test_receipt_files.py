@@ -113,7 +113,7 @@ class TestFiles:
         (tmp_path / "edge_mer").symlink_to(tmp_path)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         result = CliRunner().invoke(app, ["receipts", "verify"])
-        assert (result.exit_code, "receipts.4.jsonl: line 1" in result.stderr) == (1, True)
+        assert (result.exit_code, "receipts.4.jsonl: line 1" in result.stderr) == (6, True)
 
 
 @pytest.mark.parametrize("form", ["100 files", "one file of an older version"])
