@@ -49,7 +49,7 @@ def demo(
     json: Json = False,
     setting: Setting = None,
 ) -> None:
-    """Play four scenes through the whole pipeline: what each intends, what is estimated, a mask and a crash.
+    """Play four scenes through the pipeline, then a mask and a crash.
 
     Needs no microphone, camera, GPU, network or download. Exit code 0 when every scene was seen, the mask was proven
     and the killed process came back; with --chaos, when all seven combinations and none were seen. With --media it

@@ -19,7 +19,7 @@ from edge_mer.host.terminal import make_output_visible
 COMMANDS: Final[Mapping[str, CommandRow]] = {
     "demo": CommandRow(
         "edge_mer.cli.demo",
-        "Play four scenes through the whole pipeline: what each intends, what is estimated, a mask and a crash.",
+        "Play four scenes through the pipeline, then a mask and a crash.",
     ),
     "analyse": CommandRow("edge_mer.cli.analyse", "Print what is expressed when in clips and photographs."),
     "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),

@@ -211,8 +211,8 @@ def test_help_ends_with_examples_of_the_command(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_every_example_can_be_parsed(line: str) -> None:
     command, (_, *words) = get_command(app), shlex.split(line)
-    while isinstance(command, PlainGroup):
-        command = command.get_command(None, words.pop(0))
+    while isinstance(command, PlainGroup) and words and (found := command.get_command(None, words[0])) is not None:
+        command, words = found, words[1:]
     command.make_context("example", words)  # raises for an unknown option or a missing argument
 
 

@@ -140,6 +140,7 @@ def test_a_media_file_gives_the_offset_of_its_video(offset: float, tmp_path: Pat
 
 def test_an_unreadable_file_is_one_clear_line_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.mkv").write_bytes(b"no film")
+    (tmp_path / "c").touch()
     result = CliRunner().invoke(app, ["calibrate", "--media", str(tmp_path / "x.mkv"), "--config", str(tmp_path / "c")])
-    assert result.exit_code == 3
-    assert not (tmp_path / "c").exists()
+    assert result.exit_code == 5
+    assert not (tmp_path / "c").read_text()
