@@ -20,8 +20,8 @@ from edge_mer.contract.extra_rows import extra_rows
 from edge_mer.contract.plugins import RECOGNISERS as PLUGINS
 from edge_mer.contract.plugins import installed_plugins
 
-# Of a recogniser whose row says nothing else.
-LEAST_CONFIDENCE: Final = 0.35
+# Of a recogniser whose row says nothing else: between speech and noise of Whisper (edge_mer/capture/README.md).
+LEAST_CONFIDENCE: Final = 0.45
 # The text.source with which text.engine selects the recogniser.
 ASR: Final = "asr"
 
