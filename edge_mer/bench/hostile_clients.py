@@ -69,7 +69,7 @@ def half_open(address: str, keys: Keys) -> Iterator[Send]:
 
     def connect() -> None:
         with suppress(OSError):
-            kept.append(socket.create_connection((parts.hostname, parts.port), 0.5))
+            kept.append(socket.create_connection((parts.hostname or "", parts.port or 0), 0.5))
 
     while True:
         yield connect
@@ -98,7 +98,7 @@ ATTACKS: dict[str, Callable[[str, Keys], Iterator[Send]]] = {
 
 
 def _socket(kind: int, address: str, keys: Keys, identity: bytes = b"") -> zmq.Socket[bytes]:
-    client = zmq.Context.instance().socket(kind)
+    client: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     client.setsockopt(zmq.LINGER, 0)
     client.setsockopt(zmq.SNDTIMEO, 200)
     client.curve_serverkey, client.curve_publickey, client.curve_secretkey = keys

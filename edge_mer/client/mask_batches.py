@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -54,7 +55,7 @@ class MaskBatches:
         """Send what waits."""
         for batch in self._waiting.pop(sender, {}).values():
             self._under_way[sender] += 1
-            self._send(sender, batch.command, lambda answer, batch=batch: self._answered(sender, batch, answer))
+            self._send(sender, batch.command, partial(self._answered, sender, batch))
 
     def _answered(self, sender: str, batch: _Batch, answer: Answer) -> None:
         self._under_way[sender] -= 1
