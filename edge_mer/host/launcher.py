@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -99,13 +100,6 @@ class SystemProcess:
     @classmethod
     def start(cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals) -> SystemProcess:
         """``death``: the signal that it receives when its parent process dies."""
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, death)
-            if os.getppid() != parent:
-                os._exit(1)
-
         log = os.open(
             log_directory(directory) / f"{name}.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
@@ -120,7 +114,7 @@ class SystemProcess:
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, **THREADS},
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(death),
             )
         finally:
             os.close(stdin)
@@ -159,6 +153,18 @@ class SystemProcess:
             return self._usage.cpu_percent() / 100, self._usage.memory_info().rss
         except psutil.Error:
             return 0.0, 0
+
+
+def die_with_parent(death: signal.Signals) -> Callable[[], None]:
+    """For ``preexec_fn``: the kernel sends ``death`` to the new process when this one ends."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, death)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
 def _has_ended(pid: int) -> bool:
