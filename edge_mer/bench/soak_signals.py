@@ -15,6 +15,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,10 +230,11 @@ def soak_signals(count: int) -> bool:
                 typer.echo(f"{answers['masks']} masks in {time.monotonic() - began:.0f} s", err=True)
         stop()
         receipts = list(verify_all(place / "privacy", read_public(place / "privacy" / "host.pub")))
-        silent = _silent(receipts, unmasks)
+        silent = _silent(receipts, unmasks, lambda receipt, raw: receipt.closed_us if raw else receipt.purged_us)
+        purged = _silent(receipts, unmasks, lambda receipt, raw: receipt.purged_us)
         leaks = [s for s in observer.seen if s.created_us in silent[s.topic]]
         files = sorted(place.glob("*.mcap"))
-        recorded = sum(_recorded_leaks(path, silent) for path in files)
+        recorded = [text for path in files for text in _recorded_leaks(path, silent, purged)]
         total = sum(s.size for s in observer.seen)
     typer.echo(
         f"{answers.pop('masks')} masks in {time.monotonic() - began:.0f} s: "
@@ -240,10 +242,10 @@ def soak_signals(count: int) -> bool:
         f"signals: {', '.join(f'{n} {what}' for what, n in signals.sent.items() if n)}\n"
         f"receipts: {len(receipts)}, verified; {len(signals.wrong)} of {signals.receipts} seen were for processes that "
         "lived and had not confirmed\n"
-        f"after a receipt: {sum(s.size for s in leaks)} of {total} bytes published, {recorded} messages in "
+        f"after a receipt: {sum(s.size for s in leaks)} of {total} bytes published, {len(recorded)} messages in "
         f"{len(files)} recordings"
     )
-    for text in (*signals.wrong, *(f"leak: {s}" for s in leaks)):
+    for text in (*signals.wrong, *(f"leak: {s}" for s in leaks), *recorded):
         typer.echo(text, err=True)
     return not (signals.wrong or leaks or recorded)
 
@@ -257,15 +259,18 @@ def _wait(bus: ZmqBus, signals: Signals, us: int) -> None:
         bus.wait(left)
 
 
-def _silent(receipts: list[Receipt], unmasks: dict[Modality, list[tuple[int, int]]]) -> dict[str, Spans]:
-    """For each topic, the spans from a receipt to the next request to unmask; none where one was being answered."""
+def _silent(
+    receipts: list[Receipt], unmasks: dict[Modality, list[tuple[int, int]]], begins: Callable[[Receipt, bool], int]
+) -> dict[str, Spans]:
+    """For each topic, the spans from what a receipt proves to the next request to unmask; none where one was being
+    answered."""
     spans: dict[str, list[tuple[int, int]]] = {f"{kind}/{m}": [] for kind in ("raw", "feature") for m in MODALITIES}
     for receipt in receipts:
         requests = unmasks[receipt.modality]
         place = bisect_left([answered for _, answered in requests], receipt.closed_us)
         end = requests[place][0] if place < len(requests) else 1 << 62
-        spans[f"raw/{receipt.modality}"].append((receipt.closed_us, end))
-        spans[f"feature/{receipt.modality}"].append((receipt.purged_us, end))
+        for kind in ("raw", "feature"):
+            spans[f"{kind}/{receipt.modality}"].append((begins(receipt, kind == "raw"), end))
     return {topic: Spans(_disjoint(found)) for topic, found in spans.items()}
 
 
@@ -280,13 +285,14 @@ def _disjoint(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def _recorded_leaks(path: Path, silent: dict[str, Spans]) -> int:
-    """Messages of a recording that were created or written after a receipt."""
+def _recorded_leaks(path: Path, silent: dict[str, Spans], purged: dict[str, Spans]) -> list[str]:
+    """Messages of a recording that were created after they had to end, or written after the purge."""
     try:
         session = Session(path)
     except (OSError, SessionError):
-        return 0  # killed before its first chunk was written
-    return sum(
-        m.topic in silent and (m.envelope.created_us in silent[m.topic] or at in silent[m.topic])
+        return []  # killed before its first chunk was written
+    return [
+        f"{path.name}: {m.topic} of epoch {m.body.mask_epoch}, created {m.envelope.created_us}, written {at}"
         for at, m in session.timed()
-    )
+        if m.topic in silent and (m.envelope.created_us in silent[m.topic] or at in purged[m.topic])
+    ]

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -110,13 +110,6 @@ class SystemProcess:
         cls, name: str, entry: str, directory: Path, config: bytes, death: signal.Signals, logs: Path
     ) -> SystemProcess:
         """``death``: the signal that it receives when its parent process dies. It logs to ``logs/NAME.jsonl``."""
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, death)
-            if os.getppid() != parent:
-                os._exit(1)
-
         log = os.open(logs / f"{name}.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         stdin = os.memfd_create("config", os.MFD_CLOEXEC)
         try:
@@ -129,7 +122,7 @@ class SystemProcess:
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, **THREADS},
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(death),
             )
         finally:
             os.close(stdin)
@@ -168,6 +161,18 @@ class SystemProcess:
             return self._usage.cpu_percent() / 100, self._usage.memory_info().rss
         except psutil.Error:
             return 0.0, 0
+
+
+def die_with_parent(death: signal.Signals) -> Callable[[], None]:
+    """For ``preexec_fn``: the kernel sends ``death`` to the new process when this one ends."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, death)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
 def _has_ended(pid: int) -> bool:

@@ -182,6 +182,15 @@ def test_everything_can_be_turned_off_by_keyboard(visit: tuple[Browser, Path]) -
         pair_and_turn_on(page, state, modality, active)
 
 
+def test_a_timed_mask_shows_until_when_it_lasts(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    page.click("#guests")
+    for modality, active in (("audio", "Listening"), ("video", "Watching"), ("text", "Transcribing")):
+        shown = f"document.querySelector('#reason-{modality}').innerText"
+        page.until("it says until when", f"/^Until .*\\d.*Masked by the web page$/.test({shown})")
+        pair_and_turn_on(page, state, modality, active)
+
+
 def test_details_open_with_one_click(visit: tuple[Browser, Path]) -> None:
     page, state = visit
     page.until("text is live", state_is("text", "Transcribing"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ import msgspec
 
 from edge_mer.capture.asr.child import Hypothesis, frame
 from edge_mer.capture.asr.recogniser import Choice
+from edge_mer.host.launcher import die_with_parent
 from edge_mer.host.readable import readable
 
 # 32 s of audio: more than two segments of 8 s, the most that may wait.
@@ -25,7 +27,13 @@ class AsrProcess:
 
     def __init__(self, choice: Choice) -> None:
         command = [sys.executable, "-m", "edge_mer.capture.asr.child", msgspec.json.encode(choice).decode()]
-        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._popen = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            preexec_fn=die_with_parent(signal.SIGKILL),  # the end of this process is the end of what it decodes
+        )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._in, self._out = self._popen.stdin.fileno(), self._popen.stdout.fileno()

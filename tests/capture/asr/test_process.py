@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -69,6 +70,28 @@ def send_audio(child: AsrProcess, pcm: bytes, segment: int = 1) -> None:
     for at in range(0, len(pcm), 1024):
         assert child.send(PIECE, segment, pcm[at : at + 1024])
     assert child.send(END, segment)
+
+
+PARENT = """
+import sys
+from edge_mer.capture.asr.process import AsrProcess
+from edge_mer.capture.asr.recogniser import Choice
+child = AsrProcess(Choice("pocketsphinx"))
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_child_ends_with_the_process_that_was_killed_even_while_it_is_stopped() -> None:
+    """Its end counts as the purge of both, and a stopped child does not notice that its pipe has closed."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        ended = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+        assert select.select([ended], [], [], 20)[0], "the child outlived its parent"
+        os.close(ended)
 
 
 class TestPocketSphinx:
