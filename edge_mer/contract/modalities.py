@@ -1,8 +1,9 @@
 """The table of modalities: one row each. Topics, combinations, processes, consent and display texts follow from it.
 
 Messages and trained models use the order of this table. Besides its row and the two names under TYPE_CHECKING, a
-modality needs its raw message (edge_mer.contract.raw), its capture process, its encoder with an adapter, fusion graphs
-that were trained with it, and colours on the page; in edge_mer.config a section only for more keys than a device.
+modality needs its raw message (edge_mer.contract.raw), its capture process, its encoder with an adapter, and fusion
+graphs that were trained with it; in edge_mer.config a section only for more keys than a device. Its German words on the
+page are rows of edge_mer/gateway/page/strings.toml.
 
 ``EDGE_MER_MODALITIES`` names modules whose ``ROWS`` are added (edge_mer.contract.extra_rows). Set it before the
 interpreter starts: message types are made from this table when they are first imported. Use a separate state directory:

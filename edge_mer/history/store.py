@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -110,7 +109,7 @@ class HistoryStore:
         with self._locked():
             days = [d for d in self.days() if first <= d <= last]
             files = [f for d in days if (f := self._load(d)) is not None]
-            return [self._opened(f.id, stored) for f in files for stored in f.hours]
+            return [hour for f in files for hour in self._read_day(f)]
 
     def erase(self, what: str, requester: str, wall_us: int) -> Erasure:
         """Erase a modality, or a day as YYYY-MM-DD. Raises PrivacyError for anything else, and where there is none."""
@@ -171,7 +170,7 @@ class HistoryStore:
         return erasures.append(self.directory, what, requester, wall_us, tuple(destroyed))
 
     def _sealed(self, day_id: str, stored: StoredHour, more: Hour) -> StoredHour:
-        hour = self._opened(day_id, stored).hour.plus(more)
+        hour = _opened(self._ciphers(day_id), stored).hour.plus(more)
         sealed = {}
         for combination, tally in hour.tallies.items():
             data = msgspec.json.encode(tally)
@@ -182,16 +181,13 @@ class HistoryStore:
         sealed.pop("none", None)
         return StoredHour(stored.start_s, nothing, dict(hour.masked_ms), hour.counted_ms, sealed, stored.erased)
 
-    def _opened(self, day_id: str, stored: StoredHour) -> ReadHour:
-        """What can be read of an hour: a tally whose key is gone is left out."""
-        tallies = {"none": stored.nothing} if stored.nothing.total_ms else {}
-        for combination, data in stored.sealed.items():
-            keys = {m: self._keys.get(day_id, m) for m in modalities_of(combination)}
-            if all(keys.values()):
-                tallies[combination] = _unsealed(cast(dict[Modality, AESGCM], keys), stored.start_s, combination, data)
-        start = datetime.datetime.fromtimestamp(stored.start_s)
-        hour = Hour(cast(dict[Combination, Tally], tallies), stored.masked_ms, stored.counted_ms)
-        return ReadHour(start, hour, stored.erased)
+    def _read_day(self, day: DayFile) -> list[ReadHour]:
+        ciphers = self._ciphers(day.id)
+        return [_opened(ciphers, stored) for stored in day.hours]
+
+    def _ciphers(self, day_id: str) -> dict[Modality, AESGCM]:
+        """The keys of a day that are not erased."""
+        return {m: key for m in MODALITIES if (key := self._keys.get(day_id, m)) is not None}
 
     def _key(self, day_id: str, modality: Modality) -> AESGCM:
         return self._keys.get(day_id, modality) or self._keys.create(day_id, modality)
@@ -238,6 +234,16 @@ def _less(stored: StoredHour, modalities: tuple[Modality, ...]) -> StoredHour:
     sealed = {c: data for c, data in stored.sealed.items() if not set(modalities_of(c)) & set(modalities)}
     erased = tuple(m for m in MODALITIES if m in stored.erased or m in modalities)
     return msgspec.structs.replace(stored, sealed=sealed, erased=erased)
+
+
+def _opened(ciphers: Mapping[Modality, AESGCM], stored: StoredHour) -> ReadHour:
+    """What can be read of an hour: a tally whose key is gone is left out."""
+    tallies: dict[Combination, Tally] = {"none": stored.nothing} if stored.nothing.total_ms else {}
+    for combination, data in stored.sealed.items():
+        if set(modalities_of(combination)) <= set(ciphers):
+            tallies[combination] = _unsealed(ciphers, stored.start_s, combination, data)
+    start = datetime.datetime.fromtimestamp(stored.start_s)
+    return ReadHour(start, Hour(tallies, stored.masked_ms, stored.counted_ms), stored.erased)
 
 
 def _place(start_s: int, combination: Combination, modality: Modality) -> tuple[str, str]:

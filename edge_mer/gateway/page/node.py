@@ -31,7 +31,7 @@ from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
 from edge_mer.gateway.page.strings import Language
 from edge_mer.gateway.page.turn_loop import TurnLoop
-from edge_mer.gateway.page.web_server import MaskCommand, PairingRequest, WebServer
+from edge_mer.gateway.page.web_server import MOST_SHOWN, MaskCommand, PairingRequest, WebServer
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.gateway.requests.server import UNMASK_BURST, UNMASK_HZ
 from edge_mer.history.shares import table
@@ -149,7 +149,8 @@ class PageOutlet(Outlet):
         )
 
     def history_table(self) -> str:
-        return table(self._history.hours(datetime.date.min, self._today()))
+        """CSV of the last ``MOST_SHOWN`` days."""
+        return table(self._history.hours(self._today() - datetime.timedelta(days=MOST_SHOWN - 1), self._today()))
 
     def _today(self) -> datetime.date:
         return datetime.datetime.fromtimestamp(self._clock.wall_us() / SECOND).date()

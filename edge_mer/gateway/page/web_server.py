@@ -38,7 +38,9 @@ UNREAD_S = 20.0
 BACKLOG = 128
 # Connections at once, counted when they are accepted, and how long a TLS handshake may take.
 MOST_CONNECTIONS, HANDSHAKE_S = 256, 5.0
-MOST_DAYS = 3660
+# Days of history in one answer: reading them must not delay a purge.
+MOST_SHOWN = 31
+MOST_BACK = 3660
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -238,10 +240,8 @@ class WebServer:
         return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
-        days, back = self._days(request, "days", 1), self._days(request, "back", 0)
-        return self._read(
-            "application/json", lambda: self._backend.history(max(days, 1), back, self._language(request))
-        )
+        days, back = max(1, self._days(request, "days", MOST_SHOWN)), self._days(request, "back", MOST_BACK)
+        return self._read("application/json", lambda: self._backend.history(days, back, self._language(request)))
 
     async def _history_table(self, request: web.Request) -> web.StreamResponse:
         return self._read("text/csv", lambda: self._backend.history_table().encode())
@@ -255,10 +255,11 @@ class WebServer:
         except (EdgeMerError, OSError) as error:
             return self._text(500, str(error))
 
-    def _days(self, request: web.Request, name: str, default: int) -> int:
-        text = request.query.get(name, str(default))
-        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= MOST_DAYS):
-            raise self._web.HTTPBadRequest(reason=f"{name} is at most {MOST_DAYS}")
+    def _days(self, request: web.Request, name: str, most: int) -> int:
+        """A number of the query; 0 where it is missing."""
+        text = request.query.get(name, "0")
+        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= most):
+            raise self._web.HTTPBadRequest(reason=f"{name} is a number up to {most}")
         return int(text)
 
     def _language(self, request: web.Request) -> Language:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import Receipt
-from edge_mer.host.files import move, sync_directory
+from edge_mer.host.files import append_private, move
 from edge_mer.privacy.keys.signing import is_signed, sign
 from edge_mer.privacy.switch.receipts import FILE, ChainChecker, ChainHead, line_hash, lines_of, receipt_files
 
@@ -49,20 +49,7 @@ class ReceiptLog:
             self._first = self.head.count
         signed = sign(self._key, msgspec.structs.replace(receipt, number=self.head.count, previous=self.head.hash))
         line = msgspec.json.encode(signed)
-        fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(fd).st_size
-            try:
-                if os.write(fd, line + b"\n") != len(line) + 1:
-                    raise OSError(f"{self.path}: the disk took a part of the receipt only")
-                os.fsync(fd)
-                if not size:
-                    sync_directory(self._directory)
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
-        finally:
-            os.close(fd)
+        append_private(self.path, line + b"\n")
         self.head = ChainHead(self.head.count + 1, line_hash(line))
         return signed
 
