@@ -145,7 +145,7 @@ def test_guest_mode_says_until_when(page: ShownPage) -> None:
     note = page.browser.text("#guests-note")
     assert note.startswith("Off for guests until ")
     if days:
-        hours = {"hour": "2-digit", "minute": "2-digit"}
+        hours = {"hour": "2-digit", "minute": "2-digit", "hourCycle": "h23"}
         shown = page.browser.script(f"return {script}.toLocaleTimeString('en', {hours})")
         assert shown in note
         assert end[3:] in note

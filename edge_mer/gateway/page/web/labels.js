@@ -17,7 +17,7 @@ export const list = (items, word = "and") => items.length < 2 ? items.join("") :
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const capital = (word) => word.slice(0, 1).toUpperCase() + word.slice(1);
 export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toLocaleString(LANGUAGE, { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
-export const clock = (date) => date.toLocaleTimeString(LANGUAGE, { hour: "2-digit", minute: "2-digit" });
+export const clock = (date) => date.toLocaleTimeString(LANGUAGE, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 // A reason of a message in plain words; one that the table does not know is shown as it is.
 export function plain(reason, values = {}) {
