@@ -208,7 +208,7 @@ def soak_doors(seconds: float) -> bool:
         watch = Watch(instance.process.pid)
         watch.until_all_run()
         results = []
-        log = log_directory(directory) / "supervisor.jsonl"
+        log = log_directory(config) / "supervisor.jsonl"
         for title, attack in attacks.items():
             known = len(tail(log))
             results.append(_replay(title, attack, seconds, owner, watch))

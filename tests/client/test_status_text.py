@@ -18,7 +18,7 @@ def test_the_end_of_a_timed_mask_and_what_keeps_a_receipt_back_are_shown() -> No
     assert timed == f"  audio  masked  for 12 s, until {clock_text(AT_US)}, masked by anna"
     assert late.strip() == f"no receipt: {complaint}"
     plain = PrivacyState("live", "live", 0, 5, None, None)
-    assert privacy_lines({"audio": plain}) == ["  audio  live   "]
+    assert privacy_lines({"audio": plain}) == ["  audio  live"]
 
 
 def test_a_time_of_another_day_has_its_date() -> None:
