@@ -1,5 +1,7 @@
 """Hostile clients of a running instance, for ``edge-mer soak doors``. Each runs in a process of its own.
 
+They stand for other hosts, so they take only the processor time that this host leaves (``nice`` 19).
+
 ``python -m edge_mer.bench.hostile_clients NAME SECONDS ADDRESS SERVER PUBLIC SECRET``: the address, and for ZeroMQ the
 server's CURVE key and the client's pair (Z85). Prints how much it sent.
 """
@@ -7,6 +9,7 @@ server's CURVE key and the client's pair (Z85). Prints how much it sent.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import sys
 import time
@@ -118,6 +121,7 @@ def _sender(client: zmq.Socket[bytes], data: bytes) -> Send:
 
 
 def main() -> None:
+    os.nice(19)
     name, seconds, address, *keys = sys.argv[1:]
     server, public, secret = (k.encode() for k in keys)
     until, sent = time.monotonic() + float(seconds), 0

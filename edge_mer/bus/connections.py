@@ -48,9 +48,6 @@ class Connections:
         self._monitor = listener.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._open: dict[int, _Connection] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def turn(self, now_us: int) -> None:
         self._now_us = now_us
         while self._monitor.poll(0):

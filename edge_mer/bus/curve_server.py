@@ -22,7 +22,7 @@ ZAP_VERSION, CURVE = b"1.0", b"CURVE"
 HANDSHAKE_MS, HEARTBEAT_MS, BACKLOG, MOST_QUEUED = 2000, 5000, 16, 100
 MOST_CONNECTIONS = 256
 # Bytes of one connection: in the kernel, and beyond the longest message before a message is whole.
-KERNEL_BYTES, SLACK_BYTES = 64_000, 64_000
+KERNEL_BYTES, SLACK_BYTES = 64_000, 256_000
 # ZeroMQ makes an identity of this length for a peer that brings none; it begins with 0, which no peer may.
 OWN_IDENTITY = 5
 

@@ -7,16 +7,20 @@ import resource
 
 from edge_mer.contract.clock import SECOND
 
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _M_MMAP_THRESHOLD = 4, -3
+LARGE_BYTES = 128 * 1024
 
 
 def limit_memory(address_space_mb: int | None) -> None:
     """No core file, no debugger of this user (``man 2 prctl``) and, if it is given, at most this much address space."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_DUMPABLE, 0)
     if address_space_mb is not None:
         most = address_space_mb * 1_000_000
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        if hasattr(libc, "mallopt"):  # glibc: a large block goes back to the kernel when it is freed (man 3 mallopt)
+            libc.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def out_of_memory(address_space_mb: int) -> str:

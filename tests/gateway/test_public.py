@@ -12,6 +12,7 @@ import psutil
 import pytest
 import zmq
 
+from edge_mer.bus import curve_server
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.messages import SensorState
@@ -224,6 +225,19 @@ def test_connection_rate_of_one_key_is_limited(stage: Stage, monkeypatch: pytest
     stage.until(lambda: stage.hub.counters["refused"])
     stage.until(stage.subscriber(other, "heartbeat").topics)
     assert sum(bool(s.topics()) for s in subscribers) <= 3
+
+
+def test_number_of_connections_is_limited(staged: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve_server, "MOST_CONNECTIONS", 2)
+    stage = staged()
+    client = stage.allow()
+    first = [stage.subscriber(client, "heartbeat") for _ in range(2)]
+    stage.until(lambda: all(s.topics() for s in first))
+    surplus = stage.subscriber(client, "heartbeat")
+    stage.until(lambda: stage.hub.counters["dropped"])
+    assert not surplus.topics()
+    first[0].socket.close()
+    stage.until(surplus.topics)
 
 
 def test_unknown_subscriptions_are_not_stored(stage: Stage) -> None:

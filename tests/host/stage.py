@@ -22,6 +22,7 @@ ROWS = (
     ProcessRow("switch", "stand_in", always, "core"),
     ProcessRow("fusion", "stand_in", always, "core"),
     ProcessRow("microphone", "stand_in", always, "sensor", retry_s=10),
+    ProcessRow("hub", "stand_in", always, "extra", memory_mb=300),
 )
 
 

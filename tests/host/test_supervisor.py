@@ -11,6 +11,7 @@ from edge_mer.contract.control import Exited, Heartbeat
 from edge_mer.contract.messages import ClockReport
 from edge_mer.host.processes import ProcessRow, always
 from edge_mer.host.supervisor import MOST_GUESTS
+from edge_mer.host.worker import OUT_OF_MEMORY
 from tests.host.stage import ROWS, Stage
 
 
@@ -217,3 +218,18 @@ def test_the_number_of_guest_workers_is_bounded(stage: Stage) -> None:
         client.send(Heartbeat(name=f"noise{n}", boot="b", pid=n, created_us=0, counters={}))
     stage.run(1.2)
     assert len(stage.reports[-1].workers) <= len(ROWS) + MOST_GUESTS + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [(OUT_OF_MEMORY, "out of memory"), (-6, "FATAL ERROR: OUT OF MEMORY (src/msg.cpp:93)"), (-6, "std::bad_alloc")],
+)
+def test_a_process_at_its_memory_limit_is_named_and_restarted(stage: Stage, code: int, line: str) -> None:
+    stage.run(1)
+    hub = stage.launcher.living["hub"]
+    stage.launcher.errors["hub"] = line
+    hub.end(code)
+    stage.run(0.1)
+    assert stage.health("hub").reason == "reached its limit of 300 MB of memory; a client may send too much"
+    stage.run(1)
+    assert len(stage.starts("hub")) == 2

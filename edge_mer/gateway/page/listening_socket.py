@@ -5,6 +5,10 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+# A server accepts until nothing waits; after so many it is told that nothing does, so that a flood of connections, each
+# of which costs a TLS context, does not keep it from its other work.
+AT_ONCE = 4
+
 
 class ListeningSocket(socket.socket):
     """Accepts at most ``most`` connections at once and closes further ones. ``refused`` counts these."""
@@ -12,7 +16,7 @@ class ListeningSocket(socket.socket):
     def __init__(self, address: Any, family: int, most: int, backlog: int) -> None:
         """Bind and listen. Raises OSError when the address cannot be used."""
         super().__init__(family, socket.SOCK_STREAM)
-        self.most, self.refused = most, 0
+        self.most, self.refused, self._left = most, 0, AT_ONCE
         self._accepted: set[_Accepted] = set()
         try:
             self.setblocking(False)
@@ -27,13 +31,16 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         """As ``socket.accept``. Raises ConnectionAbortedError, which servers ignore, for one connection too many."""
+        if not self._left:
+            self._left = AT_ONCE
+            raise BlockingIOError
         plain, address = super().accept()
+        self._left -= 1
         if len(self._accepted) >= self.most:
             plain.close()
             self.refused += 1
             raise ConnectionAbortedError("too many connections")
-        accepted = _Accepted(plain, self._accepted)
-        return accepted, address
+        return _Accepted(plain, self._accepted), address
 
 
 class _Accepted(socket.socket):
