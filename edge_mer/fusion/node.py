@@ -49,8 +49,8 @@ class FusionNode:
         settings = settings_from(config.fusion, config.sensors)
         self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
         self._runtime, self.notes = runtime["backend"], notes
-        self._reader = bus.reader(*TOPICS)
         self._purges = PurgeClient(bus, "fusion", MODALITIES)
+        self._reader = bus.reader(*TOPICS)
         self._emotion = bus.publisher("emotion", "fusion")
         self._explain = bus.publisher("explain", "fusion")
         self._journal = ReliablePublisher(bus, "journal", "fusion")

@@ -151,10 +151,10 @@ class OutletWorker:
         wanted = {t for outlet in self._outlets for t in outlet.topics}
         rows = [row for row in PUBLIC.values() if row.topic in wanted]
         latest = [row.topic for row in rows if row.policy == "latest" and not row.on_request]
+        self._purges = PurgeClient(bus, name, MODALITIES)
         self._readers: list[Reader | ReliableReader] = [bus.reader(*latest)] if latest else []
         self._readers += [ReliableReader(bus, row.topic) for row in rows if row.policy == "reliable"]
         self._lazy = {row.topic: LazyTopic(bus, row.topic) for row in rows if row.on_request}
-        self._purges = PurgeClient(bus, name, MODALITIES)
         self._stale, self._tracker = StaleAfterMask(), MessageTracker()
         self._own: Counter[str] = Counter()
 

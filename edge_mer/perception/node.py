@@ -39,9 +39,9 @@ class PerceptionNode:
         self._modality: Modality = modality
         self._stream = FeatureStream(encoder)
         self._state = self._stream.initial()
+        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,))
         self._reader = bus.reader(f"raw/{modality}")
         self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
-        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,))
         self._counts: Counter[str] = Counter()
 
     @classmethod

@@ -12,34 +12,41 @@ REGISTER_US = SECOND // 2
 
 
 class PurgeClient:
-    """Registers twice a second, so that a restarted switch knows it again."""
+    """Registers at once and then twice a second, so that a restarted switch knows it again.
+
+    Make it before the readers: what a process holds before the switch knows it is in no receipt.
+    """
 
     def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
         self._bus, self._name, self._modalities = bus, name, modalities
         self._switch, self._process = bus.client("switch"), this_process()
-        self._due_us = self._mask_epoch = 0
+        self._mask_epoch = 0
+        self._register()
 
     def orders(self) -> list[Purge]:
         """Purges to carry out now; answer each with ``done`` once nothing of it is left."""
         now = self._bus.clock.now_us()
         if now >= self._due_us:
-            self._due_us = now + REGISTER_US
-            self._switch.send(
-                Register(
-                    name=self._name,
-                    boot=self._bus.boot,
-                    modalities=self._modalities,
-                    gate=False,
-                    mask_epoch=self._mask_epoch,
-                    process=self._process,
-                )
-            )
+            self._register()
         found: list[Purge] = []
         while (message := self._switch.receive()) is not None:
             if isinstance(message, Purge) and message.modality in self._modalities:
                 self._mask_epoch = max(self._mask_epoch, message.mask_epoch)
                 found.append(message)
         return found
+
+    def _register(self) -> None:
+        self._due_us = self._bus.clock.now_us() + REGISTER_US
+        self._switch.send(
+            Register(
+                name=self._name,
+                boot=self._bus.boot,
+                modalities=self._modalities,
+                gate=False,
+                mask_epoch=self._mask_epoch,
+                process=self._process,
+            )
+        )
 
     def leave(self) -> None:
         """A clean end: nothing is held any more, so a mask need not wait for this process."""

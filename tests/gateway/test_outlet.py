@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer
+from edge_mer.contract.control import Answer, Exited
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Estimate, Explain
 from edge_mer.contract.services import SERVICES
@@ -206,6 +206,9 @@ def test_failed_forget_is_acknowledged_only_after_the_process_ended(tmp_path: Pa
     assert bench.switch.complaints(frozenset(MODALITIES))[0].startswith("audio: stuck did not confirm the purge")
     bus.close()
     restarted = OutletWorker("stuck", bench.bus(), lambda _: [Careless([])])
+    bench.turn(restarted)
+    assert bench.answers() == [], "another process of that name does not show that the first one ended"
+    bench.bus().client("switch").send(Exited(name="stuck", boot=bus.boot))
     bench.turn(restarted)
     (answer,) = bench.answers()
     assert answer.ok, answer.text

@@ -5,6 +5,7 @@ A member stays until it confirms that it leaves, or until the supervisor or the 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from msgspec import Struct
 
 from edge_mer.contract.control import ProcessId
 from edge_mer.contract.domain import Modality
-from edge_mer.host.files import write_atomic
 from edge_mer.host.process_handle import ProcessHandle
 
 MOST_MEMBERS = 64
@@ -63,7 +63,7 @@ class Records(Struct, frozen=True):
 
 
 class Registrations:
-    """``path``: the file in the runtime directory that outlives the switch. ``fault``: why it cannot be written."""
+    """``path``: the file in the state directory that outlives the switch. ``fault``: why it cannot be written."""
 
     def __init__(self, path: Path | None, boot_id: str) -> None:
         self.fault = ""
@@ -124,7 +124,9 @@ class Registrations:
             return
         members = tuple(Record(*m.key, m.gate, m.modalities, m.id) for m in self._members.values() if m.id is not None)
         try:
-            write_atomic(self._path, msgspec.json.encode(Records(self._boot_id, members)))
+            draft = self._path.with_name(f"{self._path.name}.new")  # not synced: it counts within this boot alone
+            draft.write_bytes(msgspec.json.encode(Records(self._boot_id, members)))
+            os.replace(draft, self._path)
             self.fault = ""
         except OSError as error:
             self.fault = f"{self._path} cannot be written, so a restarted switch may miss a data holder: {error}"

@@ -54,7 +54,7 @@ log = logging.getLogger(NAME)
 class SwitchInputs:
     """The inputs beside the host's own bus; the ``link`` to the state directory and its ``lock`` go at the end.
 
-    ``members``: the file in the runtime directory that says who takes part.
+    ``members``: the file in the state directory that says who takes part.
     """
 
     remote: RemoteCommands | None = None
@@ -403,6 +403,6 @@ def build(config: Config, bus: Bus) -> Switch:
         open_button(config.button.source),
         show_state_directory(bus.directory, directory),
         lock,
-        bus.directory / MEMBERS,
+        directory / MEMBERS,
     )
     return Switch(config, bus, inputs=inputs)
