@@ -382,6 +382,10 @@ def is_off(config: Config, modality: Modality) -> bool:
     return bool(getattr(config, modality).source == "off")
 
 
+def sources_off(config: Config) -> frozenset[Modality]:
+    return frozenset(m for m in MODALITIES if is_off(config, m))
+
+
 def plays_with_file(config: Config, modality: Modality) -> bool:
     """Whether the process ``file`` plays this modality. A recorded transcript plays there with its audio or video,
     because they must share t0."""

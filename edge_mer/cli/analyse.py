@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def analyse(
     with interruptible() as stop:
         for path in files:
             try:
-                timeline, _ = analyse_file(path, more, lambda name=path.name: _show(name, json), stop, check_start)  # type: ignore[misc]
+                timeline, _ = analyse_file(path, more, partial(_show, path.name, json), stop, check_start)
             except EdgeMerError as error:
                 if len(files) == 1:
                     raise

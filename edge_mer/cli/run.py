@@ -15,8 +15,7 @@ from edge_mer.cli.startup import check_start, without_missing_words
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Watcher, choose
-from edge_mer.config import is_off, load
-from edge_mer.contract.domain import MODALITIES
+from edge_mer.config import load, sources_off
 from edge_mer.contract.errors import SessionError
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
@@ -55,7 +54,7 @@ def run(
         show = choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
-        watcher.snapshot.off = frozenset(m for m in MODALITIES if is_off(resolved, m))
+        watcher.snapshot.off = sources_off(resolved)
         unmask = AutoUnmask(bus, agreed_sources(resolved) if is_wanted else ())
         if not is_wanted:
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)

@@ -16,7 +16,7 @@ from edge_mer.bus.curve_server import listen
 from edge_mer.capture.playback.media_probe import probe
 from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, plays_with_file
-from edge_mer.contract.errors import ConfigError, InputError, MissingExtra, SessionError
+from edge_mer.contract.errors import ConfigError, DeviceError, InputError, MissingExtra, SessionError
 from edge_mer.contract.modalities import MODALITIES
 from edge_mer.gateway.page.http_auth import parse_address
 from edge_mer.runtime.select import models_directory
@@ -72,7 +72,7 @@ def without_missing_words(config: Config, origin: dict[str, str]) -> Config:
 
 
 def check_start(config: Config) -> None:
-    """Raises ConfigError, MissingExtra, DeviceError, ModelError or SessionError that names the setting at fault."""
+    """Raises ConfigError, MissingExtra, ModelError, SessionError or InputError that names the setting at fault."""
     for check in (_extras, _files, _clip, _models, _recording, _ports):
         check(config)
 
@@ -100,7 +100,10 @@ def _files(config: Config) -> None:
 
 def _clip(config: Config) -> None:
     if any(getattr(config, m).source == "file" for m in MODALITIES):
-        probe(config.file.path)
+        try:
+            probe(config.file.path)
+        except DeviceError as error:
+            raise ConfigError(str(error)) from error
     if config.text.source == "recorded" and plays_with_file(config, "text"):
         read_transcript(config.text.path)
 

@@ -9,9 +9,10 @@ import typer
 from edge_mer.bus import Bus
 from edge_mer.cli.options import At, ConfigFile, Directory
 from edge_mer.client import SwitchClient
-from edge_mer.client.instance import connected, find_instances
+from edge_mer.client.instance import connected, find_instances, running_config
 from edge_mer.client.snapshot import TOPICS, Snapshot
 from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
+from edge_mer.config import sources_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.host.files import shown_state_directory
 
@@ -42,7 +43,8 @@ def _show(place: Path) -> list[str]:
     workers = snapshot.health.workers if snapshot.health else {}
     lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
     lines += [*consent_lines(state), "", "sensors"]
-    lines += sensor_lines(snapshot.sensors)
+    config = running_config(place)
+    lines += sensor_lines(snapshot.sensors, sources_off(config) if config is not None else frozenset())
     lines += ["", "processes", *worker_lines(workers)]
     typer.echo("\n".join(lines))
     return [name for name, w in workers.items() if w.state == "failed"]

@@ -55,11 +55,14 @@ def consent_lines(state: Path | None) -> list[str]:
     return [*lines, f"  after a restart {after}", f"  paired keys: {keys}"]
 
 
-def sensor_lines(sensors: Mapping[Modality, SensorState]) -> list[str]:
+def sensor_lines(
+    sensors: Mapping[Modality, SensorState], off: frozenset[Modality] = frozenset[Modality]()
+) -> list[str]:
+    """``off``: modalities that the configuration leaves out."""
     lines = []
     for m in MODALITIES:
         if (sensor := sensors.get(m)) is None:
-            lines.append(f"  {m:<6} no sensor: its process is off or not running")
+            lines.append(f"  {m:<6} off" if m in off else f"  {m:<6} no sensor: its process does not run")
             continue
         reason = f": {sensor.reason}" if sensor.reason else ""
         lines.append(

@@ -29,7 +29,7 @@ def analyse(
 ) -> tuple[Timeline, Snapshot]:
     """``more`` are settings of the user, ``check`` is called before anything starts, ``show`` then.
 
-    Raises InputError, DeviceError or what ``check`` raises.
+    Raises InputError, or what ``check`` raises.
     """
     with temporary_place() as folder:
         place = Path(folder)

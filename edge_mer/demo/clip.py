@@ -13,7 +13,7 @@ import cv2
 
 from edge_mer.capture.playback.media_probe import probe
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.errors import InputError
+from edge_mer.contract.errors import DeviceError, InputError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 LEAST_S = 8.0  # a window is 4 s long, so a shorter clip would give no full one
@@ -37,14 +37,17 @@ class Clip:
 
 
 def open_clip(path: Path, place: Path) -> Clip:
-    """``place``: a folder for the still of a photograph. Raises InputError or DeviceError that names the file."""
+    """``place``: a folder for the still of a photograph. Raises InputError that names the file."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the files in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.suffix.lower() in PICTURES:
         return Clip(path.name, still(path, place / "still.mkv"), STILL_S, 1, True)
-    seconds = probe(str(path)).duration_us / SECOND
+    try:
+        seconds = probe(str(path)).duration_us / SECOND
+    except DeviceError as error:
+        raise InputError(str(error)) from error
     laps = math.ceil(LEAST_S / seconds) if 0 < seconds < LEAST_S else 1
     return Clip(path.name, path.absolute(), seconds * laps, laps, False)
 

@@ -12,7 +12,7 @@ from edge_mer.bus import ZmqBus
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Show, Watcher
-from edge_mer.config import Config, is_off
+from edge_mer.config import Config, sources_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
 from edge_mer.contract.errors import InputError, PrivacyError
@@ -53,7 +53,7 @@ def running(place: Path, settings: Config, show: Show) -> Iterator[Running]:
         bus = ZmqBus(runtime)
         ending.callback(bus.close)
         watcher = Watcher(bus, show)
-        watcher.snapshot.off = frozenset(m for m in MODALITIES if is_off(settings, m))
+        watcher.snapshot.off = sources_off(settings)
         yield Running(instance, bus, watcher, AutoUnmask(bus, agreed_sources(settings), resume=False))
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError, missing_extra
-from edge_mer.contract.messages import Estimate, Message, RawAudio, RawVideo
+from edge_mer.contract.messages import Estimate, Latency, Message, RawAudio, RawVideo
 from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.host.files import create_private
 from edge_mer.session.player import replayed_estimates
@@ -31,13 +32,24 @@ MS = Fraction(1, 1000)
 
 
 def estimates(session: Session, components: ReplayComponents | None, every: bool) -> Iterator[Message[Estimate]]:
-    """The final estimates, or ``every`` one; recomputed with ``components`` where a modality was erased."""
+    """The final estimates, or ``every`` one; recomputed with ``components`` where a modality was erased.
+
+    A final estimate repeats an earlier one after the horizon; it is given the latency of the first of its window.
+    """
     found = (
         (m for _, m in replayed_estimates(session, components))
         if components is not None
         else session.messages("emotion")
     )
-    return (m for m in found if every or m.body.final)
+    first: dict[int, Latency] = {}
+    for message in found:
+        origin, body = message.envelope.origin_us, message.body
+        latency = first.setdefault(origin, body.latency_ms)
+        if every:
+            yield message
+        elif body.final:
+            del first[origin]
+            yield msgspec.structs.replace(message, body=msgspec.structs.replace(body, latency_ms=latency))
 
 
 def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:

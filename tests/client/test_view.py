@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from edge_mer.client.snapshot import Snapshot
+from edge_mer.client.status_text import sensor_lines
 from edge_mer.client.view import render
 from edge_mer.contract.domain import EMOTIONS
 from tests.client.scene import Scene
@@ -104,3 +105,14 @@ def test_late_revision_does_not_replace_the_newest_window() -> None:
     snapshot.fold(scene.estimate("a", final=True, origin_us=newest.envelope.origin_us - 2_000_000))
     assert snapshot.estimate is not None
     assert snapshot.estimate.body.combination == "atv"
+
+
+def test_a_modality_that_is_left_out_is_off() -> None:
+    scene = Scene()
+    snapshot = full_snapshot(scene)
+    del snapshot.sensors["text"]
+    snapshot.off = frozenset({"text"})
+    text = "\n".join(drawn(snapshot, scene.clock.now_us()))
+    assert "│ off " in text
+    assert "not started" not in text
+    assert sensor_lines(snapshot.sensors, snapshot.off)[2] == "  text   off"

@@ -52,6 +52,15 @@ def test_default_exports_final_estimates_only(filmed: Path) -> None:
     assert all(m.body.final for m in export.estimates(Session(filmed), None, every=False))
 
 
+def test_a_final_estimate_has_the_latency_of_the_first_of_its_window(filmed: Path) -> None:
+    first: dict[int, object] = {}
+    for message in read_all(filmed, "emotion"):
+        first.setdefault(message.envelope.origin_us, message.body.latency_ms)
+    finals = list(export.estimates(Session(filmed), None, every=False))
+    assert len(finals) > 3
+    assert all(m.body.latency_ms == first[m.envelope.origin_us] for m in finals)
+
+
 def test_parquet_has_the_same_rows(filmed: Path, tmp_path: Path) -> None:
     from pyarrow import parquet
 
