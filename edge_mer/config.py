@@ -58,7 +58,7 @@ class FileConfig(Section):
 
 class PerceptionConfig(Section):
     placement: Literal["separate", "together"] = "separate"
-    yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
+    yunet: str | None = Field(None, description="deprecated: a YuNet file for OpenCV to read, instead of ours")
     audio: str | None = Field(None, description="large encoder (Wav2Vec2, WavLM): folder, or hub id that was pulled")
     video: str | None = Field(None, description="large encoder (ViT expression classifier): folder or pulled hub id")
     text: str | None = Field(None, description="large encoder (RoBERTa, DeBERTa): folder or pulled hub id")

@@ -20,6 +20,7 @@ from edge_mer.contract.messages import Message, RawAudio
 from edge_mer.host.interrupt import interruptible
 from edge_mer.perception.detect import FaceDetector
 from edge_mer.perception.load import detector
+from edge_mer.runtime.select import models_directory, open_backend
 
 SECTION = re.compile(r"^\[sensors\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 RATE = 16_000
@@ -42,7 +43,8 @@ def calibrate(
 
     resolved, _ = load(config)
     yunet = resolved.perception.yunet
-    measuring = Measuring(detector(Path(yunet) if yunet else None))
+    models, backend = models_directory(resolved.models.directory), open_backend(resolved.models)
+    measuring = Measuring(detector(backend, models, Path(yunet) if yunet else None))
     if media is not None:
         _play(measuring, media)
     else:
@@ -124,7 +126,7 @@ class Measuring:
         share = None
         if len(self.seeing.times_us) % 5 == 0:
             faces = self._detector.detect(image)
-            share = faces[0][3] / len(image) if faces else 0.0
+            share = faces[0].box[3] / len(image) if faces else 0.0
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         self.seeing = see(self.seeing, grey, share, origin_us)
 

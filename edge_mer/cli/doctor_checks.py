@@ -39,6 +39,7 @@ MODELS = (
     "speech.onnx",
     "audio.onnx",
     "face.onnx",
+    "yunet.onnx",
     "text.onnx",
     "text.spm",
     *(f"fusion.{c}.onnx" for c in COMBINATIONS),

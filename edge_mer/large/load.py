@@ -23,5 +23,5 @@ def load_large(
     if modality == "audio":
         return LargeAudioEncoder(checkpoint, open_audio(backend, models))
     if modality == "video":
-        return LargeFaceEncoder(checkpoint, detector(yunet))
+        return LargeFaceEncoder(checkpoint, detector(backend, models, yunet))
     return LargeTextEncoder(checkpoint)

@@ -9,18 +9,23 @@ from typing import Any
 
 from edge_mer.contract.domain import Modality
 from edge_mer.perception.audio import AudioEncoder
-from edge_mer.perception.detect import FaceDetector, Haar, YuNet
+from edge_mer.perception.detect import FaceDetector, Haar, OpenCvYuNet
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
+from edge_mer.perception.yunet_detector import YuNetDetector
 from edge_mer.runtime.backend import Backend
 
+YUNET = "yunet.onnx"
 LARGE = "edge_mer.large.load"  # by name: it brings torch, which the run-time path does without
 
 
-def detector(yunet: Path | None) -> FaceDetector:
-    """YuNet where its model is named, else the cascade in the OpenCV wheel."""
-    return YuNet(yunet) if yunet else Haar()
+def detector(backend: Backend, models: Path, yunet: Path | None = None) -> FaceDetector:
+    """YuNet of ``models``; the cascade of OpenCV 4 where the file is absent. ``yunet``: a file of the user's own, which
+    OpenCV reads (deprecated)."""
+    if yunet is not None:
+        return OpenCvYuNet(yunet)
+    return YuNetDetector(backend.load(models / YUNET)) if (models / YUNET).is_file() else Haar()
 
 
 def open_audio(backend: Backend, models: Path) -> AudioEncoder:
@@ -29,7 +34,9 @@ def open_audio(backend: Backend, models: Path) -> AudioEncoder:
 
 _OPENERS: Mapping[Modality, Callable[[Backend, Path, Path | None], Encoder[Any, Any]]] = {
     "audio": lambda backend, models, yunet: open_audio(backend, models),
-    "video": lambda backend, models, yunet: FaceEncoder(backend.load(models / "face.onnx"), detector(yunet)),
+    "video": lambda backend, models, yunet: FaceEncoder(
+        backend.load(models / "face.onnx"), detector(backend, models, yunet)
+    ),
     "text": lambda backend, models, yunet: TextEncoder(
         backend.load(models / "text.onnx"), SentencePiece(models / "text.spm")
     ),

@@ -45,7 +45,14 @@ def model_files(settings: RuntimeSettings) -> list[Path]:
     """What the workers load, each in the configured precision."""
 
     directory = models_directory(settings.directory)
-    names = ("speech.onnx", "audio.onnx", "face.onnx", "text.onnx", *(f"fusion.{c}.onnx" for c in COMBINATIONS))
+    names = (
+        "speech.onnx",
+        "audio.onnx",
+        "face.onnx",
+        "yunet.onnx",
+        "text.onnx",
+        *(f"fusion.{c}.onnx" for c in COMBINATIONS),
+    )
     return [in_precision(directory / name, settings.precision) for name in names]
 
 

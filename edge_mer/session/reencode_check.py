@@ -29,13 +29,13 @@ class Again(NamedTuple):
 def encoded_again(session: Session, encoder: Encoder[Any, Any], any_model: bool = False) -> Iterator[Again]:
     """Raises SessionError for features of another encoder (unless ``any_model``), for a hole in the raw media, and
     where nothing comes again."""
-    modality, model = encoder.spec.modality, encoder.spec.model
+    modality, spec = encoder.spec.modality, encoder.spec
     ends = _ends(session, f"raw/{modality}")
     for again in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
         told, ref = again.feature.body, again.feature.ref
-        if told.model != model and not any_model:
+        if (told.encoder, told.model) != (spec.name, spec.model) and not any_model:
             raise SessionError(
-                f"{name(ref)} was made by encoder {told.encoder} {told.model}, configured is {model}; "
+                f"{name(ref)} was made by encoder {told.encoder} {told.model}, configured is {spec.name} {spec.model}; "
                 "point models.directory to the former"
             )
         if again.missing is not None:

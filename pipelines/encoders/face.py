@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_mer.contract.domain import EMOTIONS, Emotion
-from edge_mer.perception.face import crop_face
+from edge_mer.perception.crop import crop_face
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import LICENCES, DataError, Faces, fer2013
 from pipelines.demo.face import EXPRESSIONS, Pose, draw

@@ -26,7 +26,7 @@ from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
 from edge_mer.model.runtime_selected import gathered
 from edge_mer.perception.audio import CONTEXT_FRAMES, MELS, PITCH
-from edge_mer.perception.face import CROP
+from edge_mer.perception.crop import CROP
 from edge_mer.runtime.backend import Arrays, TensorSpec
 from edge_mer.runtime.catalogue import write_sums
 from edge_mer.runtime.golden import draw
@@ -49,7 +49,7 @@ FILES: Final[Mapping[Modality, str]] = {"audio": "audio.onnx", "video": "face.on
 INPUT: Final[Mapping[Modality, str]] = {
     "audio": "mel float32 [1, 156, 64]: ln of 64 mel bands, 50-8000 Hz, of 16 kHz mono, 25 ms Hann every 12.5 ms, the "
     "newest last; pitch float32 [1, 156, 2]: octaves above 100 Hz and strength; edge_mer.perception.audio.front_end",
-    "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.face.crop_face",
+    "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.crop.crop_face",
     "text": "ids int64 [1, 24] of text.spm, right-aligned, and mask float32 [1, 24]; edge_mer.perception.text",
 }
 FAILURES: Final[Mapping[Modality, str]] = {

@@ -34,7 +34,8 @@ def reread(path: Path) -> GraphDraft:
     metadata = {k: v for k, v in graph.metadata.items() if k not in _WRITTEN}
     del model.metadata_props[:]
     ranges = ranges_of(graph.inputs, vocabulary(model))
-    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges))
+    every = int(graph.metadata.get("golden", {}).get("every", 1))
+    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges), every=every)
 
 
 def expected(graph: Graph, ranges: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
@@ -79,7 +80,7 @@ def _half(path: Path) -> GraphDraft:
 def derived(draft: GraphDraft, model: onnx.ModelProto, precision: str, path: Path) -> GraphDraft:
     """The draft of another form of the file at ``path``, of the same golden outputs."""
     facts = {**draft.facts, "origin": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return GraphDraft(draft.name, model, draft.metadata, draft.ranges, draft.expected, precision, facts)
+    return replace(draft, model=model, precision=precision, facts=facts)
 
 
 def _write_all(out: Path, drafts: Iterable[GraphDraft]) -> None:

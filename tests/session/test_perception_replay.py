@@ -112,7 +112,7 @@ def test_another_encoder_is_named(filmed: Path, parts: Parts) -> None:
     assert parts.encoder is not None
     encoder = parts.encoder
     report = verify(filmed, Parts(parts.fusion, lambda m: Other(encoder(m)), parts.runtime))
-    assert "configured is another" in str(report.reason)
+    assert "configured is edge-mer-audio another" in str(report.reason)
 
 
 def test_without_raw_media_only_fusion_is_run_again(forge: Callable[[Change], Report]) -> None:
