@@ -84,12 +84,14 @@ class _AudioGraph(nn.Module):
 
 
 class _FaceGraph(nn.Module):
-    def __init__(self, net: FaceNet, temperature: float) -> None:
+    def __init__(self, net: FaceNet, temperatures: Sequence[float]) -> None:
         super().__init__()
-        self.net, self.temperature = net, temperature
+        self.net, self.temperatures = net, temperatures
 
-    def forward(self, face: Tensor) -> Tensor:
-        return torch.softmax(self.net.both(face) / self.temperature, -1)
+    def forward(self, face: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.net.both(face)
+        votes, search = (torch.softmax(logits[:, i] / t, -1) for i, t in enumerate(self.temperatures))
+        return votes, search
 
 
 class _HalfEmbedding(nn.Module):
@@ -185,13 +187,14 @@ def audio_graph(runs: Path) -> Exportable:
 
 
 def face_graph(runs: Path) -> Exportable:
-    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
+    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7], the shares of ten votes; and ``search``
+    [1, 7], FER2013's own label, for scores alone."""
     saved = checkpoint.load(runs / "face.pt")
     net = FaceNet()
     net.load_state_dict(dict(saved.weights))
-    graph = _FaceGraph(net, float(saved.facts.get("temperature", 1.0)))
+    graph = _FaceGraph(net, [float(saved.facts.get(name, 1.0)) for name in ("temperature", "own_temperature")])
     inputs = {"face": torch.rand(1, 1, CROP, CROP)}
-    return Exportable(FILES["video"], graph, inputs, ["posterior"], _encoder("video", 5.0, 7, saved.facts))
+    return Exportable(FILES["video"], graph, inputs, ["posterior", "search"], _encoder("video", 5.0, 7, saved.facts))
 
 
 def text_graph(runs: Path) -> Exportable:

@@ -93,7 +93,7 @@ def face_clips(faces: Faces, runs: Path, frames: int = 10, seed: int = 0) -> lis
         with torch.no_grad():
             still = face.augment(part[:, None].float() / 255, random)
             moving = face.jitter(still.repeat_interleave(frames, 0), random)
-            posterior = torch.softmax(net.both(moving) / float(saved.facts["temperature"]), -1)
+            posterior = torch.softmax(net.both(moving)[:, 0] / float(saved.facts["temperature"]), -1)
         for values, label in zip(posterior.view(len(part), frames, -1).numpy(), labels.tolist(), strict=True):
             out.append(Example({"video": TokenTrack(values, end, valid)}, label))
     return out

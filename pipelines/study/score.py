@@ -52,14 +52,16 @@ def voice(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Cal
 
 
 def expression(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Callable[[Any], Posterior | None]:
-    """Of a crop its posterior; of frames the mean over those with exactly one clear face."""
+    """Of a crop, which FER2013 labels by the words of a search, what they would be; of frames the mean posterior over
+    those with exactly one clear face."""
+    crops = "search" if "search" in graph.outputs else "posterior"
     finder: FaceDetector | None = None
 
     def posterior(content: Any) -> Posterior | None:
         nonlocal finder
         if isinstance(content, np.ndarray):
             crop = content[None, None].astype(np.float32) / np.float32(255)
-            return np.asarray(graph.run({"face": crop})["posterior"][0], np.float64)
+            return np.asarray(graph.run({"face": crop})[crops][0], np.float64)
         finder = finder or detector(OnnxRuntime(), folder, yunet)
         eye, found = FaceEncoder(graph, finder), []
         state = eye.initial()
