@@ -22,6 +22,7 @@ from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # a backlog older than this is dropped: late is late, never lag
 IDLE_US = SECOND // 4
+DEPRECATED = "perception.yunet is deprecated: unset it, and the shipped yunet.onnx is used"
 
 
 def wanted(config: Config) -> tuple[Modality, ...]:
@@ -51,7 +52,8 @@ class PerceptionNode:
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
         encoder = load_encoder(modality, backend, directory, yunet, large)
-        return cls(modality, encoder, bus, notes(backend))
+        deprecated = (DEPRECATED,) if yunet and modality == "video" else ()
+        return cls(modality, encoder, bus, notes(backend) + deprecated)
 
     @property
     def counters(self) -> Counter[str]:

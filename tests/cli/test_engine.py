@@ -50,19 +50,19 @@ def said(action: str, models: ModelsConfig, capsys: pytest.CaptureFixture[str], 
 
 def test_build_then_list_then_verify_then_clean(models: ModelsConfig, capsys: pytest.CaptureFixture[str]) -> None:
     built = said("build", models, capsys)
-    assert len(built) == 11
+    assert len(built) == 12
     assert all(line.startswith("built") for line in built)
     assert all(line.startswith("there") for line in said("build", models, capsys))
     listed = said("list", models, capsys)
-    assert len(listed) == 12
+    assert len(listed) == 13
     assert "fusion.atv.onnx" in " ".join(listed)
     assert "tensorrt 10.3.0, GPU 8.7" in listed[0]
     verified = said("verify", models, capsys)
-    assert len(verified) == 11
+    assert len(verified) == 12
     assert all(line.startswith("ok") for line in verified)
     assert said("clean", models, capsys) == []
     gone = said("clean", models.model_copy(update={"precision": "fp32"}), capsys)
-    assert len(gone) == 11
+    assert len(gone) == 12
     assert said("list", models, capsys) == [f"in {models.engines}"]
 
 
@@ -80,10 +80,10 @@ def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig, capsys: p
 def test_before_a_run_what_is_missing_is_built(models: ModelsConfig) -> None:
     lines: list[str] = []
     engine_builds.prepare(models, lines.append)
-    assert len(lines) == 11
+    assert len(lines) == 12
     plain = ModelsConfig(directory=models.directory, engines=models.engines, backend="onnxruntime")
     engine_builds.prepare(plain, lines.append)
-    assert len(lines) == 11
+    assert len(lines) == 12
 
 
 def test_with_auto_a_build_that_fails_leaves_the_next_backend(

@@ -20,6 +20,7 @@ from edge_mer.perception.load import YUNET, detector, load_encoder
 from edge_mer.perception.yunet import decode
 from edge_mer.perception.yunet_detector import THRESHOLD, YuNetDetector
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.data.recordings import pictures_of
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
 
 Image = NDArray[np.uint8]
@@ -184,3 +185,19 @@ def test_all_faces_of_a_picture_are_found_largest_first(recordings: Path) -> Non
     sizes = [face.box[2] * face.box[3] for face in YUNET_DETECTOR.detect(image)]
     assert len(sizes) == 5
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_real_profile_is_turned_away_and_a_real_face_that_looks_ahead_is_not(recordings: Path) -> None:
+    eye = load_encoder("video", OnnxRuntime(), MODELS)
+    frames = list(pictures_of(recordings / "av_scenes" / "face_recognition_short_hamilton_clip.mp4"))
+
+    def reasons(chosen: range) -> list[str]:
+        state, seen = eye.initial(), []
+        for slot, frame in enumerate(frames[i] for i in chosen):
+            state, _ = eye.step(state, VideoFrame(frame.image, slot * 200_000))
+            seen.append(state.reason)
+        return seen
+
+    assert set(reasons(range(30, 44, 3))) <= {"turned away", "no face"}
+    assert "turned away" in reasons(range(30, 44, 3))
+    assert reasons(range(84, 105, 4)) == [""] * 6
