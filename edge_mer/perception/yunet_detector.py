@@ -8,6 +8,7 @@ the face in fifteen positions around the circle.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -27,10 +28,27 @@ TILE: Final = 128
 MIDDLE: Final = 0.22
 # Neighbours of the surest tile whose score is this near are as good; the one that shows the face more upright is taken.
 ALIKE: Final = 0.02
-# The search turns the picture by these degrees and looks at two parts of it, which overlap by so many pixels.
-TURNS: Final = (30.0, -30.0)
-PARTS: Final = 2
+# Parts of a search overlap by so many pixels.
 SHARED: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The whole picture, turned by ``angle`` degrees and at most ``zoom`` times as large, in ``columns`` x ``rows``."""
+
+    angle: float
+    columns: int
+    rows: int
+    zoom: float
+
+
+TILTED, OTHERWISE = Search(30.0, 1, 2, 1.0), Search(-30.0, 1, 2, 1.0)
+SMALL: Final = Search(0.0, 2, 2, 2.0)
+# One after the other, and again: tilted faces, then small ones, and those that show their side.
+PARTS: Final = (
+    *((search, 0, row) for row in (0, 1) for search in (TILTED, OTHERWISE)),
+    *((SMALL, column, row) for row in (0, 1) for column in (0, 1)),
+)
 
 Affine = NDArray[np.float64]
 
@@ -54,23 +72,29 @@ class YuNetDetector(FaceDetector):
         return largest_first([_placed(row, _scaling(1 / scale)) for row in self.rows(view)])
 
     def scan(self, image: Image, turn: int) -> list[Face]:
-        angle, part = TURNS[turn % len(TURNS)], turn // len(TURNS) % PARTS
-        height = PARTS * self._height - (PARTS - 1) * SHARED
-        sine, cosine = abs(math.sin(math.radians(angle))), abs(math.cos(math.radians(angle)))
-        small, scale = shrunk(image, height / (image.shape[1] * sine + image.shape[0] * cosine))
+        search, column, row = PARTS[turn % len(PARTS)]
+        size = np.array((self._width, self._height))
+        whole = size * (search.columns, search.rows) - SHARED * np.array((search.columns - 1, search.rows - 1))
+        sine, cosine = abs(math.sin(math.radians(search.angle))), abs(math.cos(math.radians(search.angle)))
+        high = image.shape[1] * sine + image.shape[0] * cosine
+        wide = image.shape[1] if search.columns > 1 else 0  # else the corners of a turned picture are left out
+        scale = min(search.zoom, whole[1] / high, whole[0] / wide if wide else search.zoom)
+        small, shrink = shrunk(image, scale)
         middle = (small.shape[1] - 1) / 2, (small.shape[0] - 1) / 2
-        matrix = np.asarray(cv2.getRotationMatrix2D(middle, angle, 1.0), np.float64)
-        matrix[:, 2] += self._width / 2 - middle[0], height / 2 - middle[1] - part * (self._height - SHARED)
+        matrix = np.asarray(cv2.getRotationMatrix2D(middle, search.angle, scale / shrink), np.float64)
+        matrix[:, 2] += whole / 2 - middle - (size - SHARED) * (column, row)
         view = np.asarray(cv2.warpAffine(small, matrix, (self._width, self._height)), np.uint8)
-        back = _scaling(1 / scale) @ _inverse(matrix)
-        return largest_first([_placed(row, back) for row in self.rows(view)])
+        back = _scaling(1 / shrink) @ _inverse(matrix)
+        return largest_first([_placed(found, back) for found in self.rows(view)])
 
     def again(self, image: Image, face: Face) -> Face | None:
         return self.closer(image, face, face.pose.roll)
 
     def closer(self, image: Image, face: Face, roll: float) -> Face | None:
         step = 360 / self._tiles
-        wide = grown(face.box, 2 * math.sqrt(2))
+        image, shrink = shrunk(image, TILE / face.box[2])
+        left, top, width, height = face.box
+        wide = grown((left * shrink, top * shrink, width * shrink, height * shrink), 2 * math.sqrt(2))
         near, side = square(image, wide), math.ceil(TILE * math.sqrt(2))
         scale = side / len(near)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -84,9 +108,9 @@ class YuNetDetector(FaceDetector):
         if best is None:
             return None
         row, tile = best
-        left, top = _corner_of(image, wide)
-        back = np.array([(1 / scale, 0, left), (0, 1 / scale, top), (0, 0, 1)], np.float64)
-        return _placed(row, back @ _inverse(matrices[tile]))
+        x, y = _corner_of(wide)
+        back = np.array([(1 / scale, 0, x), (0, 1 / scale, y), (0, 0, 1)], np.float64)
+        return _placed(row, _scaling(1 / shrink) @ back @ _inverse(matrices[tile]))
 
     def _corner(self, tile: int) -> tuple[int, int]:
         return tile % self._columns * TILE, tile // self._columns * TILE
@@ -118,7 +142,7 @@ def shrunk(image: Image, scale: float) -> tuple[Image, float]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
-def _corner_of(image: Image, box: Box) -> tuple[int, int]:
+def _corner_of(box: Box) -> tuple[int, int]:
     """Left and top of what ``square`` cuts out."""
     left, top, width, height = box
     side = max(1, round(max(width, height)))
