@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from calibration import corruptions as damage
 from calibration import ood_samples as material
 from edge_mer import perception
+from edge_mer.perception.crop import sharpness
 from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word
-from edge_mer.perception.face import SHARP, SLOT_US, sharpness
+from edge_mer.perception.face import SHARP, SLOT_US
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data import recordings
@@ -39,7 +40,7 @@ MODULES: Final = (damage, demo_face, demo_voice, face_augment, material, recordi
 
 def made_by(models: Path, data: Path) -> str:
     """Names what decides on tokens: weights, code, and where the recordings are."""
-    weights = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
+    weights = sorted(f for name in ("audio", "face", "speech", "text", "yunet") for f in models.glob(f"{name}.*"))
     encoders = sorted(p for p in Path(perception.__file__).parent.glob("*.py") if p.name != "__init__.py")
     stamp = hashlib.sha256(str(data.absolute()).encode())
     for path in [*weights, *encoders, *(Path(m.__file__ or "") for m in MODULES), Path(__file__)]:

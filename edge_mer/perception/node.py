@@ -22,6 +22,7 @@ from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # drop messages older than 1 s to stay real time
 IDLE_US = SECOND // 4
+DEPRECATED = "perception.yunet is deprecated; remove it to use the shipped yunet.onnx"
 
 
 def wanted(config: Config) -> tuple[Modality, ...]:
@@ -51,7 +52,8 @@ class PerceptionNode:
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
         encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
-        return cls(modality, encoder, bus, notes(backend))
+        deprecated = (DEPRECATED,) if yunet and modality == "video" else ()
+        return cls(modality, encoder, bus, notes(backend) + deprecated)
 
     @property
     def counters(self) -> Counter[str]:

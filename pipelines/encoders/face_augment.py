@@ -49,3 +49,14 @@ def jitter(faces: Tensor, random: torch.Generator) -> Tensor:
     grid = functional.affine_grid(affine, list(faces.shape), align_corners=False)
     out = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
     return (out * (1 + 0.05 * noise[:, 3])[:, None, None, None]).clamp(0, 1)
+
+
+def unreadable(faces: Tensor, random: torch.Generator) -> Tensor:
+    """Faces [B, 1, 48, 48] whose lower half is covered by one grey, or that are hardly lit."""
+    n = len(faces)
+    height = torch.rand(n, 1, 1, generator=random) * 0.25 + 0.35
+    grey = torch.rand(n, 1, 1, 1, generator=random)
+    covered = torch.where((torch.arange(48)[:, None] >= 48 * (1 - height))[:, None], grey, faces)
+    light = torch.rand(n, 1, 1, 1, generator=random) * 0.12 + 0.02
+    dark = (faces * light + 0.03 * torch.randn(faces.shape, generator=random)).clamp(0, 1)
+    return torch.where(torch.rand(n, 1, 1, 1, generator=random) < 0.6, covered, dark)
