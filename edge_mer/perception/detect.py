@@ -62,7 +62,10 @@ class FaceDetector(Protocol):
 
 
 class Haar(FaceDetector):
-    """Viola-Jones cascade of OpenCV 4. Raises ModelError under OpenCV 5, which has none."""
+    """The fallback where yunet.onnx is absent: Viola-Jones cascade of OpenCV 4, for large upright faces. Raises
+    ModelError under OpenCV 5, which has none."""
+
+    name = "haar"
 
     def __init__(self, smallest: int = 40, neighbours: int = 4) -> None:
         factory: Any = getattr(cv2, "CascadeClassifier", None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ YAW: Final = 45.0
 PITCH: Final = 30.0
 ROLL: Final = 90.0
 
-Reason = Literal["", "no face", "unbound", "blurred", "turned away"]
+Reason = Literal["", "no face", "unbound", "turned away", "blurred", "covered or dark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,11 @@ class FaceEncoder:
         values = np.zeros((1, self.spec.dim), np.float32)
         if (face := after.face) is not None and not after.reason:
             after = replace(after, reason=unreadable(image, face))
-            if not after.reason:
-                values = self.read(image, face)
+            token = None if after.reason else self.read(image, face)
+            if token is not None:
+                values = token
+            elif not after.reason:
+                after = replace(after, reason="covered or dark")
         now = np.array([block.origin_us], np.int64)
         return after, Tokens(
             values=values,
@@ -98,11 +102,11 @@ class FaceEncoder:
             cut=state.slot is None or after.context != state.context,
         )
 
-    def read(self, image: Image, face: Face) -> NDArray[np.float32]:
-        """The token [1, dim] of ``face``."""
+    def read(self, image: Image, face: Face) -> NDArray[np.float32] | None:
+        """The token [1, dim] of ``face``; None where the network finds it covered or dark."""
         crop = crop_face(image, face.box, face.pose.roll)
-        posterior: NDArray[np.float32] = self._graph.run({"face": crop[None, None]})["posterior"]
-        return posterior
+        outputs = self._graph.run({"face": crop[None, None]})
+        return outputs["posterior"] if is_readable(outputs) else None
 
     def _looked(self, state: FaceState, image: Image, now_us: int) -> FaceState:
         """``state`` after this picture: a glance, then a look from near at the face to be bound."""
@@ -126,6 +130,11 @@ def unreadable(image: Image, face: Face) -> Reason:
     if abs(pose.yaw) > YAW or abs(pose.pitch) > PITCH or abs(pose.roll) > ROLL:
         return "turned away"
     return "blurred" if sharpness(crop_face(image, face.box, pose.roll)) < SHARP else ""
+
+
+def is_readable(outputs: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the network finds the face neither covered nor dark; a graph without this output always does."""
+    return "readable" not in outputs or bool(outputs["readable"][0, 0] >= 0.5)
 
 
 def overlap(one: Box, other: Box) -> float:

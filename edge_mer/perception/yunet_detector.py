@@ -146,6 +146,15 @@ def detector(backend: Backend, models: Path, yunet: Path | None = None) -> FaceD
     return YuNetDetector(backend.load(models / YUNET)) if (models / YUNET).is_file() else Haar()
 
 
+def detector_notes(models: Path, yunet: Path | None) -> tuple[str, ...]:
+    """What the user should know of the detector that ``detector`` opens."""
+    if yunet is not None:
+        return ("perception.yunet is deprecated; remove it to use the shipped yunet.onnx",)
+    if (models / YUNET).is_file():
+        return ()
+    return (f"{YUNET} is absent: the fallback, a Haar cascade, finds large upright faces only",)
+
+
 def shrunk(image: Image, scale: float) -> tuple[Image, float]:
     """The picture ``scale`` times as large, at most as large as it is; and the scale that was applied."""
     if scale >= 1.0:

@@ -26,6 +26,7 @@ from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import LICENCES, UNKNOWN
 from pipelines.data.faces import VotedFaces, fer2013_votes, smoothed, wild_faces
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
+from pipelines.encoders import face_readable
 from pipelines.encoders.face_augment import augment, occlude, unreadable
 from pipelines.encoders.nets import CLASSES, FaceNet
 from pipelines.encoders.progress import begin, numbers_of
@@ -58,10 +59,11 @@ DRAWN: Final = 100
 
 
 def logits_of(net: FaceNet, images: NDArray[np.uint8]) -> Tensor:
-    """Logits [n, 2, 7] in evaluation mode, as the device computes them."""
+    """Expression logits [n, 2, 7] in evaluation mode, as the device computes them."""
     net.eval()
     with torch.no_grad():
-        return torch.cat([net.both(part[:, None].float() / 255) for part in torch.split(torch.from_numpy(images), 256)])
+        parts = torch.split(torch.from_numpy(images), 256)
+        return torch.cat([net.both(part[:, None].float() / 255)[0] for part in parts])
 
 
 def figures(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
@@ -93,11 +95,13 @@ def targets(labels: Tensor, smoothing: float = 0.1) -> Tensor:
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
     """Train pictures ``images`` float32 [n, 1, 48, 48] with ``targets`` [n, 2, 7]: votes, then own label; all zero
-    where there are none. ``weight`` [n] makes of our part of FER2013 its whole."""
+    where there are none. ``weight`` [n] makes of our part of FER2013 its whole. The first ``photographs`` are real, the
+    others drawn."""
 
     images: Tensor
     targets: Tensor
     weight: Tensor
+    photographs: int
 
     def batch(self, index: Tensor, random: torch.Generator, strength: float) -> tuple[Tensor, Tensor]:
         """Pictures [B, 1, 48, 48], changed, and their targets [B, 2, 7]; the first few are hardly readable."""
@@ -113,7 +117,8 @@ def pictures(root: Path, seed: int) -> Pictures:
     faces = fer2013_votes(root, "train")
     ours = np.bincount(faces.labels, minlength=CLASSES)
     weight = np.array([PRIOR[e] for e in EMOTIONS]) / np.maximum(ours, 1)
-    every = faces + wild_faces(root) + drawn(DRAWN, np.random.default_rng(seed))
+    real = faces + wild_faces(root)
+    every = real + drawn(DRAWN, np.random.default_rng(seed))
     labels = torch.from_numpy(every.labels)
     own = torch.where((labels != UNKNOWN)[:, None], targets(labels.clamp(min=0)), torch.zeros(()))
     weights = np.concatenate([weight[faces.labels], np.ones(len(every.labels) - len(faces.labels))])
@@ -121,6 +126,7 @@ def pictures(root: Path, seed: int) -> Pictures:
         torch.from_numpy(every.images)[:, None].float() / 255,
         torch.stack([torch.from_numpy(every.votes), own], 1),
         torch.from_numpy(weights / weights.mean()).float(),
+        len(real.images),
     )
 
 
@@ -179,6 +185,8 @@ def train(root: Path, out: Path, epochs: int = EPOCHS, seed: int = 0) -> dict[st
                 logits = net(seen.contiguous(memory_format=torch.channels_last)).float()
             loss = loss_of(logits, target, shown.weight[index])
             total += progress.step(loss, (epoch + step / steps) / epochs)
+        if epoch + 1 == epochs:
+            face_readable.fit(progress.kept, shown.images, seed)
         if (epoch + 1) % WATCH == 0 or epoch + 1 == epochs:
             facts |= measured(progress.kept, dev)
         log(f"face epoch {epoch + 1}/{epochs} loss {total / steps:.3f} dev {facts.get('metrics')}")

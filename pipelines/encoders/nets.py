@@ -96,7 +96,10 @@ class _Residual(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 2, 7]``, one row per VIEWS; residual CNN."""
+    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 2, 7]``, one row per VIEWS; residual CNN.
+
+    ``readable`` is no part of the training: pipelines.encoders.face_readable fits it last.
+    """
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 80, 128)) -> None:
         super().__init__()
@@ -106,6 +109,7 @@ class FaceNet(nn.Module):
         self.features = nn.Sequential(*layers)
         self.drop = nn.Dropout(0.25)
         self.head = nn.Linear(widths[-1], len(VIEWS) * CLASSES)
+        self.readable = nn.Linear(widths[-1], 1)
 
     def vector(self, face: Tensor) -> Tensor:
         """What the net makes of a face, ``[B, 128]``."""
@@ -118,10 +122,11 @@ class FaceNet(nn.Module):
         out: Tensor = self.head(self.drop(self.vector(face))).unflatten(-1, (len(VIEWS), CLASSES))
         return out
 
-    def both(self, face: Tensor) -> Tensor:
-        """Logits as the mean over the face and its mirror image."""
-        out: Tensor = (self(face) + self(face.flip(-1))) / 2
-        return out
+    def both(self, face: Tensor) -> tuple[Tensor, Tensor]:
+        """Expression logits ``[B, 2, 7]`` and the logit of a readable face ``[B, 1]``, of the face and its mirror image
+        together."""
+        vector = (self.vector(face) + self.vector(face.flip(-1))) / 2
+        return self.head(vector).unflatten(-1, (len(VIEWS), CLASSES)), self.readable(vector)
 
 
 class TextNet(nn.Module):

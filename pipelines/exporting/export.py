@@ -115,10 +115,10 @@ class _FaceGraph(nn.Module):
         super().__init__()
         self.net, self.temperatures = net, temperatures
 
-    def forward(self, face: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.net.both(face)
+    def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, readable = self.net.both(face)
         votes, search = (torch.softmax(logits[:, i] / t, -1) for i, t in enumerate(self.temperatures))
-        return votes, search
+        return votes, search, torch.sigmoid(readable)
 
 
 class _HalfEmbedding(nn.Module):
@@ -267,14 +267,17 @@ def voice_graph(runs: Path) -> GraphDraft:
 
 
 def face_graph(runs: Path) -> Exportable:
-    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7], the shares of ten votes; and ``search``
-    [1, 7], FER2013's own label, for scores alone."""
+    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7], the shares of ten votes; ``search`` [1, 7],
+    FER2013's own label, for scores alone; and ``readable`` [1, 1], the probability that it is neither covered nor dark.
+    """
     saved = checkpoint.load(runs / "face.pt")
     net = FaceNet()
     net.load_state_dict(dict(saved.weights))
     graph = _FaceGraph(net, [float(saved.facts.get(name, 1.0)) for name in ("temperature", "own_temperature")])
     inputs = {"face": torch.rand(1, 1, CROP, CROP)}
-    return Exportable(FILES["video"], graph, inputs, ["posterior", "search"], _encoder("video", 5.0, 7, saved.facts))
+    return Exportable(
+        FILES["video"], graph, inputs, ["posterior", "search", "readable"], _encoder("video", 5.0, 7, saved.facts)
+    )
 
 
 def text_graph(runs: Path) -> Exportable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from edge_mer.perception.encoder import VideoFrame
 from edge_mer.perception.face import overlap
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.yunet import decode
-from edge_mer.perception.yunet_detector import PARTS, SMALL, THRESHOLD, YUNET, YuNetDetector, detector
+from edge_mer.perception.yunet_detector import PARTS, SMALL, THRESHOLD, YUNET, YuNetDetector, detector, detector_notes
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.recordings import pictures_of
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
@@ -173,9 +175,55 @@ def test_the_same_picture_gives_the_same_faces() -> None:
     assert [f.box for f in one] == [f.box for f in other]
 
 
-def test_without_its_file_the_cascade_is_used(tmp_path: Path) -> None:
-    assert isinstance(detector(OnnxRuntime(), tmp_path), Haar)
+def test_yunet_is_the_default_and_the_cascade_a_fallback_that_is_named(tmp_path: Path) -> None:
     assert isinstance(detector(OnnxRuntime(), MODELS), YuNetDetector)
+    assert detector_notes(MODELS, None) == ()
+    fallback = detector(OnnxRuntime(), tmp_path)
+    assert isinstance(fallback, Haar)
+    assert fallback.name == "haar"
+    assert "fallback" in detector_notes(tmp_path, None)[0]
+    assert "deprecated" in detector_notes(MODELS, tmp_path)[0]
+
+
+DISTRIBUTION = """
+import sys
+sys.path[:0] = ["/usr/lib/python3/dist-packages", {root!r}]
+sys.path += {packages!r}
+import cv2, numpy as np
+from pathlib import Path
+from edge_mer.perception.encoder import VideoFrame
+from edge_mer.perception.load import load_encoder
+from edge_mer.runtime.onnx import OnnxRuntime
+encoder = load_encoder("video", OnnxRuntime(), Path({models!r}))
+state, token = encoder.step(encoder.initial(), VideoFrame(np.load({picture!r}), 0))
+print(cv2.__version__, token.valid.all(), *(round(v) for v in state.face.box))
+"""
+
+
+def test_faces_are_found_and_read_beside_the_opencv_of_the_distribution(tmp_path: Path) -> None:
+    if not list(Path("/usr/lib/python3/dist-packages").glob(f"cv2.cpython-{''.join(map(str, sys.version_info[:2]))}*")):
+        pytest.skip("apt's python3-opencv for this Python is not installed")
+    np.save(tmp_path / "picture.npy", PORTRAIT)
+    script = DISTRIBUTION.format(
+        root=str(MODELS.parents[1]),
+        packages=[p for p in sys.path if p.endswith("site-packages")],
+        models=str(MODELS),
+        picture=str(tmp_path / "picture.npy"),
+    )
+    run = subprocess.run(["/usr/bin/python3", "-c", script], capture_output=True, text=True, check=True)
+    version, is_valid, *box = run.stdout.split()
+    assert version != cv2.__version__
+    assert is_valid == "True"
+    here = load_encoder("video", OnnxRuntime(), MODELS)
+    state, _ = here.step(here.initial(), VideoFrame(PORTRAIT, 0))
+    assert state.face is not None
+    assert [int(v) for v in box] == pytest.approx(state.face.box, abs=1.5)
+
+
+@pytest.mark.parametrize("absent", ["FaceDetectorYN", "data", "CascadeClassifier"])
+def test_yunet_needs_no_part_of_opencv_that_some_versions_lack(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, absent)
+    assert detector(OnnxRuntime(), MODELS).detect(PORTRAIT)
 
 
 def test_a_missing_yunet_is_a_model_error(tmp_path: Path) -> None:

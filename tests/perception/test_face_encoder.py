@@ -246,6 +246,32 @@ def test_a_head_turned_away_is_no_token_and_says_so(turned: tuple[float, float, 
     assert not token.cut
 
 
+class Judged:
+    """A graph that also says how sure it is that the face can be read."""
+
+    def __init__(self, readable: float) -> None:
+        self.inner, self.readable = face_graph(), readable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def run(self, inputs: Any) -> dict[str, np.ndarray]:
+        return {**self.inner.run(inputs), "readable": np.full((1, 1), self.readable, np.float32)}
+
+
+@pytest.mark.parametrize(("readable", "reason"), [(0.9, ""), (0.1, "covered or dark")])
+def test_a_face_that_the_network_finds_unreadable_is_no_token_and_says_so(readable: float, reason: str) -> None:
+    detector = Seen()
+    detector.faces = [Face(LEFT)]
+    encoder = FaceEncoder(Judged(readable), detector)
+    state, token = encoder.step(encoder.initial(), VideoFrame(IMAGE, 0))
+    assert state.reason == reason
+    assert token.valid.tolist() == [not reason]
+    assert token.values.any() == (not reason)
+    _, token = encoder.step(state, VideoFrame(IMAGE, 200_000))
+    assert not token.cut, "it is the same face"
+
+
 class Near(Seen):
     """A detector whose look from near, and whose search, answer as they are told."""
 

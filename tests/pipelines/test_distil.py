@@ -35,11 +35,31 @@ def test_mean_logits_of_the_teachers(tmp_path: Path) -> None:
     assert (fold.mean_logits(nets, faces) - expected).abs().max() < 0.05  # in bfloat16
 
 
-def test_the_loss_is_least_where_student_and_teachers_agree() -> None:
+def test_the_loss_is_least_where_student_votes_and_teachers_agree() -> None:
     taught = torch.tensor([[[4.0, 0, 0, 0, 0, 0, 0]] * 2])
     target, soft = torch.stack([targets(torch.tensor([0]))] * 2, 1), torch.softmax(taught / SOFT, -1)
-    near, far = (fold.loss_of(x, target, soft, torch.ones(1)).item() for x in (taught, taught.flip(-1)))
-    assert near < 1 < far
+    near, far = (
+        fold.loss_of(x, target, torch.ones(1), soft, torch.ones(1, 2)).item() for x in (taught, taught.flip(-1))
+    )
+    assert near < 1.5 < far
+
+
+def test_teachers_are_not_heard_of_a_head_or_face_that_they_do_not_teach() -> None:
+    logits, target = torch.zeros(1, 2, 7), torch.zeros(1, 2, 7)
+    soft = torch.softmax(torch.randn(1, 2, 7) * 3, -1)
+    assert fold.loss_of(logits, target, torch.ones(1), soft, torch.zeros(1, 2)) == 0
+    assert fold.loss_of(logits, target, torch.ones(1), soft, torch.tensor([[0.0, 1.0]])) > 0
+
+
+def test_one_network_alone_is_no_teacher_and_several_teach_both_heads(tmp_path: Path) -> None:
+    nets, faces = [trained(tmp_path / str(i), i) for i in range(2)], torch.rand(4, 1, 48, 48)
+    search = torch.randn(4, 7)
+    soft, heads = fold.teachings(nets[:1], lambda seen: search, faces)
+    assert heads.tolist() == [0, 1]
+    assert torch.allclose(soft[:, 1], torch.softmax(search / SOFT, -1))
+    soft, heads = fold.teachings(nets, lambda seen: search, faces)
+    assert heads.tolist() == [1, 1]
+    assert torch.allclose(soft.sum(-1), torch.ones(4, 2))
 
 
 def test_the_folder_that_is_folded_is_not_written_to(tmp_path: Path) -> None:

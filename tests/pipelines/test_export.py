@@ -241,8 +241,9 @@ def outputs_of(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, tor
         logits, weight = net.token_logits(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":
-        votes, search = torch.softmax(net.both(x["face"]) / torch.tensor([[1.5], [2.0]]), -1).unbind(1)
-        return {"posterior": votes, "search": search}
+        logits, readable = net.both(x["face"])
+        votes, search = torch.softmax(logits / torch.tensor([[1.5], [2.0]]), -1).unbind(1)
+        return {"posterior": votes, "search": search, "readable": torch.sigmoid(readable)}
     tokens = net(x["ids"], x["mask"])
     emotion, sentiment = net.pooled(tokens, x["mask"])
     return {"tokens": tokens, "emotion": emotion, "sentiment": sentiment[:, None]}
