@@ -23,8 +23,9 @@ RIVAL: Final = 0.6
 # Sharpness below which the expression network is sure and wrong; 99.9 % of FER2013's test faces have over 0.11, and
 # those that a Gaussian of 2 % of their width has blurred about 0.07.
 SHARP: Final = 0.05
-# Beyond these degrees half of the expression is hidden or foreshortened; a roll beyond the last is upside down.
-YAW: Final = 45.0
+# Beyond 45 degrees of yaw and these of pitch half of the expression is hidden or foreshortened; a roll beyond the last
+# is upside down. YuNet's landmarks lean towards a frontal face: of drawn heads turned by 60 degrees it reads 36.
+YAW: Final = 35.0
 PITCH: Final = 30.0
 ROLL: Final = 90.0
 

@@ -215,7 +215,7 @@ def shown(yaw: float, pitch: float, roll: float) -> Face:
     return Face(LEFT, view(yaw, pitch, roll) * 40 + AHEAD.mean(0))
 
 
-@given(yaw=st.floats(-44, 44), pitch=st.floats(-29, 29), roll=st.floats(-89, 89))
+@given(yaw=st.floats(-34, 34), pitch=st.floats(-29, 29), roll=st.floats(-89, 89))
 def test_a_head_within_the_limits_is_read(yaw: float, pitch: float, roll: float) -> None:
     watch = Watch()
     watch.detector.faces = [shown(yaw, pitch, roll)]
