@@ -64,7 +64,8 @@ INPUT: Final[Mapping[Modality, str]] = {
 }
 FAILURES: Final[Mapping[Modality, str]] = {
     "audio": "acted studio English of 16 people, two sentences; other corpora, languages, children, distance, music",
-    "video": "fear and disgust; faces covered by glasses or from the side; web photographs of 2013 without balance of age or skin",
+    "video": "fear and disgust; faces covered by glasses or from the side; web photographs of 2013 without balance of "
+    "age or skin",
     "text": "irony, context before the segment, languages other than English, words without punctuation (cards: bare)",
 }
 VOICE_INPUT: Final = (
