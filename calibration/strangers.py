@@ -22,7 +22,11 @@ from pipelines.data.corpora import DEFAULT_ROOT
 from pipelines.encoders.shipped import MODELS, RUNS
 
 # A part is a module with ``rows(root, runs, models)``.
-PARTS: Final = {"voice": "calibration.strangers_voice", "activity": "calibration.strangers_activity"}
+PARTS: Final = {
+    "voice": "calibration.strangers_voice",
+    "activity": "calibration.strangers_activity",
+    "face": "calibration.strangers_face",
+}
 DRAWS: Final = 2000
 
 
