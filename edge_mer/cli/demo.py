@@ -17,7 +17,7 @@ from edge_mer.client.instance import Instance, temporary_place
 from edge_mer.client.show import Watcher, choose, save_svg
 from edge_mer.contract.errors import InputError, SessionError
 from edge_mer.demo.config import demo_config
-from edge_mer.demo.play import play
+from edge_mer.demo.play import nothing_played, play
 from edge_mer.demo.script import STAY_US, Director
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
@@ -36,8 +36,10 @@ def demo(
     Needs no microphone, camera, GPU, network or download. Exit code 0 when all seven combinations and none were seen.
     """
 
-    if media is not None and not media.is_file():
-        raise InputError(f"{media}: no such file")
+    if media is not None:
+        from edge_mer.capture.playback.media_probe import probe  # PyAV: only where a clip is named
+
+        probe(str(media.absolute()))
     if record is not None and record.exists():
         raise SessionError(f"{record} exists and is not overwritten; choose another name")
     with interruptible() as stop, temporary_place() as place, ExitStack() as ending:
@@ -63,5 +65,7 @@ def demo(
         typer.echo(line, err=json)
     if record is not None:
         typer.echo(f"recorded into {record}; prove it with: edge-mer replay {record} --verify", err=json)
+    if media is not None and (why := nothing_played(watcher)) is not None and not stop.requested:
+        raise InputError(f"{media}: {why}")
     if watcher.snapshot.estimate is None or (director is not None and director.missing and not stop.requested):
         raise typer.Exit(1)

@@ -38,6 +38,10 @@ def run(
     somebody unmasks it.
     """
     resolved, _ = load(config, overrides(setting))
+    if "file" in (resolved.audio.source, resolved.video.source):
+        from edge_mer.capture.playback.media_probe import probe  # PyAV: only where a clip is played
+
+        probe(resolved.file.path, resolved.file.audio_track)
     is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
     directory = runtime_directory(resolved.run.directory)
     prepare(resolved.models, lambda line: typer.echo(line, err=True))

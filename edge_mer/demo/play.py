@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edge_mer.capture.playback import END_OF_FILE, NOTHING_PLAYED
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.show import Watcher
 from edge_mer.contract.clock import SECOND
@@ -48,3 +49,11 @@ def clip_ended(watcher: Watcher) -> bool:
     """Whether both tracks of the clip have ended or do not exist."""
     sensors = [watcher.snapshot.sensors.get(m) for m in ("audio", "video")]
     return all(s is not None and s.gate == "live" and s.health == "absent" for s in sensors)
+
+
+def nothing_played(watcher: Watcher) -> str | None:
+    """The reasons of both tracks when none of them gave anything; None otherwise."""
+    sensors = [watcher.snapshot.sensors.get(m) for m in ("audio", "video")]
+    reasons = [(s.reason or "") for s in sensors if s is not None]
+    ended = [r for r in reasons if r.startswith(END_OF_FILE)]
+    return "; ".join(reasons) if all(r.startswith(NOTHING_PLAYED) for r in ended) else None

@@ -23,6 +23,8 @@ PARENT = "raw/audio"
 # One being decoded, one waiting.
 MOST_OUTSTANDING = 2
 QUIET_US = 2 * SECOND
+# No sound for this long ends the segment that is open.
+SOUND_ENDED_US = SECOND // 2
 RETRY_US = 5 * SECOND
 
 
@@ -123,6 +125,9 @@ class AsrTranscript:
             return []
         for message in self._reader.drain():
             self._process(message)
+        if self._open_segment is not None and self._bus.clock.now_us() - self._last_audio_us >= SOUND_ENDED_US:
+            self._handle(End(cut=False))  # the file ended or the microphone is lost: no block will end it
+            self._state = self._segmenter.initial()
         return self._received_words()
 
     # -- audio in ----------------------------------------------------------------------------------------------
