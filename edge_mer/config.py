@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError, create_model
 
@@ -100,9 +101,23 @@ class TextConfig(Section):
         return recogniser_of(self.source, self.engine)
 
 
+def _utf8_path(path: Any) -> Any:
+    """A file name that is not UTF-8 as an address, in which it can be written; anything else unchanged."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.path.abspath(os.fsencode(str(path))))
+    return path
+
+
 class FileConfig(Section):
-    path: str | None = Field(None, description="audio/video file that plays as microphone and camera")
+    path: Annotated[str | None, BeforeValidator(_utf8_path)] = Field(
+        None, description="audio/video file that plays as microphone and camera"
+    )
     loop: bool = False
+    audio_track: int | None = Field(
+        None, ge=1, description="audio track of the file, counted from 1; default: the one marked as default"
+    )
 
 
 @per_modality(lambda row: (str | None, Field(None, description=row.words.large_encoder)))

@@ -97,7 +97,7 @@ def test_every_run_time_package_has_a_wheel_for_the_board(version: str, bindings
         pytest.skip("needs a package index")
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert {"numpy", "onnxruntime", "pyzmq", "cuda-bindings", "msgspec"} <= set(found)
+    assert {"numpy", "onnxruntime", "pyzmq", "cuda-bindings", "msgspec", "faster-whisper", "ctranslate2"} <= set(found)
     assert not {"torch", "opencv-python-headless", "tensorrt"} & set(found)
     assert found["numpy"].startswith("1.26"), "JetPack's OpenCV is built against it"
 
@@ -110,7 +110,24 @@ def test_the_unit_has_the_options_that_the_image_needs() -> None:
         "--tmpfs /run/edge_mer:uid=10001,mode=0700",
         "--network none",
         "-v edge-mer-state:/var/lib/edge_mer",
-        "--device /dev/snd",
+        '--device-cgroup-rule "c 81:* rmw"',
+        '--device-cgroup-rule "c 116:* rmw"',
+        "[ -S /tmp/argus_socket ] && echo -v /tmp/argus_socket",
         "Restart=on-failure",
     ):
         assert needed in unit, needed
+    assert "--device /dev" not in unit, "a missing device would stop the unit"
+
+
+def test_the_recogniser_of_the_image_is_one_that_its_pip_steps_install(parsed: list[tuple[str, str]]) -> None:
+    from edge_mer.contract.recognisers import RECOGNISERS
+
+    environment = " ".join(values(parsed, "ENV"))
+    row = RECOGNISERS["faster-whisper"]
+    assert f"EDGE_MER__TEXT__ENGINE={row.name}" in environment.replace('"', "")
+    assert row.extra is not None
+    assert row.extra in next(v for v in values(parsed, "RUN") if "m.requires" in v)
+
+
+def test_it_starts_masked_without_consent(parsed: list[tuple[str, str]]) -> None:
+    assert values(parsed, "CMD") == ['["run", "--masked"]']

@@ -10,11 +10,13 @@ from edge_mer.capture.mono import MonoStream
 
 
 class SoundFrames:
-    """Frames of PyAV to int16 at 16 kHz. At a change of rate or channels what was kept back comes first."""
+    """Frames of PyAV to int16 at 16 kHz. At a change of rate or channels, which ``changes`` counts, what was kept back
+    comes first."""
 
     def __init__(self) -> None:
         self._form: tuple[int, int] | None = None
         self._mono: MonoStream | None = None
+        self.changes = 0
 
     @property
     def kept(self) -> int:
@@ -28,6 +30,7 @@ class SoundFrames:
         kept = np.empty(0, np.int16)
         if self._mono is not None and self._form is not None and form != self._form:
             kept = self._mono.feed(np.empty((0, self._form[1]), np.float32), last=True)
+        self.changes += form is not None and self._form is not None and form != self._form
         if samples is None or form is None:
             self._form = self._mono = None
             return kept

@@ -42,14 +42,17 @@ def matters(text: str) -> tuple[ConsentScope, ...]:
     return tuple(m for m in CONSENT_SCOPES if m in names)
 
 
-def ensure(config: Config, given: tuple[ConsentScope, ...] | None) -> bool:
+def ensure(config: Config, given: tuple[ConsentScope, ...] | None, masked: bool = False) -> bool:
     """Whether to unmask at the start what nobody masked: in a terminal, and when this call names consent.
 
-    Raises ConsentError when there is no consent.
+    Raises ConsentError when there is no consent; ``masked`` starts without, and then nothing can be unmasked.
     """
     path = deployment_path(config)
     today, terminal = datetime.date.today(), sys.stdin.isatty()
     is_new = not path.exists()
+    if is_new and given is None and masked:
+        typer.echo(f"edge-mer: no consent has been given on this host yet, nothing can be unmasked; {HOW}", err=True)
+        return False
     if is_new and given is None and not terminal:
         raise ConsentError(f"no consent has been given on this host yet; {HOW}")
     if is_new:

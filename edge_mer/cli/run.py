@@ -32,6 +32,9 @@ def run(
         str | None,
         typer.Option("--consent", help=f"consent to one or more of {','.join(CONSENT_SCOPES)} without being asked"),
     ] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked", help="start masked, also where no consent was given yet (services)")
+    ] = False,
 ) -> None:
     """Run on microphone and camera, or as configured, until Ctrl-C.
 
@@ -40,7 +43,7 @@ def run(
     """
     resolved = without_missing_words(*load(config, overrides(setting)))
     check_start(resolved)
-    is_wanted = ensure(resolved, matters(consent) if consent is not None else None)
+    is_wanted = ensure(resolved, matters(consent) if consent is not None else None, masked) and not masked
     directory = runtime_directory(resolved.run.directory)
     prepare(resolved.models, lambda line: typer.echo(line, err=True))
     with interruptible() as stop, ExitStack() as ending:

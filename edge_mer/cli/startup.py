@@ -101,7 +101,7 @@ def _files(config: Config) -> None:
 def _clip(config: Config) -> None:
     if any(getattr(config, m).source == "file" for m in MODALITIES):
         try:
-            probe(config.file.path)
+            probe(config.file.path, config.file.audio_track)
         except DeviceError as error:
             raise ConfigError(str(error)) from error
     if config.text.source == "recorded" and plays_with_file(config, "text"):

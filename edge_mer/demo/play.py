@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_mer.bus import ZmqBus
+from edge_mer.capture.playback import END_OF_FILE, NOTHING_PLAYED
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
 from edge_mer.client.show import Show, Watcher
@@ -125,7 +126,17 @@ class ClipEnd:
             return True
         is_over = self._have_ended() or (played is not None and played > 0)
         self._ended_us = (self._ended_us or now) if is_over else None
-        return self._ended_us is not None and now - self._ended_us > LINGER_US
+        if self._ended_us is None or now - self._ended_us <= LINGER_US:
+            return False
+        if (why := self._nothing_played()) is not None:
+            raise InputError(f"{self.timeline.name}: {why}")
+        return True
+
+    def _nothing_played(self) -> str | None:
+        """The reasons of the tracks when none of them gave anything; None otherwise."""
+        reasons = [s.reason or "" for m in self._tracks if (s := self._snapshot.sensors.get(m)) is not None]
+        ended = [r for r in reasons if r.startswith(END_OF_FILE)]
+        return "; ".join(reasons) if all(r.startswith(NOTHING_PLAYED) for r in ended) else None
 
     def _check(self) -> None:
         """Raises InputError when the capture process cannot play the clip."""

@@ -15,10 +15,12 @@ from typing import cast
 import pytest
 from typer.testing import CliRunner, Result
 
+from edge_mer.cli.consent import ensure
 from edge_mer.cli.main import app
 from edge_mer.cli.options import modalities
 from edge_mer.cli.unmask import unmask_allowed
 from edge_mer.client import SwitchClient
+from edge_mer.config import Config
 from edge_mer.contract.control import Answer
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.privacy.consent.consent_file import FILE, Deployment, in_toml, read_deployment
@@ -84,6 +86,13 @@ class TestConsent:
         assert "Article 5(1)(f)" in output
         assert code == 1
         assert not (state / FILE).exists()
+
+    def test_a_service_starts_masked_without_consent_and_writes_none(
+        self, state: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert ensure(Config(), None, masked=True) is False
+        assert not (state / FILE).exists()
+        assert "no consent has been given" in capsys.readouterr().err
 
 
 def in_terminal(answers: list[str]) -> tuple[str, int]:

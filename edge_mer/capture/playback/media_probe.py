@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import av
 from av.container import InputContainer
@@ -12,13 +17,22 @@ from av.container import InputContainer
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import DeviceError
 
+FILE: Final = "file://"
+KINDS: Final[dict[Callable[[int], bool], str]] = {
+    stat.S_ISDIR: "is a directory",
+    stat.S_ISFIFO: "is a FIFO; write it into a file first",
+    stat.S_ISSOCK: "is a socket",
+    stat.S_ISCHR: "is a device",
+    stat.S_ISBLK: "is a device",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
     """``start_us`` is the file's first timestamp; positions elsewhere count from it.
 
     ``frame_us``: average time between frames, 0 when the file does not give it. ``aspect``: width of a pixel by its
-    height.
+    height. ``audio_track``: the one that was asked for; ``audio_choice``: which of several plays, in words.
     """
 
     path: str
@@ -28,18 +42,24 @@ class MediaFacts:
     has_video: bool
     frame_us: int
     aspect: Fraction | None = None
+    audio_track: int | None = None
+    audio_choice: str = ""
 
     @property
     def name(self) -> str:
-        return Path(self.path).name
+        return os.fsencode(Path(file_path(self.path)).name).decode("utf-8", "replace")
 
 
-def probe(path: str | None) -> MediaFacts:
-    """Read the properties of a file. Raises DeviceError naming it when it is missing, damaged or has neither track."""
+def probe(path: str | None, audio_track: int | None = None) -> MediaFacts:
+    """Read the properties of a file. ``audio_track`` counts its audio tracks from 1; None: the one marked as default.
+
+    Raises DeviceError naming the file when it is missing, damaged, or has not the track or neither kind.
+    """
     if path is None:
         raise DeviceError("file.path is not set: name the audio or video file that plays as microphone and camera")
     with open_clip(path) as container:
-        audio, video = audio_stream(container), video_stream(container)
+        audio, video = audio_stream(container, audio_track), video_stream(container)
+        tracks = len(container.streams.audio)
         clip = MediaFacts(
             path=path,
             start_us=container.start_time or 0,
@@ -48,6 +68,8 @@ def probe(path: str | None) -> MediaFacts:
             has_video=video is not None,
             frame_us=round(SECOND / video.average_rate) if video and video.average_rate else 0,
             aspect=video.sample_aspect_ratio if video else None,
+            audio_track=audio_track,
+            audio_choice=_choice(container, audio) if audio and tracks > 1 else "",
         )
     if not (clip.has_audio or clip.has_video):
         raise DeviceError(f"{path} has neither an audio nor a video track")
@@ -55,18 +77,63 @@ def probe(path: str | None) -> MediaFacts:
 
 
 def open_clip(path: str) -> InputContainer:
-    """Raises DeviceError naming the file."""
-    if not Path(path).is_file():
-        raise DeviceError(f"{path}: no such file; see file.path")
+    """Raises DeviceError naming the file and what is wrong with it."""
+    place = file_path(path)
+    if (wrong := no_file(place)) is not None:
+        raise DeviceError(f"{path}: {wrong}; see file.path")
     try:
-        return av.open(path)
+        return _opened(place)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DeviceError(f"{path} is damaged or no media file: {error}") from error
 
 
-def audio_stream(container: InputContainer) -> av.AudioStream | None:
-    """The first audio track with a decoder."""
-    return next((s for s in container.streams.audio if s.codec_context is not None), None)
+def _opened(place: str) -> InputContainer:
+    """FFmpeg takes UTF-8 alone, and takes what stands before a colon for a protocol unless the path is absolute."""
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            return av.open(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    return av.open(os.path.abspath(place))
+
+
+def file_path(path: str) -> str:
+    """The path that ``file.path`` names; ``file://`` addresses carry names that are not UTF-8."""
+    return os.fsdecode(unquote_to_bytes(path[len(FILE) :])) if path.startswith(FILE) else path
+
+
+def no_file(path: str) -> str | None:
+    """What stands in the place of a file, in words; None where it is a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "no such file"
+    if stat.S_ISREG(mode):
+        return None
+    return next((kind for test, kind in KINDS.items() if test(mode)), "is no file")
+
+
+def audio_stream(container: InputContainer, number: int | None = None) -> av.AudioStream | None:
+    """Audio track ``number``, counted from 1; without it, the first that is marked as default, else the first.
+
+    Tracks without a decoder are left out. Raises DeviceError when the track does not exist.
+    """
+    if number is not None:
+        tracks = container.streams.audio
+        if not 1 <= number <= len(tracks):
+            raise DeviceError(f"file.audio_track is {number}, but the file has {len(tracks)} audio tracks")
+        return tracks[number - 1]
+    playable = [s for s in container.streams.audio if s.codec_context is not None]
+    return next((s for s in playable if s.disposition & av.stream.Disposition.default), next(iter(playable), None))
+
+
+def _choice(container: InputContainer, audio: av.AudioStream) -> str:
+    number = next(n for n, s in enumerate(container.streams.audio, 1) if s.index == audio.index)
+    language = f", {audio.language}" if audio.language not in (None, "und") else ""
+    return f"audio track {number} of {len(container.streams.audio)}{language}"
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:

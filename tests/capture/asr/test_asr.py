@@ -116,6 +116,18 @@ def test_partial_words_become_final_with_the_time_of_the_audio(listener):
     assert (final.body.parent, final.body.engine) == ("raw/audio", "fake")
 
 
+def test_the_end_of_the_sound_ends_the_open_segment(listener):
+    """A file ends in the middle of a sentence, or the microphone is lost."""
+    listener.feed(SPEECH, 10)
+    assert listener.child.segments(END) == []
+    listener.bench.run(700_000, listener.worker)
+    assert listener.child.segments(END) == [1]
+    listener.answer(1, WORD)
+    assert listener.words()[-1].body.final
+    listener.sentence()
+    assert listener.child.segments(END) == [1, 2]
+
+
 def test_withdrawn_words_are_replaced_by_an_empty_segment(listener):
     listener.sentence()
     listener.answer(1, WORD, final=False)
