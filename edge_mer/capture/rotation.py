@@ -8,11 +8,15 @@ from pathlib import Path
 from edge_mer.capture.picture import Image, turned
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
-from edge_mer.perception.detect import FaceDetector, detector
+from edge_mer.perception.detect import FaceDetector
+from edge_mer.perception.yunet_detector import detector
+from edge_mer.runtime.select import models_directory, open_backend
 
 TURNS = (0, 90, 180, 270)
 # Two votes a second; decided once one turn has four more than any other.
 VOTE_US, LEAD = SECOND // 2, 4
+# A face that is tilted by more than this (degrees) is no vote: the detector finds it in any turn.
+UPRIGHT = 45
 
 
 class Upright:
@@ -39,7 +43,8 @@ class Upright:
         if self._detector is None:
             self._detector = self._open()
         for degrees in TURNS:
-            self._votes[degrees] += bool(self._detector.detect(turned(image, degrees)))
+            faces = self._detector.detect(turned(image, degrees))
+            self._votes[degrees] += any(abs(face.pose.roll) <= UPRIGHT for face in faces)
         second, best = sorted(self._votes.values())[-2:]
         if best - second >= LEAD:
             self._decided = True
@@ -49,4 +54,7 @@ class Upright:
 def configured(config: Config) -> Upright:
     """``video.rotate``, with the face detector of this configuration."""
     yunet = Path(config.perception.yunet) if config.perception.yunet else None
-    return Upright(config.video.rotate, lambda: detector(yunet))
+    models = config.models
+    return Upright(
+        config.video.rotate, lambda: detector(open_backend(models), models_directory(models.directory), yunet)
+    )

@@ -94,10 +94,11 @@ def opencv(config: Config) -> Iterator[Finding]:
         yield Finding(
             False, "video.device is a pipeline, and this OpenCV has no GStreamer", "sudo apt install python3-opencv"
         )
-    from edge_mer.perception.detect import detector
+    from edge_mer.perception.yunet_detector import detector
 
     try:
-        detector(Path(config.perception.yunet) if config.perception.yunet else None)
+        yunet = Path(config.perception.yunet) if config.perception.yunet else None
+        detector(open_backend(config.models), models_directory(config.models.directory), yunet)
         yield Finding(True, "the face detector loads", demo=True)
     except ModelError as error:
         yield Finding(False, str(error), install, demo=True)

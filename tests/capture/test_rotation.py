@@ -9,21 +9,21 @@ from edge_mer.capture.picture import Image, turned
 from edge_mer.capture.rotation import VOTE_US, Upright
 from edge_mer.config import load
 from edge_mer.contract.errors import ConfigError
-from edge_mer.perception.detect import Box
+from edge_mer.perception.detect import Face, FaceDetector
 
 SCENE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
 
-class Detector:
+class Detector(FaceDetector):
     """Finds a face in the pictures that are the upright scene, and in those of ``also``."""
 
     def __init__(self, *also: int) -> None:
         self.seen = 0
         self._found = [SCENE, *(turned(SCENE, degrees) for degrees in also)]
 
-    def detect(self, image: Image) -> list[Box]:
+    def detect(self, image: Image) -> list[Face]:
         self.seen += 1
-        return [(0.0, 0.0, 2.0, 2.0)] if any(np.array_equal(image, scene) for scene in self._found) else []
+        return [Face((0.0, 0.0, 2.0, 2.0))] if any(np.array_equal(image, scene) for scene in self._found) else []
 
 
 def watch(upright: Upright, image: Image, pictures: int) -> list[int]:
@@ -48,6 +48,21 @@ def test_without_a_face_or_with_one_in_every_turn_nothing_is_turned() -> None:
     assert watch(Upright("auto", Detector), np.zeros_like(SCENE), 20)[-1] == 0
     everywhere = Detector(90, 180, 270)
     assert watch(Upright("auto", lambda: everywhere), SCENE, 20)[-1] == 0
+
+
+class Tilted(Detector):
+    """Finds the face in every turn, as YuNet does, with the landmarks of that turn."""
+
+    def detect(self, image: Image) -> list[Face]:
+        upright = np.array([(1, 1), (3, 1), (2, 2), (1, 3), (3, 3)], np.float64)
+        turns = next(k for k in range(4) if np.array_equal(image, np.rot90(SCENE, -k)))
+        angle = np.pi / 2 * turns
+        matrix = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+        return [Face((0.0, 0.0, 2.0, 2.0), upright @ matrix.T)]
+
+
+def test_only_an_upright_face_is_a_vote() -> None:
+    assert watch(Upright("auto", Tilted), turned(SCENE, 90), 10)[-1] == 270
 
 
 def test_one_wrong_detection_decides_nothing() -> None:
