@@ -149,6 +149,11 @@ class Estimate(Body, frozen=True):
     sentiment_interval: tuple[float, float] | None = None
     coverage: float | None = None
 
+    @property
+    def is_current(self) -> bool:
+        """The first publication of its window; revisions and the final repetition are of windows in the past."""
+        return not self.revision and not self.final
+
 
 class Explain(Body, frozen=True):
     """``explain``: exact Shapley contribution of each present modality to the top label and to sentiment.

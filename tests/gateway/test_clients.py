@@ -81,7 +81,7 @@ def test_readme_client_prints_labels(
         poller.register(running.stdout, zmq.POLLIN)
 
         def printed() -> bool:
-            stage.publish("emotion", estimate(label="surprise"))
+            stage.publish("emotion", estimate(label="surprise", revision=0, final=False))
             return bool(poller.poll(0))
 
         stage.until(printed, 20)

@@ -171,7 +171,7 @@ def test_discovery_is_resent_when_home_assistant_starts(home: Home) -> None:
 
 def test_estimates_are_published_and_not_retained(home: Home) -> None:
     def shown() -> bool:
-        home.stage.publish("emotion", estimate(label="surprise", revision=0))
+        home.stage.publish("emotion", estimate(label="surprise", revision=0, final=False))
         return json.loads(home.ha.received.get(f"{home.base}/estimate", "{}")).get("emotion") == "surprise"
 
     home.until(shown)
@@ -180,6 +180,25 @@ def test_estimates_are_published_and_not_retained(home: Home) -> None:
     late.client.publish(f"{home.base}/end", "x", qos=1)  # arrives after all retained messages
     home.until(lambda: late.turn() or f"{home.base}/end" in late.received)
     assert f"{home.base}/estimate" not in late.retained
+
+
+def test_only_the_first_publication_of_a_window_is_current(home: Home) -> None:
+    """A revision or the final repetition is of a window that is two seconds old."""
+
+    def shown() -> str | None:
+        state: dict[str, str] = json.loads(home.ha.received.get(f"{home.base}/estimate", "{}"))
+        return state.get("emotion")
+
+    def current() -> bool:
+        home.stage.publish("emotion", estimate(label="surprise", revision=0, final=False))
+        return shown() == "surprise"
+
+    home.until(current)
+    for past in ({"revision": 1, "final": False}, {"revision": 0, "final": True}):
+        home.stage.publish("emotion", estimate(label="sad", **past))
+    home.until(current)
+    assert home.mqtt._estimate is not None
+    assert home.mqtt._estimate.body.label == "surprise"
 
 
 def test_on_without_paired_key_is_refused_with_reason(home: Home) -> None:
@@ -366,7 +385,7 @@ def test_ended_network_thread_is_reported_and_replaced(
 
 def test_frozen_broker_does_not_delay_masks(home: Home, broker: Broker) -> None:
     def proven() -> bool:
-        home.stage.publish("emotion", estimate(revision=0))
+        home.stage.publish("emotion", estimate(revision=0, final=False))
         home.worker.turn()
         return bool(answer.socket.poll(0))
 
@@ -400,7 +419,7 @@ def test_mask_clears_the_emotion(home: Home) -> None:
         return json.loads(home.ha.received.get(f"{home.base}/estimate", '{"emotion": "-"}'))["emotion"] == value
 
     def published() -> bool:
-        home.stage.publish("emotion", estimate(revision=0))
+        home.stage.publish("emotion", estimate(revision=0, final=False))
         return shown("happy")
 
     home.until(published)

@@ -117,11 +117,10 @@ class MqttOutlet(Outlet):
                 if now.requested == "live" and now.reason and m in before and before[m].requested != "live"
             ]
             self._privacy = message
-        else:
+        elif message.body.is_current:
             self._estimate = message
             body, at = message.body, message.envelope.origin_us
-            if not body.revision:  # a revision changes a past window; an automation needs the current one
-                self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
+            self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
         self._steady, self._estimate = Steady(), None

@@ -46,7 +46,7 @@ class PublicOutlet(Outlet):
 
     def publish(self, message: PublicMessage) -> None:
         body = message.body
-        if self.requests is not None and isinstance(body, Estimate) and not (body.revision or body.final):
+        if self.requests is not None and isinstance(body, Estimate) and body.is_current:
             self.requests.answer_with(message)
         if self.publisher is not None:
             self.publisher.publish(message)
