@@ -22,7 +22,7 @@ from edge_mer.session import verifier
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import Player, Speed, components_for
 from edge_mer.session.process_replay import replay_in_process
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, check_own
 from edge_mer.session.verifier import Report
 
 
@@ -125,6 +125,7 @@ def _play(
             typer.echo(message.header.decode() if json else line(message))
 
     session = Session(file, key_store(settings))
+    check_own(session)
     begin, end, loop = part
     bus = ZmqBus(runtime_directory(str(directory) if directory else settings.run.directory))
     try:

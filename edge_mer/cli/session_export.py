@@ -13,7 +13,7 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.session import export as exports
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import components_for
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, check_own
 from edge_mer.session.rewrite import unsealed
 
 SUFFIXES = ".csv, .parquet (estimates), .wav (audio), .mkv, .mp4 (video and audio), .mcap (unsealed, for Foxglove)"
@@ -32,6 +32,7 @@ def export(
     if kind not in (*exports.TABLES, *exports.MEDIA, ".mcap"):
         raise typer.BadParameter(f"unknown suffix {out.suffix or '(none)'}; OUT ends in one of {SUFFIXES}")
     session = Session(file, keys)
+    check_own(session)
     try:
         if kind in exports.TABLES:
             offset = session.opening.wall_offset_us if session.opening is not None else 0

@@ -11,9 +11,8 @@ import typer
 
 from edge_mer.cli.options import ConfigFile, Json
 from edge_mer.config import load
-from edge_mer.contract.errors import SessionError
 from edge_mer.session.keys import KeyStore, key_store
-from edge_mer.session.reader import Session, is_held
+from edge_mer.session.reader import Session, check_own, is_held
 
 
 def info(
@@ -28,8 +27,7 @@ def info(
     """
     keys = key_store(load(config)[0])
     found = Session(file, keys)
-    if found.foreign is not None:
-        raise SessionError(f"{file} is not an edge_mer session: it was written by {found.foreign}")
+    check_own(found)
     if check:
         found.check()
     facts = describe(found, keys)

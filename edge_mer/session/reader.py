@@ -275,6 +275,12 @@ def _map(path: Path) -> mmap.mmap:
     return data
 
 
+def check_own(session: Session) -> None:
+    """Raises SessionError for a recording of another program."""
+    if session.foreign is not None:
+        raise SessionError(f"{session.path} is not an edge_mer session: it was written by {session.foreign}")
+
+
 def is_cut(path: Path) -> bool:
     """Whether ``path`` is an unfinished session: its recorder ended without closing it."""
     try:

@@ -18,7 +18,7 @@ from edge_mer.contract.services import SERVICES
 from edge_mer.session import format
 from edge_mer.session.keys import SUFFIX, KeyStore
 from edge_mer.session.mcap_scan import StoredMessage
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, check_own
 from edge_mer.session.trailer_builder import TrailerBuilder
 from edge_mer.session.writer import CHUNK_US, SessionWriter
 
@@ -42,8 +42,7 @@ def recover(source: Path, target: Path, keys: KeyStore | None = None) -> tuple[f
     Raises SessionError when ``source`` is no session, or ``target`` exists.
     """
     session = Session(source, keys)
-    if session.foreign is not None:
-        raise SessionError(f"{source} is not an edge_mer session: it was written by {session.foreign}")
+    check_own(session)
     opening = session.opening or BLANK
     reason = None if session.opening else "its opening is lost: time and configuration of the recording are unknown"
     trailer = _write(session, target, opening, session.entries(), "recovered", reason)

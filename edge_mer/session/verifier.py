@@ -21,7 +21,7 @@ from edge_mer.session import format
 from edge_mer.session.compare import Difference, beyond, differences, size
 from edge_mer.session.completeness import JOIN_US, Completeness, name
 from edge_mer.session.keys import KeyStore
-from edge_mer.session.reader import Session
+from edge_mer.session.reader import Session, check_own
 from edge_mer.session.reencode_check import reencoded_features
 from edge_mer.session.replay_components import ReplayComponents
 
@@ -109,6 +109,7 @@ class _Verification:
 
     def all(self) -> None:
         self._session = session = Session(self._path, self._keys)
+        check_own(session)
         if faults := session.check():
             raise _Failed(faults[0])
         if session.trailer is None or session.opening is None:

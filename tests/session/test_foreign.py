@@ -36,11 +36,19 @@ def session(*arguments: object) -> Result:
 @pytest.mark.parametrize("crc", [True, False])
 def test_recording_of_another_program_is_identified(tmp_path: Path, chunks: bool, crc: bool) -> None:
     path = foreign(tmp_path / "ros.mcap", chunks, crc)
-    for arguments in (("info", path), ("info", path, "--check"), ("recover", path, tmp_path / "out.mcap")):
+    for arguments in (
+        ("info", path),
+        ("info", path, "--check"),
+        ("recover", path, tmp_path / "out.mcap"),
+        ("export", path, tmp_path / "out.csv"),
+    ):
         done = session(*arguments)
         assert done.exit_code == 1
         assert "is not an edge_mer session: it was written by rosbag2 (profile ros2)" in done.output
-    assert not (tmp_path / "out.mcap").exists()
+    assert list(tmp_path.glob("out.*")) == []
+    for more in ((), ("--verify",)):
+        done = CliRunner().invoke(app, ["replay", str(path), *more])
+        assert (done.exit_code, "is not an edge_mer session" in done.output) == (1, True)
 
 
 def test_a_checksum_that_was_not_computed_is_no_fault(tmp_path: Path) -> None:
