@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import stat
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -84,9 +85,9 @@ class Camera(ThreadedDevice):
             opening.aborted.wait(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_S)
 
+    @abstractmethod
     def _record(self, opening: DeviceThread) -> str:
         """Open, put frames until the abort or the end, and release; returns why it ended, to follow the name."""
-        raise NotImplementedError
 
     def _is_due(self, now: int) -> bool:
         """Whether a frame of this time is used: at most ``video.fps`` a second."""

@@ -59,7 +59,7 @@ class Variant:
 
 def variants() -> Iterator[Variant]:
     """Codecs, rates and channels, turns, jumps."""
-    lossless = [("ffv1", "pcm_s16le", "mkv"), ("png", "flac", "mkv"), ("libx264", "pcm_s16le", "mov")]
+    lossless = [("ffv1", "pcm_s16le", "mkv"), ("libx264", "flac", "mkv"), ("libx264", "pcm_s16le", "mov")]
     for (video, audio, suffix), rate, channels in product(
         lossless, (22_050, 24_000, 44_100, 48_000, 96_000), ("mono", "stereo")
     ):
@@ -113,7 +113,7 @@ def write(folder: Path, variant: Variant, sound: NDArray[np.int16], images: list
         assert isinstance(video, av.VideoStream)
         assert isinstance(audio, av.AudioStream)
         video.height, video.width = stored[0].shape[:2]
-        video.pix_fmt = {"ffv1": "bgr0", "png": "rgb24", "libx264": "yuv444p"}[variant.video]
+        video.pix_fmt = {"ffv1": "bgr0", "libx264": "yuv444p"}[variant.video]
         if variant.video == "libx264":
             video.options = {"qp": "1", "preset": "ultrafast"}
         audio.layout = variant.channels
