@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,9 +84,9 @@ class Camera(ThreadedDevice):
         reason = self._record(opening)
         return self._frame > before, f"{self.name} {reason}"
 
+    @abstractmethod
     def _record(self, opening: DeviceThread) -> str:
         """Open, put frames until the abort or the end, and release; returns why it ended, to follow the name."""
-        raise NotImplementedError
 
     def _is_due(self, now: int) -> bool:
         """Whether a frame of this time is used: at most ``video.fps`` a second."""
