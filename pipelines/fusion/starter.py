@@ -150,12 +150,16 @@ class StarterSource:
         return {"metrics": metrics, "encoders": dict(self._rows.encoders)}
 
     @functools.cached_property
-    def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
+    def examples(self) -> TrainExamples:
+        """Those that it draws from: of RAVDESS the train actors alone."""
         found = self._rows.load(self._experiment.starter)
-        joint = [e for e in found.joint if e.group in self._actors]
-        examples = replace(found, joint=joint)
-        sampler = Sampler(examples, self._config, self._experiment.token_dropout, self._experiment.starter.paired)
-        return sampler, _spread(joint, found.faces, found.texts, *found.voices)
+        return replace(found, joint=[e for e in found.joint if e.group in self._actors])
+
+    @functools.cached_property
+    def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
+        e, found = self._experiment, self.examples
+        sampler = Sampler(found, self._config, e.token_dropout, e.starter.paired)
+        return sampler, _spread(found.joint, found.faces, found.texts, *found.voices)
 
     def _noisy(self, batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:
         windows = {}

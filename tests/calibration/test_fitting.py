@@ -131,7 +131,7 @@ def test_the_section_has_every_combination_and_no_figure_for_what_nobody_recorde
     text = confidence.markdown(given, fitted, judged, {"at": {"at": 0.61, "a": 0.4}}, {}, 0.9, "abc")
     assert "| at | 1500 | 12 |" in text
     row = next(line for line in text.splitlines() if line.startswith("| at |"))
-    assert row.count("n/a") == 8
+    assert row.count("n/a") == 9
     assert "n/a" not in next(line for line in text.splitlines() if line.startswith("| t |"))
     assert "| 0.61 | a 0.40 |" in text
     assert text.endswith(confidence.KEPT)
