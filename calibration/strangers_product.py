@@ -47,14 +47,14 @@ def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
         }
         for what, share in shares.items():
             value, low, high = interval(np.array(share, np.float64), speakers)
-            target, reached = TARGETS.get(what, lambda _: ("", None))(value)
-            yield Row(f"product, {name}: {what}", value, low, high, n, target, reached)
+            yield Row(f"product, {name}: {what}", value, low, high, n, *verdict(what, value))
 
 
-TARGETS = {
-    "labelled neutral": lambda value: (f">= {LEAST_NEUTRAL:.2f}", value >= LEAST_NEUTRAL),
-    "labelled wrongly": lambda value: (f"<= {MOST_WRONG:.2f}", value <= MOST_WRONG),
-}
+def verdict(what: str, value: float) -> tuple[str, bool | None]:
+    """The target of issue 16, and whether ``value`` reaches it."""
+    if what == "labelled neutral":
+        return f">= {LEAST_NEUTRAL:.2f}", value >= LEAST_NEUTRAL
+    return (f"<= {MOST_WRONG:.2f}", value <= MOST_WRONG) if what == "labelled wrongly" else ("", None)
 
 
 def group_of(voice: Voice) -> str:

@@ -28,11 +28,13 @@ DROPPED: Final = 0.7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTrack:
-    """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]."""
+    """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]; ``reason``: why the
+    encoder says that the newest is not."""
 
     values: NDArray[np.float32]
     end_s: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
