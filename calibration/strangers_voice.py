@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,21 +81,23 @@ def trained(voices: Sequence[Voice], found: Features, chosen: Chosen, seed: int 
     return settled(fit(found, voices, chosen & ~kept, seed), found, kept)
 
 
-def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
-    """All rows; ``models`` is not used: every head is trained anew without those it answers for."""
+def rows(root: Path, runs: Path, models: Path, without: Collection[str] = ()) -> Iterator[Row]:
+    """All rows; ``models`` is not used: every head is trained anew without those it answers for, and without the
+    corpora ``without``."""
     voices, found = features(root, runs)
     corpus = np.array([v.corpus for v in voices])
+    used = ~np.isin(corpus, list(without))
     fold = np.where(np.isin(corpus, ("ravdess", *NEUTRAL)), fold_of(voices), -1)
     logits, heads = np.zeros((len(voices), len(ACTED))), []
     for k in range(FOLDS):
-        heads.append(trained(voices, found, fold != k))
+        heads.append(trained(voices, found, used & (fold != k)))
         logits[fold == k] = answers(heads[-1], found, len(voices))[fold == k]
     answered = Answered(voices, logits)
     yield from acted(answered.some(corpus == "ravdess"))
     yield from neutral(answered)
     for name in (*LEFT_OUT, "urdu"):
         chosen = corpus == name
-        head = trained(voices, found, ~chosen)
+        head = trained(voices, found, used & ~chosen)
         yield left_out(name, Answered(voices, answers(head, found, len(voices))).some(chosen))
     yield from levels(root, runs, answered, fold, heads)
     yield from gaps(answered)
