@@ -1,7 +1,7 @@
 """What the models are worth on people outside their training: ``python -m calibration.strangers [PART ...]``.
 
-Each part trains on some speakers or corpora and answers for others, and prints rows with a confidence interval by
-speaker beside the target of issue 16. Writes the section Strangers, PART of ``calibration/RESULTS.md``; without PART
+Each part asks what was not trained on a speaker or a corpus, and prints rows with a confidence interval by speaker
+beside the target of issue 16. Writes the section Strangers, PART of ``calibration/RESULTS.md``; without PART
 all of them, and one table of the issue's targets.
 """
 
@@ -86,7 +86,6 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named")
-    parser.add_argument("--without", action="append", default=[], metavar="CORPUS", help="voice: not trained on this")
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--runs", type=Path, default=RUNS, help="directory of checkpoints")
     parser.add_argument("--models", type=Path, default=MODELS)
@@ -97,12 +96,8 @@ def main() -> None:
     try:
         every: list[Row] = []
         for part in arguments.parts or PARTS:
-            given = (arguments.data, arguments.runs, arguments.models)
-            options = {"without": arguments.without} if part == "voice" else {}
-            rows = list(importlib.import_module(PARTS[part]).rows(*given, **options))
-            line = f"{COMMAND} {part}" + "".join(f" --without {name}" for name in options.get("without", ()))
-            title = f"Strangers, {part}{', fewer corpora' if options.get('without') else ''}"
-            _write(arguments.report, title, f"`{line}`\n\n{markdown(rows)}")
+            rows = list(importlib.import_module(PARTS[part]).rows(arguments.data, arguments.runs, arguments.models))
+            _write(arguments.report, f"Strangers, {part}", f"`{COMMAND} {part}`\n\n{markdown(rows)}")
             every += rows
         if not arguments.parts:
             graphs = {path.name: read_model(path).metadata for path in arguments.models.glob("*.onnx")}
