@@ -83,8 +83,9 @@ def figures_of(logits: NDArray[np.float64], everyone: Sequence[Voice], dev: Chos
     out = {"ravdess dev, per clip": figures(torch.from_numpy(logits[acted]).float(), truth[acted])}
     for name in NEUTRAL:
         some = logits[dev & (corpus == name)]
-        quiet = np.logaddexp.reduce(some[:, list(QUIET)], axis=1) > np.delete(some, QUIET, 1).max(1)
-        out[f"{name} dev, per clip"] = {"neutral or calm": round(float(quiet.mean()), 4)}
+        if len(some):
+            quiet = np.logaddexp.reduce(some[:, list(QUIET)], axis=1) > np.delete(some, QUIET, 1).max(1)
+            out[f"{name} dev, per clip"] = {"neutral or calm": round(float(quiet.mean()), 4)}
     return out
 
 
