@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from calibration import corruptions as damage
 from calibration import ood_samples as material
 from edge_mer import perception
+from edge_mer.perception.crop import sharpness
 from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word
-from edge_mer.perception.face import SHARP, SLOT_US, sharpness
+from edge_mer.perception.face import SHARP, SLOT_US, is_readable
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data import recordings
@@ -39,7 +40,7 @@ MODULES: Final = (damage, demo_face, demo_voice, face_augment, material, recordi
 
 def made_by(models: Path, data: Path) -> str:
     """Names what decides on tokens: weights, code, and where the recordings are."""
-    weights = sorted(f for name in ("audio", "face", "speech", "text") for f in models.glob(f"{name}.*"))
+    weights = sorted(f for name in ("audio", "face", "speech", "text", "yunet") for f in models.glob(f"{name}.*"))
     encoders = sorted(p for p in Path(perception.__file__).parent.glob("*.py") if p.name != "__init__.py")
     stamp = hashlib.sha256(str(data.absolute()).encode())
     for path in [*weights, *encoders, *(Path(m.__file__ or "") for m in MODULES), Path(__file__)]:
@@ -102,8 +103,10 @@ class Encodings:
         """A cut-out face [48, 48] for 2 s: the same picture, its box and the light trembling as those of a film do."""
         random = torch.Generator().manual_seed(seed)
         frames = jitter(torch.from_numpy(face).float()[None, None].expand(FRAMES, -1, -1, -1) / 255, random).numpy()
-        values = np.concatenate([self._face.run({"face": frame[None]})["posterior"] for frame in frames])
-        valid = np.array([sharpness(frame[0]) >= SHARP for frame in frames])
+        outputs = [self._face.run({"face": frame[None]}) for frame in frames]
+        values = np.concatenate([out["posterior"] for out in outputs])
+        is_sharp = [sharpness(frame[0]) >= SHARP for frame in frames]
+        valid = np.array([sharp and is_readable(out) for sharp, out in zip(is_sharp, outputs, strict=True)])
         return TokenTrack(values, np.arange(FRAMES) * SLOT_US / 1e6, valid)
 
 

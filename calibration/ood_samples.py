@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.perception.detect import FaceDetector
 from edge_mer.perception.encoder import SAMPLE_RATE, VideoFrame
 from edge_mer.perception.face import SLOT_US
 from pipelines.data.recordings import pictures_of, sound_of
@@ -87,7 +86,7 @@ def voices(root: Path) -> dict[str, list[Sound]]:
     }
 
 
-def films(root: Path, detector: FaceDetector) -> dict[str, list[Film]]:
+def films(root: Path) -> dict[str, list[Film]]:
     """Films by what they show."""
     clips, random = root / "av_clips", np.random.default_rng(0)
     photographs = [image for name in ("pyfeat_single_face.jpg",) for image in _large(clips / name)]

@@ -28,6 +28,7 @@ PARTS: Final = {
     "voice": "calibration.strangers_voice",
     "activity": "calibration.strangers_activity",
     "product": "calibration.strangers_product",
+    "face": "calibration.strangers_face",
 }
 COMMAND: Final = "python -m calibration.strangers"
 DRAWS: Final = 2000

@@ -32,7 +32,6 @@ from edge_mer.contract.domain import EMOTIONS, Combination, Modality, modalities
 from edge_mer.contract.errors import EdgeMerError, ModelError
 from edge_mer.fusion.calibration import read, weights_of
 from edge_mer.fusion.model import GraphFusionModel
-from edge_mer.perception.detect import Haar
 from edge_mer.perception.encoder import VideoFrame
 from pipelines.data.corpora import DEFAULT_ROOT, UNKNOWN, fer2013, ravdess, sentences
 from pipelines.encoders.shipped import MODELS
@@ -256,7 +255,7 @@ class Stress:
 
     def films(self) -> list[list[str]]:
         """Real films through detection, novelty and all."""
-        shown = material.films(self.root, Haar())
+        shown = material.films(self.root)
         films = [film for name in ("CREMA-D faces", "people in films") for film in shown[name]]
         out = []
         for family, level, harm in pictures():
@@ -274,7 +273,7 @@ class Stress:
         out = []
         sets: list[tuple[Modality, Mapping[str, Sequence[Any]], Callable[[Any], TokenTrack]]] = [
             ("audio", material.voices(self.root), self.encodings.audio_track),
-            ("video", material.films(self.root, Haar()), self.encodings.watched),
+            ("video", material.films(self.root), self.encodings.watched),
             ("text", material.texts(), lambda line: self.encodings.read(bare(line).split())),
         ]
         for modality, found, encode in sets:

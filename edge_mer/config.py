@@ -96,7 +96,7 @@ class FileConfig(Section):
 @per_modality(lambda row: (str | None, Field(None, description=row.words.large_encoder)))
 class PerceptionConfig(Section):
     placement: Literal["separate", "together"] = "separate"
-    yunet: str | None = Field(None, description="YuNet ONNX file; without it the Haar cascade of OpenCV 4 is used")
+    yunet: str | None = Field(None, description="deprecated: a YuNet file that OpenCV reads instead of the shipped one")
 
 
 class ModelsConfig(Section):

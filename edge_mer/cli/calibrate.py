@@ -16,7 +16,8 @@ from edge_mer.cli.options import ConfigFile, Directory
 from edge_mer.client.instance import connected
 from edge_mer.config import default_path, load
 from edge_mer.host.interrupt import interruptible
-from edge_mer.perception.detect import detector
+from edge_mer.perception.yunet_detector import detector
+from edge_mer.runtime.select import models_directory, open_backend
 
 STEPS = "be quiet for a moment, speak as usual, then clap three times, a second apart, with both hands in the picture"
 
@@ -35,7 +36,8 @@ def calibrate(
     """
     resolved, _ = load(config)
     yunet = resolved.perception.yunet
-    measurement = RoomMeasurement(detector(Path(yunet) if yunet else None))
+    models, backend = models_directory(resolved.models.directory), open_backend(resolved.models)
+    measurement = RoomMeasurement(detector(backend, models, Path(yunet) if yunet else None))
     if media is not None:
         measure_file(measurement, media)
     else:

@@ -74,9 +74,7 @@ def packages(config: Config) -> Iterator[Finding]:
         good = int(cv2.__version__.split(".")[0]) == 4
         yield Finding(
             good,
-            f"OpenCV {cv2.__version__} carries the Haar face detector"
-            if good
-            else f"OpenCV {cv2.__version__} has no Haar face detector",
+            f"OpenCV {cv2.__version__}" if good else f"OpenCV {cv2.__version__}; version 4 is needed",
             "pip install 'opencv-python-headless>=4.10,<5'",
             demo=True,
         )

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import EMOTIONS, NAMES
 from edge_mer.contract.errors import ModelError
 from edge_mer.large.checkpoint import LargeCheckpoint
-from edge_mer.perception.detect import Box, FaceDetector, Image
+from edge_mer.perception.crop import square
+from edge_mer.perception.detect import Face, FaceDetector, Image
 from edge_mer.perception.encoder import EncoderSpec
-from edge_mer.perception.face import SLOT_US, FaceEncoder, square
+from edge_mer.perception.face import SLOT_US, FaceEncoder
 
 
 class LargeFaceEncoder(FaceEncoder):
@@ -40,10 +41,10 @@ class LargeFaceEncoder(FaceEncoder):
             model=checkpoint.sha256[:16],
         )
 
-    def read(self, image: Image, box: Box) -> NDArray[np.float32]:
+    def read(self, image: Image, face: Face) -> NDArray[np.float32]:
         import torch
 
-        crop = cv2.cvtColor(square(image, box), cv2.COLOR_BGR2RGB)
+        crop = cv2.cvtColor(square(image, face.box, face.pose.roll), cv2.COLOR_BGR2RGB)
         pixels = cv2.resize(crop, (self._side, self._side), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
         pixels = ((pixels - self._mean) / self._std).transpose(2, 0, 1).astype(np.float32)
         with torch.inference_mode():

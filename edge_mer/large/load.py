@@ -13,13 +13,13 @@ from edge_mer.large.checkpoint import LargeCheckpoint, find
 from edge_mer.large.face import LargeFaceEncoder
 from edge_mer.large.text import LargeTextEncoder
 from edge_mer.perception.audio import open_activity
-from edge_mer.perception.detect import detector
 from edge_mer.perception.encoder import Encoder
+from edge_mer.perception.yunet_detector import detector
 from edge_mer.runtime.backend import Backend
 
 _OPENERS: Mapping[Modality, Callable[[LargeCheckpoint, Backend, Path, Path | None], Encoder[Any, Any]]] = {
     "audio": lambda found, backend, models, yunet: LargeAudioEncoder(found, open_activity(backend, models)),
-    "video": lambda found, backend, models, yunet: LargeFaceEncoder(found, detector(yunet)),
+    "video": lambda found, backend, models, yunet: LargeFaceEncoder(found, detector(backend, models, yunet)),
     "text": lambda found, backend, models, yunet: LargeTextEncoder(found),
 }
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.errors import InputError
 from edge_mer.contract.messages import Message, RawVideo
-from edge_mer.perception.detect import detector
 from edge_mer.perception.encoder import VideoFrame, one_array
 from edge_mer.perception.face import FaceEncoder
+from edge_mer.perception.yunet_detector import detector
 from edge_mer.runtime.backend import Backend
 
 
 def open_encoder(backend: Backend, models: Path, yunet: Path | None = None) -> FaceEncoder:
-    """``yunet`` replaces the built-in face detector. Raises ModelError when a file is missing or damaged."""
-    return FaceEncoder(backend.load(models / "face.onnx"), detector(yunet))
+    """``yunet`` replaces the shipped face detector. Raises ModelError when a file is missing or damaged."""
+    return FaceEncoder(backend.load(models / "face.onnx"), detector(backend, models, yunet))
 
 
 def block(message: Message[RawVideo]) -> VideoFrame:

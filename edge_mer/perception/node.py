@@ -17,6 +17,7 @@ from edge_mer.contract.messages import Message
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
+from edge_mer.perception.yunet_detector import detector_notes
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
@@ -51,7 +52,8 @@ class PerceptionNode:
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
         encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
-        return cls(modality, encoder, bus, notes(backend))
+        found = detector_notes(directory, yunet) if modality == "video" else ()
+        return cls(modality, encoder, bus, notes(backend) + found)
 
     @property
     def counters(self) -> Counter[str]:

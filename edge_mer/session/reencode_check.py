@@ -31,13 +31,14 @@ def reencoded_features(
 ) -> Iterator[ReencodedFeature]:
     """Raises SessionError for features of another encoder (unless ``any_model``), for a gap in the raw media, and
     where the encoder gives no feature."""
-    modality, model = encoder.spec.modality, encoder.spec.model
+    modality, spec = encoder.spec.modality, encoder.spec
     ends = _ends(session, f"raw/{modality}")
     for encoded in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
         recorded, ref = encoded.feature.body, encoded.feature.ref
-        if recorded.model != model and not any_model:
+        if (recorded.encoder, recorded.model) != (spec.name, spec.model) and not any_model:
             raise SessionError(
-                f"{name(ref)} was made by encoder {recorded.encoder} {recorded.model}, configured is {model}; "
+                f"{name(ref)} was made by encoder {recorded.encoder} {recorded.model}, configured is {spec.name} "
+                f"{spec.model}; "
                 "point models.directory to the former"
             )
         if encoded.missing is not None:

@@ -65,6 +65,8 @@ ORDINAL: Final[Mapping[str, int]] = {"negative": -1, "neutral": 0, "positive": 1
 LICENCES: Final[Mapping[str, str]] = {
     "ravdess": "CC BY-NC-SA 4.0 (non-commercial)",
     "fer2013": "FER2013, research only",
+    "ferplus": "FERPlus votes, MIT",
+    "wild_faces": "press photographs, research only",
     "meld": "MELD, research only",
     "goemotions": "CC BY 4.0",
     "mosi": "CMU-MOSI, research only",
@@ -133,36 +135,49 @@ class Faces:
 
 def ravdess(root: Path, split: Split) -> list[Speech]:
     """Acted speech with face posteriors; train actors 1-16, dev 17-20."""
-    table = _npz(root / "ravdess_av" / "ravdess_av.npz")
-    names = [LABEL[str(n)] for n in table["emotion_names"]]
-    columns = _columns(table["visual_names"].tolist())
-    offsets, sequence, frame = table["visual_offsets"], table["visual_seq"], table["visual_frame"]
+    held = table(root / "ravdess_av" / "ravdess_av.npz")
+    names = [LABEL[str(n)] for n in held["emotion_names"]]
+    columns = _columns(held["visual_names"].tolist())
+    offsets, sequence, frame = held["visual_offsets"], held["visual_seq"], held["visual_frame"]
     clips = [
         Speech(
-            path=root / "ravdess_av" / str(table["audio_path"][i]),
+            path=root / "ravdess_av" / str(held["audio_path"][i]),
             posteriors=sequence[offsets[i] : offsets[i + 1]][:, columns].astype(np.float32),
             times_s=(frame[offsets[i] : offsets[i + 1]] - 1) / 29.97,
-            duration_s=float(table["duration_s"][i]),
-            emotion=EMOTIONS.index(names[table["emotion"][i]]),
-            acted=ACTED.index(str(table["emotion_names"][table["emotion"][i]])),
-            actor=int(table["actor"][i]),
+            duration_s=float(held["duration_s"][i]),
+            emotion=EMOTIONS.index(names[held["emotion"][i]]),
+            acted=ACTED.index(str(held["emotion_names"][held["emotion"][i]])),
+            actor=int(held["actor"][i]),
         )
-        for i in np.flatnonzero(table["split"] == split)
+        for i in np.flatnonzero(held["split"] == split)
     ]
     return _nonempty(clips, "ravdess_av", split)
 
 
 def fer2013(root: Path, split: Split) -> Faces:
-    """Face crops; dev is the PublicTest split."""
-    table = _npz(root / "fer2013" / "fer2013_train_dev.npz")
-    chosen = np.flatnonzero(table["split"] == {"train": "train", "dev": "public_test"}[split])
-    offsets, stream = table["offsets"], table["webp"]
-    images = [cv2.imdecode(stream[offsets[i] : offsets[i + 1]], cv2.IMREAD_GRAYSCALE) for i in chosen]
+    """Face crops; dev is the PublicTest split. Train is without the pictures that are also in a test split."""
+    held = table(root / "fer2013" / "fer2013_train_dev.npz")
+    chosen = held["split"] == {"train": "train", "dev": "public_test"}[split]
+    chosen[leaked(root)] = False
+    rows = np.flatnonzero(chosen)
+    names = [EMOTIONS.index(LABEL[str(n)]) for n in held["label_names"]]
+    return Faces(decoded(held, rows, root / "fer2013"), np.array(names)[held["label"][rows]])
+
+
+def leaked(root: Path) -> NDArray[np.int32]:
+    """Rows of fer2013 whose picture, of train, is also one of PublicTest or PrivateTest."""
+    rows: NDArray[np.int32] = table(root / "ferplus" / "ferplus_votes.npz")["train_leak_index"]
+    return rows
+
+
+def decoded(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], folder: Path) -> NDArray[np.uint8]:
+    """Pictures ``rows`` of an npz of WebP, [n, 48, 48]."""
+    offsets, stream = held["offsets"], held["webp"]
+    images = [cv2.imdecode(stream[offsets[i] : offsets[i + 1]], cv2.IMREAD_GRAYSCALE) for i in rows]
     whole = [image for image in images if image is not None and image.shape == (48, 48)]
     if len(whole) < len(images):
-        raise DataError(f"{root / 'fer2013'}: a picture is damaged; compare SHA256SUMS")
-    names = [EMOTIONS.index(LABEL[str(n)]) for n in table["label_names"]]
-    return Faces(np.stack(whole).astype(np.uint8), np.array(names)[table["label"][chosen]])
+        raise DataError(f"{folder}: a picture is damaged; compare SHA256SUMS")
+    return np.stack(whole).astype(np.uint8)
 
 
 def goemotions(root: Path, split: Split) -> list[Sentence]:
@@ -209,17 +224,17 @@ def meld(root: Path, split: Split) -> list[Sentence]:
 
 def mosi(root: Path, split: Split) -> list[Sentence]:
     """Transcripts of film reviews with a continuous sentiment in [-3, 3]; no emotion."""
-    table = _npz(root / "mosi_utt" / "mosi_utt.npz")
-    rows = np.flatnonzero(table["split"] == split)
+    held = table(root / "mosi_utt" / "mosi_utt.npz")
+    rows = np.flatnonzero(held["split"] == split)
     return _nonempty(
         [
             Sentence(
-                str(table["transcript"][i]),
+                str(held["transcript"][i]),
                 UNKNOWN,
                 None,
-                float(table["sentiment"][i]),
+                float(held["sentiment"][i]),
                 "mosi",
-                f"mosi {table['video_id'][i]}",
+                f"mosi {held['video_id'][i]}",
             )
             for i in rows
         ],
@@ -280,9 +295,10 @@ def _open(path: Path) -> IO[str]:
     return io.StringIO(content.decode("utf-8"), newline="")
 
 
-def _npz(path: Path) -> Mapping[str, NDArray[Any]]:
-    with np.load(_present(path), allow_pickle=False) as table:
-        return {key: table[key] for key in table.files}
+def table(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file by name."""
+    with np.load(_present(path), allow_pickle=False) as held:
+        return {key: held[key] for key in held.files}
 
 
 def _present(path: Path) -> Path:

@@ -49,3 +49,23 @@ def jitter(faces: Tensor, random: torch.Generator) -> Tensor:
     grid = functional.affine_grid(affine, list(faces.shape), align_corners=False)
     out = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
     return (out * (1 + 0.05 * noise[:, 3])[:, None, None, None]).clamp(0, 1)
+
+
+def unreadable(faces: Tensor, random: torch.Generator, rough: float = 0.0) -> Tensor:
+    """Faces [B, 1, 48, 48] whose lower half is covered by one grey, or by a pattern that differs from it by up to
+    ``rough``; or that are hardly lit."""
+    n = len(faces)
+    height = torch.rand(n, 1, 1, generator=random) * 0.25 + 0.35
+    grey = torch.rand(n, 1, 1, 1, generator=random)
+    if rough:
+        grey = grey + _pattern(n, random) * rough * torch.rand(n, 1, 1, 1, generator=random)
+    covered = torch.where((torch.arange(48)[:, None] >= 48 * (1 - height))[:, None], grey.clamp(0, 1), faces)
+    light = torch.rand(n, 1, 1, 1, generator=random) * 0.12 + 0.02
+    dark = (faces * light + 0.03 * torch.randn(faces.shape, generator=random)).clamp(0, 1)
+    return torch.where(torch.rand(n, 1, 1, 1, generator=random) < 0.6, covered, dark)
+
+
+def _pattern(n: int, random: torch.Generator) -> Tensor:
+    """Blots of 8 pixels and grain, [n, 1, 48, 48] in [-1, 1]: cloth, a hand."""
+    blots = functional.interpolate(torch.rand(n, 1, 6, 6, generator=random) * 2 - 1, (48, 48), mode="bicubic")
+    return (blots + 0.3 * torch.randn(n, 1, 48, 48, generator=random)).clamp(-1, 1)

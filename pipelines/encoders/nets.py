@@ -15,8 +15,8 @@ from pipelines.encoders.intonation import Intonation
 
 TOKEN_DIM = 64
 CLASSES = 7
-# Values of the face teacher's last layer (mini-XCEPTION's embedding).
-HINT = 128
+# What faces are labelled in two ways: by ten people's votes, and by the words of a search (FER2013's own).
+VIEWS = ("votes", "search")
 # What text is labelled in two ways: written comments (GoEmotions) and spoken dialogue (MELD).
 DOMAINS = ("comment", "dialogue")
 
@@ -96,9 +96,9 @@ class _Residual(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 7]``; residual CNN.
+    """Grey faces ``[B, 1, 48, 48]`` in [0, 1] -> expression logits ``[B, 2, 7]``, one row per VIEWS; residual CNN.
 
-    ``hint`` (of training alone) says from the same vector what the teacher's last layer held (Romero et al. 2015).
+    ``readable`` is no part of the training: pipelines.encoders.face_readable fits it last.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 80, 128)) -> None:
@@ -108,8 +108,8 @@ class FaceNet(nn.Module):
             layers += [_convolution(inputs, outputs, 2), nn.ReLU(), _Residual(outputs)]
         self.features = nn.Sequential(*layers)
         self.drop = nn.Dropout(0.25)
-        self.head = nn.Linear(widths[-1], CLASSES)
-        self.hint = nn.Linear(widths[-1], HINT)
+        self.head = nn.Linear(widths[-1], len(VIEWS) * CLASSES)
+        self.readable = nn.Linear(widths[-1], 1)
 
     def vector(self, face: Tensor) -> Tensor:
         """What the net makes of a face, ``[B, 128]``."""
@@ -119,13 +119,14 @@ class FaceNet(nn.Module):
         return out
 
     def forward(self, face: Tensor) -> Tensor:
-        out: Tensor = self.head(self.drop(self.vector(face)))
+        out: Tensor = self.head(self.drop(self.vector(face))).unflatten(-1, (len(VIEWS), CLASSES))
         return out
 
-    def both(self, face: Tensor) -> Tensor:
-        """Logits as the mean over the face and its mirror image."""
-        out: Tensor = (self(face) + self(face.flip(-1))) / 2
-        return out
+    def both(self, face: Tensor) -> tuple[Tensor, Tensor]:
+        """Expression logits ``[B, 2, 7]`` and the logit of a readable face ``[B, 1]``, of the face and its mirror image
+        together."""
+        vector = (self.vector(face) + self.vector(face.flip(-1))) / 2
+        return self.head(vector).unflatten(-1, (len(VIEWS), CLASSES)), self.readable(vector)
 
 
 class TextNet(nn.Module):

@@ -27,7 +27,8 @@ class Log:
 
 
 def temperature_of(logits: Tensor, labels: Tensor) -> float:
-    """The one number that divides logits [n, C] for the best likelihood of labels [n] (Guo et al. 2017)."""
+    """The one number that divides logits [n, C] for the best likelihood of labels [n], or of shares [n, C] (Guo et al.
+    2017)."""
     grid = torch.logspace(-0.7, 0.7, 141)
     losses = torch.stack([functional.cross_entropy(logits / t, labels) for t in grid])
     return float(grid[losses.argmin()])

@@ -27,8 +27,8 @@ from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.mculora import Window
 from edge_mer.model.runtime_selected import gathered
 from edge_mer.perception.audio import CONTEXT_FRAMES, MELS, PITCH
+from edge_mer.perception.crop import CROP
 from edge_mer.perception.dialogue import LENGTH, VOCABULARY
-from edge_mer.perception.face import CROP
 from edge_mer.runtime.backend import Arrays, TensorSpec
 from edge_mer.runtime.catalogue import write_sums
 from edge_mer.runtime.golden import draw
@@ -58,12 +58,13 @@ _OF_ONE: Final = ("combination", "measured", "metrics", "sentiment")
 INPUT: Final[Mapping[Modality, str]] = {
     "audio": "mel float32 [1, 156, 64]: ln of 64 mel bands, 50-8000 Hz, of 16 kHz mono, 25 ms Hann every 12.5 ms, the "
     "newest last; pitch float32 [1, 156, 2]: octaves above 100 Hz and strength; edge_mer.perception.audio.front_end",
-    "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.face.crop_face",
+    "video": "face float32 [1, 1, 48, 48] in [0, 1]: grey square from brow to chin; edge_mer.perception.crop.crop_face",
     "text": "ids int64 [1, 24] of text.spm, right-aligned, and mask float32 [1, 24]; edge_mer.perception.text",
 }
 FAILURES: Final[Mapping[Modality, str]] = {
     "audio": "acted studio English of 16 people, two sentences; other corpora, languages, children, distance, music",
-    "video": "sideways and half-hidden faces; disgust and fear; web photographs of 2013 without balance of age or skin",
+    "video": "fear and disgust; faces covered by glasses or from the side; web photographs of 2013 without balance of "
+    "age or skin",
     "text": "irony, context before the segment, languages other than English, words without punctuation (cards: bare)",
 }
 VOICE_INPUT: Final = (
@@ -110,12 +111,14 @@ class _AudioGraph(nn.Module):
 
 
 class _FaceGraph(nn.Module):
-    def __init__(self, net: FaceNet, temperature: float) -> None:
+    def __init__(self, net: FaceNet, temperatures: Sequence[float]) -> None:
         super().__init__()
-        self.net, self.temperature = net, temperature
+        self.net, self.temperatures = net, temperatures
 
-    def forward(self, face: Tensor) -> Tensor:
-        return torch.softmax(self.net.both(face) / self.temperature, -1)
+    def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, readable = self.net.both(face)
+        votes, search = (torch.softmax(logits[:, i] / t, -1) for i, t in enumerate(self.temperatures))
+        return votes, search, torch.sigmoid(readable)
 
 
 class _HalfEmbedding(nn.Module):
@@ -265,13 +268,17 @@ def voice_graph(runs: Path) -> GraphDraft:
 
 
 def face_graph(runs: Path) -> Exportable:
-    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7]."""
+    """Expression network: ``face`` [1, 1, 48, 48] -> ``posterior`` [1, 7], the shares of ten votes; ``search`` [1, 7],
+    FER2013's own label, for scores alone; and ``readable`` [1, 1], the probability that it is neither covered nor dark.
+    """
     saved = checkpoint.load(runs / "face.pt")
     net = FaceNet()
     net.load_state_dict(dict(saved.weights))
-    graph = _FaceGraph(net, float(saved.facts.get("temperature", 1.0)))
+    graph = _FaceGraph(net, [float(saved.facts.get(name, 1.0)) for name in ("temperature", "own_temperature")])
     inputs = {"face": torch.rand(1, 1, CROP, CROP)}
-    return Exportable(FILES["video"], graph, inputs, ["posterior"], _encoder("video", 5.0, 7, saved.facts))
+    return Exportable(
+        FILES["video"], graph, inputs, ["posterior", "search", "readable"], _encoder("video", 5.0, 7, saved.facts)
+    )
 
 
 def text_graph(runs: Path) -> Exportable:

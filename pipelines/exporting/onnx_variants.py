@@ -38,7 +38,8 @@ def reread(path: Path) -> GraphDraft:
     del model.metadata_props[:]
     ranges = ranges_of(graph.inputs, vocabulary(model))
     precision = graph.metadata.get("precision", "fp32")
-    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges), precision)
+    every = int(graph.metadata.get("golden", {}).get("every", 1))
+    return GraphDraft(path.name, model, metadata, ranges, expected(graph, ranges), precision, every=every)
 
 
 def expected(graph: Graph, ranges: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
@@ -90,7 +91,7 @@ def _renamed(fusion: GraphDraft, new: Mapping[str, str]) -> GraphDraft:
 def derived(draft: GraphDraft, model: onnx.ModelProto, precision: str, path: Path) -> GraphDraft:
     """The draft of another form of the file at ``path``, of the same golden outputs."""
     facts = {**draft.facts, "origin": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return GraphDraft(draft.name, model, draft.metadata, draft.ranges, draft.expected, precision, facts)
+    return replace(draft, model=model, precision=precision, facts=facts)
 
 
 def _write_all(out: Path, drafts: Iterable[GraphDraft]) -> None:

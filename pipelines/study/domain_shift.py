@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.study.domain_shift", description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--models", type=Path, default=MODELS)
-    parser.add_argument("--yunet", type=Path, help="YuNet model that finds the faces; default: the Haar cascade")
+    parser.add_argument("--yunet", type=Path, help="YuNet file for OpenCV; default: the one beside the models")
     a = parser.parse_args()
     for line in (*acted(a.data, a.models, a.yunet), *presence(a.data, a.models, a.yunet), *voices(a.data, a.models)):
         print(json.dumps(line), flush=True)

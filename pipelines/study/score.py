@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import EdgeMerError, ModelError
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, TOKEN_SAMPLES, inputs_of
-from edge_mer.perception.detect import FaceDetector, Haar, YuNet
+from edge_mer.perception.detect import FaceDetector
 from edge_mer.perception.encoder import TextSegment, Word
 from edge_mer.perception.face import FaceEncoder
 from edge_mer.perception.text_adapter import open_text
 from edge_mer.perception.voice import LOG_MEL
+from edge_mer.perception.yunet_detector import detector
 from edge_mer.runtime.backend import Arrays, Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
@@ -66,16 +67,18 @@ def _eighths(graph: Graph, samples: NDArray[np.float32]) -> Iterator[Arrays]:
 
 
 def expression(graph: Graph, folder: Path, data: Labelled, yunet: Path | None) -> Callable[[Any], Posterior | None]:
-    """Of a crop its posterior; of frames the mean over those with exactly one clear face."""
-    detector: FaceDetector | None = None
+    """Of a crop, which FER2013 labels by the words of a search, what they would be; of frames the mean posterior over
+    those with exactly one clear face."""
+    crops = "search" if "search" in graph.outputs else "posterior"
+    finder: FaceDetector | None = None
 
     def posterior(content: Any) -> Posterior | None:
-        nonlocal detector
+        nonlocal finder
         if isinstance(content, np.ndarray):
             crop = content[None, None].astype(np.float32) / np.float32(255)
-            return np.asarray(graph.run({"face": crop})["posterior"][0], np.float64)
-        detector = detector or (YuNet(yunet) if yunet else Haar())
-        encoder, found = FaceEncoder(graph, detector), []
+            return np.asarray(graph.run({"face": crop})[crops][0], np.float64)
+        finder = finder or detector(OnnxRuntime(), folder, yunet)
+        encoder, found = FaceEncoder(graph, finder), []
         state = encoder.initial()
         for frame in content:
             state, tokens = encoder.step(state, frame)
@@ -170,7 +173,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="an ONNX file of edge_mer/models, or its folder")
     parser.add_argument("--data", type=Path, required=True, help="an .npz, a .csv(.gz), or a folder with labels.csv")
     parser.add_argument("--split", help="only these rows; default: all but those of the split train")
-    parser.add_argument("--yunet", type=Path, help="YuNet model that finds the faces; default: the Haar cascade")
+    parser.add_argument("--yunet", type=Path, help="YuNet file for OpenCV; default: the one beside the model")
     a = parser.parse_args()
     try:
         print(json.dumps(score(a.kind, a.model, a.data, a.split, a.yunet)), flush=True)

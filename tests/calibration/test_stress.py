@@ -23,8 +23,9 @@ from edge_mer.contract.domain import EMOTIONS, Combination
 from edge_mer.demo.config import SESSION
 from edge_mer.fusion.calibration import read, weights_of
 from edge_mer.fusion.model import GraphFusionModel
+from edge_mer.perception.crop import crop_face, sharpness
 from edge_mer.perception.encoder import VideoFrame
-from edge_mer.perception.face import SHARP, crop_face, sharpness
+from edge_mer.perception.face import SHARP
 from pipelines.demo.face import EXPRESSIONS, Pose, draw
 from pipelines.encoders.shipped import MODELS
 from pipelines.fusion.windows import TokenTrack

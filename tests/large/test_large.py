@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 
 from edge_mer.contract.errors import InputError, MissingExtra, ModelError
 from edge_mer.large.checkpoint import find, pull
-from edge_mer.perception.detect import Box, Image
+from edge_mer.perception.detect import Face, FaceDetector, Image
 from edge_mer.perception.encoder import AudioBlock, TextSegment, VideoFrame, Word
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -34,9 +34,9 @@ def open_large(modality, name):
     return load_encoder(modality, OnnxRuntime(), MODELS, large=str(name))
 
 
-class OneFace:
-    def detect(self, image: Image) -> list[Box]:
-        return [(10.0, 10.0, 40.0, 40.0)]
+class OneFace(FaceDetector):
+    def detect(self, image: Image) -> list[Face]:
+        return [Face((10.0, 10.0, 40.0, 40.0))]
 
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2", "WavLM", "Hubert"])
@@ -85,7 +85,7 @@ def test_large_audio_model_same_errors(folder):
 
 
 def test_an_expression_model_gives_seven_labels_then_its_state(folder, monkeypatch):
-    monkeypatch.setattr("edge_mer.large.load.detector", lambda yunet: OneFace())
+    monkeypatch.setattr("edge_mer.large.load.detector", lambda backend, models, yunet: OneFace())
     encoder = open_large("video", checkpoints.face(folder / "vit"))
     assert (encoder.spec.modality, encoder.spec.rate_hz, encoder.spec.dim) == ("video", 5.0, 7 + 16)
     image = np.random.default_rng(1).integers(0, 255, (60, 80, 3)).astype(np.uint8)

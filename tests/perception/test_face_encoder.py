@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.contract.domain import EMOTIONS
-from edge_mer.contract.errors import InputError, ModelError
-from edge_mer.perception.detect import Box, Haar, YuNet, _shrink
+from edge_mer.contract.errors import InputError
+from edge_mer.perception.crop import crop_face
+from edge_mer.perception.detect import Box, Face, FaceDetector
 from edge_mer.perception.encoder import Tokens, VideoFrame
-from edge_mer.perception.face import FaceEncoder, FaceState, crop_face, overlap
+from edge_mer.perception.face import FaceEncoder, FaceState, overlap
 from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from tests.perception.fakes import face_graph
+from tests.perception.heads import view
 
 # Grey of 128 on average, with the fine detail of a picture in focus.
 CHECKS = (np.indices((240, 320)) // 6).sum(0) % 2 * 8 + 124
@@ -26,28 +28,28 @@ IMAGE = np.repeat(CHECKS.astype(np.uint8)[..., None], 3, 2)
 LEFT, RIGHT, SMALL = (20.0, 60.0, 100.0, 100.0), (200.0, 60.0, 95.0, 95.0), (200.0, 60.0, 50.0, 50.0)
 
 
-class Seen:
+class Seen(FaceDetector):
     """A detector that finds what it is told."""
 
     def __init__(self) -> None:
-        self.faces: list[Box] = []
+        self.faces: list[Face] = []
         self.calls = 0
 
-    def detect(self, image: np.ndarray) -> list[Box]:
+    def detect(self, image: np.ndarray) -> list[Face]:
         self.calls += 1
-        return self.faces
+        return list(self.faces)
 
 
 class Watch:
     """An encoder, its state, and a scripted detector."""
 
-    def __init__(self) -> None:
-        self.detector = Seen()
+    def __init__(self, detector: Seen | None = None) -> None:
+        self.detector = detector or Seen()
         self.encoder = FaceEncoder(face_graph(), self.detector)
         self.state = self.encoder.initial()
 
     def __call__(self, time_ms: int, *faces: Box) -> Tokens:
-        self.detector.faces = list(faces)
+        self.detector.faces = [Face(box) for box in faces]
         self.state, tokens = self.encoder.step(self.state, VideoFrame(IMAGE, time_ms * 1000))
         return tokens
 
@@ -154,17 +156,6 @@ def test_a_wrong_frame_is_refused(watch: Watch, image: Any, message: str) -> Non
         watch.encoder.step(FaceState(), VideoFrame(image, 0))
 
 
-@pytest.mark.parametrize("shape", [(4320, 7680, 3), (1, 1, 3), (5, 4000, 3)])
-def test_frames_of_any_size_are_searched_at_320_by_240(shape: tuple[int, ...]) -> None:
-    image = np.zeros(shape, np.uint8)
-    small, scale = _shrink(image)
-    assert small.shape[0] <= 240
-    assert small.shape[1] <= 320
-    assert small.size
-    assert 0 < scale <= 1
-    assert Haar().detect(image) == []
-
-
 boxes = st.tuples(st.floats(-400, 400), st.floats(-400, 400), st.floats(1, 400), st.floats(1, 400))
 
 
@@ -190,25 +181,6 @@ def test_a_crop_shows_what_lies_in_the_box() -> None:
     assert crop_face(image, (0.0, 120.0, 50.0, 50.0)).max() == 0
 
 
-def test_a_missing_yunet_is_a_model_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="YuNet"):
-        YuNet(tmp_path / "absent.onnx")
-
-
-def test_both_detectors_find_a_real_face_and_frame_it_alike(recordings: Path) -> None:
-    image = cv2.imread(str(recordings / "av_clips" / "pyfeat_single_face.jpg"))
-    yunet = YuNet(recordings / "models" / "yunet_n_640_640.onnx")
-    assert overlap(Haar().detect(image)[0], yunet.detect(image)[0]) > 0.5
-
-
-def test_all_faces_of_a_picture_are_found_largest_first(recordings: Path) -> None:
-    image = cv2.imread(str(recordings / "av_clips" / "pyfeat_multi_face.jpg"))
-    yunet = YuNet(recordings / "models" / "yunet_n_640_640.onnx")
-    sizes = [w * h for _, _, w, h in yunet.detect(image)]
-    assert len(sizes) == 5
-    assert sizes == sorted(sizes, reverse=True)
-
-
 def test_the_shipped_encoder_gives_a_posterior_for_a_real_face(recordings: Path, models: Path) -> None:
     eye = load_encoder("video", OnnxRuntime(), models)
     image = cv2.imread(str(recordings / "av_clips" / "pyfeat_single_face.jpg"))
@@ -225,7 +197,7 @@ def test_a_face_out_of_focus_is_no_token_and_says_so() -> None:
     soft = np.full((240, 320, 3), 90, np.uint8)
     cv2.circle(soft, (70, 110), 40, (200, 200, 200), -1)
     soft = np.asarray(cv2.GaussianBlur(soft, (0, 0), 12), np.uint8)
-    watch.detector.faces = [LEFT]
+    watch.detector.faces = [Face(LEFT)]
     state, token = watch.encoder.step(watch.state, VideoFrame(soft, 0))
     assert state.reason == "blurred"
     assert not token.valid.any()
@@ -233,3 +205,114 @@ def test_a_face_out_of_focus_is_no_token_and_says_so() -> None:
     state, token = watch.encoder.step(state, VideoFrame(IMAGE, 200_000))
     assert (state.reason, bool(token.valid.all())) == ("", True), "in focus again, it is the same face"
     assert not token.cut
+
+
+# A person who looks into the camera, around LEFT.
+AHEAD = np.array([(50.0, 95.0), (90.0, 95.0), (70.0, 118.0), (53.0, 136.0), (87.0, 136.0)])
+
+
+def shown(yaw: float, pitch: float, roll: float) -> Face:
+    return Face(LEFT, view(yaw, pitch, roll) * 40 + AHEAD.mean(0))
+
+
+@given(yaw=st.floats(-34, 34), pitch=st.floats(-29, 29), roll=st.floats(-89, 89))
+def test_a_head_within_the_limits_is_read(yaw: float, pitch: float, roll: float) -> None:
+    watch = Watch()
+    watch.detector.faces = [shown(yaw, pitch, roll)]
+    state, token = watch.encoder.step(watch.state, VideoFrame(IMAGE, 0))
+    assert token.valid.all()
+    assert state.reason == ""
+
+
+@given(
+    turned=st.one_of(
+        st.tuples(st.floats(46, 80), st.floats(-25, 25), st.floats(-60, 60)),
+        st.tuples(st.floats(-80, -46), st.floats(-25, 25), st.floats(-60, 60)),
+        st.tuples(st.floats(-30, 30), st.floats(31, 70), st.floats(-60, 60)),
+        st.tuples(st.floats(-30, 30), st.floats(-70, -31), st.floats(-60, 60)),
+        st.tuples(st.floats(-30, 30), st.floats(-25, 25), st.floats(91, 269)),
+    )
+)
+def test_a_head_turned_away_is_no_token_and_says_so(turned: tuple[float, float, float]) -> None:
+    watch = Watch()
+    watch.detector.faces = [shown(*turned)]
+    state, token = watch.encoder.step(watch.state, VideoFrame(IMAGE, 0))
+    assert state.reason == "turned away"
+    assert not token.valid.any()
+    assert not token.values.any()
+    watch.detector.faces = [shown(0, 0, 0)]
+    _, token = watch.encoder.step(state, VideoFrame(IMAGE, 200_000))
+    assert token.valid.all(), "turned back, it is the same face"
+    assert not token.cut
+
+
+class Judged:
+    """A graph that also says how sure it is that the face can be read."""
+
+    def __init__(self, readable: float) -> None:
+        self.inner, self.readable = face_graph(), readable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def run(self, inputs: Any) -> dict[str, np.ndarray]:
+        return {**self.inner.run(inputs), "readable": np.full((1, 1), self.readable, np.float32)}
+
+
+@pytest.mark.parametrize(("readable", "reason"), [(0.9, ""), (0.1, "covered or dark")])
+def test_a_face_that_the_network_finds_unreadable_is_no_token_and_says_so(readable: float, reason: str) -> None:
+    detector = Seen()
+    detector.faces = [Face(LEFT)]
+    encoder = FaceEncoder(Judged(readable), detector)
+    state, token = encoder.step(encoder.initial(), VideoFrame(IMAGE, 0))
+    assert state.reason == reason
+    assert token.valid.tolist() == [not reason]
+    assert token.values.any() == (not reason)
+    _, token = encoder.step(state, VideoFrame(IMAGE, 200_000))
+    assert not token.cut, "it is the same face"
+
+
+class Near(Seen):
+    """A detector whose look from near, and whose search, answer as they are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Face | None = None
+        self.turns: list[int] = []
+
+    def scan(self, image: np.ndarray, turn: int) -> list[Face]:
+        self.turns.append(turn)
+        return []
+
+    def closer(self, image: np.ndarray, face: Face, roll: float) -> Face | None:
+        return self.found
+
+    def again(self, image: np.ndarray, face: Face) -> Face | None:
+        return self.found
+
+
+def test_a_face_that_a_look_from_near_does_not_confirm_is_none() -> None:
+    watch = Watch(Near())
+    token = watch(0, LEFT)
+    assert watch.state.reason == "no face"
+    assert not token.valid.any()
+
+
+def test_a_followed_face_that_a_glance_misses_is_looked_for_where_it_was() -> None:
+    detector = Near()
+    watch, detector.found = Watch(detector), Face(LEFT)
+    watch(0, LEFT)
+    token = watch(200)
+    assert token.valid.all()
+    assert not token.cut
+    detector.found = None
+    assert not watch(400).valid.any()
+    assert watch.state.reason == "no face"
+
+
+def test_the_search_of_an_empty_picture_goes_on_by_the_count_of_pictures() -> None:
+    detector = Near()
+    watch = Watch(detector)
+    for time_ms in (0, 200, 1_000, 5_000):
+        watch(time_ms)
+    assert detector.turns == [0, 1, 2, 3]

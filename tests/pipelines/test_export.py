@@ -241,7 +241,9 @@ def outputs_of(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, tor
         logits, weight = net.token_logits(tokens)
         return {"token": tokens[:, 0], "logits": logits[:, 0], "weight": weight}
     if kind == "face":
-        return {"posterior": torch.softmax(net.both(x["face"]) / 1.5, -1)}
+        logits, readable = net.both(x["face"])
+        votes, search = torch.softmax(logits / torch.tensor([[1.5], [2.0]]), -1).unbind(1)
+        return {"posterior": votes, "search": search, "readable": torch.sigmoid(readable)}
     tokens = net(x["ids"], x["mask"])
     emotion, sentiment = net.pooled(tokens, x["mask"])
     return {"tokens": tokens, "emotion": emotion, "sentiment": sentiment[:, None]}
@@ -251,7 +253,7 @@ def outputs_of(kind: str, net: Any, x: dict[str, torch.Tensor]) -> dict[str, tor
 def test_the_graph_of_an_encoder_gives_what_its_net_gives(kind: str, tmp_path: Path) -> None:
     """Within half precision for text, whose table of sub-words is stored so."""
     net = network(kind)
-    facts = {"temperature": 1.5, "metrics": {"x": {"accuracy": 0.5}}, "licence": "mine"}
+    facts = {"temperature": 1.5, "own_temperature": 2.0, "metrics": {"x": {"accuracy": 0.5}}, "licence": "mine"}
     checkpoint.save(tmp_path / f"{kind}.pt", checkpoint.TrainingCheckpoint(net.state_dict(), facts))
     (tmp_path / "text.spm").write_bytes(b"")
     out = tmp_path / "out"

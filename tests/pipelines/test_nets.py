@@ -11,8 +11,8 @@ import torch
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN, MELS, PITCH
 from pipelines.encoders.audio_frames import BAND
 from pipelines.encoders.audio_frames import augment as other_room
-from pipelines.encoders.face import HINTED, loss_of, targets
-from pipelines.encoders.face_augment import augment, jitter
+from pipelines.encoders.face import loss_of
+from pipelines.encoders.face_augment import augment, jitter, unreadable
 from pipelines.encoders.nets import AudioNet, FaceNet, TextNet
 from pipelines.encoders.text import NO_ORDINAL, misheard, sentiment_loss
 from pipelines.encoders.text_input import batch
@@ -77,13 +77,23 @@ def test_a_voice_moves_in_pitch_the_way_its_spectrum_moves() -> None:
     assert not pitch[..., 1].any()
 
 
-def test_a_face_net_is_drawn_towards_its_teachers_last_layer() -> None:
-    torch.manual_seed(0)
-    net, faces = FaceNet().eval(), torch.rand(4, 1, 48, 48)
-    label, soft, shift = targets(torch.arange(4)), torch.full((4, 7), 1 / 7), torch.zeros(7)
-    same = net.hint(net.vector(faces)).detach()
-    near, far = (loss_of(net, faces, label, soft, last, shift).item() for last in (3 * same, -same))
-    assert far - near == pytest.approx(2 * HINTED, abs=0.05)  # in bfloat16
+def test_a_face_net_is_drawn_to_the_shares_of_the_votes_and_ignores_what_is_not_there() -> None:
+    votes = torch.tensor([[0.7, 0.3, 0, 0, 0, 0, 0]])
+    target, weight = torch.stack([votes, torch.zeros(1, 7)], 1), torch.ones(1)
+    right = torch.stack([(votes + 1e-6).log(), torch.randn(1, 7)], 1)
+    wrong = right.flip(-1)
+    assert loss_of(right, target, weight) == pytest.approx(0.611, abs=1e-3)  # the entropy of the votes
+    assert loss_of(wrong, target, weight) > 5
+    assert loss_of(right, target, 2 * weight) == pytest.approx(1.222, abs=1e-3)
+
+
+def test_a_covered_or_dark_face_is_hardly_readable_and_a_bright_half_stays() -> None:
+    faces = torch.full((40, 1, 48, 48), 0.5)
+    changed = unreadable(faces, torch.Generator().manual_seed(0))
+    covered = (changed[:, :, :24] == 0.5).all(dim=(1, 2, 3))
+    assert 15 <= int(covered.sum()) <= 33
+    assert (changed[covered][:, :, -16:].std(dim=(1, 2, 3)) < 1e-6).all()
+    assert changed[~covered].mean() < 0.12
 
 
 def loss(value: float, ordinal: int = NO_ORDINAL, score: float = math.nan) -> float:
@@ -112,7 +122,8 @@ def test_temperature_undoes_too_much_confidence() -> None:
 def test_a_face_and_its_mirror_image_are_read_alike() -> None:
     torch.manual_seed(0)
     net, face = FaceNet().eval(), torch.rand(3, 1, 48, 48)
-    assert (net.both(face) - net.both(face.flip(-1))).abs().max() < 1e-5
+    for one, other in zip(net.both(face), net.both(face.flip(-1)), strict=True):
+        assert (one - other).abs().max() < 1e-5
 
 
 def test_the_logits_of_a_clip_are_those_of_its_voiced_tokens_by_their_weights() -> None:

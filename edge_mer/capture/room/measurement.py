@@ -53,7 +53,7 @@ class RoomMeasurement:
         share = None
         if len(self._video.times_us) % FACE_STRIDE == 0:
             faces = self._detector.detect(image)
-            share = faces[0][3] / len(image) if faces else 0.0
+            share = faces[0].box[3] / len(image) if faces else 0.0
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         self._video = add_frame(self._video, grey, share, origin_us)
 
