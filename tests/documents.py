@@ -29,7 +29,7 @@ PACKAGES = ("edge_mer", "pipelines", "calibration", "tests")
 MQTT_TOPIC = "edge_mer/NODE/"
 TOP = (*PACKAGES, ".ci", ".github", ".jetson", ".readme")
 # A file of the user, and files of models, which look like configuration keys.
-NOT_KEYS = re.compile(r"hub\.keys|\w+\.(onnx|weights|spm|pt|json|confidence\.json|\w*onnx)")
+NOT_KEYS = re.compile(r"hub\.keys|\w+\.(onnx|weights|spm|vocab|pt|json|confidence\.json|\w*onnx)")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 _SPAN = re.compile(r"`([^`\n]+)`")

@@ -187,7 +187,7 @@ def test_the_shipped_models_give_no_label_to_a_photograph_or_music(shipped: Grap
     body = publish(shipped, {"audio": (encoder.audio_track(material.music(random)), 4.0)})
     assert body.label is None
     foreign = publish(shipped, {"text": (encoder.read(material.SPOKEN["fi"][0].split()), 0.0)})
-    assert (foreign.label, foreign.abstain) == (None, "out of distribution (text)")
+    assert (foreign.label, foreign.abstain) == (None, "unknown language")
 
 
 def test_a_blurred_film_gives_no_tokens(tmp_path: Path) -> None:
