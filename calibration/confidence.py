@@ -17,17 +17,19 @@ from typing import Final
 from calibration import novelty, report
 from calibration.baseline import level
 from calibration.diagrams import draw
-from calibration.fitting import FLOOR, LARGEST_SET, Judgement, caution, fits, judge
+from calibration.fitting import FLOOR, LARGEST_SET, LEAST, PEOPLE, Judgement, caution, fits, judge, worst_of
 from calibration.predictions import Predictions, examples, graphs_of, predictions
+from calibration.strange_voices import MOST, near, strangers
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text_adapter import open_text
+from edge_mer.perception.voice import VoiceEncoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
-from pipelines.encoders.shipped import MODELS
+from pipelines.encoders.shipped import MODELS, RUNS
 from pipelines.fusion.windows import Example
 
 COVERAGE: Final = 0.9
@@ -46,9 +48,9 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
     for c, j in judged.items():
         if j.after.excess > EXCESS:
             found.append(f"{c}: ECE is {j.after.excess:.3f} over the null, at most {EXCESS} allowed")
-        low, high = j.interval
-        if not low <= j.coverage <= high:
-            found.append(f"{c}: coverage {j.coverage:.3f}, expected {low:.3f} to {high:.3f}")
+        low, _ = j.interval
+        if j.coverage < low:
+            found.append(f"{c}: coverage {j.coverage:.3f}, expected at least {low:.3f}")
     for c, shares in withheld.items():
         if (most := max(share for s, share in shares.items() if s != c)) >= shares[c]:
             found.append(f"{c}: abstains on {shares[c]:.3f} of its windows, a measured subset on {most:.3f}")
@@ -56,11 +58,12 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
 
 
 def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
-    """What the windows of each modality look like; of voices as recorded and in the noise of a room."""
+    """What the windows of each modality look like; of voices as recorded, RAVDESS in the noise of a room too."""
     backend = OnnxRuntime()
     voice, reader = load_encoder("audio", backend, models), open_text(backend.load(models / "text.onnx"), models)
+    heard = [*clips, *near(voice, root)] if isinstance(voice, VoiceEncoder) else clips
     described = {
-        "audio": novelty.of_clips("audio", [*clips, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
+        "audio": novelty.of_clips("audio", [*heard, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
         "video": novelty.of_clips("video", clips),
         "text": novelty.of_texts(reader.tokenizer, sentences(root, "dev"), most_words),
     }
@@ -88,7 +91,7 @@ def markdown(
         scale = f"{1 / fit.scaling.scale[0]:.2f}" if fit.scaling.scale[0] > 0 else "infinite"
         cells = [c, str(fit.samples), str(fit.groups), scale]
         if c not in judged:
-            rows.append([*cells, *["n/a"] * 8])
+            rows.append([*cells, *["n/a"] * 9])
             continue
         j = judged[c]
         low, high = j.interval
@@ -101,6 +104,7 @@ def markdown(
                 f"{j.after.null:.3f}",
                 f"{j.after.excess:+.3f} (vector {j.rivals['vector']:+.3f})",
                 f"{j.coverage:.3f} [{low:.3f}, {high:.3f}]",
+                f"{j.by_person.min():.3f}, {worst_of(j.by_person):.3f}" if len(j.by_person) else "n/a",
                 f"{j.size:.2f}",
                 radius,
                 f"{j.answered:.2f}: {j.accuracy:.3f}",
@@ -116,6 +120,7 @@ def markdown(
         "null ECE",
         "excess",
         f"set coverage, stated {coverage}",
+        "least of a person, worst of 20",
         "labels per set",
         "sentiment interval: coverage",
         "given a label: accuracy",
@@ -130,7 +135,11 @@ def markdown(
 actor, comment, dialogue and video. Every figure but the temperature is of groups that the fit of their fold has not
 seen. ECE: 15 equal-mass bins; its interval resamples whole groups, which adds noise of its own and so lies high.
 Null: a perfectly calibrated model with these confidences. Excess: ECE over the null, at most {EXCESS} allowed. The
-sets' interval is binomial (95 %) about what is stated.
+sets' interval is binomial (95 %) about what is stated. Sets are as large as {PEOPLE:.0%} of the persons with at least
+{LEAST} windows need; `least of a person` is the lowest coverage of one, `worst of 20` what the worst of 20 drawn
+persons reaches in 9 of 10 draws. The voice alone is fitted and judged on RAVDESS's dev actors, on dev speakers of other
+corpora, and on whole corpora by heads that were trained without them, at most {MOST} windows each; a face beside it was
+recorded by four actors only, whose coverage by person is no promise for others.
 
 {report.table(head, rows)}
 
@@ -160,6 +169,7 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
+    parser.add_argument("--runs", type=Path, default=RUNS, help="directory with the voices of other corpora")
     parser.add_argument("--coverage", type=float, default=COVERAGE, help="share of truths that a set must hold")
     parser.add_argument("--report", type=Path, default=report.FILE, help="file whose section Confidence is written")
     parser.add_argument("--diagrams", type=Path, default=DIAGRAMS, help="PNG of reliability and risk-coverage")
@@ -167,7 +177,7 @@ def main() -> None:
     try:
         graphs = graphs_of(arguments.models)
         clips, texts = examples(arguments.data, arguments.models)
-        given = predictions(graphs, clips, texts)
+        given = predictions(graphs, clips, texts, strangers(arguments.data, arguments.models, arguments.runs))
         fitted = fits(given, arguments.coverage)
         judged = {c: judge(p, arguments.coverage) for c, p in given.items() if p.measured}
         measured = {c: fit for c, fit in fitted.items() if fit.measured}

@@ -82,8 +82,8 @@ class Encodings:
         """Words spoken one every 0.3 s, the last ending at 0."""
         starts = [round((i - len(words)) * WORD_S * 1e6) for i in range(len(words) + 1)]
         spoken_words = tuple(Word(w, a, b) for w, a, b in zip(words, starts[:-1], starts[1:], strict=True))
-        _, tokens = self.reader.step(self.reader.initial(), TextSegment(0, spoken_words, True))
-        return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid)
+        state, tokens = self.reader.step(self.reader.initial(), TextSegment(0, spoken_words, True))
+        return TokenTrack(tokens.values, tokens.end_us / 1e6, tokens.valid, getattr(state, "reason", ""))
 
     def watched(self, film: Sequence[VideoFrame]) -> TokenTrack:
         """A film from its first frame on, through detection, face track and expression."""

@@ -24,6 +24,9 @@ FLOOR: Final = 0.4
 LARGEST_SET: Final = 4
 # By how much more often a combination that nobody recorded jointly abstains than the measured subset that does most.
 MORE: Final = 0.05
+# Sets are as large as PEOPLE of the persons need for their coverage; fewer windows than LEAST tell nothing of a person.
+PEOPLE: Final = 0.9
+LEAST: Final = 40
 Floats = NDArray[np.float64]
 Method = Callable[[Validation], Scaling]
 
@@ -33,9 +36,9 @@ class Judgement:
     """Everything here was measured on groups that the fit of their fold has not seen.
 
     ``before`` and ``after`` the scaling; ``rivals``: ECE excess of each method by name. ``coverage`` of the sets with
-    the binomial ``interval`` about what was stated; mean ``size`` of a set. ``sentiment_coverage``: None without
-    scores. ``answered``: share of windows that are given a label, ``accuracy`` of these labels. ``confidence`` [n]
-    and ``correct`` [n] are what the diagrams show.
+    the binomial ``interval`` about what was stated; mean ``size`` of a set; ``by_person`` the coverage of each person
+    with enough windows. ``sentiment_coverage``: None without scores. ``answered``: share of windows that are given a
+    label, ``accuracy`` of these labels. ``confidence`` [n] and ``correct`` [n] are what the diagrams show.
     """
 
     before: Reliability
@@ -47,6 +50,7 @@ class Judgement:
     sentiment_coverage: float | None
     answered: float
     accuracy: float
+    by_person: Floats
     confidence: Floats
     correct: NDArray[np.bool_]
 
@@ -65,11 +69,34 @@ def fit_measured(given: Predictions, coverage: float) -> Fit:
         samples=len(data),
         groups=len(np.unique(data.groups)),
         coverage=coverage,
-        set_limit=limit(label_scores(p, data.labels), coverage),
+        set_limit=set_limit(label_scores(p, data.labels), data.groups, coverage),
         sentiment_radius=limit(given.error, coverage) if len(given.error) else None,
         floor=FLOOR,
         largest_set=LARGEST_SET,
     )
+
+
+def set_limit(scores: Floats, groups: NDArray[np.generic], coverage: float) -> float:
+    """The conformal limit of ``scores`` [n] that gives PEOPLE of the persons ``groups`` [n] their ``coverage``, and all
+    windows together theirs: clips are no people, and a new one is like one of these, not like their mean."""
+    people = people_of(groups)
+    own = [limit(scores[rows], coverage) for rows in people]
+    together = limit(scores, coverage)
+    return max(together, float(np.quantile(own, PEOPLE, method="higher"))) if own else together
+
+
+def people_of(groups: NDArray[np.generic]) -> list[NDArray[np.int64]]:
+    """The rows of each person with at least LEAST windows."""
+    names, of_row, count = np.unique(groups, return_inverse=True, return_counts=True)
+    return [np.flatnonzero(of_row == i) for i in range(len(names)) if count[i] >= LEAST]
+
+
+def worst_of(by_person: Floats, count: int = 20, draws: int = 1000, seed: int = 0) -> float:
+    """What the coverage of the worst of ``count`` persons, drawn anew, reaches in 9 of 10 draws; NaN for nobody."""
+    if not len(by_person):
+        return float("nan")
+    drawn = np.random.default_rng(seed).choice(by_person, (draws, count))
+    return float(np.quantile(drawn.min(1), 0.1))
 
 
 def abstains(p: Floats, fit: Fit) -> NDArray[np.bool_]:
@@ -126,11 +153,13 @@ def judge(given: Predictions, coverage: float, draws: int = DRAWS) -> Judgement:
     p, limits = found["temperature"]
     confidence, correct = p.max(1), p.argmax(1) == data.labels
     answered = (confidence >= FLOOR) & (set_sizes(p, limits) <= LARGEST_SET)
+    inside = covered(p, data.labels, limits)
     return Judgement(
         before=_reliability(raw, data, draws),
         after=_reliability(p, data, draws),
         rivals={n: excess(q.max(1), q.argmax(1) == data.labels, draws=draws) for n, (q, _) in found.items()},
-        coverage=float(covered(p, data.labels, limits).mean()),
+        coverage=float(inside.mean()),
+        by_person=np.array([inside[rows].mean() for rows in people_of(data.groups)]),
         interval=binomial_interval(len(data), coverage),
         size=float(set_sizes(p, limits).mean()),
         sentiment_coverage=_interval_coverage(given, coverage),
@@ -149,7 +178,7 @@ def held_out(data: Validation, fit: Method, coverage: float) -> tuple[Floats, Fl
         scaling: Scaling = fit(part)
         p[held] = scaling.probabilities(data.combination, data.logits[held])
         own = scaling.probabilities(data.combination, part.logits)
-        limits[held] = limit(label_scores(own, part.labels), coverage)
+        limits[held] = set_limit(label_scores(own, part.labels), part.groups, coverage)
     return p, limits
 
 

@@ -22,6 +22,7 @@ from calibration import report
 from calibration.cost import SPEECH, Costs, Yardstick, lost
 from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.contract.modalities import ALL
 from edge_mer.fusion.calibration import weights_of
 from edge_mer.perception.audio_adapter import encoder_of
 from edge_mer.perception.text_adapter import open_text
@@ -36,7 +37,7 @@ from pipelines.exporting.onnx_variants import FUSION, derived, golden_of, graph_
 from pipelines.exporting.qdq import products, quantise
 from pipelines.fusion import tracks
 from pipelines.fusion.scores import cases
-from pipelines.study.evaluate import inputs_of
+from pipelines.study.evaluate import config_of, inputs_of
 
 WINDOWS: Final = 140
 CLIPS, TEXTS = 160, 600
@@ -80,11 +81,12 @@ def record(root: Path, models: Path) -> Recorded:
         "text.onnx": reader.seen,
         "face.onnx": [{"face": f[None, None].astype(np.float32) / np.float32(255)} for f in faces[:400]],
     }
-    everything = inputs_of("atv", cases("atv", clips, texts)[1][0])
+    config = config_of(backend.load(models / f"{FUSION}{ALL}.onnx"))
+    everything = inputs_of(ALL, cases(ALL, clips, texts)[1][0], config)
     gathered: list[Arrays] = []
     for index, c in enumerate(COMBINATIONS):
         _, some = cases(c, clips, texts)
-        windows = [inputs_of(c, row) for row in _some(some, WINDOWS, random)]
+        windows = [inputs_of(c, row, config) for row in _some(some, WINDOWS, random)]
         found[f"{FUSION}{c}.onnx"] = windows
         gathered += [_filled(w, index, everything) for w in windows]
     found[GATHERED] = gathered

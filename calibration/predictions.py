@@ -15,7 +15,7 @@ from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import UNKNOWN, ravdess, sentences
 from pipelines.exporting.export import MEASURED
-from pipelines.fusion.scores import ScoredWindow, cases
+from pipelines.fusion.scores import ScoredWindow, cases, last_window
 from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.windows import Example
 from pipelines.study.evaluate import run
@@ -48,12 +48,19 @@ def examples(root: Path, models: Path) -> tuple[list[Example], list[Example]]:
 
 
 def predictions(
-    graphs: Mapping[Combination, Graph], clips: Sequence[Example], texts: Sequence[Example]
+    graphs: Mapping[Combination, Graph],
+    clips: Sequence[Example],
+    texts: Sequence[Example],
+    strangers: Sequence[Example] = (),
 ) -> dict[Combination, Predictions]:
-    """Every combination on the windows that can be had for it; raises CalibrationError where they are too poor."""
+    """Every combination on the windows that can be had for it, the voice alone on ``strangers`` too; raises
+    CalibrationError where they are too poor."""
     found: dict[Combination, Predictions] = {}
     for c in COMBINATIONS:
         name, rows = cases(c, clips, texts)
+        if c == "a" and strangers:
+            name = f"{name}; voices of other corpora"
+            rows = [*rows, *(ScoredWindow(last_window(e), e) for e in strangers)]
         labelled = [r for r in rows if r.truth.emotion != UNKNOWN]
         scored = [r for r in rows if not np.isnan(r.truth.score)]
         sentiment = run(graphs[c], c, scored).sentiment if scored else np.zeros(0, np.float32)

@@ -39,12 +39,16 @@ def publish(model: FusionModel, placed: Placed) -> Estimate:
     windows = {m: window_of(track, end, model.capacity[m]) for m, (track, end) in placed.items()}
     used = {m: w for m, w in windows.items() if w.tokens >= needed(m, model.capacity[m], SETTINGS)}
     presence: dict[Modality, Presence] = {
-        m: Presence("present", None, used[m].tokens) if m in used else Presence("absent", NOTHING[m], 0)
+        m: Presence("present", None, used[m].tokens) if m in used else Presence("absent", _absence(m, placed), 0)
         for m in MODALITIES
     }
     body = estimate(Pending(0, used, presence, {}, 0, None), SETTINGS, model).estimate
     assert body is not None
     return body
+
+
+def _absence(modality: Modality, placed: Placed) -> str:
+    return (placed[modality][0].reason if modality in placed else "") or NOTHING[modality]
 
 
 @dataclass(frozen=True, slots=True)

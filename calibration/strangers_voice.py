@@ -17,13 +17,12 @@ from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ACTED, LABEL
 from pipelines.data.recordings import sound_of
-from pipelines.data.voices import NEUTRAL, Voice
-from pipelines.encoders.voice import Chosen, Features, answers, fit, reserved, settled
+from pipelines.data.voices import FOLDS, NEUTRAL, Voice, fold_of, reserved
+from pipelines.encoders.voice import Chosen, Features, answers, fit, settled
 from pipelines.encoders.voice_net import VoiceHead
 from pipelines.encoders.voice_windows import frames_of, recorded_tokens
 from pipelines.exporting.voice_features import features, front, pooled_of
 
-FOLDS: Final = 5
 FOUR: Final = ("angry", "happy", "neutral", "sad")
 # Corpora of actors that are left out one by one; URDU is spontaneous, and its speakers tell its emotions.
 LEFT_OUT: Final = ("tess", "nemo_pl", "emovo_it", "turev_tr")
@@ -76,18 +75,6 @@ def seven_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(out / out.sum(1, keepdims=True), np.float64)
 
 
-def fold_of(voices: Sequence[Voice]) -> NDArray[np.int64]:
-    """The fold in which a clip is answered for, [n]; -1: never. RAVDESS four actors at a time, the last of them the dev
-    actors; the speakers of neutral sets in turn."""
-    order: dict[str, int] = {}
-    for v in voices:
-        if v.corpus in NEUTRAL:
-            order.setdefault(v.speaker, len(order))
-    folds = {speaker: i % FOLDS for speaker, i in order.items()}
-    actors = {v.speaker: (int(v.speaker.split()[1]) - 1) // 4 for v in voices if v.corpus == "ravdess"}
-    return np.array([(folds | actors).get(v.speaker, -1) for v in voices])
-
-
 def trained(voices: Sequence[Voice], found: Features, chosen: Chosen, seed: int = 0) -> VoiceHead:
     """A head of ``chosen`` clips; some neutral speakers among them only settle its prior."""
     kept = reserved(voices) & chosen
@@ -97,7 +84,8 @@ def trained(voices: Sequence[Voice], found: Features, chosen: Chosen, seed: int 
 def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
     """All rows; ``models`` is not used: every head is trained anew without those it answers for."""
     voices, found = features(root, runs)
-    corpus, fold = np.array([v.corpus for v in voices]), fold_of(voices)
+    corpus = np.array([v.corpus for v in voices])
+    fold = np.where(np.isin(corpus, ("ravdess", *NEUTRAL)), fold_of(voices), -1)
     logits, heads = np.zeros((len(voices), len(ACTED))), []
     for k in range(FOLDS):
         heads.append(trained(voices, found, fold != k))

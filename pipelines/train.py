@@ -39,7 +39,7 @@ def experiment(config: Path, data: Path, out: Path, models: Path = MODELS, **cha
     from pipelines.fusion.experiment import load
 
     plan = replace(load(config), **changes)
-    rows = starter.open_rows(plan.data, data, models)
+    rows = starter.open_rows(plan.data, data, models, runs=out)
     work, path = work_of(config, out), out / f"{config.stem}.safetensors"
     fabric = launch.launch(plan, work)
     trained = trainer.train(plan, rows, splits.release(rows), work, fabric=fabric)
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="fewer for a trial (not for a TOML file, which says its own)")
     parser.add_argument("--seed", type=int, help="0 if not given; a TOML file says its own")
     parser.add_argument("--fold", type=Path, nargs="+", metavar="DIR", help="face: those of these folders in one")
+    parser.add_argument("--without", nargs="+", metavar="CORPUS", help="voice: corpora that it is not trained on")
     parser.add_argument("--settle", action="store_true", help="fusion: only the last step; goes in the next version")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -88,6 +89,8 @@ def misplaced(arguments: argparse.Namespace) -> str | None:
         return f"{what!r} is neither one of {', '.join(WHAT)} nor a TOML file"
     if arguments.fold and what != "face":
         return "--fold is of face"
+    if arguments.without and what != "voice":
+        return "--without is of voice"
     if arguments.settle and what != "fusion":
         return "--settle is of fusion"
     if what == "voice" and arguments.epochs is not None:
@@ -100,7 +103,7 @@ def misplaced(arguments: argparse.Namespace) -> str | None:
 def run(arguments: argparse.Namespace) -> None:
     """The training that was named, with its options."""
     what, data, out = arguments.what, arguments.data, arguments.out
-    options = {name: value for name in ("epochs", "seed") if (value := getattr(arguments, name)) is not None}
+    options = {n: value for n in ("epochs", "seed", "without") if (value := getattr(arguments, n)) is not None}
     if what.endswith(".toml"):
         experiment(Path(what), data, out, arguments.models)
     elif what == "fusion":
@@ -115,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
         importlib.import_module(ENCODERS[what]).train(data, out, **options)
 
 
-def fusion_options(options: dict[str, int]) -> dict[str, Any]:
+def fusion_options(options: dict[str, Any]) -> dict[str, Any]:
     """``--epochs N`` of fusion as epochs of the base, of the adapters, and none of self-distillation."""
     changes: dict[str, Any] = dict(options)
     if "epochs" in changes:

@@ -119,8 +119,8 @@ class Latency(Struct, frozen=True):
 
 class Estimate(Body, frozen=True):
     """``emotion``: the expressed emotion over one window. ``label`` is null when ``abstain`` names a reason: "unbound"
-    (two faces), "warming up", "too few tokens", "no modality present", "out of distribution", "set too large", "low
-    confidence"; what it concerns follows in brackets.
+    (two faces), "unknown language", "warming up", "too few tokens", "no modality present", "out of distribution", "set
+    too large", "low confidence"; what it concerns follows in brackets.
 
     ``prediction_set``, likeliest first, and ``sentiment_interval`` hold the truth with probability ``coverage``, on
     single windows of people and rooms like those of the fit; null where that was not measured.

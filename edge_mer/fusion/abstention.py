@@ -12,13 +12,15 @@ from edge_mer.fusion.presence import FEW, WARMING
 
 NOTHING: Final = "no modality present"
 UNBOUND: Final = "unbound"  # as the face encoder reports it
+UNKNOWN_LANGUAGE: Final = "unknown language"  # as the text encoder reports it
 NOVEL, LARGE, LOW = "out of distribution", "set too large", "low confidence"
 
 
 def without_estimate(presence: Mapping[Modality, Presence]) -> str:
-    """Why no estimate exists: several faces, a sensor that just started, too few valid tokens, or no modality."""
+    """Why no estimate exists: several faces, words of a language that the encoder does not know, a sensor that just
+    started, too few valid tokens, or no modality."""
     reasons = [p.reason for p in presence.values()]
-    return next((r for r in (UNBOUND, WARMING, FEW) if r in reasons), NOTHING)
+    return next((r for r in (UNBOUND, UNKNOWN_LANGUAGE, WARMING, FEW) if r in reasons), NOTHING)
 
 
 def abstention(

@@ -30,6 +30,7 @@ OWN, EARLIER, SAME, OTHER = range(4)
 TURNS: Final = 4
 # A text that is less likely English than this gives tokens that are not valid: the encoder knows no other language.
 ENGLISH: Final = 0.5
+UNKNOWN_LANGUAGE: Final = "unknown language"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,13 @@ class SpokenTurn:
     pieces: tuple[int, ...]
 
 
-State = tuple[SpokenTurn, ...]
-"""Newest first, and no more than the context has places for."""
+@dataclass(frozen=True, slots=True)
+class DialogueState:
+    """``turns``: newest first, and no more than the context has places for. ``reason``: why the tokens of the last
+    block are not valid."""
+
+    turns: tuple[SpokenTurn, ...] = ()
+    reason: str = ""
 
 
 class DialogueEncoder:
@@ -62,22 +68,23 @@ class DialogueEncoder:
             model=origin(graph)[:16],
         )
 
-    def initial(self) -> State:
-        return ()
+    def initial(self) -> DialogueState:
+        return DialogueState()
 
-    def step(self, state: State, block: TextSegment) -> tuple[State, Tokens]:
+    def step(self, state: DialogueState, block: TextSegment) -> tuple[DialogueState, Tokens]:
         """Tokens of the newest sub-words of the segment. Raises InputError for a word that ends before it starts."""
         pieces = self._newest_pieces(block.words)
         n = len(pieces)
         times = np.array([(w.start_us, w.end_us) for _, w in pieces], np.int64).reshape(n, 2)
-        values, valid = np.empty((0, self.spec.dim), np.float32), False
+        values, valid, turns = np.empty((0, self.spec.dim), np.float32), False, state.turns
         if n:
-            state = recent(state, block.segment, int(times[0, 0]))
+            turns = recent(turns, block.segment, int(times[0, 0]))
             ids = tuple(piece for piece, _ in pieces)
-            out = self._graph.run(laid_out(self.tokenizer, ids, [(t.pieces, EARLIER) for t in state]))
+            out = self._graph.run(laid_out(self.tokenizer, ids, [(t.pieces, EARLIER) for t in turns]))
             values, valid = out["tokens"][0, :n], english(out)
             if block.final and valid:
-                state = (SpokenTurn(block.segment, int(times[-1, 1]), ids), *state)[:CONTEXT]
+                turns = (SpokenTurn(block.segment, int(times[-1, 1]), ids), *turns)[:CONTEXT]
+        state = DialogueState(turns, UNKNOWN_LANGUAGE if n and not valid else "")
         tokens = Tokens(values, times[:, 0], times[:, 1], np.full(n, valid), context=block.segment)
         return state, tokens
 
@@ -95,9 +102,9 @@ class DialogueEncoder:
         return newest[-PIECES:]
 
 
-def recent(state: State, segment: int, start_us: int) -> State:
+def recent(turns: Sequence[SpokenTurn], segment: int, start_us: int) -> tuple[SpokenTurn, ...]:
     """The turns before ``segment``, which starts at ``start_us``, that are not too old for it."""
-    return tuple(t for t in state if t.segment != segment and t.end_us >= start_us - MEMORY_US)
+    return tuple(t for t in turns if t.segment != segment and t.end_us >= start_us - MEMORY_US)
 
 
 def english(out: dict[str, NDArray[Any]]) -> bool:

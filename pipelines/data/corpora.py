@@ -68,6 +68,14 @@ LICENCES: Final[Mapping[str, str]] = {
     "meld": "MELD, research only",
     "goemotions": "CC BY 4.0",
     "mosi": "CMU-MOSI, research only",
+    "tess": "TESS, CC BY-NC-ND 4.0",
+    "nemo_pl": "nEMO, CC BY-NC-SA 4.0",
+    "emovo_it": "EMOVO, research only",
+    "turev_tr": "TurEV, CC BY-NC-ND 4.0",
+    "urdu": "URDU, research only",
+    "libri_multi": "LibriSpeech, CC BY 4.0",
+    "speechocean": "speechocean762, free",
+    "wakewords": "wake words, Apache-2.0 and public domain",
 }
 
 

@@ -56,6 +56,11 @@ class Rows:
         """Width of a token of each modality that the set has."""
         return {m: self.tokens[m].shape[2] for m in MODALITIES if m in self.tokens}
 
+    @property
+    def lengths(self) -> dict[Modality, int]:
+        """Tokens of a row, valid or not, of each modality that the set has."""
+        return {m: self.tokens[m].shape[1] for m in MODALITIES if m in self.tokens}
+
 
 def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, labelled: bool = True) -> Rows:
     """The set ``name`` from the folder of all sets or from one .npz file of its layout.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -29,6 +29,8 @@ INDEXED: Final = ("tess", "nemo_pl", "emovo_it", "turev_tr", "urdu", "libri_mult
 EMOTIONAL: Final = ("ravdess", "tess", "nemo_pl", "emovo_it", "turev_tr", "urdu")
 NEUTRAL: Final = ("libri_multi", "speechocean", "wakewords")
 CHILD_YEARS: Final = 12
+FOLDS: Final = 5
+DEV_FOLD: Final = FOLDS - 1
 _NEUTRAL_TASK: Final = ("neutral_read", "neutral_command")
 
 
@@ -97,6 +99,30 @@ _SEXES: Final[Mapping[str, Sex]] = {"f": "f", "female": "f", "m": "m", "male": "
 def _speaker(row: Mapping[str, str]) -> str:
     """Of wakewords nobody knows who speaks: each phrase stands for a speaker."""
     return row["phrase"] if row["speaker"] == "unknown" else row["speaker"]
+
+
+def fold_of(voices: Sequence[Voice]) -> NDArray[np.int64]:
+    """A fold [n] of FOLDS for each clip, never two for a speaker: RAVDESS four actors at a time, so that DEV_FOLD holds
+    its dev actors; the speakers of other corpora in turn. Nothing that ships is trained on DEV_FOLD."""
+    order: dict[str, dict[str, int]] = {}
+    for v in voices:
+        order.setdefault(v.corpus, {}).setdefault(v.speaker, len(order[v.corpus]))
+    return np.array(
+        [
+            (int(v.speaker.split()[1]) - 1) // 4 if v.corpus == "ravdess" else order[v.corpus][v.speaker] % FOLDS
+            for v in voices
+        ],
+        np.int64,
+    )
+
+
+def reserved(voices: Sequence[Voice]) -> NDArray[np.bool_]:
+    """Clips [n] of a fifth of the speakers of neutral sets, who settle the prior of a head and are not trained on."""
+    order: dict[str, int] = {}
+    for v in voices:
+        if v.corpus in NEUTRAL:
+            order.setdefault(v.speaker, len(order))
+    return np.array([v.speaker in order and order[v.speaker] // 5 % 5 == 0 for v in voices])
 
 
 def through_opus(samples: Samples, bits: int = CODEC_BITS) -> Samples:

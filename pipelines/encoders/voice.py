@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.data.corpora import ACTED
-from pipelines.data.voices import EMOTIONAL, NEUTRAL, Voice
+from pipelines.data.voices import EMOTIONAL, Voice
 from pipelines.encoders.average import running_average
 from pipelines.encoders.train_log import warm_cosine
-from pipelines.encoders.voice_net import VoiceHead
+from pipelines.encoders.voice_net import MEMBERS, TOKEN_DIM, VoiceHead
 
 STEPS, BATCH, RATE, DECAY, AVERAGE = 1100, 128, 3e-3, 5e-2, 0.98
 # Of what is drawn this share is as it was recorded; noise in deviations of each value; mixup (Zhang et al. 2018).
 RECORDED, NOISY, MIXED, SMOOTH = 0.5, 0.3, 0.4, 0.1
+# Each network of the head learns from about this share of the speakers.
+BAGGED: Final = 0.75
 # The share of windows that are moved to another corpus.
 CARRIED: Final = 0.6
 # A corpus weighs by this power of its speakers, RAVDESS, which alone has all eight classes, this many times more.
@@ -38,13 +40,14 @@ Chosen = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Of windows: ``pooled`` float16 [n, 1536], ``voiced`` frames [n] of 100, the ``clip`` [n] it is of, and whether it
-    was ``moved`` [n] to another room."""
+    """Of windows: ``pooled`` float16 [n, 1536], ``voiced`` frames [n] of 100, the ``clip`` [n] it is of, whether it was
+    ``moved`` [n] to another room, and which ``token`` [n] of its recording it is, two a second."""
 
     pooled: NDArray[np.float16]
     voiced: NDArray[np.float32]
     clip: NDArray[np.int64]
     moved: NDArray[np.bool_]
+    token: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,11 +95,12 @@ def loss_of(logits: Tensor, label: Tensor, has: Tensor, either: Tensor) -> Tenso
 
 
 def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int = 0, steps: int = STEPS) -> VoiceHead:
-    """A head trained on the clips ``chosen`` [n] alone."""
+    """A head trained on the clips ``chosen`` [n] alone; each of its networks on most of their speakers."""
     torch.manual_seed(seed)
     random, goal = np.random.default_rng(seed), targets(voices)
     rows, odds = _draws(features, shares(voices, chosen))
     drawn = random.choice(rows, (steps, BATCH), p=odds)
+    bags = torch.from_numpy(bagged(voices, random))
     head = VoiceHead()
     sample = features.pooled[np.unique(drawn[: 8000 // BATCH])].astype(np.float32)
     head.mean.copy_(torch.from_numpy(sample.mean(0)))
@@ -104,6 +108,7 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
     corpora = Corpora.of(features, voices, rows)
     optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=DECAY)
     average = running_average(head, AVERAGE)
+
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * warm_cosine(step / steps)
@@ -112,17 +117,30 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
         moved = torch.from_numpy(pooled + corpora.carried(features.clip[drawn[step]], random))
         moved = moved + NOISY * torch.randn_like(moved) * head.std
         order, share = torch.randperm(BATCH), float(random.beta(MIXED, MIXED))
-        logits = head.logits(head(share * moved + (1 - share) * moved[order]))
-        has = goal.has[clip] | goal.has[clip[order]]
-        loss = share * loss_of(logits, goal.label[clip], has, goal.either[clip])
-        loss = loss + (1 - share) * loss_of(logits, goal.label[clip[order]], has, goal.either[clip[order]])
+        each = head.members(share * moved + (1 - share) * moved[order])
+        other = clip[order]
+        has = goal.has[clip] | goal.has[other]
+        own, mixed = (loss_of_each(each, goal, some, has) for some in (clip, other))
+        weight = bags[clip] * bags[other]
         optimizer.zero_grad()
-        torch.autograd.backward(loss.mean())
+        torch.autograd.backward(((share * own + (1 - share) * mixed) * weight).sum() / weight.sum())
         optimizer.step()
         average.update_parameters(head)
     kept: Any = average.module
     out: VoiceHead = kept.eval()
     return out
+
+
+def loss_of_each(each: Tensor, goal: Targets, clip: Tensor, has: Tensor) -> Tensor:
+    """``loss_of`` [B, M] of the logits of each network [B, M, 8] on the clips ``clip`` [B]."""
+    of_all = (x.repeat_interleave(each.shape[1], 0) for x in (goal.label[clip], has, goal.either[clip]))
+    return loss_of(each.flatten(0, 1), *of_all).view(each.shape[:2])
+
+
+def bagged(voices: Sequence[Voice], random: np.random.Generator) -> NDArray[np.float32]:
+    """1 where a network of the head learns from a clip: [n, 8]. Of each speaker about BAGGED of them do."""
+    names, index = np.unique([v.speaker for v in voices], return_inverse=True)
+    return (random.random((len(names), MEMBERS)) < BAGGED).astype(np.float32)[index]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,24 +182,25 @@ def _draws(features: Features, share: NDArray[np.float64]) -> tuple[NDArray[np.i
     return rows, odds[rows] / odds[rows].sum()
 
 
+def tokens(head: VoiceHead, features: Features, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What ``head`` makes of the windows ``rows``: [len(rows), 64]."""
+    out = np.empty((len(rows), TOKEN_DIM), np.float32)
+    with torch.no_grad():
+        for start in range(0, len(rows), 4096):
+            some = features.pooled[rows[start : start + 4096]].astype(np.float32)
+            out[start : start + 4096] = head(torch.from_numpy(some)).numpy()
+    return out
+
+
 def answers(head: VoiceHead, features: Features, clips: int) -> NDArray[np.float64]:
     """Logits [clips, 8] from the windows as they were recorded, by how much of each is voiced."""
     rows = np.flatnonzero(~features.moved)
     with torch.no_grad():
-        logits = head.logits(head(torch.from_numpy(features.pooled[rows].astype(np.float32)))).numpy()
+        logits = head.logits(torch.from_numpy(tokens(head, features, rows))).numpy()
     total, weight = np.zeros((clips, len(ACTED))), np.zeros(clips)
     np.add.at(total, features.clip[rows], logits * features.voiced[rows, None])
     np.add.at(weight, features.clip[rows], features.voiced[rows])
     return total / np.maximum(weight, 1e-9)[:, None]
-
-
-def reserved(voices: Sequence[Voice]) -> Chosen:
-    """Clips [n] of a fifth of the speakers of neutral sets, who settle the prior of a head not trained on them."""
-    order: dict[str, int] = {}
-    for v in voices:
-        if v.corpus in NEUTRAL:
-            order.setdefault(v.speaker, len(order))
-    return np.array([v.speaker in order and order[v.speaker] // 5 % 5 == 0 for v in voices])
 
 
 def settled(head: VoiceHead, features: Features, neutral: Chosen) -> VoiceHead:

@@ -14,7 +14,9 @@ POOLED = (2, 3)
 SIZE = 2 * len(POOLED) * WIDTH
 # Whisper's scaling of log10 power, with the loudest point of the window always at LOUDEST: level tells nothing.
 LOUDEST, RANGE = 2.0, 8.0
-TOKEN_DIM = 64
+# Of the head: its networks, what their logits are multiplied with in a token, and where a token ends.
+MEMBERS, SCALE, LIMIT = 8, 0.5, 4.0
+TOKEN_DIM = MEMBERS * len(ACTED)
 
 
 class VoiceFront(nn.Module):
@@ -40,31 +42,35 @@ class VoiceFront(nn.Module):
 
 
 class VoiceHead(nn.Module):
-    """Pooled states ``[B, 1536]`` -> token ``[B, 64]``; of a token its logits ``[B, 8]`` in the order of ACTED.
+    """Pooled states ``[B, 1536]`` -> token ``[B, 64]``: the logits of eight small networks, each in the order of ACTED
+    and less its mean. Of a token the logits ``[B, 8]`` are their mean and ``prior``.
 
-    ``mean`` and ``std`` are those of the training data; ``prior`` is added to the logits.
+    A value means the same whoever trained the head, so that tokens of heads that were trained on other speakers can be
+    mixed. ``mean`` and ``std`` are those of the training data.
     """
 
-    def __init__(self, width: int = 256, dim: int = TOKEN_DIM, drops: tuple[float, float] = (0.3, 0.5)) -> None:
+    def __init__(self, width: int = 48, drops: tuple[float, float] = (0.3, 0.4)) -> None:
         super().__init__()
         self.mean, self.std = nn.Buffer(torch.zeros(SIZE)), nn.Buffer(torch.ones(SIZE))
         self.prior = nn.Buffer(torch.zeros(len(ACTED)))
-        self.body = nn.Sequential(
-            nn.Dropout(drops[0]),
-            nn.Linear(SIZE, width),
-            nn.ReLU(),
-            nn.Dropout(drops[1]),
-            nn.Linear(width, dim),
-            nn.Tanh(),
-        )
-        self.head = nn.Linear(dim, len(ACTED))
+        self.width, self.drops = width, nn.ModuleList(nn.Dropout(p) for p in drops)
+        self.hidden = nn.Linear(SIZE, MEMBERS * width)
+        self.out = nn.Parameter(torch.randn(MEMBERS, width, len(ACTED)) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(MEMBERS, 1, len(ACTED)))
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        out: Tensor = self.body(((pooled - self.mean) / self.std).clamp(-4, 4))
+    def members(self, pooled: Tensor) -> Tensor:
+        """Logits ``[B, 8, 8]`` of each network."""
+        hidden = self.hidden(self.drops[0](((pooled - self.mean) / self.std).clamp(-4, 4))).relu()
+        each = self.drops[1](hidden).view(len(pooled), MEMBERS, 1, self.width)
+        out: Tensor = (each @ self.out + self.bias)[:, :, 0]
         return out
 
+    def forward(self, pooled: Tensor) -> Tensor:
+        each = self.members(pooled)
+        return (SCALE * (each - each.mean(-1, keepdim=True))).clamp(-LIMIT, LIMIT).flatten(1)
+
     def logits(self, token: Tensor) -> Tensor:
-        out: Tensor = self.head(token) + self.prior
+        out: Tensor = token.view(len(token), MEMBERS, len(ACTED)).mean(1) / SCALE + self.prior
         return out
 
 

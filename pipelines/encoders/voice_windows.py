@@ -25,7 +25,7 @@ STEP_FRAMES: Final = STEP // HOP
 DEPTH: Final = 2.5
 # A window is one to learn from when this many of its newest 50 frames are voiced.
 NEWEST: Final = 15
-# Of a clip as it was recorded the most windows, spread evenly; of one elsewhere only the fullest is taken.
+# The most windows of a recording, spread evenly.
 RECORDED: Final = 5
 # No voice, and nothing that could pass for one; one room is a mausoleum.
 VOICES: Final = ("baby_cry", "baby_laugh", "person_sneeze")
@@ -99,18 +99,12 @@ def voiced(frames: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def recorded_tokens(frames: Samples) -> NDArray[np.int64]:
-    """The tokens of a clip to answer from, or to learn from as it was recorded."""
+    """The tokens of a recording to learn from, or to answer from."""
     newest, whole = voiced(frames)
     found = np.flatnonzero(newest >= NEWEST)
     found = found if len(found) else np.array([whole.argmax()])
     evenly = np.linspace(0, len(found) - 1, min(len(found), RECORDED)).astype(int)
     return np.asarray(found[evenly], np.int64)
-
-
-def fullest_token(frames: Samples) -> NDArray[np.int64]:
-    """The token to learn from of a clip elsewhere, as an array of one: that whose window holds most of the voice."""
-    newest, whole = voiced(frames)
-    return np.array([(whole + len(frames) * (newest >= NEWEST)).argmax()])
 
 
 def window(frames: Samples, token: int) -> Samples:

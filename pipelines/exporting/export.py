@@ -261,6 +261,7 @@ def voice_graph(runs: Path) -> GraphDraft:
     head = VoiceHead()
     head.load_state_dict(dict(saved.weights))
     metadata = _encoder("audio", 2.0, 64, saved.facts) | {"input": VOICE_INPUT, "known_failures": VOICE_FAILURES}
+    metadata |= {name: saved.facts[name] for name in ("unseen", "abroad") if name in saved.facts}
     return voice.graph(runs, FILES["audio"], head, metadata)
 
 

@@ -26,7 +26,7 @@ from pipelines.data.voices import Voice, voices
 from pipelines.encoders import audio_augment, voice_net, voice_windows, whisper
 from pipelines.encoders.voice import Features
 from pipelines.encoders.voice_net import VoiceFront
-from pipelines.encoders.voice_windows import elsewhere, frames_of, fullest_token, places, recorded_tokens, window
+from pipelines.encoders.voice_windows import elsewhere, frames_of, places, recorded_tokens, window
 from pipelines.encoders.whisper import WhisperFront
 from pipelines.exporting.onnx_file import plain
 from pipelines.exporting.qdq import products, quantise
@@ -95,15 +95,15 @@ def features(root: Path, out: Path) -> tuple[list[Voice], Features]:
 
 def _encoded(root: Path, path: Path, everyone: Sequence[Voice]) -> Arrays:
     graph, around = OnnxRuntime().load(path), places(root)
-    rows: dict[str, list[Any]] = {"pooled": [], "voiced": [], "clip": [], "moved": []}
+    rows: dict[str, list[Any]] = {"pooled": [], "voiced": [], "clip": [], "moved": [], "token": []}
     for i, voice in enumerate(everyone):
         samples = voice.samples()
         for copy in range(COPIES + 1):
             moved = copy > 0
             frames = frames_of(elsewhere(samples, around, np.random.default_rng([copy, i])) if moved else samples)
-            for token in fullest_token(frames) if moved else recorded_tokens(frames):
+            for token in recorded_tokens(frames):
                 pooled, voiced = pooled_of(graph, frames, int(token))
-                for name, value in zip(rows, (pooled.astype(np.float16), voiced, i, moved), strict=True):
+                for name, value in zip(rows, (pooled.astype(np.float16), voiced, i, moved, token), strict=True):
                     rows[name].append(value)
     return {name: np.array(values) for name, values in rows.items()}
 

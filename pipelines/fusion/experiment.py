@@ -46,11 +46,13 @@ class StarterSettings:
     """Every so many train texts are read."""
     calibration_stride: int = 6
     """The sentiment is calibrated at the end on every so many train texts; 0: not at all."""
+    paired: float = 0.0
+    """How often voice and face of a window are of two people with the same label."""
 
     def __post_init__(self) -> None:
         least = (self.steps, self.clip_copies, self.face_stride, self.face_frames, self.text_stride)
-        if min(least) < 1 or self.calibration_stride < 0:
-            raise ConfigError(f"{self}: expected calibration_stride >= 0 and all others >= 1")
+        if min(least) < 1 or self.calibration_stride < 0 or not 0 <= self.paired <= 1:
+            raise ConfigError(f"{self}: expected calibration_stride >= 0, paired from 0 to 1, all others >= 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Experiment:
             self.size,
             **{
                 "dims": {"audio": 1, "video": 1, "text": 1} | rows.dims,
+                **({"tokens": rows.lengths} if layout.drawn else {}),
                 "readout": layout.readout,
                 "emotions": max(1, len(layout.emotions)),
                 "tasks": tasks,

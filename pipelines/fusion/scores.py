@@ -34,10 +34,10 @@ class Predicted:
 def cases(c: Combination, clips: Sequence[Example], texts: Sequence[Example]) -> tuple[str, list[ScoredWindow]]:
     """The name of the table and its rows: recorded clips, texts, or clips paired with a text of their label."""
     if "text" not in modalities_of(c):
-        return "ravdess dev, last 4 s of the clip", [ScoredWindow(_placed(clip), clip) for clip in clips]
+        return "ravdess dev, last 4 s of the clip", [ScoredWindow(last_window(clip), clip) for clip in clips]
     if c == "t":
         return "goemotions + meld + mosi dev", [ScoredWindow({"text": (t.tracks["text"], 0.0)}, t) for t in texts]
-    rows = [ScoredWindow({**_placed(clip), "text": (t.tracks["text"], 0.5)}, t) for clip, t in pair(clips, texts)]
+    rows = [ScoredWindow({**last_window(clip), "text": (t.tracks["text"], 0.5)}, t) for clip, t in pair(clips, texts)]
     return "label-paired windows (ravdess dev with a text of its label)", rows
 
 
@@ -75,6 +75,7 @@ def _sentiment(rows: Sequence[ScoredWindow], value: NDArray[np.float32]) -> dict
     return out
 
 
-def _placed(clip: Example) -> Placed:
+def last_window(clip: Example) -> Placed:
+    """All tracks of a recording, to its end."""
     end = max(float(track.end_s[-1]) for track in clip.tracks.values())
     return {m: (track, end) for m, track in clip.tracks.items()}

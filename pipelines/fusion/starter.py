@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
-from edge_mer.model import MCULoRA
+from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.inputs import Window
 from pipelines.data import feature_sets
 from pipelines.data.corpora import UNKNOWN, Faces, fer2013, ravdess, sentences, sha256_of
 from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import layout_of
 from pipelines.data.scaling import Scale
-from pipelines.encoders.shipped import MODELS
-from pipelines.fusion import tracks
+from pipelines.encoders.shipped import MODELS, RUNS
+from pipelines.fusion import tracks, voices
 from pipelines.fusion.experiment import Experiment, StarterSettings
 from pipelines.fusion.samples import Index
 from pipelines.fusion.scores import Predicted, ScoredWindow, cases, figures
@@ -36,19 +36,10 @@ from pipelines.fusion.sentiment_calibration import calibrate
 from pipelines.fusion.sources import Batch, Epoch
 from pipelines.fusion.token_encoders import TokenEncoders
 from pipelines.fusion.tracks import Floats
-from pipelines.fusion.windows import Example, Sampler, collate
+from pipelines.fusion.windows import Example, Sampler, TrainExamples, collate
 
 # Clips of the train actors are paired with one of every so many train texts.
 PAIRED = 6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainExamples:
-    """What train windows are drawn from."""
-
-    joint: Sequence[Example]
-    faces: Sequence[Example]
-    texts: Sequence[Example]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +57,11 @@ class StarterRows(Rows):
     encoders: Mapping[Modality, str]
 
 
-def read(root: Path, models: Path = MODELS) -> StarterRows:
-    """The corpora of ``root`` through the encoders of ``models``. Raises DataError or ModelError for an absent file."""
+def read(root: Path, models: Path = MODELS, runs: Path = RUNS) -> StarterRows:
+    """The corpora of ``root`` through the encoders of ``models``. Raises DataError or ModelError for an absent file.
+
+    Of an encoder with ``RUNS/voice_unseen.npz`` the train examples have the tokens of that file.
+    """
     encoders, identity = TokenEncoders(models), sha256_of(root)
     clips = {split: encoders.joint(ravdess(root, split)) for split in ("train", "dev")}
     texts = {
@@ -80,15 +74,21 @@ def read(root: Path, models: Path = MODELS) -> StarterRows:
     def load(settings: StarterSettings) -> TrainExamples:
         faces, read_texts = fer2013(root, "train"), sentences(root, "train")
         some = Faces(faces.images[:: settings.face_stride], faces.labels[:: settings.face_stride])
+        acted, unseen = ravdess(root, "train"), encoders.unseen(root, runs)
+        if unseen is None:
+            joint = tracks.augmented_joint(clips["train"], acted, encoders.audio, settings.clip_copies)
+        else:
+            joint = voices.joint(unseen, acted)
         return TrainExamples(
-            tracks.augmented_joint(clips["train"], ravdess(root, "train"), encoders.audio, settings.clip_copies),
+            joint,
             tracks.face_clips(some, encoders.face, settings.face_frames),
             encoders.augmented_texts(read_texts[:: settings.text_stride]),
+            voices.alone(unseen) if unseen is not None else (),
         )
 
+    placed = collate([row.placed for row in windows], MCULoRAConfig(tokens=encoders.capacity))
     tokens, mask, age = (
-        {m: getattr(window, name).numpy() for m, window in collate([row.placed for row in windows]).items()}
-        for name in ("tokens", "mask", "age")
+        {m: getattr(window, name).numpy() for m, window in placed.items()} for name in ("tokens", "mask", "age")
     )
     emotion, score, ordinal = (
         np.array([getattr(row.truth, name) for row in windows]) for name in ("emotion", "score", "ordinal")
@@ -117,9 +117,11 @@ def read(root: Path, models: Path = MODELS) -> StarterRows:
     )
 
 
-def open_rows(name: str, source: Path, models: Path = MODELS, only: Collection[Modality] | None = None) -> Rows:
+def open_rows(
+    name: str, source: Path, models: Path = MODELS, only: Collection[Modality] | None = None, runs: Path = RUNS
+) -> Rows:
     """The set ``name``, whatever it is made from; ``only``: the modalities that a file must hold."""
-    return read(source, models) if layout_of(name).drawn else feature_sets.read(name, source, only)
+    return read(source, models, runs) if layout_of(name).drawn else feature_sets.read(name, source, only)
 
 
 class StarterSource:
@@ -148,11 +150,16 @@ class StarterSource:
         return {"metrics": metrics, "encoders": dict(self._rows.encoders)}
 
     @functools.cached_property
-    def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
+    def examples(self) -> TrainExamples:
+        """Those that it draws from: of RAVDESS the train actors alone."""
         found = self._rows.load(self._experiment.starter)
-        joint = [e for e in found.joint if e.group in self._actors]
-        sampler = Sampler(joint, found.faces, found.texts, self._config, self._experiment.token_dropout)
-        return sampler, _spread(joint, found.faces, found.texts)
+        return replace(found, joint=[e for e in found.joint if e.group in self._actors])
+
+    @functools.cached_property
+    def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
+        e, found = self._experiment, self.examples
+        sampler = Sampler(found, self._config, e.token_dropout, e.starter.paired)
+        return sampler, _spread(found.joint, found.faces, found.texts, *found.voices)
 
     def _noisy(self, batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:
         windows = {}

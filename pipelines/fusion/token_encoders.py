@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,16 +10,21 @@ import numpy as np
 from torch import Tensor
 
 from edge_mer.contract.domain import Modality
+from edge_mer.model import MCULoRAConfig
+from edge_mer.perception import dialogue, text
 from edge_mer.perception.audio import CONTEXT_FRAMES, FRAMES_PER_TOKEN
 from edge_mer.perception.dialogue import DialogueEncoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece
 from edge_mer.runtime.onnx import OnnxRuntime
+from pipelines.data.cache import Arrays, cached
 from pipelines.data.corpora import Sentence, Speech
+from pipelines.data.unseen import UNSEEN, Unseen
+from pipelines.data.voices import voices
 from pipelines.encoders.shipped import FILES, hashes
 from pipelines.fusion import tracks
 from pipelines.fusion.tracks import Floats
-from pipelines.fusion.windows import Example
+from pipelines.fusion.windows import WINDOW_S, Example
 
 
 class TokenEncoders:
@@ -59,16 +65,41 @@ class TokenEncoders:
         graph = self._graphs[modality]
         return np.concatenate([graph.run({n: x[i : i + 1] for n, x in arrays.items()})[output] for i in range(count)])
 
+    @property
+    def capacity(self) -> dict[Modality, int]:
+        """Tokens of a window: as many voices as its encoder gives in that time, else the device's own numbers."""
+        voiced = round(WINDOW_S * self._voice.spec.rate_hz)
+        return {**MCULoRAConfig().tokens, "audio": voiced}
+
+    def unseen(self, root: Path, runs: Path) -> Unseen | None:
+        """Tokens of voices whose speakers the voice encoder was not trained on; None for one that has no such file.
+
+        Raises DataError where it is absent.
+        """
+        named = self._graphs["audio"].metadata.get("unseen")
+        return None if named is None else Unseen.read(runs / UNSEEN, voices(root), str(named))
+
     def joint(self, clips: Sequence[Speech]) -> list[Example]:
         """As tracks.joint."""
         return tracks.joint(self._voice, clips)
 
     def texts(self, rows: Sequence[Sentence]) -> list[Example]:
         """As tracks.texts."""
-        return tracks.texts(self._reader, rows)
+        return tracks.text_examples(self._kept(tracks.bare_words(rows)), rows)
 
     def augmented_texts(self, rows: Sequence[Sentence]) -> list[Example]:
-        """As tracks.misheard_texts where the encoder reads earlier turns, else as tracks.augmented_texts."""
+        """Half of them misheard where the encoder reads earlier turns, else as tracks.augmented_texts."""
         if isinstance(self._reader, DialogueEncoder):
-            return tracks.misheard_texts(self._reader, rows)
+            return tracks.text_examples(self._kept(tracks.misheard_words(rows)), rows)
         return tracks.augmented_texts(rows, SentencePiece(self._models / "text.spm"), self.text)
+
+    def _kept(self, texts: Sequence[Sequence[str]]) -> list[Floats]:
+        """``tracks.text_tokens``, which takes minutes for a whole set, from the cache where it is there."""
+
+        def make() -> Arrays:
+            found = tracks.text_tokens(self._reader, texts)
+            return {"values": np.concatenate(found), "ends": np.cumsum([len(v) for v in found])}
+
+        stamp = hashlib.sha256("\n".join(" ".join(words) for words in texts).encode()).hexdigest()
+        kept = cached("texts", make, [], [dialogue, text, tracks], self.hashes["text"], stamp)
+        return np.split(kept["values"], kept["ends"][:-1])

@@ -98,30 +98,36 @@ def face_clips(faces: Faces, encode: FaceTokens, frames: int, seed: int = 0) -> 
 
 def texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence]) -> list[Example]:
     """Sentences without punctuation through the encoder on the device, each without a turn before it."""
-    return _encoded(encoder, [text_input.bare(row.text).split() for row in rows], rows)
+    return text_examples(text_tokens(encoder, bare_words(rows)), rows)
 
 
-def misheard_texts(encoder: Encoder[Any, TextSegment], rows: Sequence[Sentence], seed: int = 0) -> list[Example]:
-    """As ``texts``; half as written, half with a recogniser's errors."""
+def bare_words(rows: Sequence[Sentence]) -> list[list[str]]:
+    """The words of each row, without punctuation."""
+    return [text_input.bare(row.text).split() for row in rows]
+
+
+def misheard_words(rows: Sequence[Sentence], seed: int = 0) -> list[list[str]]:
+    """The words of every other row as written, of the rest without punctuation and with a recogniser's errors."""
     random, confused = np.random.default_rng(seed), misheard.confusions(row.text for row in rows)
-    read = [
+    return [
         confused.heard(misheard.bare(row.text).split(), random) if i % 2 else row.text.split()
         for i, row in enumerate(rows)
     ]
-    return _encoded(encoder, read, rows)
 
 
-def _encoded(
-    encoder: Encoder[Any, TextSegment], texts: Sequence[Sequence[str]], rows: Sequence[Sentence]
-) -> list[Example]:
-    """``texts[i]``: the words of ``rows[i]``. A text without a token is left out."""
-    out = []
-    for text, row in zip(texts, rows, strict=True):
+def text_tokens(encoder: Encoder[Any, TextSegment], texts: Sequence[Sequence[str]]) -> list[Floats]:
+    """The tokens [n, d] of each text; none of a text that the encoder refuses."""
+    found = []
+    for text in texts:
         words = tuple(Word(w, i, i + 1) for i, w in enumerate(text))
         _, tokens = encoder.step(encoder.initial(), TextSegment(0, words, True))
-        if len(tokens):
-            out.append(_text_example(tokens.values, row))
-    return out
+        found.append(tokens.values[tokens.valid])
+    return found
+
+
+def text_examples(vectors: Sequence[Floats], rows: Sequence[Sentence]) -> list[Example]:
+    """``rows[i]`` with the tokens ``vectors[i]``; a text without a token is left out."""
+    return [_text_example(v, row) for v, row in zip(vectors, rows, strict=True) if len(v)]
 
 
 def augmented_texts(

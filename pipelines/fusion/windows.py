@@ -28,11 +28,13 @@ DROPPED: Final = 0.7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTrack:
-    """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]."""
+    """Tokens of one modality: ``values`` float32 [n, d], ``end_s`` float64 [n], ``valid`` bool [n]; ``reason``: why the
+    encoder says that the newest is not."""
 
     values: NDArray[np.float32]
     end_s: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,16 @@ class Example:
     ordinal: int = NO_ORDINAL
     score: float = float("nan")
     group: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainExamples:
+    """What train windows are drawn from: clips with voice and face, faces, texts, and voices of each corpus."""
+
+    joint: Sequence[Example]
+    faces: Sequence[Example]
+    texts: Sequence[Example]
+    voices: Sequence[Sequence[Example]] = ()
 
 
 Placed = Mapping[Modality, tuple[TokenTrack, float]]
@@ -88,22 +100,15 @@ class Sampler:
     """Draws training batches: labels evenly, combinations by ``shares``, everything seeded."""
 
     def __init__(
-        self,
-        joint: Sequence[Example],
-        faces: Sequence[Example],
-        texts: Sequence[Example],
-        config: MCULoRAConfig,
-        token_dropout: float = 0.5,
+        self, examples: TrainExamples, config: MCULoRAConfig, token_dropout: float = 0.5, paired: float = 0.0
     ) -> None:
-        self.joint, self._config, self._token_dropout = joint, config, token_dropout
-        self._sources: Mapping[Combination, tuple[Sequence[Example], ...]] = {
-            "v": (joint, faces),
-            "tv": (joint, faces),
-            **{c: (joint,) for c in COMBINATIONS if c not in ("v", "tv", "t")},
-        }
-        self._texts = texts
-        self._scored = [e for e in texts if not np.isnan(e.score)]
-        self._by_label = {id(source): _by_label(source) for source in (joint, faces, texts)}
+        """``paired``: how often voice and face of a window are those of two people with the same label."""
+        self._config, self._token_dropout, self._paired = config, token_dropout, paired
+        self._joint, self._faces, self._texts = (
+            _by_label(some) for some in (examples.joint, examples.faces, examples.texts)
+        )
+        self._voices = [_by_label(corpus) for corpus in examples.voices]
+        self._scored = [e for e in examples.texts if not np.isnan(e.score)]
 
     def batch(self, size: int, shares: NDArray[np.float64], random: np.random.Generator) -> Batch:
         """``shares`` [7] are the probabilities of COMBINATIONS, which decide what each window holds."""
@@ -124,19 +129,29 @@ class Sampler:
         emotion = int(random.integers(7))
         placed: dict[Modality, tuple[TokenTrack, float]] = {}
         targets = Example({}, emotion)
-        if c != "t":
-            sources = self._sources[c]
-            source = sources[int(random.integers(len(sources)))]
-            clip = _any(self._by_label[id(source)][emotion], random)
+        for clip in self._recorded(c, emotion, random):
             end = _end(clip, random)
-            placed = {m: (clip.tracks[m], end) for m in modalities_of(c) if m in clip.tracks}
+            placed |= {m: (clip.tracks[m], end) for m in modalities_of(c) if m in clip.tracks}
         if "text" in modalities_of(c):
             # A text with a score has no emotion: it teaches sentiment beside any voice or face.
             scored = random.random() < 0.25
-            text = _any(self._scored if scored else self._by_label[id(self._texts)][emotion], random)
+            text = _any(self._scored if scored else self._texts[emotion], random)
             placed["text"] = (text.tracks["text"], random.uniform(0.0, 3.0))
             targets = Example({}, UNKNOWN if scored else emotion, text.ordinal, text.score)
         return c, placed, targets
+
+    def _recorded(self, c: Combination, emotion: int, random: np.random.Generator) -> list[Example]:
+        """The clip that a window of ``c`` is cut from: a voice or a face alone half of the time is of another set."""
+        sources = [some for corpus in self._voices if (some := corpus[emotion])]
+        both, other = {"audio", "video"} <= set(modalities_of(c)), random.random()
+        if c == "t":
+            return []
+        if "audio" in modalities_of(c) and sources and other < (self._paired if both else 0.5):
+            voice = _any(sources[int(random.integers(len(sources)))], random)
+            return [voice, _any(self._faces[emotion], random)] if both else [voice]
+        if not both and "video" in modalities_of(c) and other < 0.5:
+            return [_any(self._faces[emotion], random)]
+        return [_any(self._joint[emotion], random)]
 
 
 def _by_label(examples: Sequence[Example]) -> list[list[Example]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import COMBINATIONS, Combination, modalities_of
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.model import MCULoRAConfig
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.session import evaluation_metrics as metrics
@@ -67,18 +68,25 @@ def fusion(root: Path, models: Path) -> Mapping[str, Figures]:
 
 def run(graph: Graph, c: Combination, rows: Sequence[ScoredWindow]) -> Predicted:
     """The graph on each row, one window at a time as on the device."""
-    logits, sentiment = [], []
+    logits, sentiment, config = [], [], config_of(graph)
     for row in rows:
-        out = graph.run(inputs_of(c, row))
+        out = graph.run(inputs_of(c, row, config))
         logits.append(out["logits"][0])
         sentiment.append(out["sentiment"][0, 0])
     return Predicted(np.array(logits), np.array(sentiment))
 
 
-def inputs_of(c: Combination, row: ScoredWindow) -> dict[str, NDArray[np.float32]]:
-    """One window as the graph of ``c`` takes it."""
+def config_of(graph: Graph) -> MCULoRAConfig:
+    """The tokens and widths that a fusion graph takes."""
+    device = MCULoRAConfig()
+    tokens, dims = ({**getattr(device, name), **graph.metadata[name]} for name in ("tokens", "dims"))
+    return MCULoRAConfig(tokens=tokens, dims=dims)
+
+
+def inputs_of(c: Combination, row: ScoredWindow, config: MCULoRAConfig) -> dict[str, NDArray[np.float32]]:
+    """One window as the graph of ``c`` takes it; ``config`` as ``config_of`` gives it."""
     inputs: dict[str, NDArray[np.float32]] = {}
-    for m, window in collate([row.placed]).items():
+    for m, window in collate([row.placed], config).items():
         if m in modalities_of(c):
             inputs |= {m: window.tokens.numpy(), f"{m}_mask": window.mask.numpy(), f"{m}_age": window.age.numpy()}
     return inputs

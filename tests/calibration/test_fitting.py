@@ -10,7 +10,7 @@ import pytest
 
 from calibration import confidence
 from calibration.diagrams import draw
-from calibration.fitting import abstains, caution, fits, held_out, judge
+from calibration.fitting import LEAST, abstains, caution, fits, held_out, judge, people_of, set_limit, worst_of
 from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
 from calibration.validation import CalibrationError, Validation
@@ -83,7 +83,8 @@ def test_a_judgement_is_of_groups_that_the_fit_did_not_see() -> None:
     found = judge(given["a"], 0.9, draws=100)
     assert found.before.excess > 0.1
     assert found.after.excess <= 0.03
-    assert found.interval[0] <= found.coverage <= found.interval[1]
+    assert found.interval[0] <= found.coverage
+    assert found.by_person.min() > 0.85, "sets are as large as nearly every person needs"
     assert found.sentiment_coverage is None
     assert judge(given["t"], 0.9, draws=20).sentiment_coverage == pytest.approx(0.9, abs=0.05)
     assert set(found.rivals) == {"temperature", "vector"}
@@ -101,6 +102,28 @@ def test_no_fold_is_fitted_on_a_group_that_it_judges() -> None:
     assert len({limits[data.groups == g][0] for g in range(6)}) > 1, "each fold has its own limit"
     assert np.isfinite(p).all()
     assert p.sum(1) == pytest.approx(1)
+
+
+def test_a_set_is_as_large_as_the_persons_need_who_are_hardest_to_read() -> None:
+    """Clips are no people: pooled, one hard person of ten would be covered in half of the clips."""
+    random = np.random.default_rng(0)
+    people = np.repeat(np.arange(10), 100)
+    scores = random.uniform(0, 0.5, 1000) + 0.4 * (people >= 8)
+    within = scores <= set_limit(scores, people, 0.9)
+    assert min(within[people == p].mean() for p in range(10)) >= 0.85
+    alone = np.arange(1000)  # every window somebody else's
+    assert set_limit(scores, alone, 0.9) == pytest.approx(np.quantile(scores, 0.9), abs=0.01)
+
+
+def test_few_windows_tell_nothing_of_a_person() -> None:
+    assert people_of(np.array(["a"] * LEAST + ["b"] * (LEAST - 1)))[0].tolist() == list(range(LEAST))
+    assert len(people_of(np.array(["b"] * (LEAST - 1)))) == 0
+
+
+def test_the_worst_of_many_is_worse_than_the_worst_of_few() -> None:
+    coverage = np.linspace(0.8, 1.0, 50)
+    assert worst_of(coverage, 20) < worst_of(coverage, 2)
+    assert np.isnan(worst_of(np.zeros(0)))
 
 
 def test_a_model_of_shuffled_labels_is_judged_calibrated_because_it_says_nothing() -> None:
@@ -131,7 +154,7 @@ def test_the_section_has_every_combination_and_no_figure_for_what_nobody_recorde
     text = confidence.markdown(given, fitted, judged, {"at": {"at": 0.61, "a": 0.4}}, {}, 0.9, "abc")
     assert "| at | 1500 | 12 |" in text
     row = next(line for line in text.splitlines() if line.startswith("| at |"))
-    assert row.count("n/a") == 8
+    assert row.count("n/a") == 9
     assert "n/a" not in next(line for line in text.splitlines() if line.startswith("| t |"))
     assert "| 0.61 | a 0.40 |" in text
     assert text.endswith(confidence.KEPT)

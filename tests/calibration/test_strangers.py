@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from calibration.strangers import Row, interval, markdown
-from calibration.strangers_voice import FOLDS, Answered, fold_of, gap, left_out, seven_of
+from calibration.strangers_voice import Answered, gap, left_out, seven_of
 from edge_mer.contract.domain import EMOTIONS
 from pipelines.data.corpora import ACTED
-from pipelines.data.voices import Voice
+from pipelines.data.voices import DEV_FOLD, FOLDS, Voice, fold_of
 
 
 def clip(corpus: str, speaker: str, label: str) -> Voice:
@@ -29,10 +29,10 @@ def test_no_speaker_is_answered_for_in_two_folds_and_dev_actors_share_one() -> N
     voices = [clip("ravdess", f"{a:02}", "happy") for a in range(1, 21)]
     voices += [clip("libri_multi", str(i // 2), "neutral") for i in range(40)] + [clip("tess", "YAF", "sad")]
     folds = fold_of(voices)
-    assert folds[16:20].tolist() == [4] * 4
+    assert folds[16:20].tolist() == [DEV_FOLD] * 4
     assert (folds[20:60:2] == folds[21:60:2]).all()
     assert set(folds[:60].tolist()) == set(range(FOLDS))
-    assert folds[60] == -1
+    assert folds[60] != DEV_FOLD
 
 
 def test_calm_is_neutral_of_seven() -> None:

@@ -60,6 +60,7 @@ def test_without_a_fit_low_confidence_does_not_withhold_the_label() -> None:
         ((WARMING, FEW, "no words"), WARMING),
         ((FEW, "no face", None), FEW),
         ((WARMING, UNBOUND, None), UNBOUND),
+        ((None, "no face", "unknown language"), "unknown language"),
     ],
 )
 def test_reason_for_no_estimate(reasons: tuple[str | None, ...], expected: str) -> None:

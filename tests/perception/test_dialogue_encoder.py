@@ -24,7 +24,7 @@ from edge_mer.perception.dialogue import (
     MEMORY_US,
     PIECES,
     DialogueEncoder,
-    State,
+    DialogueState,
     laid_out,
 )
 from edge_mer.perception.encoder import TextSegment, Tokens, Word
@@ -68,7 +68,7 @@ def segment(number: int, text: str, at_s: float = 0.0, final: bool = True) -> Te
     return TextSegment(number, words, final)
 
 
-def read(*blocks: TextSegment) -> tuple[State, Tokens]:
+def read(*blocks: TextSegment) -> tuple[DialogueState, Tokens]:
     state = ENCODER.initial()
     for block in blocks:
         state, tokens = ENCODER.step(state, block)
@@ -90,13 +90,13 @@ def test_tokens_are_those_of_the_newest_utterance_alone() -> None:
 
 def test_a_partial_segment_is_no_turn() -> None:
     state, _ = read(segment(1, "a", final=False))
-    assert state == ()
+    assert state.turns == ()
 
 
 def test_a_segment_is_no_context_of_itself() -> None:
     state, tokens = read(segment(1, "a", final=False), segment(1, "a b"), segment(1, "a b c"))
     assert context(tokens) == 0
-    assert [len(turn.pieces) for turn in state] == [3]
+    assert [len(turn.pieces) for turn in state.turns] == [3]
 
 
 @pytest.mark.parametrize(("later_us", "remembered"), [(MEMORY_US, True), (MEMORY_US + 1, False)])
@@ -121,7 +121,9 @@ def test_what_is_not_english_gives_no_valid_token_and_is_no_turn() -> None:
     state, tokens = read(segment(1, "a z"))
     assert len(tokens) == 2
     assert not tokens.valid.any()
-    assert state == ()
+    assert state == DialogueState((), "unknown language")
+    state, _ = read(segment(1, "a z"), segment(2, "a"))
+    assert state.reason == ""
 
 
 def test_an_empty_segment_gives_no_token_and_forgets_nothing() -> None:
@@ -129,7 +131,7 @@ def test_an_empty_segment_gives_no_token_and_forgets_nothing() -> None:
     assert len(tokens) == 0
     assert tokens.values.shape == (0, 2)
     assert tokens.context == 2
-    assert len(state) == 1
+    assert len(state.turns) == 1
 
 
 def test_a_word_that_ends_before_it_starts_is_refused() -> None:
@@ -152,9 +154,9 @@ def test_the_same_segments_give_the_same_bytes_and_the_memory_is_bounded(given_b
     (state, tokens), (again, repeated) = read(*given_blocks), read(*given_blocks)
     assert tokens.values.tobytes() == repeated.values.tobytes()
     assert state == again
-    assert len(state) <= CONTEXT
-    assert all(len(turn.pieces) <= PIECES for turn in state)
-    assert len({turn.segment for turn in state}) == len(state)
+    assert len(state.turns) <= CONTEXT
+    assert all(len(turn.pieces) <= PIECES for turn in state.turns)
+    assert len({turn.segment for turn in state.turns}) == len(state.turns)
 
 
 @given(st.lists(blocks, max_size=8), blocks)
@@ -201,12 +203,19 @@ class Spoken:
             self.features.append(self.worker.send(draft.body, draft.payload, origin_us=draft.origin_us))
 
 
+def test_a_feature_tells_why_its_words_are_not_read() -> None:
+    spoken = Spoken()
+    spoken.say(segment(1, "a z"))
+    spoken.say(segment(2, "a"))
+    assert [f.body.reason for f in spoken.features] == ["unknown language", None]
+
+
 def test_a_mask_forgets_every_turn() -> None:
     spoken = Spoken()
     spoken.say(segment(1, "a"), epoch=1)
-    assert spoken.state.encoder
+    assert spoken.state.encoder.turns
     spoken.say(segment(2, "b"), epoch=2)
-    assert [turn.segment for turn in spoken.state.encoder] == [2]
+    assert [turn.segment for turn in spoken.state.encoder.turns] == [2]
     assert int(spoken.features[-1].payload[0][0, 1]) == 0
 
 

@@ -245,8 +245,7 @@ def test_a_split_keeps_the_held_out_actors_from_the_train_windows(rows: StarterR
     e = Experiment("starter", starter=StarterSettings(steps=1, clip_copies=1, face_stride=1, face_frames=2))
     train, dev = np.flatnonzero(rows.group == "1"), np.flatnonzero(rows.group == "2")
     source = starter.StarterSource(e, rows, train, dev, {})
-    sampler, _ = source._sampler
-    assert {x.group for x in sampler.joint} == {"actor 1"}
+    assert {x.group for x in source.examples.joint} == {"actor 1"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, modalities_of
 from edge_mer.model import MCULoRAConfig
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
-from pipelines.fusion.windows import Batch, Example, Sampler, TokenTrack, collate, text_track
+from pipelines.fusion.windows import Batch, Example, Sampler, TokenTrack, TrainExamples, collate, text_track
 
 CONFIG = MCULoRAConfig()
 
@@ -30,8 +30,19 @@ TEXTS = [Example({"text": text_track(np.full((5, 64), e, np.float32))}, e, e % 3
 SCORED = [Example({"text": text_track(np.full((5, 64), 9, np.float32))}, UNKNOWN, NO_ORDINAL, 1.5)]
 
 
-def draw(shares: NDArray[np.float64] | None = None, size: int = 400, seed: int = 0) -> Batch:
-    sampler = Sampler(JOINT, FACES, TEXTS + SCORED, CONFIG)
+# Two corpora of voices; the second has no surprise.
+VOICES = [[Example({"audio": track(8, 64, 0.5, 100 + e)}, e) for e in range(7 - k)] for k in range(2)]
+
+
+def draw(
+    shares: NDArray[np.float64] | None = None,
+    size: int = 400,
+    seed: int = 0,
+    strangers: bool = False,
+    paired: float = 0,
+) -> Batch:
+    examples = TrainExamples(JOINT, FACES, TEXTS + SCORED, VOICES if strangers else ())
+    sampler = Sampler(examples, CONFIG, paired=paired)
     return sampler.batch(size, np.full(7, 1 / 7) if shares is None else shares, np.random.default_rng(seed))
 
 
@@ -72,6 +83,23 @@ def test_voice_and_face_always_come_from_one_clip() -> None:
     voice, face = (batch.windows[m] for m in ("audio", "video"))
     both = (voice.mask[:, -1] > 0) & (face.mask[:, -1] > 0)
     assert (voice.tokens[both][:, -1, 1] == face.tokens[both][:, -1, 1]).all()
+
+
+def test_half_of_the_voices_alone_are_of_other_corpora_and_none_beside_a_face() -> None:
+    alone = draw(np.eye(7)[COMBINATIONS.index("a")], strangers=True)
+    marks = alone.windows["audio"].tokens[:, -1, 1]
+    assert 0.4 < (marks >= 100).float().mean() < 0.6
+    assert (marks[marks >= 100] - 100 == alone.emotion[marks >= 100]).all()
+    both = draw(np.eye(7)[COMBINATIONS.index("av")], strangers=True)
+    assert (both.windows["audio"].tokens[:, -1, 1] < 100).all()
+
+
+def test_a_voice_and_a_face_of_two_people_have_one_label() -> None:
+    batch = draw(np.eye(7)[COMBINATIONS.index("av")], strangers=True, paired=1.0)
+    here = batch.windows["audio"].mask[:, -1] > 0
+    assert (batch.windows["audio"].tokens[here, -1, 1] - 100 == batch.emotion[here]).all()
+    face = batch.windows["video"]
+    assert (face.tokens[face.mask > 0][:, 1] == -1).all()
 
 
 def test_a_paired_text_has_the_label_of_the_clip_or_no_label_at_all() -> None:
