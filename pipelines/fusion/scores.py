@@ -36,7 +36,7 @@ class Predicted:
 
 
 def cases(c: Combination, clips: Sequence[Example], texts: Sequence[Example]) -> tuple[str, list[ScoredWindow]]:
-    """The name of the table and its rows: recorded clips, texts, or clips with a text of their label or a neutral one."""
+    """The name of the table and its rows: recorded clips, texts, or clips paired with texts."""
     if "text" not in modalities_of(c):
         return "ravdess dev, last 4 s of the clip", [ScoredWindow(last_window(clip), clip) for clip in clips]
     if c == "t":
