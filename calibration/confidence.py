@@ -17,27 +17,16 @@ from typing import Final
 from calibration import novelty, report
 from calibration.baseline import level
 from calibration.diagrams import draw
-from calibration.fitting import (
-    FLOOR,
-    LARGEST_SET,
-    LEAST,
-    PEOPLE,
-    Judgement,
-    caution,
-    fits,
-    judge,
-    without_words,
-    worst_of,
-)
+from calibration.fitting import FLOOR, LARGEST_SET, PEOPLE, Judgement, caution, fits, judge, without_words, worst_of
 from calibration.predictions import Predictions, examples, graphs_of, predictions
-from calibration.strange_voices import MOST, near, strangers
+from calibration.strange_voices import MOST, abroad, near
+from calibration.validation import LEAST
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.fusion.calibration import FILE, Calibration, Fit, weights_of, write
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text_adapter import open_text
-from edge_mer.perception.voice import VoiceEncoder
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT, ravdess, sentences
 from pipelines.encoders.shipped import MODELS, RUNS
@@ -70,13 +59,14 @@ def missed(judged: Mapping[Combination, Judgement], withheld: Shares) -> list[st
     return found
 
 
-def familiar(root: Path, models: Path, clips: Sequence[Example], most_words: int) -> dict[Modality, Novelty]:
+def familiar(
+    root: Path, models: Path, clips: Sequence[Example], others: Sequence[Example], most_words: int
+) -> dict[Modality, Novelty]:
     """What the windows of each modality look like; of voices as recorded, RAVDESS in the noise of a room too."""
     backend = OnnxRuntime()
     voice, reader = load_encoder("audio", backend, models), open_text(backend.load(models / "text.onnx"), models)
-    heard = [*clips, *near(voice, root)] if isinstance(voice, VoiceEncoder) else clips
     described = {
-        "audio": novelty.of_clips("audio", [*heard, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
+        "audio": novelty.of_clips("audio", [*clips, *others, *novelty.in_rooms(voice, ravdess(root, "dev"))]),
         "video": novelty.of_clips("video", clips),
         "text": novelty.of_texts(reader.tokenizer, sentences(root, "dev"), most_words),
     }
@@ -190,12 +180,15 @@ def main() -> None:
     try:
         graphs = graphs_of(arguments.models)
         clips, texts = examples(arguments.data, arguments.models)
-        given = predictions(graphs, clips, texts, strangers(arguments.data, arguments.models, arguments.runs))
+        others = near(arguments.data, arguments.models)
+        unknown = abroad(arguments.data, arguments.models, arguments.runs)
+        given = predictions(graphs, clips, texts, [*others, *unknown])
         fitted = fits(given, arguments.coverage)
         judged = {c: judge(p, arguments.coverage) for c, p in given.items() if p.measured}
         measured = {c: fit for c, fit in fitted.items() if fit.measured}
         withheld = {c: caution(p, arguments.coverage, measured) for c, p in given.items() if not p.measured}
-        known = familiar(arguments.data, arguments.models, clips, graphs["atv"].metadata["tokens"]["text"])
+        most_words = graphs["atv"].metadata["tokens"]["text"]
+        known = familiar(arguments.data, arguments.models, clips, others, most_words)
         draw(arguments.diagrams, judged)
     except EdgeMerError as error:
         raise SystemExit(f"error: {error}") from error

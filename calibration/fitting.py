@@ -13,7 +13,7 @@ from calibration.conformal import binomial_interval, covered, label_scores, limi
 from calibration.predictions import Predictions
 from calibration.reliability import DRAWS, Reliability, excess, reliability
 from calibration.scaling import METHODS, cautious, fit_temperature
-from calibration.validation import Validation, folds
+from calibration.validation import Validation, folds, people_of
 from edge_mer.contract.domain import Combination, combination_of, modalities_of
 from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.confidence import Scaling, softmax
@@ -22,9 +22,8 @@ from edge_mer.fusion.confidence import Scaling, softmax
 # more than half of the seven labels.
 FLOOR: Final = 0.4
 LARGEST_SET: Final = 4
-# Sets are as large as PEOPLE of the persons need for their coverage; fewer windows than LEAST tell nothing of a person.
+# Sets are as large as PEOPLE of the persons need for their coverage.
 PEOPLE: Final = 0.9
-LEAST: Final = 40
 Floats = NDArray[np.float64]
 Method = Callable[[Validation], Scaling]
 
@@ -81,12 +80,6 @@ def set_limit(scores: Floats, groups: NDArray[np.generic], coverage: float) -> f
     own = [limit(scores[rows], coverage) for rows in people]
     together = limit(scores, coverage)
     return max(together, float(np.quantile(own, PEOPLE, method="higher"))) if own else together
-
-
-def people_of(groups: NDArray[np.generic]) -> list[NDArray[np.int64]]:
-    """The rows of each person with at least LEAST windows."""
-    names, of_row, count = np.unique(groups, return_inverse=True, return_counts=True)
-    return [np.flatnonzero(of_row == i) for i in range(len(names)) if count[i] >= LEAST]
 
 
 def worst_of(by_person: Floats, count: int = 20, draws: int = 1000, seed: int = 0) -> float:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize, minimize_scalar
 
-from calibration.validation import CalibrationError, Validation
+from calibration.validation import CalibrationError, Validation, people_of
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.fusion.confidence import Scaling, softmax
 
 CLASSES: Final = len(EMOTIONS)
 # 1 / T lies in this range: 0 for logits that say nothing, the end where no sample is ever wrong.
 SHARPEST: Final = 20.0
+FLATTEST: Final = 1e-6
 # Vector scaling departs from the temperature under a Gaussian prior of this deviation: 14 free numbers on 240 clips
 # would learn the clips, and thousands of samples outweigh the prior.
 DEVIATION: Final = 0.5
@@ -27,14 +28,25 @@ def negative_log_likelihood(probabilities: NDArray[np.floating], labels: NDArray
 
 
 def fit_temperature(data: Validation) -> Scaling:
-    """The likelihood is concave in 1 / T, so that the bounded search finds the one best."""
-    logits = data.logits.astype(np.float64)
+    """One temperature, moved towards 1 by how far the persons disagree on it (James and Stein 1961): what four actors
+    differ in is no property of the model."""
+    pooled = _log_scale(data.logits, data.labels)
+    own = [_log_scale(data.logits[rows], data.labels[rows]) for rows in people_of(data.groups)]
+    kept = 1.0
+    if len(own) > 1 and pooled:
+        kept = max(0.0, 1 - float(np.var(own, ddof=1)) / len(own) / pooled**2)
+    return Scaling(data.combination, (float(np.exp(kept * pooled)),) * CLASSES, (0.0,) * CLASSES)
+
+
+def _log_scale(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """ln(1 / T); the likelihood is concave in 1 / T, so that the bounded search finds the one best."""
+    values = logits.astype(np.float64)
 
     def loss(scale: float) -> float:
-        return negative_log_likelihood(softmax(scale * logits), data.labels)
+        return negative_log_likelihood(softmax(scale * values), labels)
 
     found = minimize_scalar(loss, bounds=(0, SHARPEST), method="bounded", options={"xatol": 1e-6})
-    return Scaling(data.combination, (float(found.x),) * CLASSES, (0.0,) * CLASSES)
+    return float(np.log(max(found.x, FLATTEST)))
 
 
 def fit_vector(data: Validation) -> Scaling:

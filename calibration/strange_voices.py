@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.voice import VoiceEncoder
 from edge_mer.runtime.onnx import OnnxRuntime
@@ -23,22 +22,25 @@ from pipelines.encoders.shipped import FILES
 from pipelines.fusion.voices import recorded, through
 from pipelines.fusion.windows import Example
 
-# As many windows of each corpus, near or abroad, as there are of RAVDESS's dev actors.
+# At most as many windows of each corpus, near or abroad, as there are of RAVDESS's dev actors.
 MOST: Final = 240
 
 
-def strangers(root: Path, models: Path, runs: Path) -> list[Example]:
-    """At most MOST voices of each origin; none where the voice encoder has no such file. Raises DataError."""
-    backend = OnnxRuntime()
-    voice, named = load_encoder("audio", backend, models), backend.load(models / FILES["audio"]).metadata.get("abroad")
-    if not isinstance(voice, VoiceEncoder) or not named:
+def abroad(root: Path, models: Path, runs: Path) -> list[Example]:
+    """Corpora by heads that were trained without them; none where the encoder has no such file. Raises DataError."""
+    named = OnnxRuntime().load(models / FILES["audio"]).metadata.get("abroad")
+    if not named:
         return []
-    abroad = recorded(Unseen.read(runs / ABROAD, voices(root), str(named)))
-    return [*near(voice, root), *(e for some in _by_corpus(abroad).values() for e in _some(some))]
+    found = recorded(Unseen.read(runs / ABROAD, voices(root), str(named)))
+    return [e for some in _by_corpus(found).values() for e in _some(some)]
 
 
-def near(voice: Encoder[Any, AudioBlock], root: Path) -> list[Example]:
-    """Dev speakers of all corpora but RAVDESS through the encoder of the device."""
+def near(root: Path, models: Path) -> list[Example]:
+    """Dev speakers of all corpora but RAVDESS through the encoder of the device; none where that was trained on RAVDESS
+    alone."""
+    voice = load_encoder("audio", OnnxRuntime(), models)
+    if not isinstance(voice, VoiceEncoder):
+        return []
     everyone = voices(root)
     fold = fold_of(everyone)
     dev = [v for v, f in zip(everyone, fold, strict=True) if f == DEV_FOLD and v.corpus != "ravdess"]

@@ -1,7 +1,8 @@
 """What the models are worth on people outside their training: ``python -m calibration.strangers [PART ...]``.
 
-Each part trains on some speakers or corpora and answers for others, and prints rows with a confidence interval by
-speaker beside the target of issue 16. Writes the section Strangers, PART of ``calibration/RESULTS.md``.
+Each part asks what was not trained on a speaker or a corpus, and prints rows with a confidence interval by speaker
+beside the target of issue 16. Writes the section Strangers, PART of ``calibration/RESULTS.md``; without PART
+all of them, and one table of the issue's targets.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from numpy.typing import NDArray
 
 from calibration import report
 from edge_mer.contract.errors import EdgeMerError
+from edge_mer.runtime.model_file import read_model
 from pipelines.data.corpora import DEFAULT_ROOT
 from pipelines.encoders.shipped import MODELS, RUNS
 
 # A part is a module with ``rows(root, runs, models)``.
-PARTS: Final = {"voice": "calibration.strangers_voice", "activity": "calibration.strangers_activity"}
+PARTS: Final = {
+    "voice": "calibration.strangers_voice",
+    "activity": "calibration.strangers_activity",
+    "product": "calibration.strangers_product",
+}
+COMMAND: Final = "python -m calibration.strangers"
 DRAWS: Final = 2000
 
 
@@ -67,6 +74,11 @@ def markdown(rows: Sequence[Row]) -> str:
     )
 
 
+def _write(file: Path, title: str, text: str) -> None:
+    report.section(file, title, text)
+    print(text, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m calibration.strangers",
@@ -82,11 +94,15 @@ def main() -> None:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: no such part; expected {', '.join(PARTS)}")
     try:
+        every: list[Row] = []
         for part in arguments.parts or PARTS:
-            rows = importlib.import_module(PARTS[part]).rows(arguments.data, arguments.runs, arguments.models)
-            text = f"`python -m calibration.strangers {part}`\n\n{markdown(rows)}"
-            report.section(arguments.report, f"Strangers, {part}", text)
-            print(text, flush=True)
+            rows = list(importlib.import_module(PARTS[part]).rows(arguments.data, arguments.runs, arguments.models))
+            _write(arguments.report, f"Strangers, {part}", f"`{COMMAND} {part}`\n\n{markdown(rows)}")
+            every += rows
+        if not arguments.parts:
+            graphs = {path.name: read_model(path).metadata for path in arguments.models.glob("*.onnx")}
+            targets = importlib.import_module("calibration.strangers_targets").markdown(every, graphs)
+            _write(arguments.report, "Strangers, targets", f"`{COMMAND}`: the targets of issue 16.\n\n{targets}")
     except EdgeMerError as error:
         raise SystemExit(f"error: {error}") from error
 

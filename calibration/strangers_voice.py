@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 
 from calibration.strangers import Row, interval, interval_of
 from edge_mer.contract.domain import EMOTIONS
+from edge_mer.perception.voice import LOG_MEL
 from edge_mer.runtime.backend import Graph
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ACTED, LABEL
 from pipelines.data.recordings import sound_of
-from pipelines.data.voices import FOLDS, NEUTRAL, Voice, fold_of, reserved
-from pipelines.encoders.voice import Chosen, Features, answers, fit, settled
+from pipelines.data.unseen import ABROAD, UNSEEN, Unseen
+from pipelines.data.voices import DEV_FOLD, Voice, fold_of, voices
+from pipelines.encoders import checkpoint
+from pipelines.encoders.shipped import FILES
+from pipelines.encoders.voice import Chosen
 from pipelines.encoders.voice_net import VoiceHead
-from pipelines.encoders.voice_windows import frames_of, recorded_tokens
-from pipelines.exporting.voice_features import features, front, pooled_of
+from pipelines.encoders.voice_windows import frames_of, recorded_tokens, window
 
 FOUR: Final = ("angry", "happy", "neutral", "sad")
-# Corpora of actors that are left out one by one; URDU is spontaneous, and its speakers tell its emotions.
-LEFT_OUT: Final = ("tess", "nemo_pl", "emovo_it", "turev_tr")
 LEVELS_DB: Final = (-24, -12, 0, 6)
 LEVEL_CLIPS: Final = 120
 BAD: Final = ("angry", "sad", "fear", "disgust")
@@ -75,31 +76,35 @@ def seven_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(out / out.sum(1, keepdims=True), np.float64)
 
 
-def trained(voices: Sequence[Voice], found: Features, chosen: Chosen, seed: int = 0) -> VoiceHead:
-    """A head of ``chosen`` clips; some neutral speakers among them only settle its prior."""
-    kept = reserved(voices) & chosen
-    return settled(fit(found, voices, chosen & ~kept, seed), found, kept)
-
-
 def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
-    """All rows; ``models`` is not used: every head is trained anew without those it answers for."""
-    voices, found = features(root, runs)
-    corpus = np.array([v.corpus for v in voices])
-    fold = np.where(np.isin(corpus, ("ravdess", *NEUTRAL)), fold_of(voices), -1)
-    logits, heads = np.zeros((len(voices), len(ACTED))), []
-    for k in range(FOLDS):
-        heads.append(trained(voices, found, fold != k))
-        logits[fold == k] = answers(heads[-1], found, len(voices))[fold == k]
-    answered = Answered(voices, logits)
-    yield from acted(answered.some(corpus == "ravdess"))
-    yield from neutral(answered)
-    for name in (*LEFT_OUT, "urdu"):
-        chosen = corpus == name
-        head = trained(voices, found, ~chosen)
-        yield left_out(name, Answered(voices, answers(head, found, len(voices))).some(chosen))
-    yield from levels(root, runs, answered, fold, heads)
-    yield from gaps(answered)
-    yield crema(root, runs, heads[-1])
+    """All rows, from the tokens that ``python -m pipelines.train voice`` leaves in ``runs``: those of each clip by a
+    head that was not trained on its speaker, or not on its corpus. Levels and CREMA-D go through the shipped graph."""
+    everyone, graph = voices(root), OnnxRuntime().load(models / FILES["audio"])
+    head = VoiceHead()
+    head.load_state_dict(dict(checkpoint.load(runs / "voice.pt").weights))
+    unseen, abroad = (
+        answered(head, Unseen.read(runs / file, everyone, str(graph.metadata.get(name))))
+        for file, name in ((UNSEEN, "unseen"), (ABROAD, "abroad"))
+    )
+    corpus = np.array([v.corpus for v in everyone])
+    yield from acted(unseen.some(corpus == "ravdess"))
+    yield from neutral(unseen)
+    for name in sorted({v.corpus for v in abroad.voices}):
+        yield left_out(name, abroad.some(np.array([v.corpus == name for v in abroad.voices])))
+    yield levels(graph, [v for v, f in zip(everyone, fold_of(everyone), strict=True) if f == DEV_FOLD])
+    yield from gaps(unseen)
+    yield crema(root, graph)
+
+
+def answered(head: VoiceHead, found: Unseen) -> Answered:
+    """The mean logits of each clip as recorded, with the prior of ``head``."""
+    rows = np.flatnonzero(~found.moved)
+    with torch.no_grad():
+        logits = head.logits(torch.from_numpy(found.values[rows])).numpy()
+    clips, of_row, count = np.unique(found.clip[rows], return_inverse=True, return_counts=True)
+    total = np.zeros((len(clips), len(ACTED)))
+    np.add.at(total, of_row, logits)
+    return Answered([found.voices[i] for i in clips], total / count[:, None])
 
 
 def acted(ravdess: Answered) -> Iterator[Row]:
@@ -149,31 +154,27 @@ def left_out(name: str, some: Answered) -> Row:
     return Row(f"left out: {name}, UAR of 4", value, low, high, inside.n, ">= 0.40", value >= 0.4)
 
 
-def levels(
-    root: Path, runs: Path, answered: Answered, fold: NDArray[np.int64], heads: Sequence[VoiceHead]
-) -> Iterator[Row]:
+def levels(graph: Graph, dev: Sequence[Voice]) -> Row:
     """The same clips at other levels, softly clipped at the top: how often the label is another than at 0 dB."""
-    graph, random = OnnxRuntime().load(front(root, runs)), np.random.default_rng(0)
-    some = random.permutation(np.flatnonzero(fold >= 0))[:LEVEL_CLIPS]
+    some = [dev[i] for i in np.random.default_rng(0).permutation(len(dev))[:LEVEL_CLIPS]]
     labelled = {}
     for decibels in LEVELS_DB:
         labels = []
-        for i in some:
-            samples = answered.voices[i].samples() * np.float32(10 ** (decibels / 20))
-            labels.append(label_of(graph, heads[fold[i]], np.tanh(samples) if decibels > 0 else samples))
+        for v in some:
+            samples = v.samples() * np.float32(10 ** (decibels / 20))
+            labels.append(label_of(graph, np.tanh(samples) if decibels > 0 else samples))
         labelled[decibels] = np.array(labels)
     moved = np.mean([labelled[d] != labelled[0] for d in LEVELS_DB if d], axis=0)
-    value, low, high = interval(moved, [answered.voices[i].speaker for i in some])
-    yield Row("label changes at -24, -12 and +6 dB", value, low, high, str(len(some)), "<= 0.05", value <= 0.05)
+    value, low, high = interval(moved, [v.speaker for v in some])
+    return Row("label changes at -24, -12 and +6 dB", value, low, high, str(len(some)), "<= 0.05", value <= 0.05)
 
 
-def label_of(graph: Graph, head: VoiceHead, samples: NDArray[np.float32]) -> int:
+def label_of(graph: Graph, samples: NDArray[np.float32]) -> int:
     """Of our seven, from a whole clip."""
     frames = frames_of(samples)
-    parts = [pooled_of(graph, frames, int(t)) for t in recorded_tokens(frames)]
-    with torch.no_grad():
-        logits = head.logits(head(torch.from_numpy(np.stack([p for p, _ in parts])))).numpy().astype(np.float64)
-    weight = np.array([w for _, w in parts], np.float64)
+    parts = [graph.run({LOG_MEL: window(frames, int(t))}) for t in recorded_tokens(frames)]
+    weight = np.exp([p["weight"].item() for p in parts])
+    logits = np.concatenate([p["logits"] for p in parts]).astype(np.float64)
     return int(seven_of((weight / weight.sum()) @ logits[None])[0].argmax())
 
 
@@ -202,13 +203,13 @@ def gap(what: str, some: Answered, values: NDArray[np.float64], first: Chosen) -
     return Row(what, value, low, high, some.n, "within 0.05", abs(value) <= 0.05)
 
 
-def crema(root: Path, runs: Path, head: VoiceHead) -> Row:
+def crema(root: Path, graph: Graph) -> Row:
     """12 clips of two speakers of CREMA-D, among its six classes: a sign."""
-    graph, right = OnnxRuntime().load(front(root, runs)), []
+    right = []
     codes = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
     for folder, stem in (("av_clips", "1001_DFA_{}_XX.flv"), ("speech_clips", "crema_1002_DFA_{}_XX.wav")):
         for code, name in codes.items():
-            labelled = label_of(graph, head, sound_of(root / folder / stem.format(code)))
-            right.append(float(EMOTIONS[labelled] == LABEL[name] if name in LABEL else EMOTIONS[labelled] == name))
+            labelled = label_of(graph, sound_of(root / folder / stem.format(code)))
+            right.append(float(EMOTIONS[labelled] == LABEL.get(name, name)))
     value, low, high = interval(np.array(right), ["1001"] * 6 + ["1002"] * 6)
     return Row("CREMA-D, 12 clips, a sign", value, low, high, "12 (2)")

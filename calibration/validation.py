@@ -14,6 +14,8 @@ from edge_mer.contract.errors import EdgeMerError
 
 # A temperature needs few; a conformal limit at 90 % moves by about 3 points (one standard error) at 100.
 FEWEST: Final = 100
+# Fewer windows than this tell nothing of one person.
+LEAST: Final = 40
 
 
 class CalibrationError(EdgeMerError):
@@ -82,3 +84,9 @@ def folds(groups: NDArray[np.generic], most: int = 10) -> Iterator[tuple[NDArray
     count = min(most, len(names))
     for k in range(count if count > 1 else 0):
         yield np.flatnonzero(of_row % count != k), np.flatnonzero(of_row % count == k)
+
+
+def people_of(groups: NDArray[np.generic]) -> list[NDArray[np.int64]]:
+    """The rows of each person with at least LEAST windows."""
+    names, of_row, count = np.unique(groups, return_inverse=True, return_counts=True)
+    return [np.flatnonzero(of_row == i) for i in range(len(names)) if count[i] >= LEAST]

@@ -172,14 +172,23 @@ class Corpora:
 
 
 def _draws(features: Features, share: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The windows to draw from and how often: those of a clip share what falls to it."""
+    """The windows to draw from and how often: those of a recording share what falls to it; of one elsewhere only the
+    fullest is taken, for the others hold more of the room than of the voice."""
     odds = np.zeros(len(features.clip))
-    for moved, part in ((False, RECORDED), (True, 1 - RECORDED)):
-        some = features.moved == moved
+    for some, part in ((~features.moved, RECORDED), (fullest(features), 1 - RECORDED)):
         count = np.bincount(features.clip[some], minlength=len(share))
         odds[some] = part * (share / np.maximum(count, 1))[features.clip[some]]
     rows = np.flatnonzero(odds)
     return rows, odds[rows] / odds[rows].sum()
+
+
+def fullest(features: Features) -> Chosen:
+    """Of each clip elsewhere the window that holds most of the voice: true [n]."""
+    rows = np.flatnonzero(features.moved)
+    order = rows[np.lexsort((features.voiced[rows], features.clip[rows]))]
+    out = np.zeros(len(features.clip), np.bool_)
+    out[order[np.append(np.diff(features.clip[order]) != 0, True)]] = True
+    return out
 
 
 def tokens(head: VoiceHead, features: Features, rows: NDArray[np.int64]) -> NDArray[np.float32]:

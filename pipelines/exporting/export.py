@@ -1,10 +1,9 @@
 """Writes checkpoints as ONNX files: four encoders, seven merged fusion graphs and one gathered, in FP32 and FP16.
 
-``all`` (the default), ``encoders`` and ``fusion`` read checkpoints; ``fusion`` takes that of any training whose tokens
-are those of the encoders; ``fp16`` and ``restamp`` need only ONNX files: the
-first writes ``OUT/fp16`` again, the second rewrites the files of ``--source`` with the metadata of today. INT8 is
-``python -m calibration.int8``. ``dialogue``, which ``all`` leaves out, writes the text encoder that reads
-earlier turns in place of ``text``.
+``all`` (the default), ``encoders`` (those that ship: speech, voice, face, dialogue) and ``fusion`` read checkpoints;
+``fusion`` takes that of any training whose tokens are those of the encoders. ``audio`` and ``text`` are the small
+encoders of before. ``fp16`` and ``restamp`` need only ONNX files: the first writes ``OUT/fp16`` again, the second
+rewrites the files of ``--source`` with the metadata of today. INT8 of the others is ``python -m calibration.int8``.
 """
 
 from __future__ import annotations
@@ -459,9 +458,10 @@ def _fusion(
     }
 
 
-# ``voice`` and ``audio`` both write audio.onnx: the second ships, since fusion was trained on its tokens.
-VOICE: Final = "voice"
-WHAT: Final = ("all", "encoders", VOICE, *ENCODERS, "dialogue", "fusion", "fp16", "restamp")
+# ``voice`` and ``audio`` both write audio.onnx, ``dialogue`` and ``text`` text.onnx; fusion is trained on SHIPPED.
+VOICE, DIALOGUE_ENCODER = "voice", "dialogue"
+SHIPPED: Final = ("speech", VOICE, "face", DIALOGUE_ENCODER)
+WHAT: Final = ("all", "encoders", VOICE, *ENCODERS, DIALOGUE_ENCODER, "fusion", "fp16", "restamp")
 
 
 def main() -> None:
@@ -479,10 +479,10 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="also write .pt2 programs for models.backend = torch")
     arguments = parser.parse_args()
     try:
-        names = list(ENCODERS) if arguments.what in ("all", "encoders") else [arguments.what]
-        if names := [n for n in names if n in (VOICE, *ENCODERS)]:
-            export_encoders(arguments.runs, arguments.out, arguments.torch, names)
-        if arguments.what == "dialogue":
+        names = SHIPPED if arguments.what in ("all", "encoders") else (arguments.what,)
+        if some := [n for n in names if n in (VOICE, *ENCODERS)]:
+            export_encoders(arguments.runs, arguments.out, arguments.torch, some)
+        if DIALOGUE_ENCODER in names:
             export_dialogue(arguments.runs, arguments.out)
         if arguments.what in ("all", "fusion"):
             path = arguments.checkpoint or arguments.runs / "starter.safetensors"

@@ -10,21 +10,10 @@ import pytest
 
 from calibration import confidence
 from calibration.diagrams import draw
-from calibration.fitting import (
-    LEAST,
-    abstains,
-    caution,
-    fits,
-    held_out,
-    judge,
-    people_of,
-    set_limit,
-    without_words,
-    worst_of,
-)
+from calibration.fitting import abstains, caution, fits, held_out, judge, set_limit, without_words, worst_of
 from calibration.predictions import Predictions, measured_subsets
 from calibration.scaling import cautious, fit_temperature
-from calibration.validation import CalibrationError, Validation
+from calibration.validation import LEAST, CalibrationError, Validation, people_of
 from edge_mer.contract.domain import Combination
 from edge_mer.contract.errors import MissingExtra
 from edge_mer.fusion.confidence import Scaling, softmax

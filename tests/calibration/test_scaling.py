@@ -99,3 +99,13 @@ def test_bad_predictions_are_refused_with_figures(case: str) -> None:
     with pytest.raises(CalibrationError, match=said) as caught:
         spoil(validation(n=300))
     assert "'av'" in str(caught.value), "the combination is named"
+
+
+def test_four_people_who_disagree_leave_the_temperature_at_one() -> None:
+    """Two need twice the sharpness and two half of it: no model is made surer by whom it happened to meet."""
+    data = validation(n=480, groups=4)
+    sharper = np.where(data.groups % 2, 2.0, 0.5)[:, None]
+    divided = Validation("av", data.logits * sharper, data.labels, data.groups)
+    assert fit_temperature(divided).scale[0] == pytest.approx(1, abs=0.1)
+    agreed = Validation("av", data.logits * 3, data.labels, data.groups)
+    assert fit_temperature(agreed).scale[0] == pytest.approx(1 / 3, rel=0.2)

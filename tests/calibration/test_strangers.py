@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration import strangers_product, strangers_targets
 from calibration.strangers import Row, interval, markdown
 from calibration.strangers_voice import Answered, gap, left_out, seven_of
 from edge_mer.contract.domain import EMOTIONS
@@ -60,3 +61,24 @@ def test_a_row_without_a_target_is_neither_reached_nor_missed() -> None:
     table = markdown([Row("a sign", 0.5, 0.4, 0.6, "12 (2)"), Row("b", 0.1, 0, 1, "3", ">= 0.2", False)])
     assert "missed" in table.splitlines()[3]
     assert "missed" not in table.splitlines()[2]
+
+
+def test_every_target_is_judged_or_says_why_not() -> None:
+    """With nothing measured no line is reached, and each says what is missing or where it is measured."""
+    lines = strangers_targets.markdown([], {}).splitlines()[2:]
+    assert len(lines) == len(strangers_targets.TARGETS)
+    assert all("not measured" in line for line in lines)
+
+
+def test_a_target_of_several_figures_needs_all_of_them() -> None:
+    quiet, bad = (f"read, adults (libri_multi): {x}" for x in ("called neutral or calm", "angry, sad, fear, disgust"))
+    for wrong, verdict in ((0.05, "reached"), (0.2, "missed")):
+        rows = [Row(quiet, 0.9, 0.8, 1.0, "9"), Row(bad, wrong, 0, 1, "9")]
+        (line,) = (x for x in strangers_targets.markdown(rows, {}).splitlines() if "0.900" in x)
+        assert line.endswith(f"{verdict} |")
+
+
+def test_a_wrong_label_is_worse_than_none() -> None:
+    assert strangers_product.verdict("labelled wrongly", 0.02) == ("<= 0.03", True)
+    assert strangers_product.verdict("labelled neutral", 0.4) == (">= 0.50", False)
+    assert strangers_product.verdict("no label", 0.9) == ("", None)

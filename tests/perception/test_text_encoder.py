@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.contract.errors import InputError, ModelError
+from edge_mer.perception.dialogue import PIECES
 from edge_mer.perception.encoder import TextSegment, Tokens, Word
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.text import SentencePiece, TextEncoder
@@ -72,8 +73,8 @@ def test_a_word_that_ends_before_it_starts_is_refused() -> None:
 @settings(max_examples=80)
 def test_the_shipped_encoder_defines_an_output_for_any_text(words: list[str]) -> None:
     timed = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
-    _, tokens = SHIPPED.step(None, TextSegment(1, timed, False))
-    assert len(tokens) <= 24
+    _, tokens = SHIPPED.step(SHIPPED.initial(), TextSegment(1, timed, False))
+    assert len(tokens) <= PIECES
     assert np.isfinite(tokens.values).all()
     assert tokens.values.shape[1] == 64
     assert (np.diff(tokens.start_us) >= 0).all()
@@ -81,14 +82,13 @@ def test_the_shipped_encoder_defines_an_output_for_any_text(words: list[str]) ->
 
 @pytest.mark.parametrize("text", ["😀🎉", "こんにちは", "\x00\x07", "ﷺ" * 300, "a" * 100_000])
 def test_strange_words_are_defined_too(text: str) -> None:
-    _, tokens = SHIPPED.step(None, TextSegment(1, (Word(text, 0, 1),), True))
+    _, tokens = SHIPPED.step(SHIPPED.initial(), TextSegment(1, (Word(text, 0, 1),), True))
     assert np.isfinite(tokens.values).all()
 
 
 def test_case_does_not_matter() -> None:
-    one, other = (
-        SHIPPED.step(None, TextSegment(1, (Word(w, 0, 1),), True))[1].values.tobytes() for w in ("HAPPY", "happy")
-    )
+    spoken = (TextSegment(1, (Word(w, 0, 1),), True) for w in ("HAPPY", "happy"))
+    one, other = (SHIPPED.step(SHIPPED.initial(), block)[1].values.tobytes() for block in spoken)
     assert one == other
 
 

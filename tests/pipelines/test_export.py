@@ -104,7 +104,7 @@ def recorded(m: str, length: int, width: int) -> np.ndarray:
         encoder = load_encoder("text", backend, MODELS)
         words = ("i", "am", "so", "happy", "to", "see", "you", "again", "today")
         spoken = tuple(Word(w, i, i + 1) for i, w in enumerate(words))
-        return encoder.step(None, TextSegment(0, spoken, True))[1].values[-length:]
+        return encoder.step(encoder.initial(), TextSegment(0, spoken, True))[1].values[-length:]
     face = backend.load(MODELS / "face.onnx")
     crops = np.random.default_rng(1).random((length, 1, 1, 48, 48), np.float32)
     return np.concatenate([face.run({"face": crop})["posterior"] for crop in crops])[:, :width]
@@ -306,7 +306,7 @@ SHIPPED = sorted(p.name for p in MODELS.glob("*.onnx"))
 def test_all_graphs_are_shipped_and_small() -> None:
     fusion = {f"fusion.{c}.onnx" for c in COMBINATIONS}
     assert set(SHIPPED) >= fusion | {"audio.onnx", "face.onnx", "text.onnx", "speech.onnx"}
-    assert sum(p.stat().st_size for p in MODELS.glob("*.*")) <= 12e6
+    assert sum(p.stat().st_size for p in MODELS.glob("*.*")) <= 30e6
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -24,10 +24,15 @@ from edge_mer.fusion.fold import Fusion
 from edge_mer.fusion.model import GraphFusionModel, Prediction, load_fusion_model
 from edge_mer.fusion.window import TokenWindow
 from edge_mer.model.inputs import Window
+from edge_mer.runtime.backend import TensorSpec
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED
 from pipelines import train as command
-from pipelines.encoders.shipped import FILES, hashes
+from pipelines.data import cache
+from pipelines.data.corpora import ACTED, ravdess
+from pipelines.data.unseen import Unseen, joined
+from pipelines.data.voices import Voice
+from pipelines.encoders.shipped import hashes
 from pipelines.exporting import export
 from pipelines.fusion import experiment, saved, starter
 from pipelines.fusion.experiment import Experiment, StarterSettings
@@ -38,6 +43,7 @@ from pipelines.study import evaluate, results, table
 from pipelines.study.experiment_cell import Cell
 from pipelines.study.table import Job
 from tests.fusion.scene import RATE, SETTINGS, Scene, tokens
+from tests.perception.fakes import F32, FakeGraph, text_graph
 from tests.pipelines.starter_files import write
 
 TINY = """
@@ -70,7 +76,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (configs / "starter.toml").write_text(TINY.format(scale="true"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "CONFIGS", configs)
+        patch.setattr(cache, "CACHE", configs / "cache")
+        patch.setattr(TokenEncoders, "unseen", lambda encoders, root, runs: unseen(encoders, root))
         yield
+
+
+def unseen(encoders: TokenEncoders, root: Path) -> Unseen:
+    """What a training of the voice encoder would leave: here just what the shipped one makes of each clip, twice."""
+    clips = ravdess(root, "train")
+    found = [example.tracks["audio"] for example in encoders.joint(clips)]
+    people = [Voice(c.path, "ravdess", f"ravdess {c.actor:02}", ACTED[c.acted]) for c in clips]
+    people += [Voice(Path("x"), "libri_multi", f"libri_multi {i}", "neutral") for i in range(10)]
+    found += [found[0]] * 10
+    counts = [len(track.values) for track in found]
+    clip = np.repeat(np.arange(len(people)), counts)
+    token = np.concatenate([np.arange(n) for n in counts])
+    some = Unseen(np.concatenate([t.values for t in found]), clip, np.zeros(len(clip), np.bool_), token, people)
+    return joined([some, dataclasses.replace(some, moved=~some.moved)])
 
 
 @pytest.fixture(scope="module")
@@ -217,18 +239,30 @@ def test_the_command_fusion_trains_calibrates_and_continues(
     assert all(torch.equal(again.weights[k], v) for k, v in first.weights.items())
 
 
-def test_augmented_tokens_are_those_of_the_graphs(corpora: Path) -> None:
-    """One call per window of one sample, in the order of the batch."""
+def test_augmented_tokens_are_those_of_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call per window of one sample, in the order of the batch; of encoders of eight tokens a second."""
     encoders = TokenEncoders(SHIPPED)
     random = torch.Generator().manual_seed(0)
-    mel, pitch = torch.randn(2, 176, 64, generator=random) - 18, torch.rand(2, 176, 2, generator=random)
-    graph = OnnxRuntime().load(SHIPPED / FILES["audio"])
-    tokens = encoders.audio(mel, pitch)
-    assert tokens.shape == (2, 3, 64)
-    last = graph.run({"mel": mel[1:, 20:].numpy(), "pitch": pitch[1:, 20:].numpy()})["token"]
-    assert np.array_equal(tokens[1, 2], last[0])
     assert encoders.face(torch.rand(3, 1, 48, 48, generator=random)).shape == (3, 7)
-    assert encoders.text(torch.ones(2, 24, dtype=torch.int64), torch.ones(2, 24)).shape == (2, 24, 64)
+    shape = {"mel": TensorSpec((1, 156, 64), F32), "pitch": TensorSpec((1, 156, 2), F32)}
+    small = FakeGraph(shape, {"token": TensorSpec((1, 2), F32)}, lambda mel, pitch: pitch[:, -1])
+    monkeypatch.setattr(encoders, "_graphs", {"audio": small, "text": text_graph()})
+    mel, pitch = torch.randn(2, 176, 64, generator=random) - 18, torch.rand(2, 176, 2, generator=random)
+    tokens = encoders.audio(mel, pitch)
+    assert tokens.shape == (2, 3, 2)
+    assert np.array_equal(tokens[1, 2], pitch[1, -1])
+    assert encoders.text(torch.ones(2, 24, dtype=torch.int64), torch.ones(2, 24)).shape == (2, 24, 2)
+
+
+def test_a_window_holds_as_many_voices_as_the_encoder_gives(rows: StarterRows) -> None:
+    assert TokenEncoders(SHIPPED).capacity == {"audio": 8, "video": 20, "text": 24}
+    assert rows.lengths == {"audio": 8, "video": 20, "text": 24}
+
+
+def test_voices_of_other_corpora_are_drawn_of_train_speakers_alone(rows: StarterRows) -> None:
+    """Of ten readers the fifth and the tenth are of the dev fold, and the first five settle the prior."""
+    found = rows.load(StarterSettings(steps=1, clip_copies=1, face_stride=1, face_frames=2))
+    assert [{e.group for e in corpus} for corpus in found.voices] == [{f"libri_multi {i}" for i in (5, 6, 7, 8)}]
 
 
 def test_rows_are_clips_with_a_text_of_their_label(rows: StarterRows) -> None:
