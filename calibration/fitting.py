@@ -14,7 +14,7 @@ from calibration.predictions import Predictions
 from calibration.reliability import DRAWS, Reliability, excess, reliability
 from calibration.scaling import METHODS, cautious, fit_temperature
 from calibration.validation import Validation, folds, people_of
-from edge_mer.contract.domain import Combination
+from edge_mer.contract.domain import Combination, combination_of, modalities_of
 from edge_mer.fusion.calibration import Fit
 from edge_mer.fusion.confidence import Scaling, softmax
 
@@ -22,8 +22,6 @@ from edge_mer.fusion.confidence import Scaling, softmax
 # more than half of the seven labels.
 FLOOR: Final = 0.4
 LARGEST_SET: Final = 4
-# By how much more often a combination that nobody recorded jointly abstains than the measured subset that does most.
-MORE: Final = 0.05
 # Sets are as large as PEOPLE of the persons need for their coverage.
 PEOPLE: Final = 0.9
 Floats = NDArray[np.float64]
@@ -100,11 +98,11 @@ def abstains(p: Floats, fit: Fit) -> NDArray[np.bool_]:
 
 
 def fit_cautious(given: Predictions, coverage: float, measured: Mapping[Combination, Fit]) -> Fit:
-    """Of a combination that nobody recorded jointly: no surer on its windows than the least sure measured subset."""
-    data = given.emotion
-    subsets = {s: measured[s].scaling.probabilities(s, rows.logits) for s, rows in given.subsets.items()}
-    scaling = cautious(data, min(float(p.max(1).mean()) for p in subsets.values()))
-    withheld = max(float(abstains(p, measured[s]).mean()) for s, p in subsets.items())
+    """Of a combination that nobody recorded jointly: on its windows no surer and no shyer than without the words."""
+    data, base = given.emotion, without_words(given.emotion.combination)
+    alone = measured[base].scaling.probabilities(base, given.subsets[base].logits)
+    scaling = cautious(data, float(alone.max(1).mean()))
+    withheld = float(abstains(alone, measured[base]).mean())
     confidence = scaling.probabilities(data.combination, data.logits).max(1)
     return Fit(
         scaling=scaling,
@@ -114,8 +112,13 @@ def fit_cautious(given: Predictions, coverage: float, measured: Mapping[Combinat
         coverage=coverage,
         set_limit=None,
         sentiment_radius=None,
-        floor=max(FLOOR, float(np.quantile(confidence, min(1.0, withheld + MORE), method="higher"))),
+        floor=max(FLOOR, float(np.quantile(confidence, withheld, method="lower"))),
     )
+
+
+def without_words(c: Combination) -> Combination:
+    """The measured combination that is left of ``c`` when nobody speaks."""
+    return combination_of(set(modalities_of(c)) - {"text"})
 
 
 def caution(given: Predictions, coverage: float, measured: Mapping[Combination, Fit]) -> dict[Combination, float]:

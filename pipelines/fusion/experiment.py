@@ -48,11 +48,17 @@ class StarterSettings:
     """The sentiment is calibrated at the end on every so many train texts; 0: not at all."""
     paired: float = 0.0
     """How often voice and face of a window are of two people with the same label."""
+    plain: float = 0.0
+    """How often the words beside a voice or a face are neutral, whatever is expressed."""
 
     def __post_init__(self) -> None:
         least = (self.steps, self.clip_copies, self.face_stride, self.face_frames, self.text_stride)
-        if min(least) < 1 or self.calibration_stride < 0 or not 0 <= self.paired <= 1:
-            raise ConfigError(f"{self}: expected calibration_stride >= 0, paired from 0 to 1, all others >= 1")
+        if (
+            min(least) < 1
+            or self.calibration_stride < 0
+            or not 0 <= min(self.paired, self.plain) <= max(self.paired, self.plain) <= 1
+        ):
+            raise ConfigError(f"{self}: expected calibration_stride >= 0, paired and plain from 0 to 1, others >= 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ from edge_mer.contract.domain import Combination, modalities_of
 from edge_mer.session import evaluation_metrics as metrics
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
 from pipelines.encoders.nets import CLASSES
-from pipelines.fusion.windows import Example, Placed
+from pipelines.fusion.windows import NEUTRAL, Example, Placed
+
+# Most words are neutral, whatever voice and face express.
+PLAIN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,20 +36,27 @@ class Predicted:
 
 
 def cases(c: Combination, clips: Sequence[Example], texts: Sequence[Example]) -> tuple[str, list[ScoredWindow]]:
-    """The name of the table and its rows: recorded clips, texts, or clips paired with a text of their label."""
+    """The name of the table and its rows: recorded clips, texts, or clips paired with texts."""
     if "text" not in modalities_of(c):
         return "ravdess dev, last 4 s of the clip", [ScoredWindow(last_window(clip), clip) for clip in clips]
     if c == "t":
         return "goemotions + meld + mosi dev", [ScoredWindow({"text": (t.tracks["text"], 0.0)}, t) for t in texts]
-    rows = [ScoredWindow({**last_window(clip), "text": (t.tracks["text"], 0.5)}, t) for clip, t in pair(clips, texts)]
-    return "label-paired windows (ravdess dev with a text of its label)", rows
+    rows = [
+        ScoredWindow({**last_window(clip), "text": (t.tracks["text"], 0.5)}, replace(t, emotion=clip.emotion))
+        for clip, t in pair(clips, texts)
+    ]
+    return "label-paired windows (ravdess dev with a text of its label, or a neutral one)", rows
 
 
 def pair(clips: Sequence[Example], texts: Sequence[Example], seed: int = 0) -> list[tuple[Example, Example]]:
-    """Each clip with a random text of its label that has a sentiment too."""
+    """Each clip with a random text that has a sentiment too: of its label, or, for PLAIN of them, a neutral one."""
     random = np.random.default_rng(seed)
     by_label = [[t for t in texts if t.emotion == e and t.ordinal != NO_ORDINAL] for e in range(CLASSES)]
-    return [(c, by_label[c.emotion][random.integers(len(by_label[c.emotion]))]) for c in clips]
+    found = []
+    for clip in clips:
+        words = by_label[NEUTRAL if random.random() < PLAIN else clip.emotion]
+        found.append((clip, words[random.integers(len(words))]))
+    return found
 
 
 def figures(c: Combination, rows: Sequence[ScoredWindow], predicted: Predicted) -> dict[str, float]:

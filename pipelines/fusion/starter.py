@@ -158,7 +158,7 @@ class StarterSource:
     @functools.cached_property
     def _sampler(self) -> tuple[Sampler, Mapping[Modality, Tensor]]:
         e, found = self._experiment, self.examples
-        sampler = Sampler(found, self._config, e.token_dropout, e.starter.paired)
+        sampler = Sampler(found, self._config, e.token_dropout, e.starter.paired, e.starter.plain)
         return sampler, _spread(found.joint, found.faces, found.texts, *found.voices)
 
     def _noisy(self, batch: Batch, spread: Mapping[Modality, Tensor]) -> Batch:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, MODALITIES, Combination, Modality, modalities_of
 from edge_mer.model import MCULoRAConfig
 from edge_mer.model.mculora import Window
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN
@@ -22,6 +22,7 @@ from pipelines.fusion.sources import Batch
 
 WINDOW_S: Final = 4.0
 WORD_S: Final = 0.3
+NEUTRAL: Final = EMOTIONS.index("neutral")
 # The share of windows that lose tokens.
 DROPPED: Final = 0.7
 
@@ -100,10 +101,16 @@ class Sampler:
     """Draws training batches: labels evenly, combinations by ``shares``, everything seeded."""
 
     def __init__(
-        self, examples: TrainExamples, config: MCULoRAConfig, token_dropout: float = 0.5, paired: float = 0.0
+        self,
+        examples: TrainExamples,
+        config: MCULoRAConfig,
+        token_dropout: float = 0.5,
+        paired: float = 0.0,
+        plain: float = 0.0,
     ) -> None:
-        """``paired``: how often voice and face of a window are those of two people with the same label."""
-        self._config, self._token_dropout, self._paired = config, token_dropout, paired
+        """``paired``: how often voice and face of a window are those of two people with the same label. ``plain``: how
+        often the words beside them are neutral, whatever is expressed, as most words are."""
+        self._config, self._token_dropout, self._paired, self._plain = config, token_dropout, paired, plain
         self._joint, self._faces, self._texts = (
             _by_label(some) for some in (examples.joint, examples.faces, examples.texts)
         )
@@ -135,7 +142,8 @@ class Sampler:
         if "text" in modalities_of(c):
             # A text with a score has no emotion: it teaches sentiment beside any voice or face.
             scored = random.random() < 0.25
-            text = _any(self._scored if scored else self._texts[emotion], random)
+            words = NEUTRAL if c != "t" and random.random() < self._plain else emotion
+            text = _any(self._scored if scored else self._texts[words], random)
             placed["text"] = (text.tracks["text"], random.uniform(0.0, 3.0))
             targets = Example({}, UNKNOWN if scored else emotion, text.ordinal, text.score)
         return c, placed, targets

@@ -40,9 +40,10 @@ def draw(
     seed: int = 0,
     strangers: bool = False,
     paired: float = 0,
+    plain: float = 0,
 ) -> Batch:
     examples = TrainExamples(JOINT, FACES, TEXTS + SCORED, VOICES if strangers else ())
-    sampler = Sampler(examples, CONFIG, paired=paired)
+    sampler = Sampler(examples, CONFIG, paired=paired, plain=plain)
     return sampler.batch(size, np.full(7, 1 / 7) if shares is None else shares, np.random.default_rng(seed))
 
 
@@ -124,3 +125,14 @@ def test_the_same_seed_gives_the_same_batch() -> None:
     one, other = draw(seed=3), draw(seed=3)
     assert all((one.windows[m].tokens == other.windows[m].tokens).all() for m in MODALITIES)
     assert (one.combination == other.combination).all()
+
+
+def test_plain_words_are_neutral_beside_a_clip_and_its_label_stays() -> None:
+    batch = draw(np.eye(7)[COMBINATIONS.index("at")], plain=0.5)
+    here = (batch.windows["text"].mask[:, -1] > 0) & (batch.emotion != UNKNOWN) & (batch.emotion > 0)
+    says, means = batch.windows["text"].tokens[here, -1, 1], batch.emotion[here]
+    assert 0.4 < (says == 0).float().mean() < 0.6
+    assert (says[says > 0] == means[says > 0]).all()
+    alone = draw(np.eye(7)[COMBINATIONS.index("t")], plain=1.0)
+    labelled = alone.emotion != UNKNOWN
+    assert (alone.windows["text"].tokens[labelled, -1, 1] == alone.emotion[labelled]).all()
