@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibration.conformal import binomial_interval, covered, label_scores, limit, set_sizes
 from calibration.predictions import Predictions
 from calibration.reliability import DRAWS, Reliability, excess, reliability
-from calibration.scaling import METHODS, cautious, fit_temperature
+from calibration.scaling import METHODS, cautious
 from calibration.validation import Validation, folds, people_of
 from edge_mer.contract.domain import Combination, combination_of, modalities_of
 from edge_mer.fusion.calibration import Fit
@@ -24,6 +24,9 @@ FLOOR: Final = 0.4
 LARGEST_SET: Final = 4
 # Sets are as large as PEOPLE of the persons need for their coverage.
 PEOPLE: Final = 0.9
+# From so many groups on, 14 numbers are learned well. Training draws all labels evenly, and most texts are neutral:
+# that takes a bias per label.
+MANY: Final = 1000
 Floats = NDArray[np.float64]
 Method = Callable[[Validation], Scaling]
 
@@ -53,12 +56,12 @@ class Judgement:
 
 
 def fit_measured(given: Predictions, coverage: float) -> Fit:
-    """One temperature, so that the labels and their figures stay what they are; the conformal limits beside it.
+    """A temperature, and from thousands of people a scale and a bias per label; the conformal limits beside it.
 
     Raises CalibrationError for too few samples for ``coverage``.
     """
     data = given.emotion
-    scaling = fit_temperature(data)
+    scaling = METHODS[method_of(data)](data)
     p = scaling.probabilities(data.combination, data.logits)
     return Fit(
         scaling=scaling,
@@ -71,6 +74,11 @@ def fit_measured(given: Predictions, coverage: float) -> Fit:
         floor=FLOOR,
         largest_set=LARGEST_SET,
     )
+
+
+def method_of(data: Validation) -> str:
+    """The scaling of METHODS for ``data``; few people tell no more than one temperature."""
+    return "vector" if len(np.unique(data.groups)) >= MANY else "temperature"
 
 
 def set_limit(scores: Floats, groups: NDArray[np.generic], coverage: float) -> float:
@@ -146,7 +154,7 @@ def judge(given: Predictions, coverage: float, draws: int = DRAWS) -> Judgement:
     data = given.emotion
     found = {name: held_out(data, fit, coverage) for name, fit in METHODS.items()}
     raw = softmax(data.logits)
-    p, limits = found["temperature"]
+    p, limits = found[method_of(data)]
     confidence, correct = p.max(1), p.argmax(1) == data.labels
     answered = (confidence >= FLOOR) & (set_sizes(p, limits) <= LARGEST_SET)
     inside = covered(p, data.labels, limits)

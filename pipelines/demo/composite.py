@@ -25,6 +25,8 @@ BLUR = 4.0
 # Grey level and contrast of the faces in the picture, of 255.
 LEVEL, CONTRAST = 118.0, 48.0
 GRAIN = 5.0
+# How far an expression comes and goes about its strength: one that stands still is taken for a photograph.
+SWING = 0.5
 
 Grey = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -72,7 +74,7 @@ def frames(neutral: Grey, expressed: Grey, actor: Actor, count: int, fps: int, s
     mask = _oval()
     for index in range(count):
         t = index / fps + actor.phase
-        share = np.clip(actor.strength + 0.1 * np.sin(5 * t) + 0.06 * np.sin(11 * t), 0.3, 1.1)
+        share = np.clip(actor.strength + SWING * (0.7 * np.sin(3.1 * t) + 0.3 * np.sin(7.7 * t)), 0.2, 1.15)
         face = np.clip(LEVEL + CONTRAST * ((1 - share) * neutral + share * expressed), 0, 255).astype(np.float32)
         motion = _motion(t)
         moved = cv2.warpAffine(face, motion, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)

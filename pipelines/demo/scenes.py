@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from edge_mer.contract.domain import Emotion
 from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.demo.scenes import FILE, MEDIA, WORDS, Scene, Scenes
-from pipelines.data.corpora import fer2013
+from pipelines.data.corpora import UNKNOWN
+from pipelines.data.faces import fer2013_votes
 from pipelines.demo.composite import Actor, composites, empty_room, frames
 from pipelines.demo.media import FPS, write
 
@@ -34,18 +35,22 @@ NOISE: Final = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a scene intends to express, the words that go with it, and how the face moves."""
+    """What a scene intends to express, the words that go with it, how the face moves, and from which expression."""
 
     intended: Emotion
     words: str
     actor: Actor
+    rest: Emotion = "neutral"
 
+
+# The share of ten votes from which on a picture is used.
+AGREED: Final = 0.9
 
 SCRIPT: Final = (
-    Line("neutral", "the meeting is on monday at ten", Actor(0.0, 1.0)),
-    Line("happy", "i am so happy this is wonderful", Actor(1.3)),
-    Line("angry", "stop it i am so angry about this", Actor(2.9)),
-    Line("surprise", "wow really i did not expect that", Actor(4.1)),
+    Line("neutral", "the meeting is on monday at ten", Actor(0.0, 0.8), rest="surprise"),
+    Line("happy", "i am so happy this is wonderful", Actor(1.3, 0.75)),
+    Line("sad", "i feel so sad and lonely now", Actor(2.0, 0.85)),
+    Line("surprise", "wow really i did not expect that", Actor(4.1, 0.75)),
 )
 
 
@@ -74,7 +79,7 @@ def pictures(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Iterator[N
     shown = round(SCENE_S * FPS) - empty
     for index, line in enumerate(SCRIPT):
         seed = SEED + index
-        acted = frames(faces["neutral"], faces[line.intended], line.actor, shown, FPS, seed)
+        acted = frames(faces[line.rest], faces[line.intended], line.actor, shown, FPS, seed)
         yield from chain(acted, empty_room(empty, seed))
 
 
@@ -85,9 +90,10 @@ def room_tone() -> NDArray[np.int16]:
 
 
 def write_scenes(out: Path, data: Path) -> Path:
-    """Raises DataError when FER2013 is not below ``data``."""
-    faces = fer2013(data, "train")
-    write(out / MEDIA.name, room_tone(), pictures(faces.images, faces.labels), BIT_RATE)
+    """Raises DataError when FER2013 or FERPlus is not below ``data``."""
+    faces = fer2013_votes(data, "train")
+    clear = (faces.votes.max(1) >= AGREED) & (faces.majority != UNKNOWN)
+    write(out / MEDIA.name, room_tone(), pictures(faces.images[clear], faces.majority[clear]), BIT_RATE)
     (out / WORDS.name).write_text(json.dumps(transcript(), indent=1) + "\n", "utf-8")
     (out / FILE.name).write_text(scenes().to_json(), "utf-8")
     return out / MEDIA.name
