@@ -19,6 +19,8 @@ from edge_mer.fusion.window import ModalityTrack, TokenWindow, same, select
 
 NO_LATENCY = Latency(0, 0, 0, 0, 0, 0)
 LIMIT: Final = 3.0
+# Why words are not used that are beside a voice or face.
+UNFAMILIAR_WORDS: Final = "unlike the words it was tested on"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +83,18 @@ class Pending:
 
 
 def estimate(pending: Pending, settings: FusionSettings, model: FusionModel) -> Pending:
-    """Run the model on the pending windows and smooth with ``pending.previous``."""
+    """Run the model on the pending windows and smooth with ``pending.previous``.
+
+    Unfamiliar words count as absent beside a voice or face, whose label they must not withhold.
+    """
     prediction = None
     if pending.combination != "none":
         prediction = model.predict(pending.combination, pending.windows)
+        if "text" in prediction.unfamiliar and len(pending.windows) > 1:
+            windows = {m: w for m, w in pending.windows.items() if m != "text"}
+            presence = {**pending.presence, "text": Presence("absent", UNFAMILIAR_WORDS, 0)}
+            pending = replace(pending, windows=windows, presence=presence)
+            prediction = model.predict(pending.combination, windows)
     return _smooth(replace(pending, prediction=prediction), settings, model)
 
 

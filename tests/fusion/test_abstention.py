@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_mer.contract.domain import Combination
+from edge_mer.contract.domain import Combination, modalities_of
 from edge_mer.contract.messages import Presence
 from edge_mer.fusion.abstention import NOTHING, UNBOUND, abstention, without_estimate
 from edge_mer.fusion.calibration import Calibration, Fit
 from edge_mer.fusion.confidence import temperature
-from edge_mer.fusion.estimate import Pending, estimate
+from edge_mer.fusion.estimate import UNFAMILIAR_WORDS, Pending, estimate
 from edge_mer.fusion.model import GraphFusionModel, Prediction
 from edge_mer.fusion.novelty import Novelty
 from edge_mer.fusion.presence import FEW, WARMING
@@ -176,3 +176,31 @@ def _flat(doubt: float) -> np.ndarray:
 def _estimate_of(model: GraphFusionModel) -> Any:
     full = {m: replace(w, mask=np.ones_like(w.mask)) for m, w in windows("a").items()}
     return estimate(Pending(0, full, HERE, {}, 0, None), SETTINGS, model).estimate
+
+
+class StrangeWords:
+    """Finds every text unfamiliar, and is sure of the label without it."""
+
+    name, capacity, dims, encoders = HashModel.name, HashModel.capacity, HashModel.dims, HashModel.encoders
+
+    def __init__(self) -> None:
+        self.asked: list[Combination] = []
+
+    def predict(self, combination: Combination, windows: Any) -> Prediction:
+        assert set(windows) == set(modalities_of(combination))
+        self.asked.append(combination)
+        strange = ("text",) if "t" in combination else ()
+        return Prediction((0.4, *[0.1] * 6), None, "none", None, strange)
+
+
+@pytest.mark.parametrize(("combination", "left"), [("at", "a"), ("tv", "v"), ("atv", "av")])
+def test_unfamiliar_words_count_as_absent_beside_a_voice_or_face(combination: Combination, left: Combination) -> None:
+    model = StrangeWords()
+    body = published(model, combination)
+    assert (body.combination, body.label) == (left, "neutral")
+    assert (body.presence["text"].state, body.presence["text"].reason) == ("absent", UNFAMILIAR_WORDS)
+    assert model.asked == [combination, left]
+
+
+def test_unfamiliar_words_alone_have_no_label() -> None:
+    assert published(StrangeWords(), "t").abstain == "out of distribution (text)"

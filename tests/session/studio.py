@@ -42,7 +42,7 @@ def media() -> tuple[Media, ...]:
 
 
 def _audio() -> Iterator[Media]:
-    reader, index = AudioReader(probe(SESSION), 0, Counter()), 0
+    reader, index = AudioReader(probe(str(SESSION)), 0, Counter()), 0
     while index * TICK_US < LENGTH_US:
         block = reader.take()
         if block is None:
@@ -55,7 +55,7 @@ def _audio() -> Iterator[Media]:
 
 
 def _video() -> Iterator[Media]:
-    reader, number, position = VideoReader(probe(SESSION), 0, FPS, Counter()), 0, 0
+    reader, number, position = VideoReader(probe(str(SESSION)), 0, FPS, Counter()), 0, 0
     while position < LENGTH_US:
         reader.step()
         while reader.frames:
