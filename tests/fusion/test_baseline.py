@@ -70,9 +70,9 @@ def test_mask_during_learning_discards_the_modality(mask: Any) -> None:
 
 
 def test_too_few_tokens_are_not_learnt() -> None:
-    found, lacking = learnt(learnt_from(speech(79)), DATE)
+    found, lacking = learnt(learnt_from(speech(19)), DATE)
     assert found == {}
-    assert lacking[0] == "audio: 79 usable tokens, expected at least 80 (10 s)"
+    assert lacking[0] == "audio: 19 usable tokens, expected at least 20 (10 s)"
 
 
 def test_audio_moves_half_of_the_way_to_the_neutral_of_the_calibration() -> None:
