@@ -27,7 +27,7 @@ def test_a_detector_that_does_not_load_is_a_fault_and_nothing_else_is(monkeypatc
     def refuse(*_: object) -> None:
         raise ModelError("no detector here")
 
-    monkeypatch.setattr("edge_mer.perception.detect.detector", refuse)
+    monkeypatch.setattr("edge_mer.perception.yunet_detector.detector", refuse)
     faults = [f for f in found() if not f.good]
     assert [f.what for f in faults] == ["no detector here"]
 

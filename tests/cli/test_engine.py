@@ -58,24 +58,24 @@ def lines_of(action: str, models: ModelsConfig, *words: str) -> list[str]:
 
 def test_engines_are_built_listed_verified_and_cleaned(models: ModelsConfig) -> None:
     built = lines_of("build", models)
-    assert len(built) == 12
+    assert len(built) == 11
     assert all(line.startswith("built") for line in built)
     assert all(line.startswith("there") for line in lines_of("build", models))
     listed = lines_of("list", models)
-    assert len(listed) == 13
+    assert len(listed) == 12
     assert "fusion.atv.onnx" in " ".join(listed)
     assert "tensorrt 10.3.0, GPU 8.7" in listed[0]
     verified = lines_of("verify", models)
-    assert len(verified) == 12
+    assert len(verified) == 11
     assert all(line.startswith("ok") for line in verified)
     assert lines_of("clean", models) == []
-    assert len(lines_of("clean", models.model_copy(update={"precision": "fp32"}))) == 12
+    assert len(lines_of("clean", models.model_copy(update={"precision": "fp32"}))) == 11
     assert lines_of("list", models)[0].startswith("no engines yet")
 
 
 def test_clean_all_also_removes_engines_that_fit(models: ModelsConfig) -> None:
     lines_of("build", models)
-    assert len(lines_of("clean", models, "--all")) == 12
+    assert len(lines_of("clean", models, "--all")) == 11
 
 
 def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig) -> None:
@@ -91,10 +91,10 @@ def test_verify_names_a_damaged_engine_and_fails(models: ModelsConfig) -> None:
 def test_missing_engines_are_built_before_a_run(models: ModelsConfig) -> None:
     lines: list[str] = []
     engine_builds.prepare(models, lines.append)
-    assert len(lines) == 12
+    assert len(lines) == 11
     plain = ModelsConfig(directory=models.directory, engines=models.engines, backend="onnxruntime")
     engine_builds.prepare(plain, lines.append)
-    assert len(lines) == 12
+    assert len(lines) == 11
 
 
 def test_a_failed_build_falls_back_only_when_the_backend_is_auto(

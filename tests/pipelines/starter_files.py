@@ -26,6 +26,8 @@ def write(root: Path, seed: int = 0) -> Path:
     random = np.random.default_rng(seed)
     _ravdess(root / "ravdess_av", random)
     _fer2013(root / "fer2013", random)
+    (root / "ferplus").mkdir()
+    np.savez(root / "ferplus" / "ferplus_votes.npz", train_leak_index=np.array([], np.int32))
     _texts(root)
     return root
 

@@ -31,7 +31,8 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import models_directory
 from tests.capture.media import with_matrix
 
-ALLOWED = 0.02
+# Of probability. The shipped INT8 voice encoder makes more of rounding than the one before, which kept within 0.02.
+ALLOWED = 0.06
 SOURCE = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets" / "demo.mkv"
 RATE, FPS, SECONDS = 16_000, 10, 4
 ORIGIN_US = 10 * SECOND
