@@ -70,6 +70,7 @@ def test_engines_are_built_listed_verified_and_cleaned(models: ModelsConfig) -> 
     assert all(line.startswith("ok") for line in verified)
     assert lines_of("clean", models) == []
     assert len(lines_of("clean", models.model_copy(update={"precision": "fp32"}))) == 10  # the voice has one form
+    assert len(lines_of("clean", models, "--all")) == 1
     assert lines_of("list", models)[0].startswith("no engines yet")
 
 
