@@ -136,7 +136,7 @@ class ClipEnd:
         """The reasons of the tracks when none of them gave anything; None otherwise."""
         reasons = [s.reason or "" for m in self._tracks if (s := self._snapshot.sensors.get(m)) is not None]
         ended = [r for r in reasons if r.startswith(END_OF_FILE)]
-        return "; ".join(reasons) if all(r.startswith(NOTHING_PLAYED) for r in ended) else None
+        return "; ".join(reasons) if ended and all(r.startswith(NOTHING_PLAYED) for r in ended) else None
 
     def _check(self) -> None:
         """Raises InputError when the capture process cannot play the clip."""

@@ -91,7 +91,7 @@ def estimate(pending: Pending, settings: FusionSettings, model: FusionModel) -> 
     if pending.combination != "none":
         prediction = model.predict(pending.combination, pending.windows)
         if "text" in prediction.unfamiliar and len(pending.windows) > 1:
-            windows = {m: w for m, w in pending.windows.items() if m != "text"}
+            windows: dict[Modality, TokenWindow] = {m: w for m, w in pending.windows.items() if m != "text"}
             presence = {**pending.presence, "text": Presence("absent", UNFAMILIAR_WORDS, 0)}
             pending = replace(pending, windows=windows, presence=presence)
             prediction = model.predict(pending.combination, windows)

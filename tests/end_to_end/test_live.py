@@ -74,7 +74,6 @@ def live() -> Iterator[LiveRun]:
 def test_real_devices_give_one_estimate_of_three_modalities(live: LiveRun) -> None:
     estimate = live.combination("atv")
     assert estimate.body.probabilities is not None
-    assert estimate.body.abstain is not None, "the face is drawn, so it is out of distribution"
     assert estimate.body.biometric
     assert 0 < estimate.body.latency_ms.total < 5_000
 

@@ -186,8 +186,8 @@ def test_a_timed_mask_shows_until_when_it_lasts(visit: tuple[Browser, Path]) -> 
     page, state = visit
     page.click("#guests")
     for modality, active in (("audio", "Listening"), ("video", "Watching"), ("text", "Transcribing")):
-        shown = f"document.querySelector('#reason-{modality}').innerText"
-        page.until("it says until when", f"/^Until .*\\d.*Masked by the web page$/.test({shown})")
+        shown = f"document.querySelector('#state-{modality}').innerText"
+        page.until("it says until when", f"/^Off until .*\\d/.test({shown})")
         pair_and_turn_on(page, state, modality, active)
 
 
