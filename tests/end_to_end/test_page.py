@@ -83,8 +83,9 @@ def state_is(modality: str, shown: str) -> str:
 
 
 def is_off(modality: str) -> str:
-    """Off, and not busy."""
-    return f"{state_is(modality, 'Off')} && document.querySelector('#tile-{modality} button').ariaBusy === 'false'"
+    """Off, for good or until a time, and not busy."""
+    shown = f"/^Off( until .*)?$/.test(document.querySelector('#state-{modality}').innerText)"
+    return f"{shown} && document.querySelector('#tile-{modality} button').ariaBusy === 'false'"
 
 
 def pair_and_turn_on(page: Browser, state: Path, modality: str, active: str) -> None:
