@@ -12,7 +12,7 @@ from edge_mer.contract.errors import ConfigError
 Task = Literal["emotion", "sentiment"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 ReadoutKind = Literal["window", "dialogue"]
-PoolKind = Literal["joint", "each"]
+PoolKind = Literal["joint", "each", "adaptive"]
 Size = Literal["small", "paper"]
 
 
@@ -27,7 +27,7 @@ class MCULoRAConfig:
     Switches of the ablations: ``adapters`` (False: plain linear layers), ``shared_pair`` (False: only the pairs
     of the combinations), ``experts`` (False: hard sharing, one always active expert of the same total rank for all
     tasks), ``tasks`` (one name: single task). ``readout``: one estimate per window, or per utterance of a dialogue.
-    ``pool``: one mean over the tokens of all modalities, or one of each modality, added up.
+    ``pool``: one mean over the tokens of all modalities, or one of each modality, added up or weighted by the task.
     """
 
     dims: Mapping[Modality, int] = field(default_factory=lambda: {"audio": 64, "video": 7, "text": 64})

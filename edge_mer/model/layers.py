@@ -99,35 +99,51 @@ class Branch(nn.Module):
 
 
 class TaskPool(nn.Module):
-    """Task-adaptive fusion (MMoLRE, ALGORITHMS.md 3.2): one softmax over the valid tokens of all modalities.
+    """Task-adaptive fusion (MMoLRE, ALGORITHMS.md 3.2): features of all modalities -> one vector of a task.
 
-    e = w . tanh(U y) + b_m; the result is the weighted mean, [..., D]. With ``pool`` "each" there is a softmax over the
-    tokens of each modality, and the result is the sum of their means: evidence of two modalities adds up, as in a
-    product of experts, while with one softmax they compete.
+    The score of a vector y is w . tanh(U y). "joint": one softmax over the valid tokens of all modalities, of score + b_m;
+    the result is the weighted mean, and modalities compete. "each": a softmax over the tokens of each modality; the
+    result is the sum of their means, so that evidence of two modalities adds up, as in a product of experts.
+    "adaptive": as "each", and a softmax over the means of the n modalities that are present, of their own score + b_m,
+    weighs them; n times the weighted mean, which is the sum of "each" where all weigh alike.
     """
 
     def __init__(self, config: MCULoRAConfig) -> None:
         super().__init__()
-        self.hidden, self.score = nn.Linear(config.width, config.width), nn.Linear(config.width, 1, bias=False)
-        self.each = config.pool == "each"
-        names = () if self.each else config.dims
+        self.kind, width = config.pool, config.width
+        self.hidden, self.score = nn.Linear(width, width), nn.Linear(width, 1, bias=False)
+        names = () if self.kind == "each" else config.dims
         self.modality = nn.ParameterDict({m: nn.Parameter(torch.zeros(())) for m in names})
+        if self.kind == "adaptive":
+            self.across, self.across_score = nn.Linear(width, width), nn.Linear(width, 1, bias=False)
 
     def forward(self, features: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]) -> Tensor:
         """Each modality's features [..., n_m, D] and mask [..., n_m] -> [..., D]."""
-        if self.each:
-            return torch.stack([self._mean(y, self._scores(y), masks[m]) for m, y in features.items()]).sum(0)
-        tokens = torch.cat(list(features.values()), -2)
-        prior = torch.cat([self.modality[m].expand(y.shape[-2]) for m, y in features.items()])
-        return self._mean(tokens, self._scores(tokens) + prior, torch.cat([masks[m] for m in features], -1))
+        if self.kind == "joint":
+            tokens = torch.cat(list(features.values()), -2)
+            prior = torch.cat([self.modality[m].expand(y.shape[-2]) for m, y in features.items()])
+            mask = torch.cat([masks[m] for m in features], -1)
+            return _weighted_mean(tokens, _scores(tokens, self.hidden, self.score) + prior, mask)
+        means = torch.stack(
+            [_weighted_mean(y, _scores(y, self.hidden, self.score), masks[m]) for m, y in features.items()], -2
+        )
+        if self.kind == "each":
+            return means.sum(-2)
+        present = torch.stack([masks[m].amax(-1) for m in features], -1)
+        prior = torch.stack([self.modality[m] for m in features])
+        scores = _scores(means, self.across, self.across_score) + prior
+        return _weighted_mean(means, scores, present) * present.sum(-1, keepdim=True)
 
-    def _scores(self, tokens: Tensor) -> Tensor:
-        scores: Tensor = self.score(torch.tanh(self.hidden(tokens)))[..., 0]
-        return scores
 
-    @staticmethod
-    def _mean(tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
-        return (torch.softmax(scores + (1 - mask) * MASKED, -1)[..., None, :] @ tokens)[..., 0, :]
+def _scores(y: Tensor, hidden: nn.Module, score: nn.Module) -> Tensor:
+    """w . tanh(U y): [..., n, D] -> [..., n]."""
+    out: Tensor = score(torch.tanh(hidden(y)))
+    return out[..., 0]
+
+
+def _weighted_mean(y: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of the scores of what is not masked, [..., n], over y [..., n, D] -> [..., D]."""
+    return (torch.softmax(scores + (1 - mask) * MASKED, -1)[..., None, :] @ y)[..., 0, :]
 
 
 class Head(nn.Module):

@@ -39,19 +39,23 @@ def _tasks(out: Readout, labels: tuple[Tensor, ...], experiment: Experiment) -> 
     return emotion_loss(logits, emotion, smoothing=experiment.smoothing) + sentiment_loss(polarity, score, ordinal)
 
 
-def distillation(model: MCULoRA, batch: Batch, out: Readout) -> Tensor:
-    """Outputs of subsets towards the stopped output of the batch's teacher, which has all modalities of the set."""
+def distillation(teacher: MCULoRA, batch: Batch, out: Readout) -> Tensor:
+    """Outputs of subsets towards those of ``teacher``, in evaluation mode, on the batch with all modalities of the set.
+
+    Dropout and router noise in the teacher would be learned as if they were knowledge.
+    """
     assert batch.teacher is not None
+    assert not teacher.training
     windows, everything = batch.teacher
-    with torch.no_grad():
-        teacher = model(windows, everything)
     kept = batch.combination != everything
     if not kept.any():
         return out.logits.sum() * 0
+    with torch.no_grad():
+        target = teacher(windows, everything)
     terms = []
-    if "emotion" in model.config.tasks:
-        student, target = torch.log_softmax(out.logits[kept], -1), torch.softmax(teacher.logits[kept], -1)
-        terms.append(functional.kl_div(student, target, reduction="batchmean"))
-    if "sentiment" in model.config.tasks:
-        terms.append(functional.smooth_l1_loss(out.sentiment[kept], teacher.sentiment[kept]))
+    if "emotion" in teacher.config.tasks:
+        student, truth = torch.log_softmax(out.logits[kept], -1), torch.softmax(target.logits[kept], -1)
+        terms.append(functional.kl_div(student, truth, reduction="batchmean"))
+    if "sentiment" in teacher.config.tasks:
+        terms.append(functional.smooth_l1_loss(out.sentiment[kept], target.sentiment[kept]))
     return torch.stack(terms).sum()

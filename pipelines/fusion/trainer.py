@@ -135,11 +135,16 @@ class _Run:
         return running_average(self.raw, self.experiment.average)
 
     @property
-    def _judged(self) -> MCULoRA:
-        """The weights that are validated and kept."""
-        model = self.mean.module if self.experiment.average else self.raw
+    def _teacher(self) -> MCULoRA:
+        """The average of the weights, in evaluation mode; a copy of them where no average is kept."""
+        model = self.mean.module.eval()
         assert isinstance(model, MCULoRA)
         return model
+
+    @property
+    def _judged(self) -> MCULoRA:
+        """The weights that are validated and kept."""
+        return self._teacher if self.experiment.average else self.raw
 
     def _optimizer(self, stage: int) -> torch.optim.Optimizer:
         """Stage 0 trains all but the adapters, later ones all but the base; adapters never decay."""
@@ -198,7 +203,7 @@ class _Run:
         def whole(model: MCULoRA) -> Tensor:
             out = model(windows, combination)
             loss = objective(out, batch, e)
-            return loss if batch.teacher is None else loss + e.distill * distillation(model, batch, out)
+            return loss if batch.teacher is None else loss + e.distill * distillation(self._teacher, batch, out)
 
         loss = self.model(whole)
         optimizer.zero_grad(set_to_none=True)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.model.experts import Routing, UniTSE, top_gates
@@ -83,6 +84,40 @@ def test_gate_noise_exists_in_training_only() -> None:
     assert torch.equal(model(given, c).logits, model(given, c).logits)
     model.train()
     assert not torch.equal(model(given, c).logits, model(given, c).logits)
+
+
+def by_hand(block: UniTSE, x: Tensor, gates: Tensor, task: int) -> Tensor:
+    """y = x + sum over the open experts of G_n f_n(LN x) + f_task(LN x) of x [T, D], one expert after the other."""
+
+    def expert(enter: Tensor, bias: Tensor, leave: Tensor, last: Tensor) -> Tensor:
+        """Convolution of kernel 3 to rank r, GELU, kernel 1 back."""
+        kernel = enter.reshape(3, x.shape[1], -1).permute(2, 1, 0)
+        hidden = functional.gelu(functional.conv1d(h.T[None], kernel, bias, padding=1))[0].T
+        return hidden @ leave + last
+
+    h, y = block.norm(x), x.clone()
+    for n in range(block.shared_out_bias.shape[0]):
+        own = block.owner == n
+        if gates[n] > 0:
+            f = expert(
+                block.shared_in[:, own], block.shared_in_bias[own], block.shared_out[own], block.shared_out_bias[n]
+            )
+            y = y + gates[n] * f
+    return y + expert(
+        block.task_in[task], block.task_in_bias[task, 0, 0], block.task_out[task], block.task_out_bias[task, 0, 0]
+    )
+
+
+def test_block_is_the_sum_of_its_open_experts_and_of_the_task_s_own() -> None:
+    model = active_model()
+    block = next(b for b in model.modules() if isinstance(b, UniTSE))
+    x, kept = torch.randn(1, 3, 6, CONFIG.width), torch.ones(3, 6, dtype=torch.bool)
+    with torch.no_grad():
+        y, routed = block(x, kept)
+        for task in range(2):
+            for sample in range(3):
+                expected = by_hand(block, x[0, sample], routed.gates[task, sample, 0], task)
+                assert torch.allclose(y[task, sample], expected, atol=1e-5)
 
 
 def crosstalk(config: MCULoRAConfig = CONFIG) -> dict[str, float]:
