@@ -11,7 +11,7 @@ from torch.nn import functional
 from edge_mer.contract.domain import Modality
 from edge_mer.model.config import MCULoRAConfig
 from edge_mer.model.experts import Routing, UniTSE
-from edge_mer.model.mcla import MCLALinear, adapted
+from edge_mer.model.mcla import MCLALinear, Selection, adapted
 
 # Added to the scores of masked tokens: exp underflows to exactly 0, and FP16 can hold it (-inf gives NaN rows).
 MASKED = -1e4
@@ -35,10 +35,10 @@ class Block(nn.Module):
         self.fc2 = adapted(hidden, width, config.block_rank, config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, combination: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, selection: Selection | None) -> Tensor:
         x = x + self.drop(self.out(self._attended(self.before_attention(x), mask)))
-        hidden = functional.gelu(self.fc1(self.before_network(x), combination))
-        out: Tensor = x + self.drop(self.fc2(self.drop(hidden), combination))
+        hidden = functional.gelu(self.fc1(self.before_network(x), selection))
+        out: Tensor = x + self.drop(self.fc2(self.drop(hidden), selection))
         return out
 
     def _attended(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -70,20 +70,20 @@ class Branch(nn.Module):
         self.rates = nn.Buffer(torch.tensor(AGE_RATES), persistent=False)
 
     def forward(
-        self, tokens: Tensor, mask: Tensor, age: Tensor, combination: Tensor | None
+        self, tokens: Tensor, mask: Tensor, age: Tensor, selection: Selection | None
     ) -> tuple[Tensor, Pair | None, list[Routing]]:
         """tokens [B, T, d], mask [B, T] (1 = valid), age [B, T] s -> [K or 1, B, T, D], R_com and R_c, routing."""
         kept = mask > 0
         # Selected, not multiplied: 0 x NaN is NaN. Tokens are not mixed before the blocks, so a merged model may select
         # once, after the projection; in training the gradient of unselected tokens would still be 0 x NaN.
-        merged = combination is None
-        x, pair = self._projected(tokens if merged else _kept(tokens, kept), combination)
+        merged = selection is None
+        x, pair = self._projected(tokens if merged else _kept(tokens, kept), selection)
         if self.age is not None:
             seconds = age[..., None] if merged else _kept(age[..., None], kept)
             x = x + self.age(torch.exp(-seconds * self.rates))
         x = self.drop(_kept(x, kept) if merged else x)
         for block in self.blocks:
-            x = block(x, mask, combination)
+            x = block(x, mask, selection)
         y = _kept(self.last(x), kept)[None]
         routing: list[Routing] = []
         for experts in self.experts:
@@ -91,10 +91,10 @@ class Branch(nn.Module):
             routing.append(routed)
         return y, pair, routing
 
-    def _projected(self, tokens: Tensor, combination: Tensor | None) -> tuple[Tensor, Pair | None]:
-        if not isinstance(self.project, MCLALinear) or combination is None:
-            return self.project(tokens, combination), None
-        common, specific = self.project.low_rank(tokens, combination)
+    def _projected(self, tokens: Tensor, selection: Selection | None) -> tuple[Tensor, Pair | None]:
+        if not isinstance(self.project, MCLALinear) or selection is None:
+            return self.project(tokens, selection), None
+        common, specific = self.project.low_rank(tokens, selection)
         return self.project.base(tokens) + common + specific, (common, specific)
 
 
@@ -155,8 +155,8 @@ class Head(nn.Module):
         self.fc2 = adapted(config.width, outputs, config.rank, config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, combination: Tensor | None) -> Tensor:
-        out: Tensor = self.fc2(self.drop(functional.gelu(self.fc1(x, combination))), combination)
+    def forward(self, x: Tensor, selection: Selection | None) -> Tensor:
+        out: Tensor = self.fc2(self.drop(functional.gelu(self.fc1(x, selection))), selection)
         return out
 
 

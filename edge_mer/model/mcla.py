@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,25 @@ from edge_mer.contract.domain import COMBINATIONS
 from edge_mer.model.config import MCULoRAConfig
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The combination of each sample or position: ``index`` int64 [B] or [B, L], indices of COMBINATIONS, -1 for none.
+
+    A forward pass makes one for all layers: to know which pairs a batch needs, a GPU has to be waited for.
+    """
+
+    index: Tensor
+
+    @cached_property
+    def pairs(self) -> list[int]:
+        """The combinations of the batch, rising."""
+        return [c for c in torch.unique(self.index).tolist() if c >= 0]
+
+
 class PlainLinear(nn.Linear):
     """A linear layer with the interface of an adapted one: it ignores the combination."""
 
-    def forward(self, x: Tensor, combination: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, selection: Selection | None = None) -> Tensor:
         return super().forward(x)
 
 
@@ -51,16 +68,16 @@ class MCLALinear(nn.Module):
         self.shared = LowRank(inputs, outputs, rank) if shared else None
         self.specific = nn.ModuleList(LowRank(inputs, outputs, rank) for _ in COMBINATIONS)
 
-    def forward(self, x: Tensor, combination: Tensor) -> Tensor:
-        """x [B, ..., d_in]; ``combination`` int64 [B] or [B, L] over the leading axes of x, -1 for no pair."""
-        common, specific = self.low_rank(x, combination)
+    def forward(self, x: Tensor, selection: Selection) -> Tensor:
+        """x [B, ..., d_in]; the selection is over the leading axes of x, -1 for no pair."""
+        common, specific = self.low_rank(x, selection)
         out: Tensor = self.base(x) + common + specific
         return out
 
-    def low_rank(self, x: Tensor, combination: Tensor) -> tuple[Tensor, Tensor]:
+    def low_rank(self, x: Tensor, selection: Selection) -> tuple[Tensor, Tensor]:
         """R_com = B_sh A_sh x and R_c = B_c A_c x, each [B, ..., d_out] (for L_ort and DPFT)."""
         x = self.drop(x)
-        chosen = [c for c in torch.unique(combination).tolist() if c >= 0]
+        chosen, combination = selection.pairs, selection.index
         zero = x.new_zeros(*x.shape[:-1], self.base.out_features)
         common = zero if self.shared is None else self.shared(x)
         if not chosen:

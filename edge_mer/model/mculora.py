@@ -15,7 +15,7 @@ from edge_mer.model.config import MCULoRAConfig, Task
 from edge_mer.model.experts import Routing
 from edge_mer.model.inputs import Window, select
 from edge_mer.model.layers import Branch, Head, Pair, TaskPool
-from edge_mer.model.mcla import LowRank, MCLALinear
+from edge_mer.model.mcla import LowRank, MCLALinear, Selection
 
 __all__ = ["MCULoRA", "Readout", "Trace", "Window", "expected_sentiment", "fold"]
 
@@ -70,18 +70,19 @@ class MCULoRA(nn.Module):
 
         A merged model takes None, and only its own modalities.
         """
+        selection = None if combination is None else Selection(combination)
         features: dict[Modality, Tensor] = {}
         masks: dict[Modality, Tensor] = {}
         pairs: dict[Modality, Pair] = {}
         routing: dict[Modality, list[Routing]] = {}
         for m in self.modalities:
             window = windows[m] if combination is None else select(windows[m], m, combination)
-            features[m], pair, routing[m] = self.branches[m](window.tokens, window.mask, window.age, combination)
+            features[m], pair, routing[m] = self.branches[m](window.tokens, window.mask, window.age, selection)
             masks[m] = window.mask
             if pair is not None:
                 pairs[m] = pair
         fused = {task: self._fused(i, task, features, masks) for i, task in enumerate(self.config.tasks)}
-        out = {task: self.heads[task](x, combination) for task, x in fused.items()}
+        out = {task: self.heads[task](x, selection) for task, x in fused.items()}
         some = next(iter(out.values()))[..., :1]
         logits = out["emotion"] if "emotion" in out else some.new_zeros(*some.shape[:-1], self.config.emotions)
         polarity = out["sentiment"] if "sentiment" in out else some.new_zeros(*some.shape[:-1], len(POLARITIES))

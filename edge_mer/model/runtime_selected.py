@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_mer.contract.domain import COMBINATIONS
-from edge_mer.model.mcla import LowRank, MCLALinear
+from edge_mer.model.mcla import LowRank, MCLALinear, Selection
 from edge_mer.model.mculora import MCULoRA
 
 
@@ -29,8 +29,9 @@ class GatheredLinear(nn.Module):
             with torch.no_grad():
                 self.base.weight += adapted.shared.b @ adapted.shared.a
 
-    def forward(self, x: Tensor, combination: Tensor) -> Tensor:
-        """x [B, ..., d_in], ``combination`` int64 [B] in 0..6 -> [B, ..., d_out]."""
+    def forward(self, x: Tensor, selection: Selection) -> Tensor:
+        """x [B, ..., d_in], a selection of [B] in 0..6 -> [B, ..., d_out]."""
+        combination = selection.index
         rows = x if x.dim() == 3 else x[:, None]
         a, b = self.a.index_select(0, combination), self.b.index_select(0, combination)
         out: Tensor = self.base(rows) + (rows @ a) @ b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +45,10 @@ class Separability:
         """A readout of an unmerged model in evaluation mode; ``combination`` [B] or [B, L] as it was given."""
         total, count = separability(readout.trace, combination)
         self._total, self._count = self._total + total, self._count + count
+
+    def reduce(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Add up what several processes were fed; ``reduce`` sums a tensor over all of them."""
+        self._total, self._count = reduce(self._total), reduce(self._count)
 
     def sigma(self) -> dict[Combination, float]:
         """Mean JSD in [0, ln 2] of every combination that was seen; empty for a model without adapters."""

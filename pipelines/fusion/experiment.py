@@ -82,7 +82,13 @@ class Experiment:
     last_rate: float = 0.04
     """Share of the rate at the end of a stage, to which a cosine falls."""
     batch: int = 32
-    """Samples of a batch, over all processes."""
+    """Samples of a batch, over all processes: neither the result nor the rates depend on how many there are."""
+    bucket: int = 1
+    """Batches whose samples are sorted by length together, so that dialogues of like length meet; 1: none."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step of the optimizer."""
+    patience: int = 0
+    """A stage ends after so many epochs without a better one on the validation rows; 0: it never ends early."""
     weight_decay: float = 1e-2
     """AdamW's, of all but the adapters."""
     scale: bool = True
@@ -131,8 +137,10 @@ class Experiment:
         combinations_of(layout, ",".join(self.combinations) or None)
         if len(self.epochs) != 3 or min(self.epochs) < 0 or sum(self.epochs) < 1 or len(self.rates) != 2:
             raise ConfigError(f"epochs {self.epochs} must be three counts with a sum above 0, rates {self.rates} two")
-        if self.batch < 1 or min(self.rates) <= 0:
-            raise ConfigError(f"{self}: expected batch >= 1, rates > 0")
+        if min(self.batch, self.bucket, self.accumulate) < 1 or self.patience < 0 or min(self.rates) <= 0:
+            raise ConfigError(f"{self}: expected batch, bucket and accumulate >= 1, patience >= 0, rates > 0")
+        if self.patience and self.keep != "best":
+            raise ConfigError(f'patience {self.patience} needs keep = "best"; keep = "last" has no better epoch')
         if self.keep not in get_args(Keep):
             raise ConfigError(f"keep {self.keep!r} must be one of {', '.join(get_args(Keep))}")
         if not (0 <= self.token_dropout < 1 and 0 <= self.average < 1 and 0 <= self.complete <= 1):

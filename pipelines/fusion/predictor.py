@@ -15,7 +15,7 @@ from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import FeatureSpec
 from pipelines.data.scaling import Scale
 from pipelines.fusion.estimates import Floats, Index, Predict, Predictions
-from pipelines.fusion.samples import Samples, samples
+from pipelines.fusion.samples import Samples, SampleSet
 
 BATCH = 128
 
@@ -29,7 +29,7 @@ def readout_of(model: nn.Module, some: Samples, combination: Tensor) -> Readout:
 
 def predictor(model: MCULoRA, rows: Rows, index: Index, scales: Mapping[Modality, Scale]) -> Predict:
     """Estimates of the rows ``index`` by a model in evaluation mode; a dialogue is read whole."""
-    whole = samples(rows, index, scales)
+    whole = SampleSet(rows, index, scales)
     device = next(model.parameters()).device
     tasks, classes = model.config.tasks, len(rows.layout.emotions) if "emotion" in model.config.tasks else 0
 

@@ -37,12 +37,6 @@ class Samples:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: Tensor) -> Samples:
-        """Some of the samples."""
-        windows = {m: Window(w.tokens[index], w.mask[index], w.age[index]) for m, w in self.windows.items()}
-        row, emotion, score, ordinal = (x[index] for x in (self.row, self.emotion, self.score, self.ordinal))
-        return Samples(windows, row, emotion, score, ordinal, self.dialogue)
-
     def to(self, device: torch.device) -> Samples:
         """On another device."""
         windows = {m: Window(w.tokens.to(device), w.mask.to(device), w.age.to(device)) for m, w in self.windows.items()}
@@ -68,33 +62,59 @@ class Samples:
         return out
 
 
-def samples(rows: Rows, index: Index, scales: Mapping[Modality, Scale]) -> Samples:
-    """The rows ``index``; a group that a split never cuts becomes one dialogue, in the order of ``position``."""
-    dialogue = rows.layout.readout == "dialogue"
-    places = _dialogues(rows, index) if dialogue else index[:, None]
-    row = torch.from_numpy(places)
-    windows: dict[Modality, Window] = {}
-    for m in MODALITIES:
-        if m not in rows.tokens:
-            length = places.shape[1] if dialogue else 1
-            zeros, width = torch.zeros(len(places), length), len(scales[m].mean) if m in scales else 1
-            windows[m] = Window(zeros[..., None].expand(-1, -1, width), zeros, zeros)
-            continue
-        tokens = rows.tokens[m][places[:, :1] if not dialogue else places]
-        tokens = scales[m](tokens) if m in scales else tokens
+class SampleSet:
+    """The rows ``index`` of a set as samples: a clip each, or a dialogue each, in the order of ``position``.
+
+    A dialogue is a group that a split never cuts. Windows are made when samples are taken, as long as the longest
+    dialogue among those: padded to the longest of the set, a set of the size of CMU-MOSEI would be 13 times as large.
+    """
+
+    def __init__(self, rows: Rows, index: Index, scales: Mapping[Modality, Scale]) -> None:
+        self.dialogue = rows.layout.readout == "dialogue"
+        places = _dialogues(rows, index) if self.dialogue else index[:, None]
+        self._places = torch.from_numpy(places)
+        self._rows, self._scales = rows, scales
+        self._labels = tuple(torch.from_numpy(x) for x in (rows.emotion, rows.score, rows.ordinal))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 [S]: places of each sample."""
+        return (self._places >= 0).sum(1)
+
+    def all(self) -> Samples:
+        """Every sample, in order."""
+        return self.take(torch.arange(len(self)))
+
+    def take(self, index: Tensor) -> Samples:
+        """The samples ``index``, padded to the longest of them."""
+        row = self._places[index]
+        row = row[:, : int((row >= 0).sum(1).max())] if len(row) else row
+        emotion, score, ordinal = (
+            torch.where(row >= 0, x[row], torch.full_like(x[row], none))
+            for x, none in zip(self._labels, (UNKNOWN, float("nan"), NO_ORDINAL), strict=True)
+        )
+        windows = {m: self._window(m, row) for m in MODALITIES}
+        return Samples(windows, row, emotion, score, ordinal, self.dialogue)
+
+    def _window(self, m: Modality, row: Tensor) -> Window:
+        """One token per place of a dialogue, or the tokens of a clip."""
+        places, rows = row.numpy(), self._rows
         real = (places >= 0).astype(np.float32)
-        if dialogue:
-            tokens, mask = tokens[:, :, 0] * real[..., None], rows.mask[m][places][:, :, 0] * real
+        if m not in rows.tokens:
+            width = len(self._scales[m].mean) if m in self._scales else 1
+            zeros = torch.zeros(len(row), row.shape[1])
+            return Window(zeros[..., None].expand(-1, -1, width), zeros, zeros)
+        tokens = rows.tokens[m][places]
+        tokens = self._scales[m](tokens) if m in self._scales else tokens
+        if self.dialogue:
+            tokens, mask = np.where(real[..., None] > 0, tokens[:, :, 0], 0), rows.mask[m][places][:, :, 0] * real
             age = np.zeros_like(mask)
         else:
-            tokens, mask, age = tokens[:, 0], rows.mask[m][index], rows.age[m][index]
-        windows[m] = Window(*(torch.from_numpy(np.ascontiguousarray(x)) for x in (tokens, mask, age)))
-
-    def labels(values: NDArray[np.generic], none: float) -> Tensor:
-        return torch.from_numpy(np.where(places >= 0, values[places], none).astype(values.dtype))
-
-    emotion, ordinal = labels(rows.emotion, UNKNOWN), labels(rows.ordinal, NO_ORDINAL)
-    return Samples(windows, row, emotion, labels(rows.score, np.nan), ordinal, dialogue)
+            tokens, mask, age = tokens[:, 0], rows.mask[m][places[:, 0]], rows.age[m][places[:, 0]]
+        return Window(*(torch.from_numpy(np.ascontiguousarray(x)) for x in (tokens, mask, age)))
 
 
 def _dialogues(rows: Rows, index: Index) -> Index:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from pipelines.data.scaling import Scale
 from pipelines.fusion.augment import augmented, mixed
 from pipelines.fusion.dpft import draw
 from pipelines.fusion.experiment import Experiment
-from pipelines.fusion.samples import Index, Samples, samples
+from pipelines.fusion.samples import Index, Samples, SampleSet
+
+# Samples that are checked together before a training.
+CHECKED: Final = 128
 
 Given = tuple[Mapping[Modality, Window], Tensor]
 """Windows as the model takes them, and their combination."""
@@ -83,19 +86,34 @@ class RowSource:
     """Every row once per epoch, augmented. Raises InputError for rows that the model cannot take."""
 
     def __init__(self, experiment: Experiment, rows: Rows, train: Index, scales: Mapping[Modality, Scale]) -> None:
-        self._experiment, self._data = experiment, samples(rows, train, scales)
+        self._experiment, self._data = experiment, SampleSet(rows, train, scales)
         self._whole = COMBINATIONS.index(combination_of(set(rows.tokens)))
         self.steps = max(1, round(len(self._data) / experiment.batch))
-        shaped = self._data.shape(torch.full((len(self._data),), COMBINATIONS.index(experiment.used[0])))
-        check(self._data.given(shaped), shaped, experiment.model_config(rows))
+        for part in torch.split(torch.arange(len(self._data)), CHECKED):
+            some = self._data.take(part)
+            shaped = some.shape(torch.full((len(some),), COMBINATIONS.index(experiment.used[0])))
+            check(some.given(shaped), shaped, experiment.model_config(rows))
 
     def batches(self, epoch: Epoch) -> Iterator[Batch]:
-        for batch in np.array_split(epoch.common.permutation(len(self._data)), self.steps):
+        for batch in self._order(epoch.common):
             own = batch[epoch.rank :: epoch.processes]
             yield self._batch(self._data.take(torch.from_numpy(own if len(own) else batch)).to(epoch.device), epoch)
 
     def finish(self, model: MCULoRA) -> Mapping[str, Any]:
         return {}
+
+    def _order(self, random: np.random.Generator) -> list[Index]:
+        """Every sample once. Samples of ``bucket`` batches are sorted by length, so that a batch has little padding."""
+        drawn = np.array_split(random.permutation(len(self._data)), self.steps)
+        size = self._experiment.bucket
+        if size == 1:
+            return drawn
+        lengths, batches = self._data.lengths.numpy(), list[Index]()
+        for first in range(0, len(drawn), size):
+            some = np.concatenate(drawn[first : first + size])
+            some = some[np.argsort(lengths[some], kind="stable")]
+            batches += np.array_split(some, len(drawn[first : first + size]))
+        return [batches[i] for i in random.permutation(len(batches))]
 
     def _batch(self, some: Samples, epoch: Epoch) -> Batch:
         e = self._experiment

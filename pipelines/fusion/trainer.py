@@ -7,6 +7,7 @@ state is written after every epoch, so that a killed run continues with at most 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -18,11 +19,11 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Modality
+from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.model import MCULoRA
 from edge_mer.model.inputs import erasable, erased
@@ -39,8 +40,8 @@ from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.fagm import Fagm
 from pipelines.fusion.launch import Scored, launch
 from pipelines.fusion.objective import distillation, objective, task_loss
-from pipelines.fusion.predictor import predictor, readout_of
-from pipelines.fusion.samples import samples
+from pipelines.fusion.predictor import BATCH, predictor, readout_of
+from pipelines.fusion.samples import SampleSet
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.sources import Batch, Epoch, RowSource, Source
 from pipelines.fusion.starter import StarterRows, StarterSource
@@ -57,7 +58,7 @@ class OutOfTime(EdgeMerError):
 
 @dataclass(slots=True)
 class TrainingState:
-    """Where training stands; ``epoch`` counts finished ones over all stages."""
+    """Where training stands; ``epoch`` counts finished ones over all stages, and those left out by ``patience``."""
 
     epoch: int = 0
     best: float = -math.inf
@@ -95,7 +96,7 @@ class _Run:
         )
         torch.manual_seed(experiment.seed)
         self.raw = MCULoRA(experiment.model_config(rows))
-        self.model: nn.Module = fabric.setup_module(Scored(self.raw))
+        self.model = fabric.setup_module(Scored(self.raw))
         self.mean = self._averaged()
         self.dpft, self.state = Dpft(experiment.used), TrainingState()
 
@@ -116,15 +117,17 @@ class _Run:
                 optimizer: Any = self.fabric.setup_optimizers(self._optimizer(stage))
                 if kept is not None and self.state.epoch > first:
                     optimizer.load_state_dict(kept["optimizer"])
-                for epoch in range(self.state.epoch, first + epochs):
+                while (epoch := self.state.epoch - first) < epochs:
                     # Begun anew: its count of steps is no part of what a killed run leaves.
                     fagm = self._fagm() if stage < 2 else None
-                    self._epoch(stage, epoch - first, epochs, optimizer, fagm)
-                    self._after(stage, epoch - first, optimizer)
+                    self._epoch(stage, epoch, epochs, optimizer, fagm)
+                    self._after(stage, epoch, first + epochs, optimizer)
                     bar.update(self.state.epoch - bar.n)
                     bar.set_postfix(best=f"{self.state.best:.3f}")
                     after_epoch(self.state.epoch)
-                    if time.monotonic() > deadline_s and self.state.epoch < sum(self.experiment.epochs):
+                    # One process decides: the others would wait for ever for one that stopped alone.
+                    late = self.fabric.broadcast(time.monotonic() > deadline_s)
+                    if late and self.state.epoch < sum(self.experiment.epochs):
                         raise OutOfTime(f"{self.out}: stopped after epoch {self.state.epoch}; run it again to continue")
             first += epochs
         bar.close()
@@ -190,14 +193,18 @@ class _Run:
         total = 0.0
         for step, batch in enumerate(self.source.batches(drawn)):
             progress = (epoch + step / self.source.steps) / epochs
+            steps = (step + 1) % e.accumulate == 0 or step + 1 == self.source.steps
             for group in optimizer.param_groups:
                 share = warm_cosine(progress, e.warm_up / epochs, e.last_rate, START)
                 group["lr"] = e.rates[min(stage, 1)] * share
-            total += self._step(batch, optimizer, fagm) / self.source.steps
-            self.mean.update_parameters(self.raw)
+            total += self._gradient(batch, steps) / self.source.steps
+            if steps:
+                self._step(batch, optimizer, fagm)
+                self.mean.update_parameters(self.raw)
         self.state.log.append({"stage": stage, "loss": total})
 
-    def _step(self, batch: Batch, optimizer: Any, fagm: Fagm | None) -> float:
+    def _gradient(self, batch: Batch, steps: bool) -> float:
+        """Add the gradient of one batch; the processes exchange theirs before the optimizer ``steps``."""
         e, windows, combination = self.experiment, batch.windows, batch.combination
 
         def whole(model: MCULoRA) -> Tensor:
@@ -205,19 +212,24 @@ class _Run:
             loss = objective(out, batch, e)
             return loss if batch.teacher is None else loss + e.distill * distillation(self._teacher, batch, out)
 
-        loss = self.model(whole)
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        with self.fabric.no_backward_sync(self.model, enabled=not steps):
+            loss = self.model(whole)
+            self.fabric.backward(loss / e.accumulate)
+        return float(loss.detach())
+
+    def _step(self, batch: Batch, optimizer: Any, fagm: Fagm | None) -> None:
+        """Clip what was added up and move the weights; FAGM measures on the newest batch."""
+        e, windows, combination = self.experiment, batch.windows, batch.combination
         self.fabric.clip_gradients(self.model, optimizer, max_norm=CLIP, error_if_nonfinite=False)
-        if fagm is None:
-            optimizer.step()
-            return float(loss.detach())
 
         def without(gone: frozenset[Modality]) -> Tensor:
             return task_loss(self.raw(erased(windows, combination, gone), combination), batch, e)
 
-        fagm.step(optimizer, without, erasable(combination))
-        return float(loss.detach())
+        if fagm is None:
+            optimizer.step()
+        else:
+            fagm.step(optimizer, without, erasable(combination))
+        optimizer.zero_grad(set_to_none=True)
 
     def _shares(self, stage: int) -> NDArray[np.float64]:
         """Of the combinations [7]. Stage 0: even but for a floor of the full one; later DPFT's, even at first."""
@@ -229,11 +241,11 @@ class _Run:
         shares[used[0]] += self.experiment.complete
         return shares
 
-    def _after(self, stage: int, epoch: int, optimizer: Any) -> None:
-        """Validate, let DPFT look, keep the best or last, write everything."""
+    def _after(self, stage: int, epoch: int, end: int, optimizer: Any) -> None:
+        """Validate, let DPFT look, keep the best or last, end a stage that finds no better one, write everything."""
         state, e = self.state, self.experiment
         state.epoch += 1
-        reached = quality(self.rows, self.dev, predictor(self._judged, self.rows, self.dev, self.scales), e.used)
+        reached = self._quality()
         adapted = any(True for _ in self.raw.adapter_parameters())
         if e.dpft and adapted and stage > 0 and epoch + 1 >= e.dpft_from and len(e.used) > 1:
             self.dpft.update(self._sigma())
@@ -241,6 +253,8 @@ class _Run:
             state.best, state.best_epoch = reached, state.epoch
             state.best_weights = {k: v.detach().cpu().clone() for k, v in self._judged.state_dict().items()}
         state.log[-1] |= {"dev": reached}
+        if e.patience and state.epoch - state.best_epoch >= e.patience:
+            state.epoch = end
         shares = {f"share/{c}": float(self.dpft.shares[COMBINATIONS.index(c)]) for c in e.used}
         self.fabric.log_dict({**state.log[-1], **shares}, step=state.epoch)
         if self.fabric.is_global_zero:
@@ -257,13 +271,36 @@ class _Run:
                 torch.save(whole, partial)
         self.fabric.barrier()
 
+    @property
+    def _mine(self) -> tuple[Combination, ...]:
+        """The combinations that this process validates."""
+        return self.experiment.used[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _sum(self, x: Tensor) -> Tensor:
+        """Over all processes."""
+        reduced = self.fabric.all_reduce(x, reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _quality(self) -> float:
+        """On the validation rows; each process judges some of the combinations."""
+        mine = self._mine
+        own = predictor(self._judged, self.rows, self.dev, self.scales)
+        if self.fabric.world_size == 1:
+            return quality(self.rows, self.dev, own, mine)
+        total = quality(self.rows, self.dev, own, mine) * len(mine) if mine else 0.0
+        whole = self._sum(torch.tensor(total, dtype=torch.float64, device=self.fabric.device))
+        return float(whole) / len(self.experiment.used)
+
     def _sigma(self) -> dict[Any, float]:
-        found, dev = Separability(), samples(self.rows, self.dev, self.scales).to(self.fabric.device)
+        found, dev, device = Separability(), SampleSet(self.rows, self.dev, self.scales), self.fabric.device
         model = self._judged.eval()
         with torch.no_grad():
-            for c in self.experiment.used:
-                shaped = dev.shape(torch.full((len(dev),), COMBINATIONS.index(c), device=self.fabric.device))
-                found.add(readout_of(model, dev, shaped), shaped)
+            for c, part in itertools.product(self._mine, torch.split(torch.arange(len(dev)), BATCH)):
+                some = dev.take(part).to(device)
+                shaped = some.shape(torch.full((len(some),), COMBINATIONS.index(c), device=device))
+                found.add(readout_of(model, some, shaped), shaped)
+        found.reduce(lambda x: self._sum(x.to(device)).cpu())
         # Rounding may take a divergence of nothing just below 0.
         return {c: max(0.0, s) for c, s in found.sigma().items()}
 

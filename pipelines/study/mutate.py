@@ -1,6 +1,6 @@
 """Do the tests guard the method? Each mutant changes one line of it; a mutant that no test notices is a survivor.
 
-``python -m pipelines.study.mutate`` applies 36 mutants in turn to a copy of the checkout, runs the tests of the method
+``python -m pipelines.study.mutate`` applies every mutant in turn to a copy of the checkout, runs the tests of the method
 on each, prints what became of it, and ends with 1 if one survives. ``python -m pipelines.study.mutate teacher`` applies
 those whose name contains the word. About 20 s a mutant on a quiet core; nothing outside the copy is written.
 """
@@ -25,6 +25,7 @@ TESTS: Final = (
     "tests/pipelines/test_dpft.py",
     "tests/pipelines/test_fagm.py",
     "tests/model",
+    "tests/pipelines/test_training_scale.py",
     "tests/pipelines/test_trainer.py",
 )
 TIMEOUT_S: Final = 900
@@ -87,8 +88,20 @@ MUTANTS: Final = (
     Mutant(
         "DPFT reads one combination",
         TRAINER,
-        "for c in self.experiment.used:\n                shaped",
-        "for c in self.experiment.used[:1]:\n                shaped",
+        "itertools.product(self._mine, torch",
+        "itertools.product(self._mine[:1], torch",
+    ),
+    Mutant(
+        "the optimizer steps after every batch",
+        TRAINER,
+        "steps = (step + 1) % e.accumulate == 0 or step + 1 == self.source.steps",
+        "steps = True",
+    ),
+    Mutant(
+        "buckets are not sorted",
+        "pipelines/fusion/sources.py",
+        'some = some[np.argsort(lengths[some], kind="stable")]',
+        "pass",
     ),
     Mutant("DPFT gives the separable ones more", f"{FUSION}/dpft.py", "np.exp(-(z - z.min())", "np.exp((z - z.max())"),
     Mutant(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +90,14 @@ def finished(rows: Mapping[str, Rows], runs: Path) -> list[Cell]:
     ]
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """``K/N`` with 1 <= K <= N. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"--part {text}: expected K/N with 1 <= K <= N, such as 1/4")
+    return int(match[1]), int(match[2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.table", description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
@@ -100,12 +110,19 @@ def main() -> None:
     parser.add_argument("--cap", type=float, default=3600, help="seconds that one cell may take per call")
     parser.add_argument("--total", type=float, default=math.inf, help="seconds after which no new cell begins")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--part", default="1/1", help="K/N: of N such commands side by side, this one is the Kth")
     arguments = parser.parse_args()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("a table is not filled under torchrun; run N commands with --part 1/N to --part N/N instead")
+    try:
+        part, parts = part_of(arguments.part)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
     end = time.monotonic() + arguments.total
     rows = {name: open_rows(name, arguments.data, arguments.models) for name in arguments.sets}
-    jobs = queue(rows, arguments.systems, arguments.seeds, arguments.runs)
+    jobs = queue(rows, arguments.systems, arguments.seeds, arguments.runs)[part - 1 :: parts]
     waiting = (job for job in jobs if time.monotonic() < end)
     for done, outcome in enumerate(fill(waiting, rows, arguments.runs, arguments.cap), 1):
         what = f"{outcome.data} {outcome.system} seed {outcome.seed}" if isinstance(outcome, Cell) else str(outcome)

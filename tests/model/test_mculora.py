@@ -18,7 +18,7 @@ from edge_mer.model import mcla as mcla_module
 from edge_mer.model import mculora as mculora_module
 from edge_mer.model.config import PoolKind
 from edge_mer.model.losses import balance, orthogonality
-from edge_mer.model.mcla import LowRank, MCLALinear
+from edge_mer.model.mcla import LowRank, MCLALinear, Selection
 from tests.model.scene import CONFIG, active_model, distance, index, rows, same_bits, windows
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -192,7 +192,7 @@ def unchanged_adapters() -> list[str]:
             branch = next((m for m in MODALITIES if f".{m}." in name), None)
             used = [i for i, c in enumerate(COMBINATIONS) if branch is None or branch in modalities_of(c)]
             x = torch.randn(1, layer.base.in_features)
-            outputs = [layer.eval()(x, torch.tensor([i])) for i in used]
+            outputs = [layer.eval()(x, Selection(torch.tensor([i]))) for i in used]
             apart = all(not torch.equal(outputs[i], outputs[j]) for i in range(len(used)) for j in range(i))
             if not apart or any(layer.specific[i].b.norm() == 0 for i in used):
                 unchanged.append(name)
@@ -227,7 +227,9 @@ def test_t12_a_mixed_batch_equals_one_by_one(model: MCULoRA) -> None:
 def test_t12_check_detects_one_combination_per_batch(model: MCULoRA, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first sample's combination for the whole batch, as in the authors' code."""
     low_rank = MCLALinear.low_rank
-    monkeypatch.setattr(MCLALinear, "low_rank", lambda self, x, c: low_rank(self, x, c[:1].expand(len(c))))
+    monkeypatch.setattr(
+        MCLALinear, "low_rank", lambda self, x, s: low_rank(self, x, Selection(s.index[:1].expand(len(s.index))))
+    )
     assert mixing_error(model) > 1e-6
 
 
@@ -288,3 +290,12 @@ def test_sentiment_stays_in_its_range(model: MCULoRA) -> None:
 def test_an_impossible_configuration_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         MCULoRAConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_forward_pass_asks_once_which_pairs_a_batch_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU every question waits for all that was begun."""
+    model, asked = active_model(), list[Tensor]()
+    unique = torch.unique
+    monkeypatch.setattr(torch, "unique", lambda x: (asked.append(x), unique(x))[1])
+    model(windows(3), torch.tensor([0, 4, 6]))
+    assert len(asked) == 1

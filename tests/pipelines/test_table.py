@@ -123,3 +123,21 @@ def test_the_results_name_seeds_gaps_and_differences(rows: Rows, monkeypatch: py
     difference = next(line for line in lines if line.startswith("| linear specialists | sentiment_accuracy"))
     assert "| +" in difference
     assert difference.endswith("| 1 |")
+
+
+def test_parts_of_the_queue_are_filled_side_by_side() -> None:
+    assert table.part_of("2/4") == (2, 4)
+    for wrong in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(ValueError, match="expected K/N"):
+            table.part_of(wrong)
+
+
+def test_a_table_under_torchrun_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its processes would write each other's cells."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("sys.argv", ["table", "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        table.main()
+    assert "--part 1/N" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from pipelines.fusion import experiment, trainer
 from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.fagm import Fagm
 from pipelines.fusion.objective import task_loss
-from pipelines.fusion.samples import samples
+from pipelines.fusion.samples import SampleSet
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.sources import Epoch, RowSource
 from pipelines.fusion.trainer import RESUME, train
@@ -111,6 +111,25 @@ def test_stage_1_keeps_the_base_to_the_bit_and_moves_the_pair_of_every_combinati
             assert share == 0 if combination in lacking else share > FLOOR, (name, combination, share)
 
 
+def test_stage_1_begins_with_the_best_weights_of_stage_0(
+    mosi: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter([0.4, 0.3, 0.2, 0.1])
+    monkeypatch.setattr(trainer, "quality", lambda *_: next(falling))
+    seen: list[Weights] = []
+
+    def look(_: int) -> None:
+        seen.append(torch.load(tmp_path / RESUME, weights_only=True)["model"])
+
+    split, fabric = splits(mosi, 0)[0], Fabric(accelerator="cpu", devices=1)
+    out = train(plan(epochs=(3, 1, 0), keep="best"), mosi, split, tmp_path, fabric=fabric, after_epoch=look)
+    model = out.model()
+    base = names(model.base_parameters(), model)
+    first, third = seen[0], seen[2]
+    assert any(not torch.equal(first[n], third[n]) for n in base)
+    assert all(torch.equal(first[n], out.weights[n]) for n in base)
+
+
 def test_stage_2_trains_adapters_as_stage_1_does(trained: Train) -> None:
     base, whole = trained(), trained(epochs=(1, 0, 1), distill=0.2)
     assert differs(base, whole, "specific")
@@ -174,7 +193,7 @@ def test_fagm_measures_the_modalities_that_the_set_has(
 
 
 def _trace(saved: Saved, rows: Rows) -> Any:
-    data = samples(rows, splits(rows, 0)[0]["train"], saved.scales)
+    data = SampleSet(rows, splits(rows, 0)[0]["train"], saved.scales).all()
     c = data.shape(torch.arange(len(data)) % len(COMBINATIONS))
     with torch.no_grad():
         return saved.model()(data.given(c), c).trace
@@ -269,7 +288,7 @@ def test_a_setting_of_the_training_reaches_the_weights(change: dict[str, Any], p
 def test_a_switch_of_the_model_reaches_the_outputs(change: dict[str, Any], trained: Train, mosi: Rows) -> None:
     one = trained(epochs=(1, 1, 0))
     other = trained(epochs=(1, 1, 0), model={**TINY, **change})
-    data = samples(mosi, splits(mosi, 0)[0]["dev"], one.scales)
+    data = SampleSet(mosi, splits(mosi, 0)[0]["dev"], one.scales).all()
     c = data.shape(torch.zeros(len(data), dtype=torch.int64))
     with torch.no_grad():
         assert not torch.equal(one.model()(data.given(c), c).sentiment, other.model()(data.given(c), c).sentiment)
