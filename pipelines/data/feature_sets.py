@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import MODALITIES, Modality
-from pipelines.data import sequences
+from pipelines.data import literature, sequences
 from pipelines.data.corpora import NO_ORDINAL, UNKNOWN, DataError
 from pipelines.data.feature_specs import FeatureSpec, layout_of
 
 Floats = NDArray[np.float32]
 Table = Mapping[str, NDArray[Any]]
 LIMIT: Final = 3.0
+# Sequences of MMSA have no times; a word takes about this long.
+TOKEN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,13 +65,13 @@ class Rows:
 
 
 def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, labelled: bool = True) -> Rows:
-    """The set ``name`` from the folder of all sets or from one .npz file of its layout.
+    """The set ``name`` from the folder of all sets, or of one that researchers share, or from one file of its layout.
 
     Only ``modalities`` (all that the set has by default) are present: the others may hold anything. Raises DataError
     that names the array, the row and what was expected.
     """
     layout = layout_of(name)
-    path = source if source.suffix == ".npz" else source / layout.file
+    path = source if source.suffix in (".npz", ".pkl") else source / layout.file
     table = _table(path, layout)
     count = len(_array(table, layout.group, path))
     if count == 0:
@@ -91,7 +93,7 @@ def read(name: str, source: Path, modalities: Iterable[Modality] | None = None, 
         _integers(table, layout.position, count, path) if layout.position else np.arange(count),
         table["split"].astype(np.str_) if "split" in table else np.full(count, ""),
         _integers(table, "fold", count, path) if "fold" in table else np.full(count, UNKNOWN),
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        _sha256(table, layout, path),
     )
 
 
@@ -101,8 +103,20 @@ def _table(path: Path, layout: FeatureSpec) -> Table:
             f"{layout.name}: {path} is absent. Get it: {layout.get}; its folder's README has the conversion. "
             "Put it there, or name another folder or .npz file with --data"
         )
+    if layout.reader:
+        return literature.READERS[layout.reader](path)
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
+
+
+def _sha256(table: Table, layout: FeatureSpec, path: Path) -> str:
+    """Of the file; where the features are in files of their own, of what was read."""
+    if layout.reader is None:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = hashlib.sha256()
+    for name in sorted(table):
+        whole.update(name.encode() + np.ascontiguousarray(table[name]).tobytes())
+    return whole.hexdigest()
 
 
 def _array(table: Table, name: str, path: Path) -> NDArray[Any]:
@@ -112,8 +126,10 @@ def _array(table: Table, name: str, path: Path) -> NDArray[Any]:
 
 
 def _features(table: Table, layout: FeatureSpec, modality: Modality, count: int, path: Path) -> Floats:
-    name, width = layout.arrays[modality], layout.widths[modality]
+    name, width = layout.arrays[modality], layout.widths.get(modality)
     values = _array(table, name, path)
+    if width is None:
+        return _finite(values, name, path)
     if values.shape != (count, width) or values.dtype.kind != "f":
         raise DataError(f"{path}: {name} is {values.dtype}{list(values.shape)}; expected floats [{count}, {width}]")
     return _finite(values.astype(np.float32), name, path)
@@ -154,7 +170,7 @@ def _labels(
     if layout.sentiment == "ordinal" and labelled:
         ordinal = _classes(table, "sentiment", count, path, 3) - 1
     if layout.sentiment == "score" and labelled:
-        values = _array(table, "sentiment", path)
+        values = _array(table, "sentiment", path) * np.float32(layout.scale)
         if values.shape != (count,) or values.dtype.kind != "f":
             raise DataError(f"{path}: sentiment is {values.dtype}{list(values.shape)}; expected floats [{count}]")
         wrong = np.flatnonzero(~(np.abs(values) <= LIMIT))
@@ -167,10 +183,18 @@ def _labels(
 def _sequences(
     table: Table, layout: FeatureSpec, given: Mapping[Modality, Floats], path: Path
 ) -> tuple[dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats], dict[Modality, Floats]]:
-    """Vectors, tokens, mask, age. Utterance features are sequences of one token; RAVDESS has its own."""
+    """Vectors, tokens, mask, age. Utterance features are sequences of one token; RAVDESS has its own.
+
+    The vector of a sequence of MMSA is its mean.
+    """
     vectors, tokens, mask, age = dict(given), {}, {}, {}
     for m, vector in given.items():
-        if layout.name == "ravdess":
+        if (lengths := table.get(f"{m}_length")) is not None:
+            left = lengths[:, None] - np.arange(vector.shape[1])
+            tokens[m], mask[m] = vector, (left > 0).astype(np.float32)
+            age[m] = np.maximum((left - 1) * TOKEN_S, 0).astype(np.float32)
+            vectors[m] = (vector * mask[m][..., None]).sum(1) / lengths[:, None].astype(np.float32)
+        elif layout.name == "ravdess":
             vectors[m], (tokens[m], mask[m], age[m]) = sequences.of_ravdess(m, table, path, vector)
             _finite(tokens[m], f"tokens of {m}", path)
         else:

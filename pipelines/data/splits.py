@@ -23,7 +23,7 @@ def splits(rows: Rows, seed: int) -> list[Splits[Index]]:
     parts = ("train", "dev", "test")
     return [
         Splits({part: _some(rows, mask, part) for part, mask in zip(parts, masks, strict=True)})
-        for masks in FOLDS[rows.layout.name](rows, seed)
+        for masks in FOLDS[rows.layout.folds or rows.layout.name](rows, seed)
     ]
 
 
@@ -37,6 +37,7 @@ Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 DEV_FOLDS: Final = 2
 HELD_OUT: Final = 2
 CHOOSING: Final = 3
+TENTH: Final = 10
 
 
 def _mosi(rows: Rows, seed: int) -> list[Masks]:
@@ -73,11 +74,36 @@ def _chooses(rows: Rows, fold: int) -> NDArray[np.bool_]:
     return chosen
 
 
+def _official(rows: Rows, seed: int) -> list[Masks]:
+    """The split that the set came with; without validation rows, every tenth group of train chooses."""
+    train, dev = rows.split == "train", rows.split == "dev"
+    if not dev.any():
+        dev = _tenth(rows, train, seed)
+    return [(train & ~dev, dev, rows.split == "test")]
+
+
+def _sessions(rows: Rows, seed: int) -> list[Masks]:
+    """Each session is scored once by what learned from the others, a tenth of whose dialogues choose."""
+    found = []
+    for session in np.unique(rows.fold):
+        scored = rows.fold == session
+        dev = _tenth(rows, ~scored, seed)
+        found.append((~scored & ~dev, dev, scored))
+    return found
+
+
+def _tenth(rows: Rows, some: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    chosen: NDArray[np.bool_] = some & np.isin(rows.group, np.unique(rows.group[some])[seed % TENTH :: TENTH])
+    return chosen
+
+
 FOLDS: Final[Mapping[str, Callable[[Rows, int], list[Masks]]]] = {
     "mosi": _mosi,
     "ravdess": _ravdess,
     "meld": _meld,
     "starter": _ravdess,
+    "official": _official,
+    "sessions": _sessions,
 }
 
 

@@ -95,6 +95,11 @@ def figures(rows: Rows, index: Index, emotion: Index, sentiment: Floats) -> dict
         truth = rows.score[index]
         out |= _classes("sentiment", (truth >= 0).astype(np.int64), (sentiment >= 0).astype(np.int64), 2)
         out["acc2_non0"] = metrics.accuracy_2(truth, sentiment, zero_is_positive=False)
+        real = truth != 0
+        table = metrics.confusion((truth > 0)[real].astype(np.int64), (sentiment > 0)[real].astype(np.int64), 2)
+        out["f1_non0"] = metrics.weighted_f1(table)
+        for name, limits in layout.bins.items():
+            out[name] = float(np.mean(np.digitize(truth, limits) == np.digitize(sentiment, limits)))
         out["acc7"] = metrics.accuracy_7(truth, sentiment)
         out["mae"], out["corr"] = metrics.mae(truth, sentiment), metrics.correlation(truth, sentiment)
     if layout.sentiment == "ordinal":

@@ -1,8 +1,8 @@
 """Do the tests guard the method? Each mutant changes one line of it; a mutant that no test notices is a survivor.
 
-``python -m pipelines.study.mutate`` applies every mutant in turn to a copy of the checkout, runs the tests of the method
-on each, prints what became of it, and ends with 1 if one survives. ``python -m pipelines.study.mutate teacher`` applies
-those whose name contains the word. About 20 s a mutant on a quiet core; nothing outside the copy is written.
+``python -m pipelines.study.mutate`` applies every mutant in turn to a copy of the checkout, runs the tests of the
+method on each, prints what became of it, and ends with 1 if one survives. ``python -m pipelines.study.mutate teacher``
+applies those whose name contains the word. About 20 s a mutant on a quiet core; nothing outside the copy is written.
 """
 
 from __future__ import annotations
