@@ -101,9 +101,9 @@ class Branch(nn.Module):
 class TaskPool(nn.Module):
     """Task-adaptive fusion (MMoLRE, ALGORITHMS.md 3.2): features of all modalities -> one vector of a task.
 
-    The score of a vector y is w . tanh(U y). "joint": one softmax over the valid tokens of all modalities, of score + b_m;
-    the result is the weighted mean, and modalities compete. "each": a softmax over the tokens of each modality; the
-    result is the sum of their means, so that evidence of two modalities adds up, as in a product of experts.
+    The score of a vector y is w . tanh(U y). "joint": one softmax over the valid tokens of all modalities, of the score
+    + b_m; the result is the weighted mean, and modalities compete. "each": a softmax over the tokens of each modality;
+    the result is the sum of their means, so that evidence of two modalities adds up, as in a product of experts.
     "adaptive": as "each", and a softmax over the means of the n modalities that are present, of their own score + b_m,
     weighs them; n times the weighted mean, which is the sum of "each" where all weigh alike.
     """

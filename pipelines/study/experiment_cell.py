@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from edge_mer.model import MCULoRA
 from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import FeatureSpec
 from pipelines.data.files import draft
@@ -24,20 +25,25 @@ from pipelines.fusion.experiment import Experiment
 from pipelines.fusion.predictor import joined, predictor, routed
 from pipelines.fusion.saved import Saved
 from pipelines.fusion.trainer import train
+from pipelines.study.adapters import Change, changed, share
 from pipelines.study.baselines import BASELINES
+
+FULL: Final = "full"
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """A row of the table: a ``baseline`` by name, or changes to the set's configuration.
 
-    ``each``: one model in all, one per combination, or one per task.
+    ``each``: one model in all, one per combination, or one per task. ``adapters``: the full model, trained as it is,
+    scored with other adapters.
     """
 
     title: str
     baseline: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     each: Literal["", "combination", "task"] = ""
+    adapters: Change | None = None
 
     def fits(self, layout: FeatureSpec) -> bool:
         """A set with one task has no single-task ablation."""
@@ -50,7 +56,10 @@ SYSTEMS: Final[dict[str, System]] = {
     "zero-fill": System("MLP, all modalities only, zero-filled", "zero-fill"),
     "modality-dropout": System("MLP + modality dropout", "modality dropout"),
     "momke": System("MoMKE-style router", "momke"),
-    "full": System("full MCULoRA"),
+    FULL: System("full MCULoRA"),
+    "minus-adapters": System("minus all adapters", changes={"model": {"adapters": False}}),
+    "zeroed": System("full, adapters zeroed", adapters="zeroed"),
+    "rotated": System("full, adapters rotated among combinations", adapters="rotated"),
     "minus-dpft": System("minus DPFT", changes={"dpft": False}),
     "minus-shared": System("minus the shared pair", changes={"model": {"shared_pair": False}}),
     "minus-ort": System("minus L_ort", changes={"ortho": 0.0}),
@@ -98,10 +107,11 @@ def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float, keep: Pa
     system, began = SYSTEMS[name], time.monotonic()
     parts, index, each = [], [], list[dict[str, Any]]()
     for fold, split in enumerate(splits(rows, seed)):
-        predict, scored, trained = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s)
+        kept = keep.parent.parent / FULL / keep.name / f"fold{fold}" / "model.safetensors"
+        predict, scored, trained = _fold(rows, system, split, seed, out / f"fold{fold}", deadline_s, kept)
         for key, model in trained.items():
             saved.save(keep / f"fold{fold}" / f"{key or 'model'}.safetensors", model)
-        each.append(_facts([model.facts for model in trained.values()]))
+        each.append(_facts(list(trained.values())))
         parts.append(answers(rows.layout, predict, len(scored)))
         index.append(scored)
     columns = parts[0].emotion
@@ -115,9 +125,12 @@ def run(rows: Rows, name: str, seed: int, out: Path, deadline_s: float, keep: Pa
 
 
 def _fold(
-    rows: Rows, system: System, split: Splits[Index], seed: int, out: Path, deadline_s: float
+    rows: Rows, system: System, split: Splits[Index], seed: int, out: Path, deadline_s: float, full: Path
 ) -> tuple[Predict, Index, dict[Any, Saved]]:
-    """A function of the pattern over the scored rows, which are opened only now that all is trained; the models."""
+    """A function of the pattern over the scored rows, which are opened only now that all is trained; the models.
+
+    ``full``: where the row of the full model keeps the one of this fold and seed.
+    """
     if system.baseline is not None:
         fitted = BASELINES[system.baseline](rows, split, seed)
         scored = split.final()
@@ -128,9 +141,17 @@ def _fold(
         variants = {c: dataclasses.replace(base, combinations=(c,), complete=1.0) for c in rows.layout.combinations}
     if system.each == "task":
         variants = {t: dataclasses.replace(base, tasks=(t,)) for t in ("emotion", "sentiment")}
-    trained = {key: train(e, rows, split, out / str(key), deadline_s) for key, e in variants.items()}
+    if system.adapters and full.is_file() and (kept := saved.load(full)).experiment == base:
+        trained = {"": kept}
+    else:
+        trained = {key: train(e, rows, split, out / str(key), deadline_s) for key, e in variants.items()}
     scored = split.final()
-    predict = {key: predictor(model.model(), rows, scored, model.scales) for key, model in trained.items()}
+    models: dict[Any, MCULoRA] = {key: model.model() for key, model in trained.items()}
+    if system.adapters:
+        models = {key: changed(model, system.adapters) for key, model in models.items()}
+    predict: dict[Any, Predict] = {
+        key: predictor(model, rows, scored, trained[key].scales) for key, model in models.items()
+    }
     if system.each == "combination":
         return routed(predict), scored, trained
     if system.each == "task":
@@ -138,10 +159,12 @@ def _fold(
     return predict[""], scored, trained
 
 
-def _facts(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _facts(trained: Sequence[Saved]) -> dict[str, Any]:
     if not trained:
         return {}
-    return {"parameters": sum(facts["parameters"] for facts in trained), "epoch": [facts["epoch"] for facts in trained]}
+    parameters = sum(model.facts["parameters"] for model in trained)
+    shares = [round(share(model.model()), 5) for model in trained]
+    return {"parameters": parameters, "epoch": [model.facts["epoch"] for model in trained], "adapters": shares}
 
 
 def write(path: Path, cell: Cell) -> None:

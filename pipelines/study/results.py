@@ -13,7 +13,7 @@ from edge_mer.session.evaluation_metrics import Interval, paired_bootstrap
 from pipelines.data.feature_sets import Rows
 from pipelines.data.feature_specs import FeatureSpec
 from pipelines.fusion.estimates import RATES, figures
-from pipelines.study.experiment_cell import SYSTEMS, Cell
+from pipelines.study.experiment_cell import FULL, SYSTEMS, Cell
 
 FIGURES: Final[Mapping[str, str]] = {
     "emotion_wf1": "emotion, weighted F1 (%)",
@@ -111,6 +111,7 @@ def render(rows: Mapping[str, Rows], cells: Sequence[Cell], seeds: int) -> str:
             scored = [[_by_column(of_set, cell) for cell in line.cells] for line in lines]
             parts += [_table(of_set.layout, lines, scored, f, seeds) for f in FIGURES if f in _names(scored)]
             parts += [_reached(t, lines, scored) for t in TARGETS if t.data == name]
+            parts.append(_adapters(lines))
             parts.append(_differences(of_set, lines))
     return "\n".join(parts)
 
@@ -162,6 +163,16 @@ def _reached(target: Target, lines: Sequence[SystemCells], scored: Sequence[Sequ
                 f"{target.least}: {word}, {value:.3f} ({value - target.least:+.3f}, {len(cells)} seeds).\n"
             )
     return ""
+
+
+def _adapters(lines: Sequence[SystemCells]) -> str:
+    """One line: how large the adapters of the full model are beside its weights."""
+    cells = next((line.cells for line in lines if line.system == FULL), [])
+    found = [x for cell in cells for fold in cell.facts.get("folds", ()) for x in fold.get("adapters", [])]
+    if not found:
+        return ""
+    mean = 100 * np.mean(found)
+    return f"Adapters of the full model: |B A| is {mean:.1f} % of |W|, mean over layers and combinations.\n"
 
 
 def _differences(rows: Rows, lines: Sequence[SystemCells]) -> str:
