@@ -176,9 +176,27 @@ LITERATURE: Final[Mapping[str, FeatureSpec]] = {
 }
 
 
+# Generated rows: pipelines/study/planted.py.
+PLANTED: Final = FeatureSpec(
+    name="planted",
+    file="",
+    arrays=_ALL,
+    widths={},
+    group="group",
+    group_word="row",
+    position="position",
+    readout="window",
+    emotions=(),
+    sentiment="score",
+    get="python -m pipelines.study.planted",
+    sources=(),
+    folds="official",
+)
+
+
 def layout_of(name: str) -> FeatureSpec:
     """Raises DataError for an unknown set."""
-    every = {**FEATURE_SPECS, **LITERATURE}
+    every = {**FEATURE_SPECS, **LITERATURE, PLANTED.name: PLANTED}
     if name not in every:
         raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(every)}")
     return every[name]
