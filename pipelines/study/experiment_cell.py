@@ -55,7 +55,7 @@ SYSTEMS: Final[dict[str, System]] = {
     "svm": System("RBF-kernel SVM specialists", "svm"),
     "zero-fill": System("MLP, all modalities only, zero-filled", "zero-fill"),
     "modality-dropout": System("MLP + modality dropout", "modality dropout"),
-    "momke": System("MoMKE-style router", "momke"),
+    "momke": System("router of unimodal experts (in small, not MoMKE itself)", "momke"),
     FULL: System("full MCULoRA"),
     "minus-adapters": System("minus all adapters", changes={"model": {"adapters": False}}),
     "zeroed": System("full, adapters zeroed", adapters="zeroed"),
