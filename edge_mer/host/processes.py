@@ -118,8 +118,8 @@ def _plugin_outlet(name: str) -> ProcessRow:
 
 
 # Address space in use when idle, measured: 230 MB (mqtt 310 MB, with paho's thread). On top of that: hub, 200 clients
-# with full queues; page, 256 TLS connections and 64 viewers; door, 256 connections; mqtt, payloads of 100 MB; house, what
-# the page has, and full queues of 64 rooms.
+# with full queues; page, 256 TLS connections and 64 viewers; door, 256 connections; mqtt, payloads of 100 MB; house,
+# what the page has, and full queues of 64 rooms.
 HUB_MB, PAGE_MB, DOOR_MB, MQTT_MB, HOUSE_MB = 768, 512, 512, 448, 768
 # In order of start: slow processes first, the recorder before the first message.
 PROCESSES: tuple[ProcessRow, ...] = (

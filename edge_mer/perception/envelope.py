@@ -36,8 +36,8 @@ NO_CONSENT = "nobody agreed to share the level of voice with the house: edge-mer
 
 @dataclass
 class EnvelopeState:
-    """``sample``: index of the next sample. ``pending``: samples of the step that has begun, ``chunk``: of the chunk for
-    the detector. ``begin_us``: when the first of ``levels`` began."""
+    """``sample``: index of the next sample. ``pending``: samples of the step that has begun; ``chunk``: of the
+    chunk for the detector. ``begin_us``: when the first of ``levels`` began."""
 
     detector: Any
     sample: int
