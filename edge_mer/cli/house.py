@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -147,7 +148,8 @@ def _admit(link: str, name: str, settings: Config) -> None:
         ring.add(PairedKey(name, "reader", None, curve, datetime.date.today().isoformat()))
     address = RoomAddress(hub.publish, hub.requests, host.public_bytes_raw().hex(), server_curve(directory)[0].decode())
     typer.echo(
-        f"the house may view and mask this room, and unmask nothing\nhouse.rooms of the house:\n  {address.text()}"
+        "the house may view and mask this room, and unmask nothing; in the configuration of the house:\n"
+        f"  [house.rooms]\n  {json.dumps(settings.run.room_name)} = {json.dumps(address.text())}"
     )
 
 

@@ -26,6 +26,8 @@ LAG, MOST_LAG = 2, 10
 # Fewer common steps than ENOUGH prove nothing by correlation. R_LEAST, R_CHANCE: r of n steps is not chance (R_CHANCE /
 # sqrt(n), about two standard deviations).
 ENOUGH, R_LEAST, R_CHANCE = 8, 0.5, 2.2
+# One that is quieter by SHADOW_DB is most likely the same voice through a wall: R_SHADOW is enough.
+SHADOW_DB, R_SHADOW = 10.0, 0.1
 # Share of the shorter of two short pieces that must overlap.
 SHARED = 0.5
 # Rooms whose levels differ by less are a tie.
@@ -87,7 +89,10 @@ class Track:
 
 @dataclass
 class Group:
+    """``is_cut``: it is long, and complete with what it has. ``done``: its event was given."""
+
     pieces: list[Piece]
+    is_cut: bool = False
     done: bool = False
 
     @property
@@ -182,6 +187,9 @@ class Binding:
 
     def _is_complete(self, group: Group, now: int) -> bool:
         start, end = group.start, group.end
+        if group.is_cut:
+            return True
+
         if now - end > WAIT:
             return not any(self._is_heard_in(t, start, end) for t in self._tracks.values())
         waited = GAP + max(t.lag for t in self._tracks.values()) + 1
@@ -194,11 +202,13 @@ class Binding:
     def _cut_long(self, now: int) -> None:
         """Speech without a pause is cut everywhere at once, so that no room has a piece of both parts."""
         begun = [t.open for t in self._tracks.values() if t.open is not None]
-        starts = [g.start for g in self._groups if not g.done]
-        is_long = any(now - s > LONGEST for s in (*begun, *starts))
+        waiting = [g for g in self._groups if not g.done]
+        is_long = any(now - start > LONGEST for start in (*begun, *(g.start for g in waiting)))
         for room, track in self._tracks.items():
             if track.open is not None and (is_long or now - track.last > GAP + WAIT):
                 self._close(room, track)
+        for group in self._groups:
+            group.is_cut |= is_long
 
     def _loudest(self, group: Group) -> tuple[str | None, dict[str, int]]:
         """The nearest room, None for a tie, and the level in each room."""
@@ -254,5 +264,7 @@ def _together(pairs: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> bool:
     spread = pairs.std(axis=0)
     if not spread.all():
         return True  # a level that does not move tells nothing: on doubt it is one voice
-    r = float(((pairs - pairs.mean(axis=0)) / spread).prod(axis=1).mean())
-    return bool(r >= max(R_LEAST, R_CHANCE / len(pairs) ** 0.5))
+    mean = pairs.mean(axis=0)
+    r = float(((pairs - mean) / spread).prod(axis=1).mean())
+    least = R_SHADOW if abs(mean[0] - mean[1]) >= SHADOW_DB else max(R_LEAST, R_CHANCE / len(pairs) ** 0.5)
+    return bool(r >= least)
