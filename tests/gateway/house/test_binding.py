@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -71,7 +73,7 @@ def test_speech_without_a_pause_is_cut_and_no_part_is_twice() -> None:
     levels = speech(3, 600)
     found = run(near=heard(levels, 0, 1) + PAUSE, far=heard(levels, -15, 2) + PAUSE)
     assert {v.room for v in found} == {"near"}
-    assert all(a.end_us <= b.start_us for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end_us <= b.start_us for a, b in itertools.pairwise(found))
     assert 3 <= len(found) <= 8
 
 

@@ -102,9 +102,9 @@ class FakeRoom:
         socket.bind("tcp://127.0.0.1:*")
         return socket
 
-    def send(self, topic: str, body: Any, created_us: int, source: str = "x") -> None:
+    def send(self, topic: str, body: Any, created_us: int, source: str = "x", ahead_us: int = 0) -> None:
         head = {"schema": SERVICES[topic].schema, "source": source, "boot": "b", "seq": self.seq}
-        times = {"origin_us": created_us, "created_us": created_us}
+        times = {"origin_us": created_us + ahead_us, "created_us": created_us}
         self.seq += 1
         header = msgspec.json.encode({**head, **times, **msgspec.to_builtins(body)})
         self.publisher.send_multipart([topic.encode(), header])
@@ -202,8 +202,10 @@ def test_clock_that_is_wrong_by_hours_changes_nothing(lied: Any) -> None:
     found.until(lambda: publish() and any(e.body.inputs for e in found.entries))
     assert found.answer("mask").ok
     assert not found.node.counters["bad_time"]
-    cellar.send("voice", Voice(levels=(-20,) * 5, mask_epoch=9), found.bus.clock.now_us())
-    found.until(lambda: found.node.counters["bad_time"])
+    for ahead in (hours, -hours):  # times that do not even fit the room's own clock
+        before = found.node.counters["bad_time"]
+        cellar.send("voice", Voice(levels=(-20,) * 5, mask_epoch=9), found.bus.clock.now_us() - hours, "x", ahead)
+        found.until(lambda before=before: found.node.counters["bad_time"] > before)
 
 
 def test_flooding_room_delays_no_other(lied: Any) -> None:

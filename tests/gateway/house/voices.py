@@ -30,4 +30,4 @@ def heard(levels: NDArray[np.float64], gain_db: float, seed: int) -> tuple[int |
     noisy = power + 10 ** ((FLOOR_DB + random.normal(0, 1.5, len(levels))) / 10)
     shown = 10 * np.log10(noisy)
     is_voice = 10 * np.log10(power + 1e-12) > FLOOR_DB + 3
-    return tuple(int(round(level)) if voice else None for level, voice in zip(shown, is_voice, strict=True))
+    return tuple(round(level) if voice else None for level, voice in zip(shown, is_voice, strict=True))
