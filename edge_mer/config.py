@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 
 from edge_mer.contract.errors import ConfigError
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 from edge_mer.contract.modality_row import ModalityRow
 from edge_mer.contract.places import user_directory
 from edge_mer.contract.recognisers import Engine, RecogniserRow, TextSource, recogniser_of
+from edge_mer.contract.room_address import FORM, read_room
 
 PREFIX = "EDGE_MER__"
 # Limits of a usable signal: dB, mean grey of 255, share of the frame's height.
@@ -235,6 +246,38 @@ class PageConfig(Section):
     language: Literal["auto", "en", "de"] = Field("auto", description="auto: English or German, as the browser asks")
 
 
+def _room(text: str) -> str:
+    read_room(text)
+    return text
+
+
+RoomName = Annotated[str, Field(pattern=r"^[^\W_][\w .-]{0,31}$")]
+
+
+class HouseConfig(Section):
+    """Several rooms as one house (edge_mer/gateway/house/README.md); off by default."""
+
+    rooms: dict[RoomName, Annotated[str, AfterValidator(_room)]] = Field(
+        {}, max_length=64, description=f"name = {FORM}; the process house then reads and masks them"
+    )
+    page: str | None = Field(
+        None, description="http(s) address of the page of all rooms; names, certificate and key as in [page]"
+    )
+    share_voice: bool = Field(
+        False, description="in a room: publish the level of voice for the house (needs the consent `house`)"
+    )
+
+    @field_validator("rooms")
+    @classmethod
+    def _distinct(cls, rooms: dict[str, str]) -> dict[str, str]:
+        seen: dict[str, str] = {}
+        for name, text in rooms.items():
+            other = seen.setdefault(read_room(text).host, name)
+            if other != name:
+                raise ValueError(f"{other} and {name} have the same HOST; each room has a key of its own")
+        return rooms
+
+
 class HistoryConfig(Section):
     """Hourly shares of labels, kept by the page's process; only with the consent `history` in the deployment file."""
 
@@ -295,6 +338,7 @@ class Config(Section):
     hub: HubConfig = HubConfig()
     mqtt: MqttConfig = MqttConfig()
     page: PageConfig = PageConfig()
+    house: HouseConfig = HouseConfig()
     history: HistoryConfig = HistoryConfig()
     button: ButtonConfig = ButtonConfig()
     indicator: IndicatorConfig = IndicatorConfig()

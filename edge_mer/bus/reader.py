@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from edge_mer.contract import wire
 from edge_mer.contract.clock import Clock
@@ -12,6 +12,9 @@ from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import BadMessage, Stale
 from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES
+
+# Sources of one topic whose sequence is followed; normally there is one.
+MOST_SOURCES: Final = 64
 
 
 class Reader:
@@ -92,6 +95,8 @@ class Reader:
         if boot == envelope.boot and envelope.seq > expected:
             self.counters["gap"] += envelope.seq - expected
         self._next[key] = (envelope.boot, envelope.seq + 1)
+        if len(self._next) > MOST_SOURCES * len(self.topics):
+            del self._next[next(iter(self._next))]
         return True
 
     def _is_masked(self, message: Message[Any]) -> bool:

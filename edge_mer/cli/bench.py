@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from edge_mer.bench import bus, explain, gateway, live, privacy, runtime, session
+from edge_mer.bench import bus, explain, gateway, house, live, privacy, runtime, session
 from edge_mer.bench.result import Figure, table
 from edge_mer.bench.results_file import measured_here, rewritten
 from edge_mer.cli.options import Json
@@ -18,13 +18,15 @@ from edge_mer.cli.options import Json
 def bench(
     json: Json = False,
     seconds: Annotated[float, typer.Option(min=5, help="length of each live measurement")] = 30.0,
-    only: Annotated[str | None, typer.Option(help="bus, runtime, explain, live, session, privacy or hub")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="bus, runtime, explain, live, session, privacy, hub or house")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Markdown file whose tables of these parts are rewritten")] = None,
 ) -> None:
     """Measure speed and reliability against their targets.
 
-    Covers the bus, the models, explanations, the live path, sessions, the privacy switch and the hub. Exit code 0 when
-    measured, whether or not targets are met.
+    Covers the bus, the models, explanations, the live path, sessions, the privacy switch, the hub and a house of rooms.
+    Exit code 0 when measured, whether or not targets are met.
     """
     parts: dict[str, Callable[[], list[Figure]]] = {
         "bus": bus.measure,
@@ -34,6 +36,7 @@ def bench(
         "session": lambda: session.measure(seconds),
         "privacy": privacy.measure,
         "hub": gateway.measure,
+        "house": house.measure,
     }
     if write is not None and not write.parent.is_dir():
         raise typer.BadParameter(f"--write {write}: {write.parent} is not a directory; create it first")

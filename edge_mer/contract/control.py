@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from edge_mer.contract.domain import Gate, Modality
 from edge_mer.contract.errors import BadMessage
-from edge_mer.contract.messages import PrivacyState
+from edge_mer.contract.messages import PrivacyState, Receipt
 
 
 class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower):
@@ -137,7 +137,7 @@ class Command(Control, frozen=True):
 
     ``resume`` is the request of ``edge-mer run``: as unmask, but masks that a user requested stay. ``for_s``: seconds
     until a mask ends by itself; 0 means until an unmask. ``counter`` grows with every command of one sender over TCP;
-    on the host's own sockets it is not checked.
+    on the host's own sockets it is not checked. ``challenge``: of a mask, random text that ``Answer.holds`` then signs.
     """
 
     id: str
@@ -148,6 +148,7 @@ class Command(Control, frozen=True):
     hard: bool = False
     for_s: int = 0
     counter: int = 0
+    challenge: str = ""
 
 
 class Pair(Control, frozen=True):
@@ -174,10 +175,31 @@ class Relayed(Control, frozen=True):
     message: Command | Pair
 
 
+class HeldMask(Struct, frozen=True):
+    """The mask of one modality that holds, and the number of the receipt that proves it."""
+
+    gate: Gate
+    mask_epoch: int
+    receipt: int
+
+
+class Holds(Control, frozen=True):
+    """The switch states which masks hold while it answers ``challenge``, signed by its host key as receipts are.
+
+    A receipt proves that a mask took effect once; this, that it has not been lifted since.
+    """
+
+    challenge: str
+    boot_id: str
+    modalities: dict[Modality, HeldMask]
+    signature: str = ""
+
+
 class Answer(Control, frozen=True):
     """The result of a command: ``ok`` only when it took effect; ``text`` says what did not.
 
-    ``receipts`` are the numbers of the receipts that prove a mask.
+    ``receipts`` are the numbers of the receipts that prove a mask. To a mask with a challenge, ``proofs`` are these
+    receipts themselves, and ``holds`` that they are in force now.
     """
 
     id: str
@@ -185,6 +207,8 @@ class Answer(Control, frozen=True):
     text: str
     modalities: dict[Modality, PrivacyState]
     receipts: tuple[int, ...] = ()
+    proofs: tuple[Receipt, ...] = ()
+    holds: Holds | None = None
 
 
 class Heartbeat(Control, frozen=True):

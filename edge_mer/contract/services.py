@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from edge_mer.contract import house
 from edge_mer.contract import messages as m
 from edge_mer.contract.modalities import KB, MB, MODALITIES, TABLE, Modality
 
@@ -98,6 +99,18 @@ _ROWS = (
     Service("receipt", m.Receipt, rate_hz=1, max_bytes=16 * KB, policy="reliable", public=True),
     Service("health", m.HealthReport, rate_hz=1, max_bytes=64 * KB, public=True),
     Service("clock", m.ClockReport, rate_hz=1, max_bytes=4 * KB, public=True),
+    Service(
+        "voice",
+        house.Voice,
+        rate_hz=2,
+        max_bytes=4 * KB,
+        modality="audio",
+        parents=("raw/audio",),
+        public=True,
+        biometric=True,
+    ),
+    Service("house", house.House, rate_hz=4, max_bytes=64 * KB, logged="never", public=True, biometric=True),
+    Service("binding", house.Binding, rate_hz=4, max_bytes=256 * KB, policy="reliable"),
     Service("heartbeat", m.HubHeartbeat, rate_hz=1, max_bytes=4 * KB, logged="never", public=True),
 )
 

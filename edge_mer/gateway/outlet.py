@@ -213,6 +213,9 @@ class OutletWorker:
             return
         mask_epoch = max(order.mask_epoch for order in orders)
         self._stale.record_mask(mask_epoch, now_us)
+        for order in orders:
+            if order.modality == "audio":
+                self._stale.record_mask(order.mask_epoch, now_us, voice=True)
         self._tracker.revoke()
         for outlet in self._outlets:
             outlet.forget(tuple(order.modality for order in orders), mask_epoch)

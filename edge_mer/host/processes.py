@@ -84,6 +84,14 @@ def with_page(config: Config) -> bool:
     return config.page.address is not None
 
 
+def with_house(config: Config) -> bool:
+    return bool(config.house.rooms)
+
+
+def shares_voice(config: Config) -> bool:
+    return config.house.share_voice and not is_off(config, "audio")
+
+
 def perceived_apart(modality: Modality) -> Predicate:
     return lambda config: perception_apart(config) and not is_off(config, modality)
 
@@ -110,8 +118,9 @@ def _plugin_outlet(name: str) -> ProcessRow:
 
 
 # Address space in use when idle, measured: 230 MB (mqtt 310 MB, with paho's thread). On top of that: hub, 200 clients
-# with full queues; page, 256 TLS connections and 64 viewers; door, 256 connections; mqtt, payloads of 100 MB.
-HUB_MB, PAGE_MB, DOOR_MB, MQTT_MB = 768, 512, 512, 448
+# with full queues; page, 256 TLS connections and 64 viewers; door, 256 connections; mqtt, payloads of 100 MB; house,
+# what the page has, and full queues of 64 rooms.
+HUB_MB, PAGE_MB, DOOR_MB, MQTT_MB, HOUSE_MB = 768, 512, 512, 448, 768
 # In order of start: slow processes first, the recorder before the first message.
 PROCESSES: tuple[ProcessRow, ...] = (
     ProcessRow("recorder", "edge_mer.session.recorder", recording, "extra", stop_stage=1),
@@ -121,11 +130,13 @@ PROCESSES: tuple[ProcessRow, ...] = (
     ProcessRow("file", "edge_mer.capture.playback.file", in_file, "sensor", retry_s=10),
     *map(_capture, MODALITIES),
     *map(_plugin_source, MODALITIES),
+    ProcessRow("voice", "edge_mer.perception.envelope", shares_voice, "extra", retry_s=10),
     ProcessRow("hub", "edge_mer.gateway.public.node", public, "extra", retry_s=10, memory_mb=HUB_MB),
     ProcessRow("door", "edge_mer.gateway.door", remote, "extra", retry_s=10, memory_mb=DOOR_MB),
     # The switch makes the key of this host, which these two need.
     ProcessRow("mqtt", "edge_mer.gateway.mqtt.node", over_mqtt, "extra", 10, memory_mb=MQTT_MB, after="switch"),
     ProcessRow("page", "edge_mer.gateway.page.node", with_page, "extra", 10, memory_mb=PAGE_MB, after="switch"),
+    ProcessRow("house", "edge_mer.gateway.house.node", with_house, "extra", 10, memory_mb=HOUSE_MB, after="switch"),
 )
 
 

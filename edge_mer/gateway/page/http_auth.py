@@ -102,8 +102,8 @@ def foreign(headers: Mapping[str, str], address: PageAddress) -> str | None:
 class Token:
     """The viewing token: its holder may view and mask. It is read from its file at every use."""
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / TOKEN_FILE
+    def __init__(self, directory: Path, file: str = TOKEN_FILE) -> None:
+        self._path = directory / file
         if not self._path.exists():
             create_once(self._path, fresh())
 

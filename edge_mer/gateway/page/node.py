@@ -50,7 +50,7 @@ class PageOutlet(Outlet):
     """Sends messages to viewers, and their commands to the switch. ``metrics`` is the outlet behind /metrics."""
 
     name = NAME
-    topics = tuple(t for t in PUBLIC if t != "heartbeat")
+    topics = tuple(t for t in PUBLIC if t not in ("heartbeat", "voice", "house"))
 
     def __init__(self, config: Config, bus: OutletBus, metrics: Metrics, history: HistoryOutlet) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""

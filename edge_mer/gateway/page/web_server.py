@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -74,14 +74,18 @@ class EraseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     what: str
 
 
-class PageBackend(Protocol):
-    """What the page may read and request."""
+class Backend(Protocol):
+    """What every page may read."""
 
     viewers: Viewers
 
     def greeting(self) -> tuple[bytes, list[PublicMessage]]:
         """For a new viewer: JSON about this host, and the current state."""
         ...
+
+
+class PageBackend(Backend, Protocol):
+    """What the page of a room may read and request."""
 
     async def ask(self, action: Literal["mask", "unmask"], command: MaskCommand) -> Answer: ...
 
@@ -98,11 +102,16 @@ class PageBackend(Protocol):
         ...
 
 
-class WebServer:
-    """``refused``: connections beyond the limit, and requests with an unknown host name, from another page, without the
-    token, or with a bad body."""
+class Server:
+    """What every page has: packaged files, events, and access. ``index``: the file of ``/``.
 
-    def __init__(self, backend: PageBackend, page: PageConfig, token: Token) -> None:
+    ``refused``: connections beyond the limit, and requests with an unknown host name, from another page, without the
+    token, or with a bad body.
+    """
+
+    index: ClassVar[str] = INDEX
+
+    def __init__(self, backend: Backend, page: PageConfig, token: Token) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
         try:
             from aiohttp import web
@@ -113,30 +122,14 @@ class WebServer:
         self._context = _context(page) if self.address.scheme == "https" else None
         self._refused = 0
         self._setting = page.language
-        packaged = {
-            f.name: f.read_bytes()
-            for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
-            if f.name.endswith(tuple(TYPES))
-        }
-        index = packaged.pop(INDEX).decode()
-        self._files = {
-            language: packaged
-            | {INDEX: strings.render(index, language).encode(), strings.JS: strings.strings_js(language)}
-            for language in strings.LANGUAGES
-        }
+        self._files = self._packaged()
         app = web.Application(middlewares=[web.middleware(partial(self._guard))], client_max_size=LONGEST_BODY)
         app.add_routes(
             [
                 web.get("/", self._file),
                 web.get("/web/{name}", self._file),
                 web.get("/events", self._events, allow_head=False),
-                web.get(METRICS, self._metrics),
-                web.post("/mask", self._command),
-                web.post("/unmask", self._command),
-                web.post("/pair", self._pair),
-                web.get("/history", self._history),
-                web.get("/history.csv", self._history_table),
-                web.post("/history/erase", self._erase),
+                *self._routes(web),
             ]
         )
         self._runner = web.AppRunner(
@@ -144,6 +137,21 @@ class WebServer:
         )
         self._sockets: list[ListeningSocket] = []
         self._servers: list[asyncio.Server] = []
+
+    def _packaged(self) -> dict[Language, dict[str, bytes]]:
+        """The files of each language, the page itself under the name INDEX."""
+        packaged = {
+            f.name: f.read_bytes()
+            for f in files("edge_mer.gateway.page").joinpath("web").iterdir()
+            if f.name.endswith(tuple(TYPES))
+        }
+        index = packaged[self.index].decode()
+        shared = {name: content for name, content in packaged.items() if not name.endswith(".html")}
+        return {
+            language: shared
+            | {INDEX: strings.render(index, language).encode(), strings.JS: strings.strings_js(language)}
+            for language in strings.LANGUAGES
+        }
 
     @property
     def refused(self) -> int:
@@ -230,44 +238,8 @@ class WebServer:
             self._backend.viewers.leave(viewer)
         return response
 
-    async def _command(self, request: web.Request) -> web.StreamResponse:
-        command = await self._body(request, MaskCommand)
-        if not command.modalities or not 0 <= command.for_s <= LONGEST_S:
-            return self._text(400, f"name at least one modality; for_s is 0 to {LONGEST_S}")
-        return self._answer(await self._backend.ask("mask" if request.path == "/mask" else "unmask", command))
-
-    async def _pair(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
-
-    async def _history(self, request: web.Request) -> web.StreamResponse:
-        days, back = max(1, self._days(request, "days", MOST_SHOWN)), self._days(request, "back", MOST_BACK)
-        return self._read("application/json", lambda: self._backend.history(days, back, self._language(request)))
-
-    async def _history_table(self, request: web.Request) -> web.StreamResponse:
-        return self._read("text/csv", lambda: self._backend.history_table().encode())
-
-    async def _erase(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(self._backend.erase((await self._body(request, EraseRequest)).what))
-
-    def _read(self, kind: str, read: Callable[[], bytes]) -> web.StreamResponse:
-        try:
-            return self._web.Response(body=read(), content_type=kind, charset="utf-8")
-        except (EdgeMerError, OSError) as error:
-            return self._text(500, str(error))
-
-    def _days(self, request: web.Request, name: str, most: int) -> int:
-        """A number of the query; 0 where it is missing."""
-        text = request.query.get(name, "0")
-        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= most):
-            raise self._web.HTTPBadRequest(reason=f"{name} is a number up to {most}")
-        return int(text)
-
     def _language(self, request: web.Request) -> Language:
         return strings.chosen(self._setting, request.headers.get("Accept-Language", ""))
-
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        body, kind = self._backend.metrics()
-        return self._web.Response(body=body, headers={"Content-Type": kind})
 
     async def _body(self, request: web.Request, kind: type[Body]) -> Body:
         if request.content_type != "application/json":  # an HTML form of another page cannot send this type
@@ -281,8 +253,71 @@ class WebServer:
         reply = {"ok": answer.ok, "text": answer.text, "receipts": answer.receipts}
         return self._web.Response(body=msgspec.json.encode(reply), content_type="application/json")
 
+    def _content(self, body: bytes, **named: Any) -> web.StreamResponse:
+        return self._web.Response(body=body, **named)
+
     def _text(self, status: int, text: str) -> web.StreamResponse:
         return self._web.Response(status=status, text=text)
+
+    def _routes(self, web: Any) -> list[web.RouteDef]:
+        """What this page does, beside showing itself."""
+        return []
+
+
+class WebServer(Server):
+    """The page of one room."""
+
+    def __init__(self, backend: PageBackend, page: PageConfig, token: Token) -> None:
+        """Raises as ``Server``."""
+        self._room = backend
+        super().__init__(backend, page, token)
+
+    def _routes(self, web: Any) -> list[web.RouteDef]:
+        return [
+            web.get(METRICS, self._metrics),
+            web.post("/mask", self._command),
+            web.post("/unmask", self._command),
+            web.post("/pair", self._pair),
+            web.get("/history", self._history),
+            web.get("/history.csv", self._history_table),
+            web.post("/history/erase", self._erase),
+        ]
+
+    async def _command(self, request: web.Request) -> web.StreamResponse:
+        command = await self._body(request, MaskCommand)
+        if not command.modalities or not 0 <= command.for_s <= LONGEST_S:
+            return self._text(400, f"name at least one modality; for_s is 0 to {LONGEST_S}")
+        return self._answer(await self._room.ask("mask" if request.path == "/mask" else "unmask", command))
+
+    async def _pair(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._room.pair(await self._body(request, PairingRequest)))
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        days, back = max(1, self._days(request, "days", MOST_SHOWN)), self._days(request, "back", MOST_BACK)
+        return self._read("application/json", lambda: self._room.history(days, back, self._language(request)))
+
+    async def _history_table(self, request: web.Request) -> web.StreamResponse:
+        return self._read("text/csv", lambda: self._room.history_table().encode())
+
+    async def _erase(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._room.erase((await self._body(request, EraseRequest)).what))
+
+    def _read(self, kind: str, read: Callable[[], bytes]) -> web.StreamResponse:
+        try:
+            return self._content(read(), content_type=kind, charset="utf-8")
+        except (EdgeMerError, OSError) as error:
+            return self._text(500, str(error))
+
+    def _days(self, request: web.Request, name: str, most: int) -> int:
+        """A number of the query; 0 where it is missing."""
+        text = request.query.get(name, "0")
+        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= most):
+            raise self._web.HTTPBadRequest(reason=f"{name} is a number up to {most}")
+        return int(text)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        body, kind = self._room.metrics()
+        return self._content(body, headers={"Content-Type": kind})
 
 
 async def _write(response: web.StreamResponse, viewer: Viewer) -> None:

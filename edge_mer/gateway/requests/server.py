@@ -50,6 +50,7 @@ STALE_US = 2 * SECOND
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """``topic``: for ``schema``; default all public ones. ``for_s``: seconds until a mask ends by itself; 0 = never.
+    ``challenge``: of a mask, random text that the switch signs with the masks that hold (contract.control.Holds).
 
     ``emotionml`` and ``iso30150`` are answered with the next estimate; old estimates are not kept.
     """
@@ -61,6 +62,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     hard: bool = False
     for_s: int = 0
     grant: Grant | None = None
+    challenge: str = ""
 
 
 class Reply(Struct, frozen=True):
@@ -189,6 +191,7 @@ class RequestServer:
             grant=request.grant,
             hard=request.hard,
             for_s=request.for_s,
+            challenge=request.challenge,
         )
         if request.request == "mask":
             self._masks.add(key, command, reply)
@@ -255,4 +258,7 @@ def _proof(answer: Answer) -> dict[str, Any]:
     """Empty when the switch did not answer."""
     if not answer.modalities:
         return {}
-    return {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}
+    result = {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}
+    if answer.holds is not None:
+        result |= {"holds": msgspec.to_builtins(answer.holds), "proofs": msgspec.to_builtins(answer.proofs)}
+    return result

@@ -18,16 +18,18 @@ from edge_mer.contract.recognisers import SCOPES, Scope
 from edge_mer.host.files import state_path, write_atomic
 
 FILE = "deployment.toml"
-# What one can agree to: each modality, that sound is sent to a recogniser elsewhere, and that a history is kept.
+# What one can agree to: each modality, that sound is sent to a recogniser elsewhere, that a history is kept, and that
+# the level of voice is shared with a house of rooms.
 HISTORY: Literal["history"] = "history"
-_SCOPES = (*MODALITIES, HISTORY, *SCOPES)
+HOUSE: Literal["house"] = "house"
+_SCOPES = (*MODALITIES, HISTORY, HOUSE, *SCOPES)
 if TYPE_CHECKING:
-    ConsentScope = Modality | Scope | Literal["history"]
+    ConsentScope = Modality | Scope | Literal["history", "house"]
 else:
     ConsentScope = Literal[_SCOPES]
 CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
 HOW = f"run edge-mer run in a terminal, or edge-mer run --consent {','.join(MODALITIES)}"
-NAMES: dict[str, str] = {HISTORY: "history of hourly shares"}
+NAMES: dict[str, str] = {HISTORY: "history of hourly shares", HOUSE: "level of voice, shared with the house"}
 PROHIBITED = ("workplace", "education")
 LAW = (
     "inferring emotions at work or in education is prohibited in the European Union: Regulation (EU) 2024/1689 "

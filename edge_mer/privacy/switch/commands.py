@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Answer, Command, Grant
+from edge_mer.contract.control import Answer, Command, Grant, Holds
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.messages import Receipt
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.grant import Circumstances, check_grant, check_leave
 from edge_mer.privacy.keys.keyring import Keyring
@@ -27,6 +30,7 @@ RATE_HZ, BURST = 50, 100
 # How often one sender may prolong timed masks that hold already: each costs a write to the disk.
 PROLONG_HZ, PROLONG_BURST = 1, 20
 LONGEST_S = 30 * 24 * 3600
+LONGEST_CHALLENGE = 64
 
 ACTIONS = ("mask", "unmask", "resume", "status")
 
@@ -38,6 +42,7 @@ class Waiting:
     reply: Reply
     modalities: frozenset[Modality]
     deadline_us: int
+    challenge: str = ""
 
 
 @dataclass
@@ -79,9 +84,11 @@ class Authority(Protocol):
 
     def late_complaints(self) -> tuple[str, ...]: ...
 
-    def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]: ...
+    def receipts(self, modalities: frozenset[Modality]) -> tuple[Receipt, ...]: ...
 
-    def answer(self, id_: str, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> Answer: ...
+    def holds(self, challenge: str, proofs: tuple[Receipt, ...]) -> Holds: ...
+
+    def answer(self, id_: str, ok: bool, text: str) -> Answer: ...
 
 
 class Commands:
@@ -116,8 +123,9 @@ class Commands:
             missing = complaints[mask.modalities]
             if not missing or now_us >= mask.deadline_us:
                 del sender.waiting[id_]
-                receipts = self._switch.receipts(mask.modalities)
-                self._answer(sender, id_, mask.reply, not missing, "; ".join(missing), receipts)
+                proofs = self._switch.receipts(mask.modalities)
+                challenge = mask.challenge if not missing else ""
+                self._answer(sender, id_, mask.reply, not missing, "; ".join(missing), proofs, challenge)
 
     @property
     def due_us(self) -> list[int]:
@@ -148,6 +156,8 @@ class Commands:
             return f"too many commands: at most {RATE_HZ} a second; masks are always taken"
         if command.action != "status" and not command.modalities:
             return f"{command.action} what? name some of {', '.join(MODALITIES)}"
+        if len(command.challenge) > LONGEST_CHALLENGE:
+            return f"a challenge has at most {LONGEST_CHALLENGE} characters"
         if command.for_s and (command.action != "mask" or command.hard or not 0 < command.for_s <= LONGEST_S):
             return f"only a mask that is not hard can end by itself, after 1 s to {LONGEST_S // 86400} days"
         return ""
@@ -166,7 +176,7 @@ class Commands:
             return
         concerned = frozenset(x for m in command.modalities for x in self._switch.policy.reached_by(m))
         deadline = max(self._switch.now_us + ANSWER_US, self._switch.former_until_us)
-        sender.waiting[command.id] = Waiting(reply, concerned, deadline)
+        sender.waiting[command.id] = Waiting(reply, concerned, deadline, command.challenge)
 
     def _unmask(self, sender: Sender, reply: Reply, requester: Requester, command: Command) -> None:
         try:
@@ -197,9 +207,20 @@ class Commands:
         return Holding(paired.name, command.grant.key)
 
     def _answer(
-        self, sender: Sender, id_: str, reply: Reply, ok: bool, text: str, receipts: tuple[int, ...] = ()
+        self,
+        sender: Sender,
+        id_: str,
+        reply: Reply,
+        ok: bool,
+        text: str,
+        proofs: tuple[Receipt, ...] = (),
+        challenge: str = "",
     ) -> None:
-        answer = self._switch.answer(id_, ok, text, receipts)
+        answer = self._switch.answer(id_, ok, text)
+        if proofs:
+            answer = msgspec.structs.replace(answer, receipts=tuple(sorted(r.number for r in proofs)))
+        if challenge:
+            answer = msgspec.structs.replace(answer, proofs=proofs, holds=self._switch.holds(challenge, proofs))
         sender.answers[id_] = answer
         while len(sender.answers) > MOST_ANSWERS:
             del sender.answers[next(iter(sender.answers))]

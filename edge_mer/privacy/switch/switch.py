@@ -16,16 +16,16 @@ from pathlib import Path
 from edge_mer.bus import Bus, ReliablePublisher, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, host_boot_id
-from edge_mer.contract.control import Answer, Command, Grant
+from edge_mer.contract.control import Answer, Command, Grant, HeldMask, Holds
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.errors import PrivacyError
-from edge_mer.contract.messages import Privacy, PrivacyState
+from edge_mer.contract.messages import Privacy, PrivacyState, Receipt
 from edge_mer.host.files import show_state_directory, state_directory, version_of
 from edge_mer.host.state_lock import StateLock
 from edge_mer.privacy.consent.consent_file import FILE, read_deployment
 from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.keyring import Keyring
-from edge_mer.privacy.keys.signing import public_hex
+from edge_mer.privacy.keys.signing import public_hex, sign
 from edge_mer.privacy.switch.button import Press, PrivacyButton, open_button
 from edge_mer.privacy.switch.commands import Commands
 from edge_mer.privacy.switch.mask_policy import STEP_US, Instant, MaskPolicy
@@ -85,7 +85,7 @@ class Switch:
     ) -> None:
         directory = state_directory(config.privacy.state)
         restarted = has_run(directory)
-        key = host_key(directory)
+        key = self._key = host_key(directory)
         self._clock, self._boot_id, self._room = bus.clock, boot_id or host_boot_id(), config.run.room_name
         self.now_us = self._clock.now_us()
         self.host, self.keyring = public_hex(key), Keyring(directory)
@@ -255,8 +255,8 @@ class Switch:
     def epochs(self) -> dict[Modality, int]:
         return {m: self._gates[m].epoch for m in MODALITIES}
 
-    def answer(self, id_: str, ok: bool, text: str, receipts: tuple[int, ...] = ()) -> Answer:
-        return Answer(id=id_, ok=ok, text=text, modalities=self.states(), receipts=receipts)
+    def answer(self, id_: str, ok: bool, text: str) -> Answer:
+        return Answer(id=id_, ok=ok, text=text, modalities=self.states())
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]:
         found = self._gates.complaints(modalities)
@@ -269,9 +269,14 @@ class Switch:
         """What is still not confirmed of masks that are older than a second."""
         return tuple(text for state in self.states().values() for text in state.unconfirmed)
 
-    def receipts(self, modalities: frozenset[Modality]) -> tuple[int, ...]:
+    def receipts(self, modalities: frozenset[Modality]) -> tuple[Receipt, ...]:
+        """Those that prove the masks which hold now."""
         found = [self._gates[m].receipt for m in MODALITIES if m in modalities]
-        return tuple(sorted(r.number for r in found if r is not None))
+        return tuple(r for r in found if r is not None)
+
+    def holds(self, challenge: str, proofs: tuple[Receipt, ...]) -> Holds:
+        held = {r.modality: HeldMask(r.gate, r.mask_epoch, r.number) for r in proofs}
+        return sign(self._key, Holds(challenge=challenge, boot_id=self._boot_id, modalities=held))
 
     @property
     def former_until_us(self) -> int:
