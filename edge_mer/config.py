@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -63,6 +64,15 @@ Rotation = Annotated[Literal[0, 90, 180, 270, "auto"], BeforeValidator(lambda v:
 
 class RunConfig(Section):
     directory: str | None = Field(None, description="runtime directory of the sockets (0700); default is per user")
+    room: str | None = Field(
+        None,
+        pattern=r"^[^\x00-\x1f\x7f]{1,64}$",
+        description="name of the room, as Kitchen, in all that leaves this host; default: the host name",
+    )
+
+    @property
+    def room_name(self) -> str:
+        return self.room or socket.gethostname()
 
 
 class AudioConfig(Section):

@@ -37,7 +37,7 @@ class PublicOutlet(Outlet):
         self.publisher = PublicPublisher(bus, self._listener, section.publish) if section.publish else None
         self._last: dict[str, PublicMessage] = self.publisher.last if self.publisher else {}
         self.requests = RequestServer(bus, self._listener, section.requests, self._last) if section.requests else None
-        self._heartbeat = heartbeat
+        self._heartbeat, self._stamp = heartbeat, bus.stamp
         self._beat_due = 0
 
     def before(self, now_us: int) -> None:
@@ -63,7 +63,7 @@ class PublicOutlet(Outlet):
         if now_us >= self._beat_due:
             self._beat_due = now_us + BEAT_US
             beat = HubHeartbeat(topics=tuple(PUBLIC), next_us=self._beat_due)
-            self.publish(PublicMessage(self._heartbeat.send(beat, origin_us=now_us)))
+            self.publish(PublicMessage(self._stamp(self._heartbeat.send(beat, origin_us=now_us))))
         if self.publisher is not None:
             self.publisher.turn(now_us)
         if self.requests is not None:
@@ -86,4 +86,5 @@ class PublicOutlet(Outlet):
 def build(config: Config, bus: Bus) -> OutletWorker:
     """Raises ConfigError when a configured address cannot be used."""
     lower_priority()
-    return OutletWorker(NAME, bus, lambda own: [PublicOutlet(config, own, bus.publisher("heartbeat", NAME))])
+    heartbeat = bus.publisher("heartbeat", NAME)
+    return OutletWorker(NAME, bus, lambda own: [PublicOutlet(config, own, heartbeat)], config.run.room_name)

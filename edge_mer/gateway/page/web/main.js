@@ -23,6 +23,8 @@ const sensors = () => { tiles.show(); guests.show(); };
 const show = {
   hello(message) {
     latest.hello = message;
+    document.title = `${message.room}: edge_mer`;
+    text($("room"), message.room);
     text($("about"), t("head.about", { version: message.version, host: message.host.slice(0, 8) }));
   },
   clock: (message) => { latest.clock = message; },
@@ -31,13 +33,12 @@ const show = {
   health: (message) => { processes(message); recording(message); },
   emotion(message) {
     timeline.add(message);
-    const newest = latest.estimate === null || message.origin_us >= latest.estimate.origin_us || message.boot !== latest.estimate.boot;
-    if (!newest) return; // late text revised an earlier window: only the timeline shows it
+    if (message.revision || message.final) return; // of an earlier window: only the timeline shows it
     latest.estimate = message;
     latest.estimateAt = performance.now();
     isStale = false;
     estimate(message);
-    if (!message.revision) speed(message.latency_ms);
+    speed(message.latency_ms);
     tiles.show();
   },
 };
