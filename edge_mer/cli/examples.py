@@ -20,6 +20,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "edge-mer run --consent audio,video --json",
         "edge-mer run --set video.device=rtsp://camera.local/stream",
     ),
+    ("consent",): ("edge-mer consent", "edge-mer consent audio,video --who Anna", "edge-mer consent video --withdraw"),
     ("page",): ("edge-mer page", "edge-mer page --new-token"),
     ("status",): ("edge-mer status", "edge-mer status --at livingroom"),
     ("mask",): ("edge-mer mask audio", "edge-mer mask all --hours 3"),
@@ -73,6 +74,11 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("engine", "list"): ("edge-mer engine list",),
     ("engine", "verify"): ("edge-mer engine verify",),
     ("engine", "clean"): ("edge-mer engine clean", "edge-mer engine clean --all"),
+    ("service",): ("edge-mer service install", "edge-mer service remove"),
+    ("service", "install"): ("edge-mer service install", "edge-mer service install --config room.toml"),
+    ("service", "remove"): ("edge-mer service remove",),
+    ("service", "show"): ("edge-mer service show",),
+    ("uninstall",): ("edge-mer uninstall", "edge-mer uninstall --purge"),
 }
 
 

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     ),
     "analyse": CommandRow("edge_mer.cli.analyse", "Print what is expressed when in clips and photographs."),
     "run": CommandRow("edge_mer.cli.run", "Run on microphone and camera, or as configured, until Ctrl-C."),
+    "consent": CommandRow("edge_mer.cli.consent", "Give or withdraw consent, also while an instance runs."),
     "page": CommandRow("edge_mer.cli.page", "Show the link to the web page."),
     "status": CommandRow("edge_mer.cli.status", "Show sensors, masks, consent and processes of what runs."),
     "mask": CommandRow("edge_mer.cli.mask", "Close sensors and purge what was derived from them."),
@@ -48,6 +49,8 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "bench": CommandRow("edge_mer.cli.bench", "Measure speed and reliability against their targets."),
     "soak": CommandRow("edge_mer.cli.soak", "Repeat a test many times and count its failures."),
     "engine": CommandRow("edge_mer.cli.engine", "Build, list, verify or clean TensorRT engines for this GPU."),
+    "service": CommandRow("edge_mer.cli.service", "Manage the systemd user unit: install, remove, show."),
+    "uninstall": CommandRow("edge_mer.cli.uninstall", "Remove what edge_mer made on this host, after asking."),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from typing import Annotated
@@ -14,11 +15,12 @@ from edge_mer.cli.options import ConfigFile, Json, Setting, overrides
 from edge_mer.cli.startup import check_start, without_missing_words
 from edge_mer.client.auto_unmask import AutoUnmask
 from edge_mer.client.instance import Instance
-from edge_mer.client.show import Watcher, choose
+from edge_mer.client.show import Silent, Watcher, choose
 from edge_mer.config import load, sources_off
 from edge_mer.contract.errors import SessionError
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import interruptible
+from edge_mer.host.service_manager import ServiceManager
 from edge_mer.privacy.consent.consent_file import CONSENT_SCOPES
 from edge_mer.privacy.consent_setup import agreed_sources
 from edge_mer.runtime.engine_builds import prepare
@@ -35,11 +37,12 @@ def run(
     masked: Annotated[
         bool, typer.Option("--masked", help="start masked, also where no consent was given yet (services)")
     ] = False,
+    silent: Annotated[bool, typer.Option("--silent", help="print no estimates (services: no log keeps them)")] = False,
 ) -> None:
     """Run on microphone and camera, or as configured, until Ctrl-C.
 
     The first start asks in the terminal for consent. Started without a terminal and without --consent, everything
-    stays masked until somebody unmasks it. What is configured is checked before anything starts.
+    stays masked until somebody consents (edge-mer consent) and unmasks. What is configured is checked first.
     """
     resolved = without_missing_words(*load(config, overrides(setting)))
     check_start(resolved)
@@ -47,6 +50,8 @@ def run(
     directory = runtime_directory(resolved.run.directory)
     prepare(resolved.models, lambda line: typer.echo(line, err=True))
     with interruptible() as stop, ExitStack() as ending:
+        manager = ServiceManager.from_environment(os.environ)
+        ending.callback(manager.stopping)
         instance = Instance(resolved, directory)
         ending.callback(instance.stop)
         bus = ZmqBus(directory)
@@ -54,7 +59,7 @@ def run(
         link = page_link(resolved, sys.stderr.isatty())
         if link is not None:
             typer.echo(f"the page: {link}", err=True)
-        show = choose("run" if link is None else f"run   {link}", json)
+        show = Silent() if silent else choose("run" if link is None else f"run   {link}", json)
         ending.callback(show.close)
         watcher = Watcher(bus, show)
         watcher.snapshot.off = sources_off(resolved)
@@ -63,6 +68,7 @@ def run(
             typer.echo("edge-mer: everything is masked until somebody unmasks it: edge-mer unmask all", err=True)
         while not stop.requested:
             watcher.turn()
+            manager.turn(bus.clock.now_us(), watcher.snapshot.health)
             unmask.turn()
             if unmask.refusal:
                 watcher.snapshot.note(bus.clock.now_us(), f"not unmasked: {unmask.refusal}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import pty
 import select
@@ -51,13 +52,6 @@ def invoke(*arguments: str) -> Result:
 
 
 class TestConsent:
-    def test_without_terminal_and_consent_one_line_shows_what_to_do(self, state: Path) -> None:
-        result = invoke("run")
-        assert (result.exit_code, result.stdout) == (4, "")
-        assert result.stderr.count("\n") == 1
-        assert "edge-mer run --consent audio,video,text" in result.stderr
-        assert not (state / FILE).exists()
-
     def test_an_unknown_consent_scope_is_wrong_usage(self) -> None:
         assert invoke("run", "--consent", "audio,smell").exit_code == 2
 
@@ -87,12 +81,17 @@ class TestConsent:
         assert code == 1
         assert not (state / FILE).exists()
 
-    def test_a_service_starts_masked_without_consent_and_writes_none(
-        self, state: Path, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_without_terminal_and_consent_it_starts_masked_and_one_line_shows_what_to_do(
+        self, state: Path, masked: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert ensure(Config(), None, masked=True) is False
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        assert ensure(Config(), None, masked) is False
         assert not (state / FILE).exists()
-        assert "no consent has been given" in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert "no consent has been given" in shown
+        assert "edge-mer consent audio,video,text" in shown
+        assert shown.count("\n") == 1
 
 
 def in_terminal(answers: list[str]) -> tuple[str, int]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
     ConsentScope = Literal[_SCOPES]
 CONSENT_SCOPES: tuple[ConsentScope, ...] = get_args(ConsentScope)
-HOW = f"run edge-mer run in a terminal, or edge-mer run --consent {','.join(MODALITIES)}"
+HOW = f"run edge-mer consent in a terminal, or edge-mer consent {','.join(MODALITIES)}"
 NAMES: dict[str, str] = {HISTORY: "history of hourly shares", HOUSE: "level of voice, shared with the house"}
 PROHIBITED = ("workplace", "education")
 LAW = (
@@ -39,7 +39,7 @@ LAW = (
 
 
 TEMPLATE = """\
-# Who in this home agreed to what, until when. Edit it, or erase it to be asked again by edge-mer run.
+# Who in this home agreed to what, until when. Edit it, or run edge-mer consent.
 place = "home"
 resume = false  # true: after a restart, what was live is live again
 
