@@ -22,7 +22,6 @@ from edge_mer.cli.typer_apps import PlainGroup, first_line
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.services import SERVICES
 
-
 PROGRAM = (sys.executable, "-m", "edge_mer")
 
 
