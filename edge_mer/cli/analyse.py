@@ -18,7 +18,6 @@ from edge_mer.contract.errors import EdgeMerError, InputError
 from edge_mer.demo.analysis import analyse as analyse_file
 from edge_mer.demo.timeline import Timeline
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
-from edge_mer.session.export import to_csv
 
 Csv = Annotated[Path | None, typer.Option("--csv", help="write a row for each window into this file")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="draw probabilities and labels over time (PNG)")]
@@ -88,6 +87,8 @@ def save(timelines: list[Timeline], csv: Path | None, plot: Path | None) -> None
         return
     try:
         if csv is not None:
+            from edge_mer.session.export import to_csv
+
             typer.echo(f"{csv}: {to_csv((row for t in timelines for row in t.rows()), csv)} windows", err=True)
         if plot is not None:
             from edge_mer.demo.plot import save_plot

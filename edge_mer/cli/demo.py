@@ -34,7 +34,6 @@ from edge_mer.demo.summary import summary
 from edge_mer.gateway.page.http_auth import page_link
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
 from edge_mer.host.worker import Stop
-from edge_mer.session.reader import is_cut
 
 
 def demo(
@@ -73,6 +72,8 @@ def demo(
     if picture is not None:
         save_svg(picture, snapshot, snapshot.latest_us, f"demo of {media.name}" if media else "demo", draw)
     if record is not None:
+        from edge_mer.session.reader import is_cut
+
         if snapshot.recording_stopped is not None or not record.exists() or is_cut(record):
             raise SessionError(
                 f"{record} was not recorded to its end: {snapshot.recording_stopped or 'no reason given'}"

@@ -67,6 +67,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("tap",): ("edge-mer tap emotion", "edge-mer tap state/audio --count 1"),
     ("hz",): ("edge-mer hz --seconds 10",),
     ("schema",): ("edge-mer schema emotion",),
+    ("completion",): ("edge-mer completion bash", "edge-mer completion zsh"),
     ("bench",): ("edge-mer bench --only runtime", "edge-mer bench --json"),
     ("soak",): ("edge-mer soak replay --runs 5",),
     ("engine",): ("edge-mer engine build", "edge-mer engine list"),

@@ -48,6 +48,9 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "schema": CommandRow("edge_mer.cli.schema", "Print the JSON Schema of message headers."),
     "bench": CommandRow("edge_mer.cli.bench", "Measure speed and reliability against their targets."),
     "soak": CommandRow("edge_mer.cli.soak", "Repeat a test many times and count its failures."),
+    "completion": CommandRow(
+        "edge_mer.cli.completion", "Print the script that completes commands and options in a shell."
+    ),
     "engine": CommandRow("edge_mer.cli.engine", "Build, list, verify or clean TensorRT engines for this GPU."),
     "service": CommandRow("edge_mer.cli.service", "Manage the systemd user unit: install, remove, show."),
     "uninstall": CommandRow("edge_mer.cli.uninstall", "Remove what edge_mer made on this host, after asking."),
@@ -67,6 +70,8 @@ class Commands(LazyGroup):
             raise typer.Exit(error.exit_code) from None
 
 
+# The environment variable by which a shell asks for completions; its name follows from that of the program.
+COMPLETION: Final = "_EDGE_MER_COMPLETE"
 EXIT_CODES: Final[Mapping[int, str]] = {
     0: "done",
     1: "failed, with the reason on standard error",
@@ -114,6 +119,10 @@ app = command_group(ABOUT, Commands, common, examples(()))
 
 def main() -> None:
     make_output_visible()
+    if COMPLETION in os.environ:  # the shell asks what may follow
+        from edge_mer.cli.completion import prepare
+
+        prepare()
     app(prog_name="edge-mer")
 
 

@@ -13,14 +13,12 @@ import typer
 import zmq
 
 from edge_mer.bus.curve_server import listen
-from edge_mer.capture.playback.media_probe import probe
 from edge_mer.capture.playback.recorded import read_transcript
 from edge_mer.config import Config, plays_with_file
 from edge_mer.contract.errors import ConfigError, DeviceError, InputError, MissingExtra, SessionError
 from edge_mer.contract.modalities import MODALITIES
 from edge_mer.gateway.page.http_auth import parse_address
 from edge_mer.runtime.select import models_directory
-from edge_mer.session.reader import is_cut
 
 Check = Callable[[Config], None]
 
@@ -100,6 +98,8 @@ def _files(config: Config) -> None:
 
 def _clip(config: Config) -> None:
     if any(getattr(config, m).source == "file" for m in MODALITIES):
+        from edge_mer.capture.playback.media_probe import probe
+
         try:
             probe(config.file.path, config.file.audio_track)
         except DeviceError as error:
@@ -119,6 +119,8 @@ def _recording(config: Config) -> None:
 
 def check_recording(path: Path) -> None:
     """Raises SessionError where no recording can be written. One that was cut off is continued under the next name."""
+    from edge_mer.session.reader import is_cut
+
     if path.is_dir():
         raise SessionError(f"cannot record to {path}: it is a folder; name a file in it")
     if path.exists() and not is_cut(path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 
 from edge_mer.capture.playback.media_probe import probe
 from edge_mer.contract.clock import SECOND
@@ -54,6 +53,8 @@ def open_clip(path: Path, place: Path) -> Clip:
 
 def still(photo: Path, out: Path) -> Path:
     """A video of one picture, upright, at most ``STILL_WIDTH`` wide."""
+    import cv2  # here, because it would delay the start of every other clip
+
     image = cv2.imread(str(photo))
     if image is None:
         raise InputError(f"{photo} is damaged or no picture")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,25 @@ UPPER_HALF: Final = "▀"
 
 
 class Pictures:
-    """Every picture of a clip at ``FPS``, as Text of ``ROWS`` lines and ``COLUMNS`` columns."""
+    """Every picture of a clip at ``FPS``, as Text of ``ROWS`` lines and ``COLUMNS`` columns.
+
+    A picture is decoded when it is first due: decoding the whole clip would delay the start.
+    """
 
     def __init__(self, media: Path) -> None:
-        self._shown = [half_blocks(grey) for grey in _decoded(media)]
+        self._shown: list[Text] = []
+        self._rest = map(half_blocks, _decoded(media))
 
     def at(self, position_s: float) -> Text:
         """The picture at this position, counted over all laps."""
-        return self._shown[int(max(0.0, position_s) * FPS) % len(self._shown)]
+        number = int(max(0.0, position_s) * FPS)
+        while number >= len(self._shown):
+            picture = next(self._rest, None)
+            if picture is None:
+                number %= len(self._shown)
+            else:
+                self._shown.append(picture)
+        return self._shown[number]
 
 
 def half_blocks(grey: NDArray[np.uint8]) -> Text:
@@ -39,12 +51,12 @@ def half_blocks(grey: NDArray[np.uint8]) -> Text:
     return text
 
 
-def _decoded(media: Path) -> list[NDArray[np.uint8]]:
+def _decoded(media: Path) -> Iterator[NDArray[np.uint8]]:
     """Grey pictures [2 * ROWS, COLUMNS] of the middle of each frame that is due."""
-    found: list[NDArray[np.uint8]] = []
+    taken = 0
     with av.open(str(media)) as container:
         for frame in container.decode(video=0):
-            if frame.time is None or frame.time * FPS < len(found):
+            if frame.time is None or frame.time * FPS < taken:
                 continue
             side = min(frame.width, frame.height) * 3 // 4
             grey = frame.to_ndarray(format="gray")
@@ -53,5 +65,5 @@ def _decoded(media: Path) -> list[NDArray[np.uint8]]:
                 np.ascontiguousarray(grey[top : top + side, left : left + side]), "gray"
             )
             small = square.reformat(width=COLUMNS, height=2 * ROWS)
-            found.append(small.to_ndarray(format="gray").astype(np.uint8, copy=False))
-    return found
+            taken += 1
+            yield small.to_ndarray(format="gray").astype(np.uint8, copy=False)

@@ -24,7 +24,6 @@ from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_mod
 from edge_mer.fusion.settings import settings_from
 from edge_mer.host.files import state_directory
 from edge_mer.host.worker import HasNotes, Worker
-from edge_mer.perception.node import PerceptionNode, wanted
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
@@ -176,5 +175,7 @@ def build(config: Config, bus: Bus) -> Worker:
     node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages), shifts)
     if config.perception.placement == "separate":
         return node
+    from edge_mer.perception.node import PerceptionNode, wanted  # here: fusion alone needs no OpenCV
+
     encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))
     return CombinedWorker((*encoders, node))

@@ -24,12 +24,27 @@ Floats = NDArray[np.float64]
 LEAST: Final = 1e-3
 
 
+class Contrast(Struct, frozen=True):
+    """A linear rule over the same description: above 0 for what sounds like people and is not, as synthetic voices.
+
+    ``weights``: one for each number. The score of the share ``level`` of held-out windows of people is at most 0.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    level: float
+
+    def score(self, description: Floats) -> float:
+        return float(np.dot(self.weights, description)) + self.bias
+
+
 class Novelty(Struct, frozen=True, dict=True):
     """Distribution of the windows of one modality at the fit, described by ``describe``.
 
     ``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance. ``limit``: the distance
     that the share ``level`` of ``samples`` held-out windows, in ``groups`` (actors, dialogues), does not exceed.
-    Raises ModelError for shapes that do not fit and for numbers that are not finite.
+    ``contrast``: what else is refused, however near it is. Raises ModelError for shapes that do not fit and for numbers
+    that are not finite.
     """
 
     modality: Modality
@@ -39,6 +54,7 @@ class Novelty(Struct, frozen=True, dict=True):
     level: float
     samples: int
     groups: int
+    contrast: Contrast | None = None
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
@@ -47,6 +63,10 @@ class Novelty(Struct, frozen=True, dict=True):
             )
         if not self.limit > 0 or not np.isfinite([self.limit, *self.mean, *sum(self.whiten, ())]).all():
             raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
+        if (rule := self.contrast) is not None and (
+            len(rule.weights) != len(self.mean) or not np.isfinite([rule.bias, *rule.weights]).all()
+        ):
+            raise ModelError(f"contrast of {self.modality}: {len(rule.weights)} weights for {len(self.mean)} numbers")
 
     @cached_property
     def _factor(self) -> Floats:
@@ -62,9 +82,13 @@ class Novelty(Struct, frozen=True, dict=True):
         return float(np.linalg.norm(self._factor @ (description - self.mean)))
 
     def doubt(self, window: TokenWindow) -> float:
-        """Distance over limit: above 1 for a window out of distribution, 0 for one that is too short."""
+        """Distance over limit, or 1 beyond the score of the contrast: above 1 for a window out of distribution, 0 for
+        one that is too short."""
         description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
-        return 0.0 if description is None else self.distance(description) / self.limit
+        if description is None:
+            return 0.0
+        far = self.distance(description) / self.limit
+        return far if self.contrast is None or not np.isfinite(far) else max(far, 1 + self.contrast.score(description))
 
 
 def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.floating]) -> Floats | None:

@@ -101,6 +101,11 @@ class Supervisor:
         """Readable when a child ends."""
         return tuple(c.process.fd for c in self.children.values() if c.process is not None and c.process.fd >= 0)
 
+    def start(self) -> None:
+        """Start what must not wait, so that processes load while the bus settles before the first turn."""
+        for child in self.children.values():
+            self._check(child, self._clock.now_us())
+
     def turn(self) -> int:
         now = self._clock.now_us()
         self._receive_heartbeats()
@@ -318,4 +323,6 @@ def wall_offset(clock: Clock) -> tuple[int, int]:
 
 def build(config: Config, bus: Bus) -> Supervisor:
     assert isinstance(bus, ZmqBus)
-    return Supervisor(rows_for(config), bus, SystemLauncher(Path(bus.directory), config))
+    supervisor = Supervisor(rows_for(config), bus, SystemLauncher(Path(bus.directory), config))
+    supervisor.start()
+    return supervisor

@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from edge_mer.bus import Bus
 from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SECOND
@@ -18,7 +16,6 @@ from edge_mer.contract.overwrite import overwrite
 from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
-from edge_mer.perception.yunet_detector import detector_notes
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
@@ -47,13 +44,12 @@ class PerceptionNode:
 
     @classmethod
     def open(cls, modality: Modality, config: Config, bus: Bus) -> PerceptionNode:
-        cv2.setNumThreads(1)
         yunet = Path(config.perception.yunet) if config.perception.yunet else None
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
         encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
-        found = detector_notes(directory, yunet) if modality == "video" else ()
+        found = _prepare_video(directory, yunet) if modality == "video" else ()
         return cls(modality, encoder, bus, notes(backend) + found)
 
     @property
@@ -84,6 +80,16 @@ class PerceptionNode:
                 self._publisher.send(draft.body, draft.payload, origin_us=draft.origin_us)
         except (InputError, BadMessage):
             self._counts["unusable"] += 1
+
+
+def _prepare_video(models: Path, yunet: Path | None) -> tuple[str, ...]:
+    """Limits OpenCV to one thread; returns notes on the face detector. The other modalities do not import OpenCV."""
+    import cv2
+
+    from edge_mer.perception.yunet_detector import detector_notes
+
+    cv2.setNumThreads(1)
+    return detector_notes(models, yunet)
 
 
 def build(config: Config, bus: Bus, modality: Modality) -> PerceptionNode:

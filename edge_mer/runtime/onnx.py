@@ -114,6 +114,11 @@ class OnnxRuntime:
         return session
 
 
+def has_cuda() -> bool:
+    """Whether this onnxruntime was built with the CUDA provider."""
+    return CUDA in ort.get_available_providers()
+
+
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

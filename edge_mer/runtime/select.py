@@ -10,15 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-import onnxruntime as ort
-
 from edge_mer.contract.errors import ModelError
 from edge_mer.runtime.auto import Auto
 from edge_mer.runtime.backend import Backend, Graph
 from edge_mer.runtime.cuda import driver_available
 from edge_mer.runtime.engines import EngineCache, Options, engines_directory
 from edge_mer.runtime.model_file import read_model
-from edge_mer.runtime.onnx import CUDA, OnnxRuntime
 from edge_mer.runtime.tensorrt import RTX, TENSORRT, TensorRT
 from edge_mer.runtime.tensorrt_build import Progress
 
@@ -66,6 +63,18 @@ def tensorrt(
     return TensorRT(name, EngineCache(engines_directory(settings.engines)), options, may_build, progress)
 
 
+def _onnx(cuda: bool) -> Backend:
+    from edge_mer.runtime import onnx  # here: commands and captures select no backend, and start faster without it
+
+    return onnx.OnnxRuntime(onnx.CUDA if cuda else onnx.CPU)
+
+
+def _onnx_has_cuda() -> bool:
+    from edge_mer.runtime import onnx
+
+    return onnx.has_cuda()
+
+
 def _torch(settings: RuntimeSettings) -> Backend:
     backend: Backend = import_module(_TORCH).Torch()
     return backend
@@ -74,15 +83,15 @@ def _torch(settings: RuntimeSettings) -> Backend:
 _BACKENDS: Final[Mapping[str, Callable[[RuntimeSettings], Backend]]] = {
     TENSORRT: lambda settings: tensorrt(settings, TENSORRT),
     RTX: lambda settings: tensorrt(settings, RTX),
-    "onnxruntime-cuda": lambda _: OnnxRuntime(CUDA),
-    "onnxruntime": lambda _: OnnxRuntime(),
+    "onnxruntime-cuda": lambda _: _onnx(cuda=True),
+    "onnxruntime": lambda _: _onnx(cuda=False),
     "torch": _torch,
 }
 # Best first, with a fast check of availability: without a driver no heavy module is imported.
 _AUTOMATIC: Final[Mapping[str, Callable[[], bool]]] = {
     TENSORRT: lambda: driver_available() and find_spec("tensorrt") is not None,
     RTX: lambda: driver_available() and find_spec("tensorrt_rtx") is not None,
-    "onnxruntime-cuda": lambda: driver_available() and CUDA in ort.get_available_providers(),
+    "onnxruntime-cuda": lambda: driver_available() and _onnx_has_cuda(),
     "onnxruntime": lambda: True,
 }
 
@@ -121,7 +130,7 @@ class OwnBackend:
         return self.inner.name
 
     def load(self, path: Path) -> Graph:
-        return OnnxRuntime().load(path) if runs_on_cpu(path) else self.inner.load(path)
+        return _onnx(cuda=False).load(path) if runs_on_cpu(path) else self.inner.load(path)
 
     def describe(self) -> dict[str, str]:
         return self.inner.describe()

@@ -22,6 +22,8 @@ from edge_mer.cli.typer_apps import PlainGroup, first_line
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.services import SERVICES
 
+PROGRAM = (sys.executable, "-m", "edge_mer")
+
 
 @pytest.fixture(autouse=True)
 def _no_files_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -251,3 +253,15 @@ def test_a_place_that_is_not_there_fails_before_anything_starts(
     result = invoke("demo", *arguments)
     assert (result.exit_code, arguments[1].rpartition("/")[0] in result.stderr) == (1, True)
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("edge-mer dem", ["demo"]), ("edge-mer keys ", ["list", "new", "pair", "allow", "revoke"])],
+)
+def test_bash_completes_what_is_typed(typed: str, expected: list[str]) -> None:
+    script = subprocess.run([*PROGRAM, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    assert "_EDGE_MER_COMPLETE=complete_bash" in script
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_EDGE_MER_COMPLETE": "complete_bash"}
+    answer = subprocess.run(PROGRAM, capture_output=True, text=True, check=True, env={**os.environ, **asked})
+    assert answer.stdout.split() == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from calibration import novelty as fitting
 from calibration.validation import CalibrationError
 from edge_mer.contract.errors import ModelError
-from edge_mer.fusion.novelty import Novelty, describe
+from edge_mer.fusion.novelty import Contrast, Novelty, describe
 from edge_mer.fusion.window import TokenWindow
 
 PLAIN = Novelty("audio", (0.0, 0.0), ((1.0,), (0.0, 0.5)), 2.0, 0.95, 100, 4)
@@ -118,3 +119,19 @@ def test_limit_comes_from_held_out_groups() -> None:
     rows = random.normal(size=(200, 6)) + 20 * random.normal(size=(4, 6))[groups]
     known = fitting.fit("audio", rows, groups)
     assert known.limit > np.quantile([known.distance(r) for r in rows], 0.95) * 1.5
+
+
+def test_a_contrast_refuses_what_lies_near_and_changes_nothing_else() -> None:
+    known, face = fitted(), window(film(0.5, 1004))
+    away = (0.0,) * len(known.mean)
+    passing, refusing = (msgspec.structs.replace(known, contrast=Contrast(away, bias, 0.97)) for bias in (-0.5, 0.5))
+    assert known.doubt(face) < 1
+    assert passing.doubt(face) == pytest.approx(max(known.doubt(face), 0.5))
+    assert refusing.doubt(face) == pytest.approx(1.5)
+    assert refusing.doubt(window(film(0.5, 3, n=1))) == 0.0, "too short to tell"
+
+
+@pytest.mark.parametrize("rule", [Contrast((1.0,), 0.0, 0.97), Contrast((1.0, float("nan")), 0.0, 0.97)])
+def test_a_contrast_that_does_not_fit_is_refused(rule: Contrast) -> None:
+    with pytest.raises(ModelError, match="contrast of audio"):
+        msgspec.structs.replace(PLAIN, contrast=rule)
