@@ -190,7 +190,7 @@ class NetworkCamera(Camera):
     def _stream(self, opening: DeviceThread) -> int:
         """One connection, from opening to close; returns the number of packets."""
         container, stream = open_stream(self._url)
-        self.begin()
+        self.begin(stream)
         count = 0
         try:
             for packet in packets(container, stream):
@@ -206,11 +206,11 @@ class NetworkCamera(Camera):
             opening.read_fails = True
         return count
 
-    def begin(self) -> None:
+    def begin(self, stream: av.VideoStream) -> None:
         """A connection was opened: the rate may be another."""
         self._rate.restart()
         if not self.is_still:
-            self._freeze = Freeze()
+            self._freeze = Freeze(stream.codec_context.name)
 
     def end(self) -> None:
         """The connection is closed: nothing is expected of it."""

@@ -212,7 +212,7 @@ class JointPicture(_Joint, NetworkCamera):
         if stream is None:
             return None
         stream.codec_context.thread_count = 1
-        self.begin()
+        self.begin(stream)
         return stream.index
 
     def _origin_us(self, frame: av.VideoFrame, stop: threading.Event) -> int | None:
