@@ -461,3 +461,15 @@ def plays_with_file(config: Config, modality: Modality) -> bool:
     source = getattr(config, modality).source
     others = [getattr(config, m).source for m in MODALITIES if m != modality]
     return source == "file" or (source == "recorded" and "file" in others)
+
+
+def is_stream(address: int | str) -> bool:
+    """Whether a camera of this address is read over the network, and not by OpenCV."""
+    return isinstance(address, str) and "://" in address and "!" not in address
+
+
+def in_one_stream(config: Config) -> bool:
+    """Whether the process ``stream`` reads picture and sound of one network camera over one connection."""
+    both = config.video.source == "camera" and config.audio.source == "url" and is_stream(config.video.device)
+    own = not {"audio", "video"} & config.plugins.sources.keys()
+    return both and own and config.audio.url in (None, config.video.device)

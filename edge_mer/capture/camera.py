@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import av
@@ -27,7 +28,7 @@ from edge_mer.capture.reconnect import keep_open
 from edge_mer.capture.rotation import Upright, configured
 from edge_mer.capture.stream import StreamEnded, is_web, open_stream, packets
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
-from edge_mer.config import Config, VideoConfig
+from edge_mer.config import Config, VideoConfig, is_stream
 from edge_mer.contract.addresses import public_address
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.messages import RawVideo
@@ -95,10 +96,11 @@ class Camera(ThreadedDevice):
         self._due_us = max(self._due_us, now - self._interval) + self._interval
         return True
 
-    def _put(self, opening: DeviceThread, image: Image, now: int, frozen: bool) -> None:
+    def _put(self, opening: DeviceThread, image: Image, now: int, frozen: bool, origin_us: int | None = None) -> None:
+        """``origin_us``: when the picture was taken, where its time stamp tells; else it is ``now``."""
         small = scaled(self._upright.turn(image, now), self._video.width)
         self._frame += 1
-        self._last_us = max(now, self._last_us + 1)
+        self._last_us = max(now if origin_us is None else origin_us, self._last_us + 1)
         body = RawVideo(frame=self._frame, width=small.shape[1], height=small.shape[0], mask_epoch=0)
         frame = Captured(self._last_us, now, body, (jpeg(small, self._video.quality),), frozen=frozen)
         opening.set_fault(None)
@@ -188,37 +190,50 @@ class NetworkCamera(Camera):
     def _stream(self, opening: DeviceThread) -> int:
         """One connection, from opening to close; returns the number of packets."""
         container, stream = open_stream(self._url)
-        self._rate.restart()
-        if not self.is_still:
-            self._freeze = Freeze()
+        self.begin(stream)
         count = 0
         try:
             for packet in packets(container, stream):
                 if opening.aborted.is_set():
                     break
                 count += 1
-                self._take(opening, packet, stream)
+                self.take(packet, opening, opening.aborted)
             if count == 1 and not opening.aborted.is_set():
-                self._show(opening, _decoded(opening, stream, None), self._clock.now_us(), stream)
+                self._show(opening, _decoded(opening, stream, None), stream, opening.aborted)
         finally:
-            self._rate.restart()
+            self.end()
             container.close()
             opening.read_fails = True
         return count
 
-    def _take(self, opening: DeviceThread, packet: av.Packet[Any], stream: av.VideoStream) -> None:
+    def begin(self, stream: av.VideoStream) -> None:
+        """A connection was opened: the rate may be another."""
+        self._rate.restart()
+        if not self.is_still:
+            self._freeze = Freeze(stream.codec_context.name)
+
+    def end(self) -> None:
+        """The connection is closed: nothing is expected of it."""
+        self._rate.restart()
+
+    def take(self, packet: av.Packet[av.VideoStream], opening: DeviceThread, stop: Event) -> None:
+        """Judge one packet, and put its picture if one is due."""
         now = self._clock.now_us()
         self._rate.arrived(now)
         if self._video.live:
             pts = None if self.is_still else packet.pts
             self._freeze.arrived(now, bytes(packet), packet.is_keyframe, pts)
-        self._show(opening, _decoded(opening, stream, packet), now, stream)
+        self._show(opening, _decoded(opening, packet.stream, packet), packet.stream, stop)
 
-    def _show(self, opening: DeviceThread, frames: list[av.VideoFrame], now: int, stream: av.VideoStream) -> None:
+    def _show(self, opening: DeviceThread, frames: list[av.VideoFrame], stream: av.VideoStream, stop: Event) -> None:
         for frame in frames:
-            if self._is_due(now):
-                aspect = stream.sample_aspect_ratio
-                self._put(opening, picture(frame, aspect), now, self._freeze.frozen)
+            origin_us = self._origin_us(frame, stop)
+            if self._is_due(now := self._clock.now_us()):
+                self._put(opening, picture(frame, stream.sample_aspect_ratio), now, self._freeze.frozen, origin_us)
+
+    def _origin_us(self, frame: av.VideoFrame, stop: Event) -> int | None:
+        """When the picture was taken; None: now. Where that is later, it waits until then or ``stop``."""
+        return None
 
     def _interrupt(self) -> None:
         shut_network_sockets()
@@ -240,8 +255,7 @@ def _video_descriptor() -> int | None:
 
 def camera(config: Config, clock: Clock) -> Camera:
     """The camera of ``video.device``."""
-    is_address = isinstance(config.video.device, str) and "://" in config.video.device
-    kind = NetworkCamera if is_address and "!" not in str(config.video.device) else LocalCamera
+    kind = NetworkCamera if is_stream(config.video.device) else LocalCamera
     return kind(config.video, clock, configured(config))
 
 

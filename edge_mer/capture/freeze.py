@@ -1,7 +1,8 @@
 """Whether a camera is frozen, judged by its packets: a fold that never looks at decoded pictures.
 
 A still room decodes to the same picture again and again, because the encoder skips what does not change. Its key frames
-still differ, by the noise of the sensor. A frozen sensor gives the same bytes in every key frame, or no new packet.
+still differ, by the noise of the sensor. A frozen sensor gives the same picture in every key frame, or no new packet;
+behind a live encoder, once its rate control has settled.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections import deque
 from hashlib import blake2b
 
+from edge_mer.capture.key_frames import Print, alike, print_of
 from edge_mer.capture.own_rate import OwnRate
 from edge_mer.contract.clock import SECOND
 
 # Until the camera's own rate of new key frames is known.
 FIRST_US = 6 * SECOND
 LATENESS_US = SECOND // 2
-# H.264 numbers its key frames alternately 0 and 1, so that every other one of a frozen sensor has the same bytes.
+# Encoders may alternate, so that every other key frame of a frozen sensor has the same bytes.
 KEYS_KEPT = 2
 # Between key frames a codec hides what is still; two equal ones prove a freeze unless they follow at once.
 LEAST_KEY_US = 6 * SECOND // 10
@@ -24,9 +26,11 @@ LEAST_KEY_US = 6 * SECOND // 10
 class Freeze:
     """``arrived`` takes each packet; ``frozen`` is its judgement. Without key frames to compare there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: str = "") -> None:
+        """``codec``: FFmpeg's name of it."""
+        self._codec = codec
         self._rate = OwnRate(0, FIRST_US, LATENESS_US)
-        self._keys: deque[bytes] = deque(maxlen=KEYS_KEPT)
+        self._keys: deque[Print] = deque(maxlen=KEYS_KEPT)
         self._last: tuple[bytes, int | None] | None = None
         self._is_intra = True
         self.frozen = False
@@ -39,16 +43,21 @@ class Freeze:
         if not (is_key or resent):
             self._is_intra = False
             return
-        stale = resent or digest in self._keys
         since = at_us if self._rate.last_us is None else at_us - self._rate.last_us
-        if is_key:
-            self._keys.append(digest)
+        stale = resent or self._is_known(body)
         if stale:
             self.frozen = self.frozen or since >= self._limit_us
             return
         # One new picture after a long time does not end a freeze: the next must follow at the camera's own rate.
         self.frozen = self.frozen and since > self._rate.limit_us
         self._rate.arrived(at_us)
+
+    def _is_known(self, key: bytes) -> bool:
+        """Whether this key frame shows the same as one of those before it."""
+        found = print_of(key, self._codec)
+        known = any(alike(found, earlier) for earlier in self._keys)
+        self._keys.append(found)
+        return known
 
     @property
     def _limit_us(self) -> int:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from threading import Event
+from typing import Final, Protocol
 
 from edge_mer.capture.device import Fault
-from edge_mer.capture.threaded import DeviceThread
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 5.0
 
 
-def keep_open(opening: DeviceThread, attempt: Callable[[], tuple[bool, str]]) -> None:
+class Opening(Protocol):
+    """What is to be open until ``aborted``: one device, or the tracks of a connection."""
+
+    @property
+    def aborted(self) -> Event: ...
+
+    def set_fault(self, fault: Fault | None) -> None: ...
+
+
+def keep_open(opening: Opening, attempt: Callable[[], tuple[bool, str]]) -> None:
     """Call ``attempt`` until the abort; it returns whether the device delivered anything, and why it stopped.
 
     The pause doubles from one failure to the next, and is the first one again after a success.

@@ -17,8 +17,9 @@ from edge_mer.contract.errors import DeviceError
 
 # The read limit is the last resort: the camera's own rate ends a stalled stream earlier.
 OPEN_TIMEOUT_S, READ_TIMEOUT_S, ASK_TIMEOUT_S = 15, 60, 3
-# RTSP over UDP loses packets without an error; sound, which has a mask of its own, is not requested.
-OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+# RTSP over UDP loses packets without an error; sound, which has a mask of its own, is not requested. The frame rate,
+# which FFmpeg would take a second or two to measure, is not needed.
+OPTIONS: Final = {"rtsp_transport": "tcp", "allowed_media_types": "video", "fpsprobesize": "0"}
 
 ANSWERS: Final[dict[type[Exception], str]] = {
     av.error.HTTPUnauthorizedError: "it wants a user and password, or refuses this one (401)",

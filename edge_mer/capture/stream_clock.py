@@ -39,6 +39,10 @@ class StreamClock:
         self._next_us = 0  # timestamp that follows the newest frame
         self.jumps = 0
 
+    def at(self, pts_us: int) -> int | None:
+        """The time of this timestamp, as of another track of the stream; None before the first frame."""
+        return None if self._offset_us is None else pts_us + self._offset_us
+
     def place(self, pts_us: int | None, length_us: int, now_us: int) -> Placed:
         """The frame with this timestamp (None: it follows) arrives now."""
         pts = self._next_us if pts_us is None else pts_us

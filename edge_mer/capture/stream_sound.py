@@ -1,12 +1,14 @@
 """The sound of a network stream as microphone (``audio.source = "url"``): RTSP, HTTP or HLS through PyAV.
 
 It has its own connection, which requests sound alone: a camera's picture does not pass through it, and its mask closes
-it while the picture goes on.
+it while the picture goes on. Sound of the camera's own stream comes over the camera's connection
+(``edge_mer.capture.joint_stream``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 from typing import Final
 
 import av
@@ -65,6 +67,7 @@ class StreamSound(ThreadedDevice):
         self._url, self._clock = url, clock
         self._index = 0
         self._last_us = -1
+        self.stream_clock, self._timeline = StreamClock(live=True), _Timeline()
 
     def _handles(self) -> list[str]:
         return network_connections()
@@ -89,7 +92,8 @@ class StreamSound(ThreadedDevice):
             reason = f"was lost: {_reason(error)}"
         finally:
             container.close()
-            opening.read_fails = _read_fails(container)
+            self.end()
+            opening.read_fails = read_fails(container)
         return self._index > began, f"{self.name} {reason}"
 
     def _open(self) -> InputContainer:
@@ -100,20 +104,33 @@ class StreamSound(ThreadedDevice):
 
     def _record(self, container: InputContainer, opening: DeviceThread) -> None:
         stream = container.streams.audio[0]
-        stream.codec_context.thread_count = 1
-        clock = StreamClock(live=container.format.name != HLS and container.duration is None)
-        timeline = _Timeline()
+        self.begin(container, stream)
         for packet in container.demux(stream):
-            for frame in self._decoded(packet, opening):
-                jumps = clock.jumps
-                placed = clock.place(_pts_us(frame), frame.samples * SECOND // frame.sample_rate, self._clock.now_us())
-                opening.counters["skipped"] += placed.skip
-                opening.counters["time_jumps"] += clock.jumps - jumps
-                if not placed.skip and not opening.aborted.wait(placed.wait_us / SECOND):
-                    for origin_us, block in timeline.blocks(frame, placed):
-                        self._put(opening, origin_us, block)
+            self.take(packet, opening, opening.aborted)
             if opening.aborted.is_set():
                 return
+
+    def begin(self, container: InputContainer, stream: av.AudioStream) -> None:
+        """A connection was opened: its time and format are new."""
+        stream.codec_context.thread_count = 1
+        self.stream_clock = StreamClock(live=container.format.name != HLS and container.duration is None)
+        self._timeline = _Timeline()
+
+    def end(self) -> None:
+        """The connection is closed: what waits for the next frame is dropped."""
+        self.stream_clock, self._timeline = StreamClock(live=True), _Timeline()
+
+    def take(self, packet: av.Packet[av.AudioStream], opening: DeviceThread, stop: Event) -> None:
+        """Put the blocks of one packet; where it is early, wait until its time or ``stop``."""
+        clock = self.stream_clock
+        for frame in self._decoded(packet, opening):
+            jumps = clock.jumps
+            placed = clock.place(pts_us(frame), frame.samples * SECOND // frame.sample_rate, self._clock.now_us())
+            opening.counters["skipped"] += placed.skip
+            opening.counters["time_jumps"] += clock.jumps - jumps
+            if not placed.skip and not stop.wait(placed.wait_us / SECOND):
+                for origin_us, block in self._timeline.blocks(frame, placed):
+                    self._put(opening, origin_us, block)
 
     def _decoded(self, packet: av.Packet[av.AudioStream], opening: DeviceThread) -> list[av.AudioFrame]:
         try:
@@ -150,11 +167,11 @@ class _Timeline:
             yield begun_us + first * SECOND // SAMPLE_RATE, samples[first : first + BLOCK]
 
 
-def _pts_us(frame: av.AudioFrame) -> int | None:
+def pts_us(frame: av.AudioFrame | av.VideoFrame) -> int | None:
     return None if frame.pts is None or frame.time_base is None else round(frame.pts * frame.time_base * SECOND)
 
 
-def _read_fails(container: InputContainer) -> bool:
+def read_fails(container: InputContainer) -> bool:
     try:
         return next(container.demux(), None) is None
     except (av.error.FFmpegError, AssertionError):  # PyAV: the container is not open

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_mer.config import Config, is_off, plays_with_file
+from edge_mer.config import Config, in_one_stream, is_off, plays_with_file
 from edge_mer.contract.modalities import MODALITIES, TABLE, Modality
 
 Predicate = Callable[[Config], bool]
@@ -49,7 +49,11 @@ def in_file(config: Config) -> bool:
 
 
 def in_own_process(modality: Modality) -> Predicate:
-    return lambda config: not is_off(config, modality) and not plays_with_file(config, modality)
+    def alone(config: Config) -> bool:
+        shared = plays_with_file(config, modality) or (modality in ("audio", "video") and in_one_stream(config))
+        return not is_off(config, modality) and not shared
+
+    return alone
 
 
 def by_plugin(modality: Modality) -> Predicate:
@@ -128,6 +132,7 @@ PROCESSES: tuple[ProcessRow, ...] = (
     ProcessRow("fusion", "edge_mer.fusion.node", always, "core"),
     *map(_perception, MODALITIES),
     ProcessRow("file", "edge_mer.capture.playback.file", in_file, "sensor", retry_s=10),
+    ProcessRow("stream", "edge_mer.capture.joint_stream", in_one_stream, "sensor", retry_s=10),
     *map(_capture, MODALITIES),
     *map(_plugin_source, MODALITIES),
     ProcessRow("voice", "edge_mer.perception.envelope", shares_voice, "extra", retry_s=10),

@@ -1,14 +1,16 @@
 """An hour of a still room through x264 and the judgement of a freeze, in less time: false alarms, and how soon a camera
 is found that repeats its last pictures, or whose sensor stands still before its encoder.
 
-``python -m tests.capture.still_room 3600`` prints one line for each quality and noise.
+``python -m tests.capture.still_room 3600`` writes the table of all qualities and noises into the README of capture.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
@@ -19,7 +21,8 @@ from edge_mer.contract.clock import SECOND
 
 FPS, WIDTH, HEIGHT, KEY_EVERY = 15, 320, 180, 30
 KEY_US = KEY_EVERY * SECOND // FPS
-
+NOISES, QUALITIES = (0.5, 1.0, 2.0), (20, 25, 30, 35, 40)
+README = Path(__file__).parents[2] / "edge_mer" / "capture" / "README.md"
 
 Packets = list[tuple[bytes, bool]]
 
@@ -73,7 +76,7 @@ def repeated(packets: Iterator[tuple[bytes, bool]], times: int) -> Iterator[tupl
 def judge(packets: Iterator[tuple[bytes, bool]], live_s: int) -> Result:
     """Fold the packets at their times and with some jitter of the network; after ``live_s`` the camera is frozen."""
     random = np.random.default_rng(1)
-    freeze, alarms, found, was = Freeze(), 0, None, False
+    freeze, alarms, found, was = Freeze("h264"), 0, None, False
     for number, (body, is_key) in enumerate(packets):
         at = number * SECOND // FPS + int(random.exponential(SECOND / 100))
         freeze.arrived(at, body, is_key, number)
@@ -85,20 +88,35 @@ def judge(packets: Iterator[tuple[bytes, bool]], live_s: int) -> Result:
     return Result(alarms, found)
 
 
+def row(noise: float, seconds: int) -> str:
+    cells = []
+    for crf in QUALITIES:
+        alive = judge(encoded(seconds, noise, crf, frozen_s=60), seconds)
+        packets = judge(repeated(encoded(20, noise, crf), 5), 20)
+        cells.append(f"{alive.alarms}; {_seconds(alive.found_us)}; {_seconds(packets.found_us)}")
+    return f"| {noise} | {' | '.join(cells)} |"
+
+
+def _seconds(found_us: int | None) -> str:
+    return "never" if found_us is None else f"{found_us / SECOND:.1f} s"
+
+
 def main() -> None:
     seconds = int(sys.argv[1])
-    for noise in (0.5, 1.0, 2.0):
-        for crf in (20, 25, 30, 35, 40):
-            result = judge(encoded(seconds, noise, crf, frozen_s=60), seconds)
-            again = judge(repeated(encoded(20, noise, crf), 5), 20)
-            sensor, packets = (
-                "never" if r.found_us is None else f"{r.found_us / SECOND:.1f} s" for r in (result, again)
-            )
-            print(
-                f"noise {noise} crf {crf}: {result.alarms} false alarms in {seconds} s; "
-                f"packets that repeat are found after {packets}, a frozen sensor after {sensor}",
-                flush=True,
-            )
+    lines = [
+        f"`python -m tests.capture.still_room {seconds}`: false alarms in {seconds} s of a still room behind x264, "
+        f"a key frame each {KEY_US // SECOND} s; time until a frozen sensor before the encoder is found; time until "
+        "packets that repeat are found",
+        "",
+        f"| noise | {' | '.join(f'crf {crf}' for crf in QUALITIES)} |",
+        "|---" * (len(QUALITIES) + 1) + "|",
+    ]
+    for noise in NOISES:
+        lines.append(row(noise, seconds))
+        print(lines[-1], flush=True)
+    marked = re.compile(r"(<!-- still room -->\n).*?(<!-- end of still room -->)", re.DOTALL)
+    table = "\n".join(lines)
+    README.write_text(marked.sub(lambda found: f"{found[1]}{table}\n{found[2]}", README.read_text()))
 
 
 if __name__ == "__main__":

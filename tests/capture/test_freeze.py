@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.capture.freeze import Freeze
+from edge_mer.capture.key_frames import alike, print_of
 from edge_mer.contract.clock import SECOND
-from tests.capture.still_room import FPS, KEY_US, encoded, judge, repeated
+from tests.capture.still_room import FPS, HEIGHT, KEY_US, WIDTH, encoded, judge, repeated, room
 
 FRAME_US = SECOND // FPS
 JITTER_US = SECOND // 2
@@ -38,11 +40,50 @@ def test_a_still_room_is_never_frozen_and_packets_that_repeat_are_found_within_t
     assert result.found_us <= 3 * KEY_US + JITTER_US
 
 
-def test_a_frozen_sensor_before_a_working_encoder_is_found() -> None:
-    """Its key frames become equal when the rate control has settled."""
-    result = judge(encoded(20, 1.0, 34, frozen_s=30), 20)
+@pytest.mark.parametrize(("noise", "crf"), [(0.5, 40), (1.0, 34), (2.0, 20)])
+def test_a_frozen_sensor_before_a_working_encoder_is_found_within_three_key_frames(noise: float, crf: int) -> None:
+    """The encoder numbers its key frames, and its rate control settles with the second."""
+    result = judge(encoded(20, noise, crf, frozen_s=30), 20)
     assert result.alarms == 0
     assert result.found_us is not None
+    assert result.found_us <= 3 * KEY_US + JITTER_US
+
+
+def keys_of(options: dict[str, str], profile: str, frozen: bool) -> list[bytes]:
+    """Ten key frames at a constant quality."""
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = WIDTH, HEIGHT, "yuv420p", FPS
+    encoder.gop_size, encoder.profile, encoder.thread_count = 1, profile, 1
+    encoder.options = {"qp": "30", "tune": "zerolatency", **options}
+    pictures = room(0, 1.0, 1) if frozen else room(1, 1.0, 0)
+    found = []
+    for picture in [*pictures][:10]:
+        found += encoder.encode(av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p"))
+    return [bytes(p) for p in found]
+
+
+@pytest.mark.parametrize("profile", ["Baseline", "Main", "High"], ids=str.lower)
+@pytest.mark.parametrize("slices", [1, 4])
+def test_key_frames_of_one_picture_are_alike_whatever_their_number(profile: str, slices: int) -> None:
+    """Main and High align the picture to whole bytes (CABAC), Baseline does not."""
+    options = {"slices": str(slices)}
+    first, *others = (print_of(k, "h264") for k in keys_of(options, profile, frozen=True))
+    assert all(alike(first, other) for other in others)
+    live = [print_of(k, "h264") for k in keys_of(options, profile, frozen=False)]
+    assert not any(alike(a, b) for a, b in combinations(live, 2))
+
+
+def test_units_behind_their_length_are_told_apart_too() -> None:
+    key = keys_of({}, "Main", frozen=True)[1]
+    units = key.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
+    by_length = b"".join(len(u).to_bytes(4, "big") + u for u in units)
+    assert alike(print_of(key, "h264"), print_of(by_length, "h264"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_a_print(body: bytes) -> None:
+    assert alike(print_of(body, "h264"), print_of(body, "h264"))
 
 
 @pytest.mark.parametrize(("each", "fps"), [(15, 15), (75, 25)], ids=["a second", "three seconds"])
