@@ -1,11 +1,11 @@
-"""Detects estimates and explanations from before a mask that arrive after it; they must not be forwarded."""
+"""Detects estimates, events and explanations from before a mask that arrive after it; they must not be forwarded."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.messages import Estimate, Explain, Message
+from edge_mer.contract.messages import Estimate, EventChange, Explain, Message
 
 # After this time fusion has deleted its data too, or was replaced. The limit is needed because a restarted fusion knows
 # only the epochs of running sensors, and all of them may be older than the newest.
@@ -23,7 +23,7 @@ class StaleAfterMask:
             self._epoch, self._until_us = mask_epoch, now_us + CONFIRMED_US
 
     def is_stale(self, message: Message[Any]) -> bool:
-        """Whether the message is an estimate or explanation from before the last mask."""
+        """Whether the message is an estimate, event or explanation from before the last mask."""
         body = message.body
-        is_old = isinstance(body, Estimate | Explain) and body.mask_epoch < self._epoch
+        is_old = isinstance(body, Estimate | EventChange | Explain) and body.mask_epoch < self._epoch
         return is_old and message.envelope.created_us < self._until_us
