@@ -55,7 +55,7 @@ class Replay:
         self._config = config
 
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
-        """Estimates and events are those of this version, other messages are as recorded. Without ``topics``, all of them."""
+        """Estimates and events are those of this version, others as recorded. Without ``topics``, all of them."""
         from edge_mer.contract.services import SERVICES
         from edge_mer.session.player import RECOMPUTED, in_order, replayed_results
         from edge_mer.session.replay_components import installed

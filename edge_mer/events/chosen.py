@@ -1,4 +1,4 @@
-"""The settings of events that hold on this host: the shipped file, the budgets of the config, this home's corrections."""
+"""The settings of events on this host: of the shipped file, the budgets of the config and this home's corrections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def chosen_settings(config: Config, model: str | None) -> tuple[EventSettings | 
         return (
             None,
             {},
-            f"{FILE} was measured with windows of {measured}; set fusion.window_s and fusion.hop_s to these",
+            f"{FILE} was measured with windows of {measured}; set fusion.window_s and hop_s so",
         )
     budgets = {label: n for label in EVENT_LABELS if (n := config.events.per_hour(label)) is not None}
     times = [round(s * SECOND) for s in (config.events.minimum_s, config.events.gap_s)]

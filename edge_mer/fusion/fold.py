@@ -82,7 +82,7 @@ class FusionState:
     pending: tuple[Pending, ...] = ()
     continues: bool = False
     changed: frozenset[Modality] = frozenset()
-    events: EventState = EventState()
+    events: EventState = field(default_factory=EventState)
     ended: tuple[EventChange, ...] = ()
 
 

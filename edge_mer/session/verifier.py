@@ -38,8 +38,8 @@ class Report(Struct, kw_only=True, frozen=True):
     """``identical`` only if every result was reproduced byte for byte; ``equal`` also if all agree within ``tolerance``
     (0: none is allowed). Else ``reason`` names the first fault, and ``differences`` its fields.
 
-    ``estimates`` of the file (and its events) were compared too; ``unproven`` ones were published in the moment before their fusion
-    node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
+    ``estimates`` of the file, and its events, were compared too; ``unproven`` ones were published in the moment before
+    their fusion node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
     joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold ``proven_results``,
     all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
     incomplete (from before the recording, or masked). ``largest`` is the largest difference found, ``elsewhere`` the
@@ -260,8 +260,9 @@ class _Verification:
                 self._leave_unproven(envelope)
                 continue
             replayed = self._replayed.get((envelope.origin_us, body.revision)) if is_estimate else None
+            what = "estimate" if is_estimate else "event"
             raise _Failed(
-                f"recorded {'estimate' if is_estimate else 'event'} {envelope.seq} of fusion {envelope.boot} is in no journal entry",
+                f"recorded {what} {envelope.seq} of fusion {envelope.boot} is in no journal entry",
                 _differences(message, replayed) if replayed else (),
             )
 
