@@ -39,11 +39,11 @@ class Report(Struct, kw_only=True, frozen=True):
     (0: none is allowed). Else ``reason`` names the first fault, and ``differences`` its fields.
 
     ``estimates`` of the file, and its events, were compared too; ``unproven`` ones were published in the moment before
-    their fusion node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
-    joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold ``proven_results``,
-    all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
-    incomplete (from before the recording, or masked). ``largest`` is the largest difference found, ``elsewhere`` the
-    differences of the runtime here. ``span_us`` is the time that the journal covers.
+    their fusion node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the
+    recording joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold
+    ``proven_results``, all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the
+    raw media is incomplete (from before the recording, or masked). ``largest`` is the largest difference found,
+    ``elsewhere`` the differences of the runtime here. ``span_us`` is the time that the journal covers.
     """
 
     path: str
