@@ -177,6 +177,41 @@ class FusionConfig(Section):
     )
 
 
+HOURS: Final = {"per_hour": 1.0, "per_day": 24.0, "per_week": 168.0}
+
+
+def _one_period(budget: Any) -> Any:
+    if budget == "off" or (len(budget) == 1 and min(budget.values()) > 0):
+        return budget
+    raise ValueError(f"name one number above 0 of {', '.join(HOURS)}, or off")
+
+
+Budget = Annotated[
+    Literal["off"] | dict[Literal["per_hour", "per_day", "per_week"], float], AfterValidator(_one_period)
+]
+ONE_A_DAY: Final[Budget] = {"per_day": 1.0}
+
+
+class EventsConfig(Section):
+    """How many wrong events of each label may occur, as { per_week = 1 }; `edge-mer events` shows what comes of it."""
+
+    happy: Budget = ONE_A_DAY
+    sad: Budget = ONE_A_DAY
+    angry: Budget = ONE_A_DAY
+    fear: Budget = ONE_A_DAY
+    disgust: Budget = ONE_A_DAY
+    surprise: Budget = ONE_A_DAY
+    positive: Budget = Field("off", description="very positive sentiment")
+    negative: Budget = Field("off", description="very negative sentiment")
+    minimum_s: float = Field(1.0, ge=0, le=60, description="evidence must last so long before an event begins")
+    gap_s: float = Field(2.0, ge=0, le=60, description="without an estimate for this time, an event ends")
+
+    def per_hour(self, label: str) -> float | None:
+        """Wrong events per hour that are allowed; None where the event is off."""
+        budget = getattr(self, label)
+        return None if budget == "off" else next(n / HOURS[period] for period, n in budget.items())
+
+
 class PrivacyConfig(Section):
     lease_s: float = Field(2.0, gt=0.2, le=10)
     state: str | None = Field(None, description="directory of keys and privacy state; default ~/.local/state/edge_mer")
@@ -332,6 +367,7 @@ class Config(Section):
     perception: PerceptionConfig = PerceptionConfig()
     models: ModelsConfig = ModelsConfig()
     fusion: FusionConfig = FusionConfig()
+    events: EventsConfig = EventsConfig()
     sensors: SensorsConfig = SensorsConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     remote: RemoteConfig = RemoteConfig()

@@ -55,15 +55,15 @@ class Replay:
         self._config = config
 
     def messages(self, *topics: str) -> Iterator[Message[Any]]:
-        """Estimates are those of this version, other messages are as recorded. Without ``topics``, all of them."""
+        """Estimates and events are those of this version, others as recorded. Without ``topics``, all of them."""
         from edge_mer.contract.services import SERVICES
-        from edge_mer.session.player import in_order, replayed_estimates
+        from edge_mer.session.player import RECOMPUTED, in_order, replayed_results
         from edge_mer.session.replay_components import installed
 
-        kept = [t for t in topics or SERVICES if t != "emotion"]
+        kept = [t for t in topics or SERVICES if t not in RECOMPUTED]
         parts = [in_order(self.session.timed(*kept))] if kept else []
-        if not topics or "emotion" in topics:
-            parts.append(replayed_estimates(self.session, installed(self._config)))
+        if again := RECOMPUTED & set(topics or SERVICES):
+            parts.append(replayed_results(self.session, installed(self._config), again))
         return (message for _, message in heapq.merge(*parts, key=lambda item: item[0]))
 
 

@@ -58,6 +58,10 @@ class ReliablePublisher:
         self.pump()
         return message
 
+    def forget(self) -> None:
+        """Delete the messages that are kept: readers that lack them see a gap."""
+        self._log.clear()
+
     def _append(self, frames: list[bytes]) -> None:
         self._log.append((self._publisher.seq, frames))
 

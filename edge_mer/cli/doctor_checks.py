@@ -25,6 +25,8 @@ from edge_mer.contract.modalities import MODEL_FILES
 from edge_mer.contract.plugins import ENCODERS, GROUPS, OUTLETS, SOURCES, installed_plugins
 from edge_mer.contract.recognisers import RECOGNISERS
 from edge_mer.demo.config import SESSION, WORDS
+from edge_mer.events.chosen import chosen_settings
+from edge_mer.fusion.model import load_fusion_model
 from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.host.files import state_directory
 from edge_mer.host.launcher import last_error, log_directory
@@ -240,6 +242,24 @@ def mqtt(config: Config) -> Iterator[Finding]:
         yield Finding(False, what, "edge-mer config --set mqtt.username=edge_mer")
 
 
+def events(config: Config) -> Iterator[Finding]:
+    """Events that are off, with the reason; the budgets that hold."""
+    try:
+        model = load_fusion_model(open_backend(config.models), models_directory(config.models.directory))
+        settings, off, fault = chosen_settings(config, model.name)
+    except EdgeMerError as error:
+        yield Finding(False, f"events are off: {error}")
+        return
+    if settings is None:
+        yield Finding(False, f"events are off: {fault}")
+        return
+    for label, rules in settings.rules.items():
+        hours = min(rule.hours_per_wrong for rule in rules.values())
+        yield Finding(True, f"{label} of {', '.join(rules)}: at most one wrong event in {hours:.3g} h each, measured")
+    for name, reason in off.items():
+        yield Finding(False, f"{name.replace('/', ' of ')} is off: {reason}")
+
+
 def logs(config: Config) -> Iterator[Finding]:
     """The last error of each process of the last run, which is no fault of this installation."""
     try:
@@ -261,5 +281,6 @@ CHECKS: dict[str, Check] = {
     "extras": extras,
     "plug-ins": plugins,
     "MQTT": mqtt,
+    "events": events,
     "logs": logs,
 }

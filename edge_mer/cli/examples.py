@@ -13,6 +13,10 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "edge-mer analyse holiday/*.mp4 --csv holiday.csv",
         "edge-mer analyse photo.jpg --json",
     ),
+    ("events",): ("edge-mer events", "edge-mer events --follow"),
+    ("events", "wrong"): ("edge-mer events wrong angry-av-12345",),
+    ("events", "right"): ("edge-mer events right angry-av-12345",),
+    ("events", "erase"): ("edge-mer events erase",),
     ("history",): ("edge-mer history", "edge-mer history --days 7 --csv"),
     ("history", "erase"): ("edge-mer history erase 2026-11-27", "edge-mer history erase video"),
     ("run",): (

@@ -11,10 +11,13 @@ from edge_mer.contract.modalities import Combination as Combination
 from edge_mer.contract.modalities import Modality as Modality
 
 Emotion = Literal["neutral", "happy", "sad", "angry", "fear", "disgust", "surprise"]
+# What an event may be of: an expressed emotion, or a sentiment extreme.
+EventLabel = Literal["happy", "sad", "angry", "fear", "disgust", "surprise", "positive", "negative"]
 Gate = Literal["live", "masked", "hard"]
 Health = Literal["ok", "absent", "frozen", "warming", "failed", "silent"]
 
 EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
+EVENT_LABELS: Final[tuple[EventLabel, ...]] = get_args(EventLabel)
 
 # Names of the seven labels in corpora and other models, in lower case.
 NAMES: Final[dict[str, Emotion]] = {

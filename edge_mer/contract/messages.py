@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import Combination, Emotion, Gate, Health, Modality
+from edge_mer.contract.domain import Combination, Emotion, EventLabel, Gate, Health, Modality
 from edge_mer.contract.raw import Body as Body
 from edge_mer.contract.raw import RawAudio as RawAudio
 from edge_mer.contract.raw import RawText as RawText
@@ -172,6 +172,33 @@ class Explain(Body, frozen=True):
     mask_epoch: int
 
 
+class EventChange(Body, frozen=True):
+    """``event``: an expression of ``label`` ("positive" and "negative": a sentiment extreme) began or ended; both name
+    the same ``event``.
+
+    ``begin_us``: where its evidence began; ``end_us``: where the event ended, null at its beginning. ``combinations``
+    are those that the evidence came from. ``evidence`` and ``threshold`` are natural logarithms of a likelihood ratio
+    against "nobody expresses it", at the end the most that was reached. At this setting at most one event in
+    ``hours_per_wrong`` is wrong, as measured; ``proven_hours``: what the sequential test guarantees by itself, if
+    windows without common time are independent. ``reason``: why it ended.
+    """
+
+    event: str
+    phase: Literal["begin", "end"]
+    label: EventLabel
+    begin_us: int
+    end_us: int | None
+    combinations: tuple[Combination, ...]
+    evidence: float
+    threshold: float
+    hours_per_wrong: float
+    proven_hours: float
+    reason: str | None
+    biometric: bool
+    mask_epoch: int
+    model: str
+
+
 class InputRef(Struct, frozen=True, tag="message"):
     """A message that was folded: together the four fields name it uniquely."""
 
@@ -188,16 +215,22 @@ class PurgeRef(Struct, frozen=True, tag="purge"):
     mask_epoch: int
 
 
+class CorrectionRef(Struct, frozen=True, tag="correction"):
+    """From this place in the order on these factors of thresholds hold, by ``label/combination``; all others are 1."""
+
+    factors: dict[str, float]
+
+
 class Journal(Body, frozen=True):
     """What one tick folded, in order. ``chain`` hashes the entry before it, so swapped entries are found.
 
-    ``entry`` 0 opens a life of the node: ``opening`` holds the fold's configuration and model, as JSON. It is repeated
-    now and then, for a recorder that joins later.
+    ``results``: digests of estimates, then of events. ``entry`` 0 opens a life of the node: ``opening`` holds the
+    fold's configuration and model, as JSON. It is repeated now and then, for a recorder that joins later.
     """
 
     entry: int
     tick_us: int
-    inputs: tuple[InputRef | PurgeRef, ...]
+    inputs: tuple[InputRef | PurgeRef | CorrectionRef, ...]
     watermarks: dict[Modality, int]
     drops: dict[str, int]
     results: tuple[str, ...]

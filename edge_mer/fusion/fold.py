@@ -15,7 +15,10 @@ import msgspec
 import numpy as np
 
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.messages import Feature, Message, Presence, SensorState
+from edge_mer.contract.messages import EventChange, Feature, Message, Presence, SensorState
+from edge_mer.events import fold as events
+from edge_mer.events.fold import CHANGED, MASKED, EventState
+from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
 from edge_mer.fusion.model import FusionModel
@@ -52,46 +55,68 @@ class ModalityPurged:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """The householder called events wrong, or took that back: the factors of thresholds that hold from now on."""
+
+    factors: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A hop boundary."""
 
     tick_us: int
 
 
-Event = Arrived | ModalityPurged | Tick
+Event = Arrived | ModalityPurged | Corrected | Tick
 
 
 @dataclass(frozen=True, slots=True)
 class FusionState:
     """``pending``: provisional estimates that late text may still revise; ``continues``: whether the next estimate may
-    be smoothed with the last of them. ``changed``: segmented modalities that received a message since the last tick."""
+    be smoothed with the last of them. ``changed``: segmented modalities that received a message since the last tick.
+    ``events``: evidence of events, and ``ended`` those that ended since the last message."""
 
     tick_us: int
     tracks: Mapping[Modality, ModalityTrack]
     pending: tuple[Pending, ...] = ()
     continues: bool = False
     changed: frozenset[Modality] = frozenset()
+    events: EventState = field(default_factory=EventState)
+    ended: tuple[EventChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of one event: estimates to publish, in order, and counts of dropped messages by reason."""
+    """Result of one event: estimates and changes of events to publish, each in order, and counts of dropped messages by
+    reason."""
 
     outputs: tuple[Output, ...] = ()
     drops: Counter[str] = field(default_factory=Counter)
+    events: tuple[EventChange, ...] = ()
 
 
 class Fusion:
-    """The fold over one model and one set of settings. Has no state."""
+    """The fold over one model and one set of settings. Has no state. Without ``events`` there are no events."""
 
-    def __init__(self, settings: FusionSettings, model: FusionModel) -> None:
-        self.settings, self.model = settings, model
+    def __init__(self, settings: FusionSettings, model: FusionModel, events: EventSettings | None = None) -> None:
+        self.settings, self.model, self.events = settings, model, events
 
     def initial(self, tick_us: int) -> FusionState:
         """``tick_us``: the hop boundary before the first tick."""
-        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES})
+        begun = events.initial(self.events) if self.events else EventState()
+        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES}, events=begun)
 
     def step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
+        after, outcome = self._step(state, event)
+        if after.ended:
+            outcome = replace(outcome, events=(*after.ended, *outcome.events))
+            after = replace(after, ended=())
+        return after, outcome
+
+    def _step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
+        if isinstance(event, Corrected):
+            return replace(state, events=events.corrected(state.events, event.factors)), Outcome()
         if isinstance(event, Tick):
             return self._tick(state, event.tick_us)
         if isinstance(event, ModalityPurged):
@@ -117,6 +142,8 @@ class Fusion:
             held = bool(track.pieces)
             track = replace(track, pieces=(), present=False, poor_hops=0)
             state = replace(state, continues=state.continues and not held)
+            if held:
+                state = _without_evidence(state, modality, body.mask_epoch, CHANGED)
         pieces = insert(track.pieces, piece, replaces_context(modality))
         most = FLOOD * self.model.capacity[modality]
         keep = state.tick_us - self.settings.window_us - self.settings.horizon_us
@@ -176,10 +203,13 @@ class Fusion:
         keep = tick_us - settings.window_us - settings.horizon_us
         most = {m: FLOOD * self.model.capacity[m] for m in MODALITIES}
         tracks = {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, (t, _) in decided.items()}
-        after = FusionState(tick_us, tracks, pending, continues=True)
+        expressed, changes = state.events, tuple[EventChange, ...]()
+        if self.events is not None and newest.estimate is not None:
+            expressed, changes = events.step(self.events, expressed, tick_us, newest.estimate)
+        after = FusionState(tick_us, tracks, pending, continues=True, events=expressed, ended=state.ended)
         # Without a horizon the newest estimate is already final, so no provisional one is published.
         fresh = () if newest.tick_us <= tick_us - settings.horizon_us else (newest.output(final=False),)
-        return after, Outcome((*outputs, *final, *fresh))
+        return after, Outcome((*outputs, *final, *fresh), events=changes)
 
     def _window(self, track: ModalityTrack, modality: Modality, tick_us: int) -> TokenWindow:
         window = select(
@@ -198,11 +228,19 @@ def _with(state: FusionState, modality: Modality, track: ModalityTrack) -> Fusio
 
 
 def _purge(state: FusionState, modality: Modality, mask_epoch: int) -> FusionState:
-    """Purge one modality, and every pending estimate that could contain it."""
+    """Purge one modality, every pending estimate that could contain it, and its evidence of events."""
     track = state.tracks[modality]
     if mask_epoch <= track.mask_epoch:
         return state
+    state = _without_evidence(state, modality, mask_epoch, MASKED)
     return replace(_with(state, modality, purge(track, mask_epoch)), pending=(), continues=False)
+
+
+def _without_evidence(state: FusionState, modality: Modality, mask_epoch: int, reason: str) -> FusionState:
+    """Without the evidence that came from ``modality``: the events that it began end."""
+    epoch = max([mask_epoch, *(t.mask_epoch for t in state.tracks.values())])
+    kept, ended = events.cut(state.events, modality, state.tick_us, epoch, reason)
+    return replace(state, events=kept, ended=(*state.ended, *ended))
 
 
 def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome]:
@@ -221,6 +259,7 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
         state = replace(state, continues=False)
     is_new = track.blocked is None or track.blocked[0] not in ("masked", "hard")
     if body.gate != "live" and is_new:
+        state = _without_evidence(state, modality, body.mask_epoch, MASKED)
         state = replace(state, pending=(), continues=False)
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
 

@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import InputRef, Journal, PurgeRef, canonical, digest
+from edge_mer.contract.messages import CorrectionRef, EventChange, InputRef, Journal, PurgeRef, canonical, digest
+from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Event, FusionState, ModalityPurged
+from edge_mer.fusion.fold import Arrived, Corrected, Event, FusionState, ModalityPurged
 from edge_mer.fusion.settings import FusionSettings
 
 # A publisher keeps 2,000 entries for readers that join: they always contain the newest opening.
@@ -20,12 +21,14 @@ REPEAT_OPENING = 500
 
 
 class InitialState(Struct, frozen=True):
-    """In entry 0 of every instance of the node: all that a replay needs beside the inputs."""
+    """In entry 0 of every instance of the node: all that a replay needs beside the inputs. Without ``events`` the
+    node publishes none, as before there were any."""
 
     settings: FusionSettings
     model: str
     runtime: dict[str, str]
     tick_us: int
+    events: EventSettings | None = None
 
 
 def opening_entry(opening: InitialState) -> Journal:
@@ -54,12 +57,14 @@ def opening_of(entry: Journal) -> InitialState | None:
 def next_entry(
     previous: Journal,
     state: FusionState,
-    inputs: Sequence[InputRef | PurgeRef],
+    inputs: Sequence[InputRef | PurgeRef | CorrectionRef],
     outputs: Sequence[Output],
+    changes: Sequence[EventChange],
     drops: Mapping[str, int],
     opening: str | None = None,
 ) -> Journal:
-    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``drops`` of both.
+    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``changes`` of events and
+    ``drops`` of both.
 
     ``opening`` is that of entry 0; every ``REPEAT_OPENING``-th entry repeats it.
     """
@@ -71,20 +76,22 @@ def next_entry(
         inputs=tuple(inputs),
         watermarks=watermarks,
         drops=dict(sorted(Counter(drops).items())),
-        results=tuple(output_digest(o) for o in outputs),
+        results=(*map(output_digest, outputs), *map(change_digest, changes)),
         chain=link(previous),
         opening=opening if number % REPEAT_OPENING == 0 else None,
     )
 
 
-def reference(event: Event) -> InputRef | PurgeRef | None:
+def reference(event: Event) -> InputRef | PurgeRef | CorrectionRef | None:
     """How the journal names an event; ticks are named by their entry."""
     if isinstance(event, Arrived):
         return event.message.ref
+    if isinstance(event, Corrected):
+        return CorrectionRef(dict(event.factors))
     return PurgeRef(event.modality, event.mask_epoch) if isinstance(event, ModalityPurged) else None
 
 
-def purged_inputs(inputs: Sequence[InputRef | PurgeRef]) -> frozenset[InputRef]:
+def purged_inputs(inputs: Sequence[InputRef | PurgeRef | CorrectionRef]) -> frozenset[InputRef]:
     """Features removed by a purge of the same entry: a replay gives the same results without them. A recorder that
     receives the purge first does not write them."""
     purged: set[InputRef] = set()
@@ -102,3 +109,12 @@ def link(entry: Journal) -> str:
 
 def output_digest(output: Output) -> str:
     return digest(canonical(output.origin_us, output.estimate))
+
+
+def origin_of(change: EventChange) -> int:
+    """When the change happened: where the evidence began, and where the event ended."""
+    return change.begin_us if change.end_us is None else change.end_us
+
+
+def change_digest(change: EventChange) -> str:
+    return digest(canonical(origin_of(change), change))

@@ -12,17 +12,20 @@ from edge_mer.bus import Bus, ReliablePublisher
 from edge_mer.config import Config
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ModelError
-from edge_mer.contract.messages import InputRef, Latency, PurgeRef
+from edge_mer.contract.messages import CorrectionRef, EventChange, InputRef, Latency, PurgeRef
 from edge_mer.contract.overwrite import overwrite
+from edge_mer.events import corrections
+from edge_mer.events.chosen import chosen_settings
+from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.explain import explain
-from edge_mer.fusion.fold import Arrived, Event, Fusion, ModalityPurged, Tick
-from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, reference
+from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Tick
+from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, origin_of, reference
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
-from edge_mer.host.files import state_directory
+from edge_mer.host.files import state_directory, state_path
 from edge_mer.host.worker import HasNotes, Worker
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.runtime.select import models_directory, notes, open_backend
@@ -43,22 +46,27 @@ class FusionNode:
         runtime: dict[str, str],
         notes: tuple[str, ...] = (),
         baseline: Mapping[Modality, tuple[float, ...]] | None = None,
+        events: EventSettings | None = None,
     ) -> None:
         self._bus, self._clock = bus, bus.clock
         settings = settings_from(config.fusion, config.sensors)
-        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
+        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model, events)
         self._runtime, self.notes = runtime["backend"], notes
         self._purges = PurgeClient(bus, "fusion", MODALITIES)
         self._reader = bus.reader(*TOPICS)
         self._emotion = bus.publisher("emotion", "fusion")
         self._explain = bus.publisher("explain", "fusion")
+        self._events = ReliablePublisher(bus, "event", "fusion")
+        self._home = state_path(config.privacy.state)
+        self._corrected = corrections.version(self._home)
         self._journal = ReliablePublisher(bus, "journal", "fusion")
-        self._inputs: list[InputRef | PurgeRef] = []
+        self._inputs: list[InputRef | PurgeRef | CorrectionRef] = []
+        self._changes: list[EventChange] = []
         self._drops: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
         start = self._boundary()
         self._state = self._fusion.initial(start)
-        opening = InitialState(self._fusion.settings, model.name, runtime, start)
+        opening = InitialState(self._fusion.settings, model.name, runtime, start, events)
         self._entry = opening_entry(opening)
         self._opening = self._entry.opening
         self._journal.send(self._entry, origin_us=start)
@@ -73,12 +81,15 @@ class FusionNode:
             self._fold(Arrived(message))
         due = self._boundary()
         if due > self._state.tick_us:
+            self._correct()
             self._tick(due)
         self._journal.pump()
+        self._events.pump()
         return self._state.tick_us + self._fusion.settings.hop_us - self._clock.now_us()
 
     def close(self) -> None:
         self._journal.pump()
+        self._events.pump()
 
     def _boundary(self) -> int:
         """The newest hop boundary that has passed; boundaries lie on a fixed grid of the monotonic clock."""
@@ -89,15 +100,29 @@ class FusionNode:
         for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
             before = self._state
+            self._events.forget()
             self._fold(ModalityPurged(order.modality, order.mask_epoch))
             overwrite(before, keep=self._state)
             self._purges.done(order)
+
+    def _correct(self) -> None:
+        """Take over what the householder called wrong since the last tick; a damaged file changes nothing."""
+        if self._fusion.events is None or (found := corrections.version(self._home)) == self._corrected:
+            return
+        self._corrected = found
+        try:
+            self._fold(Corrected(corrections.read(self._home).factors))
+        except ModelError as error:
+            self.notes = (*self.notes, f"events: {error}")
 
     def _fold(self, event: Event) -> tuple[Output, ...]:
         self._state, outcome = self._fusion.step(self._state, event)
         if (ref := reference(event)) is not None:
             self._inputs.append(ref)  # the reference only: purged content must not be kept here
         self._drops += outcome.drops
+        for change in outcome.events:
+            self._changes.append(change)
+            self._events.send(change, origin_us=origin_of(change))
         return outcome.outputs
 
     def _tick(self, tick_us: int) -> None:
@@ -113,10 +138,12 @@ class FusionNode:
             self._emotion.send(body, origin_us=output.origin_us)
         if self._explain.wanted():  # after the estimates, so that explanations do not delay them
             self._explain.send(explain(self._state.pending[-1], self._fusion.model), origin_us=tick_us)
-        self._entry = next_entry(self._entry, self._state, self._inputs, outputs, self._drops, self._opening)
+        self._entry = next_entry(
+            self._entry, self._state, self._inputs, outputs, self._changes, self._drops, self._opening
+        )
         self._journal.send(self._entry, origin_us=tick_us)
         self._total += self._drops
-        self._inputs, self._drops = [], Counter()
+        self._inputs, self._changes, self._drops = [], [], Counter()
 
     def _latency(self, output: Output, began: int, fused: int) -> Latency:
         """Milliseconds per stage for the newest evidence; a stage cannot end before it began."""
@@ -168,11 +195,21 @@ def own_neutral(config: Config, model: GraphFusionModel) -> tuple[dict[Modality,
     )
 
 
+def own_events(config: Config, model: str) -> tuple[EventSettings | None, tuple[str, ...]]:
+    """Settings of events for this model, and notes; on doubt there are no events."""
+    try:
+        chosen, _, fault = chosen_settings(config, model)
+    except ModelError as error:
+        return None, (f"events are off: {error}",)
+    return chosen, (f"events are off: {fault}",) if fault else ()
+
+
 def build(config: Config, bus: Bus) -> Worker:
     backend = open_backend(config.models)
     model = load_fusion_model(backend, models_directory(config.models.directory))
     shifts, messages = own_neutral(config, model)
-    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages), shifts)
+    events, remarks = own_events(config, model.name)
+    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages, *remarks), shifts, events)
     if config.perception.placement == "separate":
         return node
     from edge_mer.perception.node import PerceptionNode, wanted  # here: fusion alone needs no OpenCV

@@ -8,10 +8,18 @@ from typing import Any
 
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import Estimate, InputRef, Journal, Message
+from edge_mer.contract.messages import CorrectionRef, Estimate, EventChange, InputRef, Journal, Message
 from edge_mer.fusion.estimate import Output, Pending, Smoothed
-from edge_mer.fusion.fold import Arrived, Fusion, FusionState, ModalityPurged, Tick
-from edge_mer.fusion.journal import InitialState, link, opening_of, output_digest, purged_inputs
+from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, FusionState, ModalityPurged, Outcome, Tick
+from edge_mer.fusion.journal import (
+    InitialState,
+    change_digest,
+    link,
+    opening_of,
+    origin_of,
+    output_digest,
+    purged_inputs,
+)
 from edge_mer.fusion.model import FusionModel
 
 Lookup = Callable[[InputRef], Message[Any] | None]
@@ -20,7 +28,8 @@ LoadModel = Callable[[str], FusionModel]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Replayed results of one journal entry: ``results`` as (origin_us, estimate) and their ``digests``.
+    """Replayed results of one journal entry: ``results`` as (origin_us, estimate), ``changes`` of events as (origin_us,
+    change), and the ``digests`` of both in this order.
 
     ``folded`` is False for entries from before a recording joined: they are followed, and give no results.
     """
@@ -28,6 +37,7 @@ class Replayed:
     entry: int
     boot: str
     results: tuple[tuple[int, Estimate], ...] = ()
+    changes: tuple[tuple[int, EventChange], ...] = ()
     digests: tuple[str, ...] = ()
     folded: bool = True
 
@@ -67,7 +77,7 @@ class Refold:
         before, self._last = self._last, entry
         if self._fusion is None and (opening := opening_of(entry)) is not None:
             self.opening = opening
-            self._fusion = Fusion(opening.settings, self._load_model(opening.model))
+            self._fusion = Fusion(opening.settings, self._load_model(opening.model), opening.events)
             if self._joined_us is None and entry.entry == 0:
                 self._state = self._fusion.initial(opening.tick_us)
                 return Replayed(0, boot)
@@ -80,12 +90,13 @@ class Refold:
                     "the beginning was not recorded, so it cannot be replayed"
                 )
             self._state = self._fusion.initial(before.tick_us)
-        outputs = self._fold(entry, lookup)
+        outputs, changes = self._fold(entry, lookup)
         return Replayed(
             entry.entry,
             boot,
             tuple((o.origin_us, o.estimate) for o in outputs),
-            tuple(output_digest(o) for o in outputs),
+            tuple((origin_of(c), c) for c in changes),
+            (*map(output_digest, outputs), *map(change_digest, changes)),
         )
 
     def adopt(self, recorded: Mapping[int, Estimate]) -> None:
@@ -120,14 +131,16 @@ class Refold:
                 "one of them was changed or moved"
             )
 
-    def _fold(self, entry: Journal, lookup: Lookup) -> list[Output]:
+    def _fold(self, entry: Journal, lookup: Lookup) -> tuple[list[Output], list[EventChange]]:
         assert self._fusion is not None
         assert self._state is not None
-        state, outputs = self._state, list[Output]()
+        state, outcomes = self._state, list[Outcome]()
         purged = purged_inputs(entry.inputs)
         for ref in entry.inputs:
-            event: Arrived | ModalityPurged
-            if isinstance(ref, InputRef):
+            event: Event
+            if isinstance(ref, CorrectionRef):
+                event = Corrected(ref.factors)
+            elif isinstance(ref, InputRef):
                 if ref.topic in self._without:
                     continue
                 message = lookup(ref)
@@ -142,9 +155,10 @@ class Refold:
             else:
                 event = ModalityPurged(ref.modality, ref.mask_epoch)
             state, outcome = self._fusion.step(state, event)
-            outputs.extend(outcome.outputs)
+            outcomes.append(outcome)
         self._state, outcome = self._fusion.step(state, Tick(entry.tick_us))
-        return [*outputs, *outcome.outputs]
+        outcomes.append(outcome)
+        return [o for out in outcomes for o in out.outputs], [c for out in outcomes for c in out.events]
 
 
 def _recorded(known: Smoothed | None, estimate: Estimate | None) -> Smoothed | None:

@@ -102,6 +102,7 @@ class Follower:
         self._reader = bus.reader(*TOPICS)
         self._journal = ReliableReader(bus, "journal")
         self._emotion = bus.publisher("emotion", "fusion")
+        self._events = ReliablePublisher(bus, "event", "fusion")
         self._inputs: dict[InputRef, tuple[int, Message[Any]]] = {}
         self._entries: deque[Message[Journal]] = deque()
         self._waiting_us: int | None = None
@@ -150,6 +151,8 @@ class Follower:
         for origin_us, estimate in again.results:
             self._emotion.send(estimate, origin_us=origin_us)
             self._own["results"] += 1
+        for origin_us, change in again.changes:
+            self._events.send(change, origin_us=origin_us)
 
 
 def follower(bus: Bus, session: Session, components: ReplayComponents) -> Follower:

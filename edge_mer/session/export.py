@@ -23,7 +23,7 @@ from edge_mer.contract.errors import SessionError, missing_extra
 from edge_mer.contract.messages import Estimate, Latency, Message, RawAudio, RawVideo
 from edge_mer.contract.raw import SAMPLE_RATE
 from edge_mer.host.files import create_private
-from edge_mer.session.player import replayed_estimates
+from edge_mer.session.player import replayed_results
 from edge_mer.session.reader import Session
 from edge_mer.session.replay_components import ReplayComponents
 
@@ -37,7 +37,7 @@ def estimates(session: Session, components: ReplayComponents | None, every: bool
     A final estimate repeats an earlier one after the horizon; it is given the latency of the first of its window.
     """
     found = (
-        (m for _, m in replayed_estimates(session, components))
+        (m for _, m in replayed_results(session, components, {"emotion"}))
         if components is not None
         else session.messages("emotion")
     )

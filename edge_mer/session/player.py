@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,9 @@ from edge_mer.session.verifier import refolded
 LEAD_US = SECOND // 2  # readers connect to new sockets within a fifth of a second
 SLACK_US = 2 * SECOND
 BATCH = 16  # at most half of the smallest reader's queue
+
+# Topics that can be computed again from the journal.
+RECOMPUTED = frozenset({"emotion", "event"})
 
 Speed = float | Literal["max"]
 Timed = tuple[int, Message[Any]]
@@ -183,31 +186,36 @@ class Player:
     def _source(self, begin_us: int | None) -> Iterator[Timed]:
         if self._components is None:
             return self._session.timed(*self._topics, start_us=begin_us)
-        kept = self._topics - {"emotion", "explain"}
+        again = self._topics & RECOMPUTED
+        kept = self._topics - RECOMPUTED - {"explain"}
         return heapq.merge(
             self._session.timed(*kept, start_us=begin_us) if kept else iter(()),
-            replayed_estimates(self._session, self._components) if "emotion" in self._topics else iter(()),
+            replayed_results(self._session, self._components, again) if again else iter(()),
             key=lambda item: item[0],
         )
 
 
-def replayed_estimates(session: Session, components: ReplayComponents) -> Iterator[Timed]:
-    """The estimates of a session, recomputed from the part of it that can be read."""
-    row, seq = SERVICES["emotion"], 0
+def replayed_results(session: Session, components: ReplayComponents, topics: Set[str] = RECOMPUTED) -> Iterator[Timed]:
+    """The estimates and events of a session, recomputed from the part of it that can be read."""
+    counts: Counter[str] = Counter()
     for entry, replayed in refolded(session, components):
         recorded = entry.envelope
-        for origin_us, estimate in replayed.results:
+        found = [("emotion", *made) for made in replayed.results] + [("event", *made) for made in replayed.changes]
+        for topic, origin_us, body in found:
+            if topic not in topics:
+                continue
+            row = SERVICES[topic]
             envelope = Envelope(
                 schema=row.schema,
                 source=recorded.source,
                 boot=recorded.boot,
-                seq=seq,
+                seq=counts[topic],
                 origin_us=origin_us,
                 created_us=recorded.created_us,
             )
-            frames = wire.encode(row.topic, envelope, estimate)
+            frames = wire.encode(row.topic, envelope, body)
             yield recorded.created_us, wire.decode(row.topic, row.body, row.version, row.max_bytes, frames)
-            seq += 1
+            counts[topic] += 1
 
 
 def in_order(messages: Iterable[Timed]) -> Iterator[Timed]:

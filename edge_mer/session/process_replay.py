@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from edge_mer.bus import ZmqBus
+from edge_mer.bus import ReliableReader, ZmqBus
 from edge_mer.client.instance import STOP_S, temporary_place
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
@@ -42,6 +44,17 @@ class ProcessReplay(Struct, frozen=True):
         )
 
 
+def in_recorded_order(recorded: Sequence[str], *parts: Sequence[str]) -> list[str]:
+    """Results of several topics as one list: each at its place in ``recorded``, what is not there at the end."""
+    left = [deque(part) for part in parts]
+    merged = list[str]()
+    for result in recorded:
+        part = next((p for p in left if p and p[0] == result), None)
+        if part is not None:
+            merged.append(part.popleft())
+    return [*merged, *(result for part in left for result in part)]
+
+
 def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay:
     """Raises SessionError when the session cannot be replayed, EdgeMerError when its process ends by itself."""
     session = Session(file, key_store(config))
@@ -54,12 +67,13 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
     span_s = (session.span_us[1] - session.span_us[0]) / SECOND
     limit = time.monotonic() + SLACK_S + (span_s if speed == "max" else span_s / speed)
     began = time.monotonic()
-    found: list[str] = []
+    recorded = [result for entry in session.messages("journal") for result in entry.body.results]
+    found: tuple[list[str], list[str]] = [], []
     with temporary_place() as place:
         directory = Path(place)
         directory.chmod(0o700)
         bus = ZmqBus(directory)
-        results = bus.reader("emotion")
+        estimates, events = bus.reader("emotion"), ReliableReader(bus, "event")
         feed = BusFeed(session, bus, speed)
         process = SystemProcess.start(
             "follower",
@@ -70,9 +84,10 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
             directory,
         )
         try:
-            while not (feed.done and len(found) >= trailer.results) and time.monotonic() < limit:
+            while not (feed.done and sum(map(len, found)) >= trailer.results) and time.monotonic() < limit:
                 bus.wait(min(feed.turn(), SECOND // 20))
-                found += [digest(result_bytes(m)) for m in results.drain()]
+                for made, fresh in zip(found, (estimates.drain(), events.drain()), strict=True):
+                    made += map(digest, map(result_bytes, fresh))
                 if (code := process.ended()) is not None:
                     message = last_error(directory / "follower.jsonl")
                     raise EdgeMerError(f"the follower ended (exit code {code}): {message or 'no error was logged'}")
@@ -81,7 +96,8 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
             if process.wait(STOP_S) is None:
                 process.kill()
             bus.close()
-    replayed = digest("\n".join(found).encode())
+    merged = in_recorded_order(recorded, *found)
+    replayed = digest("\n".join(merged).encode())
     return ProcessReplay(
-        speed, replayed == trailer.digest, replayed, trailer.digest, len(found), round(time.monotonic() - began, 2)
+        speed, replayed == trailer.digest, replayed, trailer.digest, len(merged), round(time.monotonic() - began, 2)
     )

@@ -15,7 +15,7 @@ from msgspec import Struct
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError, SessionError
-from edge_mer.contract.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
+from edge_mer.contract.messages import Envelope, Estimate, EventChange, Journal, Message, digest, result, result_bytes
 from edge_mer.fusion.replay import Refold, Replayed
 from edge_mer.session import format
 from edge_mer.session.compare import Difference, beyond, differences, size
@@ -25,6 +25,8 @@ from edge_mer.session.reader import Session, check_own
 from edge_mer.session.reencode_check import reencoded_features
 from edge_mer.session.replay_components import ReplayComponents
 
+# What a replay must reproduce.
+RESULTS = ("emotion", "event")
 ONE_TICK_US = SECOND // 10
 TOLERANCE = 1e-3
 # A fold that starts empty is in step with the recorded one once earlier inputs left window, smoothing and hysteresis.
@@ -36,12 +38,12 @@ class Report(Struct, kw_only=True, frozen=True):
     """``identical`` only if every result was reproduced byte for byte; ``equal`` also if all agree within ``tolerance``
     (0: none is allowed). Else ``reason`` names the first fault, and ``differences`` its fields.
 
-    ``estimates`` of the file were compared too; ``unproven`` ones were published in the moment before their fusion
-    node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the recording
-    joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold ``proven_results``,
-    all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the raw media is
-    incomplete (from before the recording, or masked). ``largest`` is the largest difference found, ``elsewhere`` the
-    differences of the runtime here. ``span_us`` is the time that the journal covers.
+    ``estimates`` of the file, and its events, were compared too; ``unproven`` ones were published in the moment before
+    their fusion node ended, so that no journal entry holds them. ``joining`` entries were followed but not proven: the
+    recording joined a running node; ``before`` of them are from before the recording. ``proven`` entries hold
+    ``proven_results``, all reproduced. ``features`` were encoded again from raw media; of ``features_unproven`` the
+    raw media is incomplete (from before the recording, or masked). ``largest`` is the largest difference found,
+    ``elsewhere`` the differences of the runtime here. ``span_us`` is the time that the journal covers.
     """
 
     path: str
@@ -122,7 +124,7 @@ class _Verification:
         self._journal(session)
         if self._erased:
             raise _Failed(unreadable_reason(session, self._keys))
-        self._recorded_estimates(session)
+        self._recorded_results(session)
         self._trailer(session.trailer)
         for modality in MODALITIES if self._components.encoder else ():
             self._perception(session, modality)
@@ -212,7 +214,7 @@ class _Verification:
     def _note_recorded(self, entry: Journal) -> None:
         """Keep the newest recorded estimate of each recent tick, from which a joining fold may continue."""
         found = [m for d in entry.results if (m := self._by_digest.get(d)) is not None]
-        self._newest.update((m.envelope.origin_us, m.body) for m in found)
+        self._newest.update((m.envelope.origin_us, m.body) for m in found if isinstance(m.body, Estimate))
         self._newest = {at: body for at, body in self._newest.items() if at > entry.tick_us - RECENT_US}
 
     def _compare(self, entry: Journal, replayed: Replayed) -> None:
@@ -231,12 +233,13 @@ class _Verification:
                     f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
                     f"{replayed.digests[at]}; the estimate itself was not recorded"
                 )
-            self._allow(f"{place}: result {at} differs", _differences(found, replayed.results[at]))
+            results: list[tuple[int, Estimate | EventChange]] = [*replayed.results, *replayed.changes]
+            self._allow(f"{place}: result {at} differs", _differences(found, results[at]))
 
     @cached_property
-    def _by_digest(self) -> dict[str, Message[Estimate]]:
-        """The recorded estimates; read only when a result differs."""
-        return {digest(result_bytes(m)): m for m in self._session.messages("emotion")}
+    def _by_digest(self) -> dict[str, Message[Estimate | EventChange]]:
+        """The recorded estimates and events; read only when a result differs."""
+        return {digest(result_bytes(m)): m for m in self._session.messages(*RESULTS)}
 
     def _allow(self, reason: str, found: tuple[Difference, ...]) -> None:
         """Raises when a difference is above the tolerance."""
@@ -244,9 +247,10 @@ class _Verification:
             raise _Failed(reason, found)
         self._largest = max([self._largest, *(size(d) for d in found if size(d) != float("inf"))])
 
-    def _recorded_estimates(self, session: Session) -> None:
-        for message in session.messages("emotion"):
-            self._estimates += 1
+    def _recorded_results(self, session: Session) -> None:
+        for message in session.messages(*RESULTS):
+            is_estimate = isinstance(message.body, Estimate)
+            self._estimates += is_estimate
             if digest(result_bytes(message)) in self._proven:
                 continue
             envelope, body = message.envelope, message.body
@@ -255,9 +259,10 @@ class _Verification:
             if envelope.created_us > self._last_us.get(envelope.boot, -1):
                 self._leave_unproven(envelope)
                 continue
-            replayed = self._replayed.get((envelope.origin_us, body.revision))
+            replayed = self._replayed.get((envelope.origin_us, body.revision)) if is_estimate else None
+            what = "estimate" if is_estimate else "event"
             raise _Failed(
-                f"recorded estimate {envelope.seq} of fusion {envelope.boot} is in no journal entry",
+                f"recorded {what} {envelope.seq} of fusion {envelope.boot} is in no journal entry",
                 _differences(message, replayed) if replayed else (),
             )
 
@@ -323,5 +328,7 @@ def refolded(
         yield message, refold.entry(message, session.lookup)
 
 
-def _differences(recorded: Message[Estimate], replayed: tuple[int, Estimate]) -> tuple[Difference, ...]:
+def _differences(
+    recorded: Message[Estimate | EventChange], replayed: tuple[int, Estimate | EventChange]
+) -> tuple[Difference, ...]:
     return differences(result(recorded.envelope.origin_us, recorded.body), result(*replayed))

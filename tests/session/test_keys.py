@@ -13,7 +13,7 @@ from edge_mer.contract.errors import BadMessage, ConfigError, SessionError
 from edge_mer.contract.messages import result_bytes
 from edge_mer.session import keys
 from edge_mer.session.keys import KeyStore, erased_with
-from edge_mer.session.player import replayed_estimates
+from edge_mer.session.player import replayed_results
 from edge_mer.session.reader import Session
 from edge_mer.session.verifier import refolded, verify
 from tests.session.stage import FAKE, Home, read_all
@@ -176,7 +176,7 @@ class TestErase:
         assert store.erase(opening.session, modality)
         erased = Session(whole, store)
         assert erased.unreadable == (modality,)
-        assert [result_bytes(m) for _, m in replayed_estimates(erased, FAKE)] == live
+        assert [result_bytes(m) for _, m in replayed_results(erased, FAKE, {"emotion"})] == live
         digests = [d for _, r in refolded(erased, FAKE) for d in r.digests]
         assert digests == [d for m in read_all_with(absent, store, "journal") for d in m.body.results]
 

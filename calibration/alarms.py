@@ -1,0 +1,320 @@
+"""How often events are wrong, and how many bursts of expression they find: ``python -m calibration.alarms``.
+
+Hours of people who express nothing, and of sounds, are put together from pieces and run through fusion and the real
+fold of events (``calibration/alarm_streams.py``, ``calibration/alarm_fit.py``). ``--fit`` settles the evidence and the
+curve of thresholds on dev speakers and writes ``events.json`` beside the models. The speakers of the other half judge
+it: section Alarms of ``calibration/RESULTS.md``, and a DET curve (false events per hour against missed bursts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+
+from calibration import report
+from calibration.alarm_fit import (
+    BurstTrack,
+    Found,
+    Wrong,
+    begun,
+    curve,
+    express,
+    fit,
+    found,
+    scores,
+    settings_at,
+    wrong,
+)
+from calibration.alarm_pieces import Pieces, pieces
+from calibration.alarm_sounds import RATIOS_DB, SPLITS, Piece, Split
+from calibration.alarm_streams import HOP_S, SETTINGS, Fusions, Track, hours_of, stream_of
+from edge_mer.contract.domain import COMBINATIONS, EVENT_LABELS, Combination, EventLabel, Modality, modalities_of
+from edge_mer.contract.errors import EdgeMerError
+from edge_mer.events.evidence import Ratio
+from edge_mer.events.settings import FILE, EventFile, Fitted, choose
+from pipelines.data.corpora import DEFAULT_ROOT
+from pipelines.data.files import draft
+from pipelines.encoders.shipped import MODELS
+
+COMMAND: Final = "python -m calibration.alarms"
+CACHE: Final = Path("runs/alarms")
+PICTURE: Final = Path(__file__).with_name("alarms.png")
+HOURS: Final[Mapping[Split, float]] = {"dev": 75.0, "confirm": 25.0}
+BUDGETS: Final = {"1 an hour": 1.0, "1 in 20 h": 0.05, "1 a day": 1 / 24, "1 a week": 1 / 168}
+DEFAULT: Final = 1 / 24
+SEEDS, SEED_HOURS, ALPHA = 100, 2.0, 0.05
+
+
+class Alarms:
+    """Tracks of every combination and split, kept in ``cache``."""
+
+    def __init__(self, root: Path, models: Path, cache: Path, hours: float, seed: int) -> None:
+        self.models, self._cache, self._share, self._seed = models, cache, hours, seed
+        self.fusions = Fusions(models)
+        self.pieces = pieces(root, models, cache, seed)
+
+    def track(self, combination: Combination, split: Split, number: int = 0) -> Track:
+        """Hours of negatives; ``number`` draws others."""
+        hours = HOURS[split] * self._share
+        stamp = f"{self.fusions.model.name} {combination} {split} {hours} {self._seed} {number} {_size(self.pieces)}"
+        path = self._cache / f"track-{combination}-{split}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
+        if not path.is_file():
+            random = np.random.default_rng([self._seed, number, *stamp.encode()])
+            _write(
+                path,
+                self.fusions.track(combination, hours_of(_negatives(self.pieces, combination, split), hours, random)),
+            )
+        return _read(path, combination)
+
+    def bursts(self, combination: Combination) -> list[BurstTrack]:
+        """Every burst that ``combination`` can show; words beside a voice or face are those of the same label."""
+        out = list[BurstTrack]()
+        needed, words = set(modalities_of(combination)), _by_label(self.pieces.word_bursts)
+        random = np.random.default_rng(self._seed)
+        quiet = [p for p in self.pieces.words if p.seconds < 6]
+        if combination == "t":
+            for piece in self.pieces.word_bursts:
+                lead = quiet[int(random.integers(len(quiet)))]
+                track = self.fusions.track("t", stream_of([{"text": lead}, {"text": piece}]))
+                out.append(BurstTrack(track, piece.label, lead.seconds, 10, "words", piece.person))
+            return out
+        for piece in self.pieces.bursts:
+            if not needed - {"text"} <= set(piece.tracks):
+                continue
+            shown: dict[Modality, Piece] = dict.fromkeys(needed & set(piece.tracks), piece)
+            if "text" in needed:
+                if not words.get(piece.label):
+                    continue
+                said = words[piece.label][int(random.integers(len(words[piece.label])))]
+                shown["text"] = _moved(said, piece.onset_s, piece.seconds)
+            track = self.fusions.track(combination, stream_of([shown]))
+            out.append(BurstTrack(track, piece.label, piece.onset_s, piece.ratio_db, piece.source, piece.person))
+        return out
+
+
+def _moved(piece: Piece, by_s: float, seconds: float) -> Piece:
+    """Words that begin ``by_s`` later."""
+    track = piece.tracks["text"]
+    return replace(piece, tracks={"text": replace(track, end_s=track.end_s + by_s)}, seconds=seconds)
+
+
+def _by_label(some: Sequence[Piece]) -> dict[str, list[Piece]]:
+    return {label: [p for p in some if p.label == label] for label in {p.label for p in some}}
+
+
+def _negatives(held: Pieces, combination: Combination, split: Split) -> dict[Modality, list[Piece]]:
+    every: dict[Modality, Sequence[Piece]] = {"audio": held.voices, "video": held.faces, "text": held.words}
+    return {m: [p for p in every[m] if p.split == split] for m in modalities_of(combination)}
+
+
+def _size(held: Pieces) -> str:
+    return f"{len(held.voices)} {len(held.faces)} {len(held.words)} {sum(p.seconds for p in held.voices):.3f}"
+
+
+def _write(path: Path, track: Track) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            shares=track.shares.astype(np.float32),
+            sentiment=track.sentiment.astype(np.float32),
+            withheld=track.withheld,
+            piece=track.piece,
+            sources=track.sources,
+            people=track.people,
+            labels=track.labels,
+        )
+
+
+def _read(path: Path, combination: Combination) -> Track:
+    with np.load(path, allow_pickle=False) as file:
+        return Track(
+            combination,
+            file["shares"].astype(np.float64),
+            file["sentiment"].astype(np.float64),
+            file["withheld"],
+            file["piece"],
+            file["sources"],
+            file["people"],
+            file["labels"],
+        )
+
+
+def fitted(alarms: Alarms, combinations: Sequence[Combination]) -> EventFile:
+    """The settings, on dev speakers."""
+    labels: dict[EventLabel, dict[Combination, Fitted]] = {}
+    for c in combinations:
+        track, bursts = alarms.track(c, "dev"), alarms.bursts(c)
+        ratios = {label: r for label in EVENT_LABELS if (r := fit(label, track, bursts)) is not None}
+        people = len(set(track.people.tolist()))
+        for label, points in curve(c, ratios, track, bursts).items():
+            labels.setdefault(label, {})[c] = Fitted(ratios[label], points, round(track.hours, 1), people)
+        print(f"{c}: {', '.join(ratios)} fitted on {track.hours:.0f} h", flush=True)
+    return EventFile(alarms.fusions.model.name, SETTINGS.hop_us, SETTINGS.window_us, labels)
+
+
+def ratios_of(file: EventFile, combination: Combination) -> dict[EventLabel, Ratio]:
+    return {label: some[combination].ratio for label, some in file.labels.items() if combination in some}
+
+
+def judged(alarms: Alarms, file: EventFile) -> str:
+    """The tables."""
+    rows, sources, days = list[list[str]](), list[list[str]](), list[list[str]]()
+    for c in COMBINATIONS:
+        ratios = ratios_of(file, c)
+        if not ratios:
+            continue
+        tracks = {split: alarms.track(c, split) for split in SPLITS}
+        bursts = alarms.bursts(c)
+        for split, track in tracks.items():
+            given = ~track.withheld & ~np.isnan(track.shares[:, 0])
+            top = np.nan_to_num(track.shares).argmax(1)
+            days.append([c, split, f"{track.hours:.0f}", _share(given), _share(given & (top != 0))])
+        for label in ratios:
+            for budget, per_hour in BUDGETS.items():
+                rule = choose(file.labels[label][c], per_hour, file.hop_us)
+                if isinstance(rule, str):
+                    rows.append([label, c, budget, "off", "", "", "", "", "", rule])
+                    continue
+                settings = settings_at(rule.threshold, c, {label: ratios[label]})
+                events = {split: list(begun(settings, track)) for split, track in tracks.items()}
+                rates = {split: wrong(label, tracks[split], events[split]) for split in SPLITS}
+                hits = [found(settings, bursts, label, db, "ravdess" if c != "t" else "") for db in RATIOS_DB]
+                rows.append(
+                    [
+                        label,
+                        c,
+                        budget,
+                        f"{rule.threshold:g}",
+                        *(_rate(rates[split]) for split in SPLITS),
+                        *(_found(hit) for hit in hits),
+                        f"{rule.proven_hours:.2g} h",
+                    ]
+                )
+                if per_hour == DEFAULT:
+                    sources += [
+                        [label, c, name, _rate(rate)]
+                        for name in sorted(set(tracks["confirm"].sources.tolist()))
+                        if (rate := wrong(label, tracks["confirm"], events["confirm"], name)).events
+                    ]
+    head = ["label", "of", "budget", "threshold", "wrong/h, dev", "wrong/h, confirm", *(f"{db} dB" for db in RATIOS_DB)]
+    return f"""{report.table([*head, "proven"], rows)}
+
+Wrong events at the default budget (1 a day) by source, confirm speakers; sources without any are left out:
+
+{report.table(["label", "of", "source", "wrong/h"], sources)}
+
+Share of the hours of people who express nothing with a label, and with another one than neutral:
+
+{report.table(["of", "speakers", "hours", "labelled", "not neutral"], days)}"""
+
+
+def bound(alarms: Alarms, file: EventFile) -> str:
+    """Whether the e-process, begun once, stays below 1 / ALPHA on confirm speakers in 95 of 100 seeds."""
+    rows = list[list[str]]()
+    for c in COMBINATIONS:
+        ratios = ratios_of(file, c)
+        if not ratios:
+            continue
+        track = alarms.track(c, "confirm")
+        hops = min(len(track.shares), round(SEED_HOURS * 3600 / HOP_S))
+        random = np.random.default_rng(1)
+        for label, ratio in ratios.items():
+            nats = evidence(label, ratio, track)
+            kept = 0
+            for _ in range(SEEDS):
+                start = int(random.integers(len(nats) - hops + 1))
+                total = np.cumsum(nats[start : start + hops])
+                kept += bool(total.max() < math.log(1 / ALPHA))
+            rows.append([label, c, f"{kept}", "reached" if kept >= SEEDS * (1 - ALPHA) else "missed"])
+    return report.table(["label", "of", "seeds of 100", ""], rows)
+
+
+def evidence(label: EventLabel, ratio: Ratio, track: Track) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """What the fold adds at every hop (nats), 0 without an estimate and where the label would be right."""
+    values = scores(label, track)
+    nats = np.clip(ratio.intercept + ratio.slope * np.nan_to_num(values), ratio.floor, ratio.cap)
+    nats = np.where(track.withheld, np.minimum(nats, 0), nats)
+    nats[np.isnan(values) | express(label, track)] = 0
+    out: np.ndarray[tuple[int], np.dtype[np.float64]] = nats * SETTINGS.hop_us / SETTINGS.window_us
+    return out
+
+
+def _share(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
+    return f"{flags.mean():.3f}"
+
+
+def _rate(rate: Wrong) -> str:
+    return f"{rate.per_hour:.3f} ({rate.low:.3f} to {rate.high:.3f})"
+
+
+def _found(hit: Found | None) -> str:
+    if hit is None:
+        return ""
+    return f"{hit.recall:.2f}" + ("" if math.isnan(hit.delay_s) else f", {hit.delay_s:.1f} s")
+
+
+def draw(path: Path, file: EventFile) -> None:
+    """The DET curves: one panel per combination."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [c for c in COMBINATIONS if any(c in some for some in file.labels.values())]
+    figure, panels = pyplot.subplots(1, len(shown), figsize=(3.2 * len(shown), 3.2), sharey=True, squeeze=False)
+    for c, panel in zip(shown, panels[0], strict=True):
+        for label, some in file.labels.items():
+            points = [p for p in some[c].curve if p.recall is not None] if c in some else []
+            rates, missed = [max(p.wrong_per_hour, 1e-3) for p in points], [1 - (p.recall or 0) for p in points]
+            panel.plot(rates, missed, "o-", ms=3, label=label)
+        panel.axvline(DEFAULT, color="grey", lw=0.7)
+        panel.set(xscale="log", title=c, xlabel="wrong events per hour")
+    panels[0][0].set_ylabel("bursts missed (10 dB)")
+    panels[0][0].legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--fit", action="store_true", help=f"settle the settings, and write {FILE}")
+    parser.add_argument("--data", type=Path, default=DEFAULT_ROOT)
+    parser.add_argument("--models", type=Path, default=MODELS, help=f"directory of the graphs; {FILE} is written there")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="directory of tokens and estimates")
+    parser.add_argument("--hours", type=float, default=1.0, help="times 75 h of dev and 25 h of confirm speakers each")
+    parser.add_argument("--of", nargs="+", choices=COMBINATIONS, default=COMBINATIONS, help="combinations to fit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, default=report.FILE)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    try:
+        alarms = Alarms(arguments.data, arguments.models, arguments.cache, arguments.hours, arguments.seed)
+        path = arguments.models / FILE
+        if arguments.fit:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(fitted(alarms, arguments.of)), indent=1) + b"\n")
+        file = msgspec.json.decode(path.read_bytes(), type=EventFile)
+        test = f"The e-process, begun once, stays below {1 / ALPHA:g} for {SEED_HOURS:g} h of confirm speakers:"
+        text = f"{judged(alarms, file)}\n\n{test}\n\n{bound(alarms, file)}"
+        draw(arguments.picture, file)
+    except (EdgeMerError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+    report.section(arguments.report, "Alarms", f"`{COMMAND} --fit`\n\n{text}")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
