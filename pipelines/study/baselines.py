@@ -132,7 +132,7 @@ class MLP(nn.Module):
 
 
 class Router(nn.Module):
-    """A far smaller MoMKE (ACM MM 2024): each present modality goes through all unimodal experts, mixed by a softmax."""
+    """A far smaller MoMKE (ACM MM 2024): each modality goes through all unimodal experts, mixed by a softmax."""
 
     def __init__(self, widths: Mapping[Modality, int], outputs: int, width: int = 64) -> None:
         super().__init__()
