@@ -42,7 +42,7 @@ from edge_mer.privacy.keys.pairing import server_curve
 ROOMS, MASKS, MASK_MS = ("kitchen", "bath", "hall"), 40, 500.0
 DELAY_MS, LOSS = 50, 0.05
 MANY, WATCH_S, WARM_S = 20, 20.0, 8.0
-PATIENCE_US = 60 * SECOND
+PATIENCE_US = 180 * SECOND
 
 
 def measure() -> list[Figure]:

@@ -34,7 +34,6 @@ from edge_mer.gateway.house.page_server import TOKEN_FILE, HouseServer, house_pa
 from edge_mer.gateway.house.proof import JointLog, JointReceipt, proof_of
 from edge_mer.gateway.house.room import Room
 from edge_mer.gateway.house.room_view import RoomView
-from edge_mer.gateway.outlet import lower_priority
 from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
 from edge_mer.gateway.page.turn_loop import TurnLoop
@@ -338,5 +337,4 @@ def house_identity(config: Config) -> Identity:
 
 def build(config: Config, bus: Bus) -> HouseNode:
     assert isinstance(bus, ZmqBus)
-    lower_priority()
     return HouseNode(config, bus)
