@@ -32,7 +32,7 @@ from edge_mer.privacy.keys.host_key import PUBLIC, public_key, read_public
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import server_curve
 
-house = command_group("Several rooms as one house: status, mask, withdraw, pair, receipts.")
+house = command_group("Several rooms as one house: status, mask, withdraw, pair, receipts, verify.")
 
 SCHEME = "edge-mer-house:"
 LOOK_US = 3 * SECOND // 2
@@ -125,6 +125,26 @@ def receipts(config: ConfigFile = None) -> None:
         missing = "".join(f"; NOT {n}: {why}" for n, why in joint.missing.items())
         at = datetime.datetime.fromtimestamp(joint.asked_us / SECOND)
         typer.echo(f"{joint.number:4}  {at:%Y-%m-%d %H:%M:%S}  by {joint.requester}: {rooms}{missing}")
+
+
+@house.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="session of the house")],
+    rooms: Annotated[list[str], typer.Argument(metavar="ROOM=FILE", help="session of each room that took part")],
+    config: ConfigFile = None,
+) -> None:
+    """Fold the journal of a house again, from the sessions of its rooms, and compare every result."""
+    from edge_mer.session.house_replay import verify_house
+    from edge_mer.session.keys import key_store
+
+    found = {}
+    for text in rooms:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"a room is ROOM=FILE, as kitchen=kitchen.mcap; got {text!r}")
+        found[name] = Path(path)
+    report = verify_house(file, found, key_store(load(config)[0]))
+    typer.echo(f"identical: {report.entries} entries, {len(report.voices)} voices")
 
 
 def _admit(link: str, name: str, settings: Config) -> None:
