@@ -34,7 +34,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("keys", "allow"): ("edge-mer keys allow dashboard 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'",),
     ("keys", "revoke"): ("edge-mer keys revoke phone",),
     ("house",): ("edge-mer house pair", "edge-mer house mask --hours 3"),
-    ("house", "status"): ("edge-mer house status",),
+    ("house", "status"): ("edge-mer house status", "edge-mer house status --link"),
     ("house", "mask"): ("edge-mer house mask", "edge-mer house mask --hours 3"),
     ("house", "withdraw"): ("edge-mer house withdraw",),
     ("house", "pair"): (

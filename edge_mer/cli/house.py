@@ -43,7 +43,11 @@ SILENCE = (
 
 
 @house.command()
-def status(directory: Directory = None, config: ConfigFile = None) -> None:
+def status(
+    link: Annotated[bool, typer.Option("--link", help="also the link of the page, with its token")] = False,
+    directory: Directory = None,
+    config: ConfigFile = None,
+) -> None:
     """Show every room, and the mask of the house.
 
     Exit code 1 when a room cannot be reached, 6 while a mask of the house is not proven.
@@ -54,9 +58,9 @@ def status(directory: Directory = None, config: ConfigFile = None) -> None:
     if found is None:
         raise PrivacyError(SILENCE)
     typer.echo("\n".join([*(_room_line(n, r) for n, r in found.rooms.items()), *_mask_lines(found.mask)]))
-    link = house_link(running) if running is not None else None
-    if link is not None:
-        typer.echo(f"  page      {link}")
+    if link:
+        page = house_link(running) if running is not None else None
+        typer.echo(f"  page      {page or 'off: set house.page'}")
     if found.mask is not None and found.mask.state == "pending":
         raise typer.Exit(UNPROVEN)
     if not all(r.reachable for r in found.rooms.values()):
