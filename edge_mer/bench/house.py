@@ -1,16 +1,19 @@
 """The house: time of a mask from the command to the joint receipt, over loopback and over a slow link, and its cost.
 
-Rooms and house are real instances. The link has 50 ms and 5 % loss in each direction, by ``edge_mer.bench.slow_link``.
+Rooms and house are real instances. The link has 50 ms and 5 % loss in each direction: netem in a
+network namespace (as root, with ``tc``), else ``edge_mer.bench.slow_link``.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +45,70 @@ from edge_mer.privacy.keys.pairing import server_curve
 ROOMS, MASKS, MASK_MS = ("kitchen", "bath", "hall"), 40, 500.0
 DELAY_MS, LOSS = 50, 0.05
 MANY, WATCH_S, WARM_S = 20, 20.0, 8.0
-PATIENCE_US = 60 * SECOND
+PATIENCE_US = 180 * SECOND
 
 
 def measure() -> list[Figure]:
     figures = spread(f"house mask to joint receipt, {len(ROOMS)} rooms", masks(None), "ms", p99=MASK_MS)
-    name = f"the same over {DELAY_MS} ms and {LOSS:.0%} loss each way"
+    took, how = far_masks()
     # One round trip, and one retransmission in each direction.
     link_ms = 2 * DELAY_MS + 2 * (200 + 2 * DELAY_MS)
-    figures += spread(name, masks((DELAY_MS, LOSS)), "ms", p99=MASK_MS + link_ms, note="slow_link")
-    return figures + cost()
+    name = f"the same over {DELAY_MS} ms and {LOSS:.0%} loss each way"
+    return figures + spread(name, took, "ms", p99=MASK_MS + link_ms, note=how) + cost()
+
+
+def far_masks() -> tuple[list[float], str]:
+    """As ``masks`` over a link with delay and loss, and by what: netem, or forwarders where the kernel has none."""
+    try:
+        with netem(DELAY_MS, LOSS) as inside:
+            found = subprocess.run(
+                [*inside, sys.executable, "-m", "edge_mer.bench.house"], check=True, stdout=subprocess.PIPE
+            )
+        return json.loads(found.stdout), "netem"
+    except NoNetem as error:
+        return masks((DELAY_MS, LOSS)), f"slow_link, since {error}"
+
+
+class NoNetem(EdgeMerError):
+    """This host cannot make a network namespace with netem."""
+
+
+@contextmanager
+def netem(delay_ms: float, loss: float) -> Iterator[list[str]]:
+    """A command prefix that runs in a network namespace whose loopback is slow. Raises NoNetem with the reason."""
+    name = f"em{os.getpid()}"
+    commands = (
+        ["ip", "netns", "add", name],
+        ["ip", "-n", name, "link", "set", "lo", "up"],
+        [
+            "tc",
+            "-n",
+            name,
+            "qdisc",
+            "add",
+            "dev",
+            "lo",
+            "root",
+            "netem",
+            "delay",
+            f"{delay_ms:g}ms",
+            "loss",
+            f"{loss:%}",
+        ],
+    )
+    try:
+        for command in commands:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        yield ["ip", "netns", "exec", name]
+    except FileNotFoundError as error:
+        raise NoNetem(f"{error.filename} is not installed") from error
+    except subprocess.CalledProcessError as error:
+        if error.cmd not in commands:
+            raise
+        raise NoNetem(f"{error.cmd[0]} says: {(error.stderr or '').strip()}") from error
+    finally:
+        with suppress(OSError):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 def masks(link: tuple[float, float] | None) -> list[float]:
@@ -63,9 +120,9 @@ def masks(link: tuple[float, float] | None) -> list[float]:
                 room.open()
             began = house.bus.clock.now_us()
             answer = house.client.mask(*MODALITIES)
+            if not answer.ok:  # a room was named, and is asked again
+                house.wait_for(lambda shown: shown.mask is not None and shown.mask.state == "proven", answer.text)
             took.append((house.bus.clock.now_us() - began) / 1000)
-            if not answer.ok:
-                raise EdgeMerError(f"the house was not masked: {answer.text}")
     return took
 
 
@@ -118,15 +175,10 @@ class HouseInstance:
         )
         self._reader = self.bus.reader("house")
 
-    def wait(self) -> House:
-        """Until every room is reached."""
+    def wait_for(self, done: Callable[[House], bool], event: str) -> None:
         deadline = self.bus.clock.now_us() + PATIENCE_US
-        newest: House | None = None
-        while newest is None or not all(r.reachable and r.uncertainty_us for r in newest.rooms.values()):
-            _check(self.bus, deadline, f"the house does not reach its rooms: {newest}")
-            for message in self._reader.drain():
-                newest = message.body
-        return newest
+        while not any(done(message.body) for message in self._reader.drain()):
+            _check(self.bus, deadline, event)
 
 
 @contextmanager
@@ -141,7 +193,9 @@ def house_of_rooms(link: tuple[float, float] | None) -> Iterator[tuple[HouseInst
         ports = {room.name: room.ports if link is None else _linked(link, room.ports, stack) for room in rooms}
         addresses = {room.name: room.address(ports[room.name]) for room in rooms}
         house = HouseInstance(quiet_config(place / "house", addresses), _folder(place / "house.run"), stack)
-        house.wait()
+        house.wait_for(
+            lambda shown: all(r.reachable and r.uncertainty_us for r in shown.rooms.values()), "a room is not reached"
+        )
         yield house, rooms
 
 
@@ -217,3 +271,7 @@ def _check(bus: ZmqBus, deadline_us: int, text: str) -> None:
 def _folder(path: Path) -> Path:
     path.mkdir(mode=0o700)
     return path
+
+
+if __name__ == "__main__":
+    print(json.dumps(masks(None)))

@@ -22,6 +22,7 @@ from edge_mer.privacy.consent.consent_file import (
     CONSENT_SCOPES,
     FILE,
     HISTORY,
+    HOUSE,
     HOW,
     ConsentScope,
     check_place,
@@ -30,6 +31,7 @@ from edge_mer.privacy.consent.consent_file import (
 )
 from edge_mer.privacy.consent_setup import agree, give, pair_console, withdraw
 
+HOUSE_QUESTION = "May the level of voices, ten times a second and without words, be shared with the house of rooms?"
 HISTORY_QUESTION = (
     "May hourly shares of the labels be kept on this machine, sealed and erasable, for the page's history?"
 )
@@ -135,3 +137,5 @@ def _questions(config: Config) -> Iterator[tuple[ConsentScope, str]]:
         yield row.scope, row.question.format(server=getattr(config.text, row.argument or "", None) or "")
     if config.page.address is not None:
         yield HISTORY, HISTORY_QUESTION
+    if config.house.share_voice:
+        yield HOUSE, HOUSE_QUESTION

@@ -39,7 +39,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("keys", "allow"): ("edge-mer keys allow dashboard 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'",),
     ("keys", "revoke"): ("edge-mer keys revoke phone",),
     ("house",): ("edge-mer house pair", "edge-mer house mask --hours 3"),
-    ("house", "status"): ("edge-mer house status",),
+    ("house", "status"): ("edge-mer house status", "edge-mer house status --link"),
     ("house", "mask"): ("edge-mer house mask", "edge-mer house mask --hours 3"),
     ("house", "withdraw"): ("edge-mer house withdraw",),
     ("house", "pair"): (
@@ -47,6 +47,7 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "edge-mer house pair 'edge-mer-house:rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'",
     ),
     ("house", "receipts"): ("edge-mer house receipts",),
+    ("house", "verify"): ("edge-mer house verify house.mcap kitchen=kitchen.mcap bath=bath.mcap",),
     ("devices",): ("edge-mer devices",),
     ("calibrate",): ("edge-mer calibrate", "edge-mer calibrate --media room.mp4 --dry-run"),
     ("baseline",): ("edge-mer baseline learn", "edge-mer baseline show"),

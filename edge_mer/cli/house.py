@@ -32,7 +32,7 @@ from edge_mer.privacy.keys.host_key import PUBLIC, public_key, read_public
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import server_curve
 
-house = command_group("Several rooms as one house: status, mask, withdraw, pair, receipts.")
+house = command_group("Several rooms as one house: status, mask, withdraw, pair, receipts, verify.")
 
 SCHEME = "edge-mer-house:"
 LOOK_US = 3 * SECOND // 2
@@ -43,7 +43,11 @@ SILENCE = (
 
 
 @house.command()
-def status(directory: Directory = None, config: ConfigFile = None) -> None:
+def status(
+    link: Annotated[bool, typer.Option("--link", help="also the link of the page, with its token")] = False,
+    directory: Directory = None,
+    config: ConfigFile = None,
+) -> None:
     """Show every room, and the mask of the house.
 
     Exit code 1 when a room cannot be reached, 6 while a mask of the house is not proven.
@@ -54,9 +58,9 @@ def status(directory: Directory = None, config: ConfigFile = None) -> None:
     if found is None:
         raise PrivacyError(SILENCE)
     typer.echo("\n".join([*(_room_line(n, r) for n, r in found.rooms.items()), *_mask_lines(found.mask)]))
-    link = house_link(running) if running is not None else None
-    if link is not None:
-        typer.echo(f"  page      {link}")
+    if link:
+        page = house_link(running) if running is not None else None
+        typer.echo(f"  page      {page or 'off: set house.page'}")
     if found.mask is not None and found.mask.state == "pending":
         raise typer.Exit(UNPROVEN)
     if not all(r.reachable for r in found.rooms.values()):
@@ -125,6 +129,26 @@ def receipts(config: ConfigFile = None) -> None:
         missing = "".join(f"; NOT {n}: {why}" for n, why in joint.missing.items())
         at = datetime.datetime.fromtimestamp(joint.asked_us / SECOND)
         typer.echo(f"{joint.number:4}  {at:%Y-%m-%d %H:%M:%S}  by {joint.requester}: {rooms}{missing}")
+
+
+@house.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="session of the house")],
+    rooms: Annotated[list[str], typer.Argument(metavar="ROOM=FILE", help="session of each room that took part")],
+    config: ConfigFile = None,
+) -> None:
+    """Fold the journal of a house again, from the sessions of its rooms, and compare every result."""
+    from edge_mer.session.house_replay import verify_house
+    from edge_mer.session.keys import key_store
+
+    found = {}
+    for text in rooms:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"a room is ROOM=FILE, as kitchen=kitchen.mcap; got {text!r}")
+        found[name] = Path(path)
+    report = verify_house(file, found, key_store(load(config)[0]))
+    typer.echo(f"identical: {report.entries} entries, {len(report.voices)} voices")
 
 
 def _admit(link: str, name: str, settings: Config) -> None:

@@ -14,9 +14,10 @@ import zmq
 
 from edge_mer.bus.curve_server import listen
 from edge_mer.capture.playback.recorded import read_transcript
-from edge_mer.config import Config, plays_with_file
+from edge_mer.config import Config, PageConfig, plays_with_file
 from edge_mer.contract.errors import ConfigError, DeviceError, InputError, MissingExtra, SessionError
 from edge_mer.contract.modalities import MODALITIES
+from edge_mer.gateway.house.page_server import house_page
 from edge_mer.gateway.page.http_auth import parse_address
 from edge_mer.runtime.select import models_directory
 
@@ -31,6 +32,8 @@ def extras_needed(config: Config) -> Iterator[tuple[str, str, str]]:
     if config.page.address is not None:
         yield "aiohttp", "hub", "page.address"
         yield "prometheus_client", "hub", "page.address"
+    if config.house.page is not None:
+        yield "aiohttp", "hub", "house.page"
     if config.mqtt.address is not None:
         yield "paho", "hub", "mqtt.address"
     kind = (config.button.source or "").partition(":")[0]
@@ -140,19 +143,23 @@ def check_new_file(path: Path | None, may_replace: bool = False) -> None:
         raise InputError(f"{path} cannot be written: {path.parent} is not a folder that you can write to")
 
 
+def _check_page(setting: str, page: PageConfig) -> None:
+    address = parse_address(page)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address.host, address.port))
+        except OSError as error:
+            raise ConfigError(
+                f"{setting} = {page.address}: {error.strerror or error}; stop what uses it, or choose another port"
+            ) from error
+
+
 def _ports(config: Config) -> None:
-    if config.page.address is not None:
-        address = parse_address(config.page)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with socket.socket(family) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((address.host, address.port))
-            except OSError as error:
-                raise ConfigError(
-                    f"page.address = {config.page.address}: {error.strerror or error}; stop what uses it, or choose "
-                    "another port"
-                ) from error
+    for setting, page in (("page.address", config.page), ("house.page", house_page(config))):
+        if page is not None and page.address is not None:
+            _check_page(setting, page)
     named = {
         "remote.listen": config.remote.listen,
         "hub.publish": config.hub.publish,

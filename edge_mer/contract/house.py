@@ -24,7 +24,8 @@ class Voice(Body, frozen=True):
 
 class RoomState(Struct, frozen=True):
     """One room as the house sees it. ``reachable`` false: nothing arrives, ``reason`` says what; its gates are then
-    unknown and ``gates`` is empty. ``sensed``: the modalities in the room's newest estimate, ``label`` what it says.
+    unknown and ``gates`` is empty. A gate is ``live`` unless it is masked and closed. ``sensed``: the modalities in the
+    room's newest estimate, ``label`` what it says.
 
     ``until_us``: wall time at which the room opens by itself. ``uncertainty_us``: of the time of its messages here.
     """

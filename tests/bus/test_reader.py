@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.bus.reader import MOST_SOURCES
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.errors import BadMessage, EndpointInUse, Stale
 from edge_mer.contract.messages import RawAudio, RawVideo
@@ -155,3 +156,13 @@ def test_a_publisher_refuses_nan_and_the_wrong_body(bus: MemoryBus) -> None:
     with pytest.raises(BadMessage, match="carries RawAudio"):
         publisher.send(RawVideo(frame=0, width=1, height=1, mask_epoch=0), origin_us=0)
     assert publisher.seq == 0, "a refused message must not leave a gap"
+
+
+def test_many_sources_on_one_topic_cost_a_bounded_memory(bus: MemoryBus) -> None:
+    reader = bus.reader("raw/audio")
+    for n in range(2 * MOST_SOURCES):
+        publisher = MemoryBus(bus.broker, bus.clock, "one").publisher("raw/audio", f"mic{n}")
+        publisher.send(audio(), PCM, origin_us=n)
+        publisher.close()
+        reader.drain()
+    assert len(reader._next) == MOST_SOURCES

@@ -10,6 +10,7 @@ import pytest
 
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
+from edge_mer.contract.house import Voice
 from edge_mer.contract.messages import Body, Explain, Message, Privacy
 from edge_mer.gateway.stale_after_mask import CONFIRMED_US, StaleAfterMask
 from tests.gateway.estimates import estimate
@@ -100,3 +101,17 @@ def test_hub_acknowledges_a_mask_and_forwards_no_older_message(
 
     stage.until(newer_arrived)
     assert not any(h.get("label") == "sad" for _, h in subscriber.received)
+
+
+def test_level_of_voice_from_before_a_mask_of_the_microphone_is_stale_for_ever(clock: FakeClock) -> None:
+    publisher, stale = MemoryBus(MemoryBroker(), clock).publisher("voice", "voice"), StaleAfterMask()
+
+    def made(epoch: int) -> Message[object]:
+        return publisher.send(Voice(levels=(-20,), mask_epoch=epoch), origin_us=clock.now_us())
+
+    stale.record_mask(9, clock.now_us())  # of the camera
+    assert not stale.is_stale(made(3))
+    stale.record_mask(10, clock.now_us(), voice=True)
+    clock.advance(60 * SECOND)
+    assert stale.is_stale(made(9))
+    assert not stale.is_stale(made(11))

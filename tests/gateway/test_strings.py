@@ -19,6 +19,7 @@ from edge_mer.gateway.page.strings import LANGUAGES, chosen, combination_text, r
 from edge_mer.privacy.switch import memory
 
 WEB = Path(strings.__file__).parent / "web"
+PAGES = {p.name: p.read_text() for p in WEB.glob("*.html")}
 SCRIPTS = {p.name: p.read_text() for p in WEB.glob("*.js")}
 # Rows that JavaScript or Python names by a computed key.
 COMPUTED = (
@@ -48,8 +49,7 @@ def test_both_languages_have_every_text_with_the_same_fields() -> None:
 
 
 def test_every_text_that_a_script_uses_exists_and_every_text_is_used() -> None:
-    page = (WEB / "index.html").read_text()
-    used = set(re.findall(r"\{\{([\w.]+)\}\}", page))
+    used = set(re.findall(r"\{\{([\w.]+)\}\}", "".join(PAGES.values())))
     for name, script in SCRIPTS.items():
         # A key in t(…) may also stand in a choice or be chosen by a condition.
         found = {k for k in re.findall(r'"([a-z_]+\.[\w.]+)"', script) if k in texts().rows}
@@ -62,13 +62,16 @@ def test_every_text_that_a_script_uses_exists_and_every_text_is_used() -> None:
     assert not unused
 
 
-def test_page_in_each_language_has_no_empty_place() -> None:
-    page = (WEB / "index.html").read_text()
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_page_in_each_language_has_no_empty_place(name: str) -> None:
     for language in LANGUAGES:
-        shown = render(page, language)
+        shown = render(PAGES[name], language)
         assert "{{" not in shown
         assert f'<html lang="{language}">' in shown
-    assert "Alles ausschalten" in render(page, "de")
+
+
+def test_text_without_a_row_is_an_error() -> None:
+    assert "Alles ausschalten" in render(PAGES["index.html"], "de")
     with pytest.raises(KeyError):
         render("{{no.such_text}}", "en")
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from edge_mer.bus import Client
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Closed, Exited, Lease, LeaseRequest, Purge, Purged, Register
-from edge_mer.contract.domain import Modality
+from edge_mer.contract.control import Closed, Command, Exited, Lease, LeaseRequest, Purge, Purged, Register
+from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import Privacy
 from edge_mer.privacy.consent.consent_file import home_consent
+from edge_mer.privacy.keys.signing import is_signed
 from edge_mer.privacy.switch.switch import RELEASE_US
 from tests.switch_bench import TODAY, SwitchBench, kinds, received
 
@@ -378,3 +379,25 @@ def test_the_epoch_grows_with_every_change_and_never_goes_back(
             assert state.mask_epoch >= before.mask_epoch
             if state.requested != before.requested:
                 assert state.mask_epoch > before.mask_epoch
+
+
+def test_mask_with_a_challenge_is_answered_with_receipts_in_force(tmp_path: Path) -> None:
+    bench = SwitchBench(tmp_path)
+    for number in range(2):  # the second mask changes nothing, and is proven anew by the same receipts
+        bench.person.send(Command(id=f"m{number}", action="mask", modalities=MODALITIES, challenge=f"c{number}"))
+        bench.turn()
+    first, second = bench.answers()
+    assert first.holds is not None
+    assert second.holds is not None
+    assert (first.holds.challenge, second.holds.challenge) == ("c0", "c1")
+    assert is_signed(bench.host_public, second.holds)
+    assert all(is_signed(bench.host_public, r) for r in second.proofs)
+    assert first.proofs == second.proofs
+    assert {m: h.receipt for m, h in second.holds.modalities.items()} == {r.modality: r.number for r in second.proofs}
+    forged = msgspec.structs.replace(second.holds, challenge="c2")
+    assert not is_signed(bench.host_public, forged)
+    bench.ask("mask", "audio")
+    bench.turn()
+    (plain,) = bench.answers()
+    assert plain.holds is None
+    assert plain.proofs == ()

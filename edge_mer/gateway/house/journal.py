@@ -46,6 +46,11 @@ class Journalled:
             self._inputs.append(given)
             self._folded.append(found)
 
+    @property
+    def held(self) -> int:
+        """Inputs that wait for the next tick."""
+        return len(self._inputs)
+
     def purge(self, room: str) -> None:
         """Also what of this room is not folded yet."""
         kept = [n for n, i in enumerate(self._folded) if i.room != room]

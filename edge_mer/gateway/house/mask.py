@@ -70,6 +70,7 @@ class Masks:
         self.proven_receipt: int | None = None
         self._rooms: dict[str, RoomMask] = {}
         self._round_us = 0
+        self._end_us: int | None = None
         self._next = ""
         self._unsaved = False
         if self.order is not None and self.order.state == "pending":
@@ -94,7 +95,7 @@ class Masks:
             return self.round
         self.order = msgspec.structs.replace(old, for_s=for_s, until_us=until_us)
         self._unsaved |= self.order != old
-        self._next = requester
+        self._end_us, self._next = None, requester
         return self.round + 1
 
     def withdraw(self, wall_us: int) -> str:
@@ -113,6 +114,11 @@ class Masks:
             self._begin_next(now_us, wall_us)
         order = self.order
         if order is None or order.state != "pending":
+            return
+        if order.for_s and self._end_us is None:
+            self._end_us = now_us + _left_s(order, wall_us) * SECOND
+        if self._end_us is not None and now_us >= self._end_us:
+            self._finish("withdrawn", wall_us)
             return
         for name, room in self._rooms.items():
             if room.proof is None and now_us >= room.due_us and name in self._hosts:
@@ -166,12 +172,6 @@ class Masks:
         until = order.until_us or None
         return HouseMask(order.id, order.state, order.requester, order.asked_us, until, proven, missing, order.receipt)
 
-    def due_us(self) -> int | None:
-        """When the next attempt is due; None when nothing is pending."""
-        if self.order is None or self.order.state != "pending":
-            return None
-        return min((r.due_us for n, r in self._rooms.items() if r.proof is None and n in self._hosts), default=None)
-
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _begin_next(self, now_us: int, wall_us: int) -> None:
@@ -185,7 +185,7 @@ class Masks:
         rooms = tuple(dict.fromkeys((*rooms, *self._hosts)))
         self.order = Order(secrets.token_hex(8), requester, wall_us, for_s, until_us, rooms)
         self.round += 1
-        self._round_us, self._unsaved = now_us, True
+        self._round_us, self._end_us, self._unsaved = now_us, None, True
         self._start(rooms, now_us)
 
     def _start(self, rooms: tuple[str, ...], now_us: int) -> None:

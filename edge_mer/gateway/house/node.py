@@ -34,7 +34,6 @@ from edge_mer.gateway.house.page_server import TOKEN_FILE, HouseServer, house_pa
 from edge_mer.gateway.house.proof import JointLog, JointReceipt, proof_of
 from edge_mer.gateway.house.room import Room
 from edge_mer.gateway.house.room_view import RoomView
-from edge_mer.gateway.outlet import lower_priority
 from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
 from edge_mer.gateway.page.turn_loop import TurnLoop
@@ -54,9 +53,10 @@ PATIENCE_US = 3 * SECOND
 MOST_WAITING, MOST_ANSWERS = 64, 64
 SHOWN_VOICES, SHOWN_VOICES_US = 8, 60 * SECOND
 LONGEST_REASON = 200
-# A voice message that is from further back or ahead than this has a wrong time, and more steps than this are no message
-# of ours.
-OLDEST_US, NEWEST_US, MOST_STEPS = 5 * SECOND, SECOND // 2, 20
+# A message that is from further back or ahead than this has a wrong time.
+OLDEST_US, NEWEST_US = 5 * SECOND, SECOND // 2
+# Steps of a message, bytes that name it, and messages of a tick, so that an entry of the journal keeps to its size.
+MOST_STEPS, LONGEST_NAMES, MOST_INPUTS = 20, 64, 500
 Done = Callable[[Answer], object]
 
 
@@ -184,6 +184,12 @@ class HouseNode:
         body, age_us = message.body, now - message.envelope.origin_us - offset
         if not -NEWEST_US <= age_us <= OLDEST_US or (isinstance(body, Voice) and len(body.levels) > MOST_STEPS):
             self._own["bad_time"] += 1
+            return
+        if (
+            len(message.envelope.source) + len(message.envelope.boot) > LONGEST_NAMES
+            or self._journal.held >= MOST_INPUTS
+        ):
+            self._own["not_folded"] += 1
             return
         self._journal.take(RoomInput(name, message.ref, offset, uncertainty), message)
 
@@ -338,5 +344,4 @@ def house_identity(config: Config) -> Identity:
 
 def build(config: Config, bus: Bus) -> HouseNode:
     assert isinstance(bus, ZmqBus)
-    lower_priority()
     return HouseNode(config, bus)

@@ -21,7 +21,7 @@ from edge_mer.privacy.switch.receipts import line_hash
 FILE = "house_receipts.jsonl"
 # A full file is renamed to ``.1``, in place of the one before it.
 MOST_BYTES = 50_000_000
-LONGEST_LINE = 2_000_000
+LONGEST_LINE = 8_000_000
 
 
 class RoomProof(Struct, frozen=True):
@@ -58,7 +58,8 @@ def proof_of(result: dict[str, Any], host: str) -> RoomProof:
         receipts = msgspec.convert(result.get("proofs", ()), tuple[Receipt, ...])
     except msgspec.ValidationError as error:
         raise PrivacyError(f"its answer holds no proof ({error}); does this room run an older edge_mer?") from error
-    return RoomProof(host, holds, receipts)
+    named = {held.receipt for held in holds.modalities.values()}
+    return RoomProof(host, holds, tuple(r for r in receipts if r.number in named)[: len(MODALITIES)])
 
 
 def fault_of(proof: RoomProof, challenges: frozenset[str], host: str) -> str | None:

@@ -100,7 +100,8 @@ class RoomView:
         if fault is not None or self.privacy is None:
             return RoomState(False, fault, {}, (), None, None, uncertainty)
         states = self.privacy.modalities
-        gates: dict[Modality, Gate] = {m: s.effective for m, s in states.items()}
+        # One that is not masked counts as live also while no device is open: it may open at any time.
+        gates: dict[Modality, Gate] = {m: "live" if s.effective == "live" else s.requested for m, s in states.items()}
         ends = [s.until_us for s in states.values() if s.until_us is not None]
         estimate = self.estimate if now_us - self.estimate_at_us <= STALE_US else None
         sensed = modalities_of(estimate.combination) if estimate is not None else ()

@@ -223,3 +223,12 @@ def test_changed_joint_receipt_is_found(house: Make) -> None:
     path.write_bytes(path.read_bytes().replace(b'"requester":"test"', b'"requester":"anna"'))
     with pytest.raises(PrivacyError, match="not what this house signed"):
         joint(found)
+
+
+def test_guests_mask_that_is_not_proven_by_its_end_is_withdrawn(house: Make) -> None:
+    found = house("kitchen", "bath")
+    found.reachable()
+    found.rooms["bath"].is_stopped = True
+    found.ask("mask", for_s=3)
+    found.until(lambda: (found.state / "house.json").exists() and found.saved()["state"] == "withdrawn")
+    assert set(joint(found)[-1].missing) == {"bath"}
