@@ -50,3 +50,9 @@ def in_root(root: Path, *command: str, environment: dict[str, str] | None = None
         text=True,
         check=True,
     ).stdout
+
+
+def is_namespace_allowed() -> bool:
+    """Whether this process may make mount and process namespaces, which containers often refuse."""
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -67,6 +67,9 @@ class Image:
 def build(folder: Path) -> Image:
     """The last stage."""
     stages: dict[str, Image] = {}
+    base = folder / "base"
+    debootstrap(base, SUITE)
+    let_in_network(base)
     with DOCKERFILE.open("rb") as file:
         structure = DockerfileParser(fileobj=file).structure
     for step in structure:
@@ -74,8 +77,7 @@ def build(folder: Path) -> Image:
         if name == "FROM":
             image = Image(folder / value.rpartition(" AS ")[2])
             stages[image.root.name] = image
-            debootstrap(image.root, SUITE)
-            let_in_network(image.root)
+            subprocess.run(["cp", "-a", str(base), str(image.root)], check=True)
         elif stages:
             print(f"{image.root.name}: {name} {value[:90]}", flush=True)
             carry_out(image, name, value, stages)
