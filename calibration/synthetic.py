@@ -55,7 +55,12 @@ LEVEL: Final = 0.97
 MOST: Final = 100
 STRENGTH: Final = 0.1
 # Espeak's variants are formants, klatt's with a glottal source; flite joins diphones, or speaks by a statistical model.
-ESPEAK: Final = ("+m1", "+m3", "+m7", "+f1", "+f2", "+f4", "+croak", "+whisper", "+klatt", "+klatt2", "+klatt4")
+ESPEAK: Final = (
+    *(f"m{n}" for n in range(1, 9)),
+    *(f"f{n}" for n in range(1, 6)),
+    *(f"klatt{n}" for n in ("", *range(2, 7))),
+    *("croak", "whisper", "Alex", "Annie", "max", "Mario", "linda", "steph", "rob", "Denis", "Andy"),
+)
 FLITE: Final[Mapping[str, str]] = {
     "kal": "diphones",
     "kal16": "diphones",
@@ -81,9 +86,11 @@ def synthetic() -> Iterator[tuple[str, str, Sound]]:
     for number, variant in enumerate(ESPEAK):
         for language, lines in SPOKEN.items():
             for line in lines if language == "en-us" else lines[:1]:
-                voice = Voice(language + variant, 130 + 8 * (number % 7), 25 + 9 * (number % 6), 30 + 7 * (number % 7))
+                voice = Voice(
+                    f"{language}+{variant}", 130 + 8 * (number % 7), 25 + 9 * (number % 6), 30 + 7 * (number % 7)
+                )
                 sound = espeak.say(line, voice).samples.astype(np.float32) / np.float32(32768)
-                yield "klatt" if "klatt" in variant else "formants", f"espeak {variant}", sound
+                yield "klatt" if "klatt" in variant else "formants", f"espeak-ng {variant}", sound
     for name, way in FLITE.items():
         for line in SPOKEN["en-us"]:
             yield way, f"flite {name}", _flite(name, line)
