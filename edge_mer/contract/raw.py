@@ -44,7 +44,8 @@ class RawText(Body, frozen=True):
 
     ``parent`` is ``raw/audio`` when the words were made from the microphone: its mask then masks them too.
     ``confidence``: how sure a recogniser is of them, 0 to 1, null where it cannot tell. ``provisional``: the segment is
-    not over, and its words take part in no estimate yet.
+    not over, and its words take part in no estimate yet. ``alternatives``: what else may have been spoken in a segment
+    that is over, the likeliest first; empty where the recogniser gives none. No estimate uses them.
     """
 
     segment: int
@@ -55,3 +56,4 @@ class RawText(Body, frozen=True):
     mask_epoch: int
     confidence: float | None = None
     provisional: bool = False
+    alternatives: tuple[str, ...] = ()

@@ -104,6 +104,14 @@ ROWS: Final[tuple[RecogniserRow, ...]] = (
         extra="asr-faster",
     ),
     RecogniserRow(
+        name="sherpa-onnx",
+        module="edge_mer.capture.asr.sherpa",
+        argument="model",
+        wants="the folder of a streaming transducer for sherpa-onnx",
+        package="sherpa_onnx",
+        extra="asr-sherpa",
+    ),
+    RecogniserRow(
         name="whisper",
         module="edge_mer.capture.asr.whisper",
         argument="model",
@@ -137,7 +145,7 @@ _ENGINES: Final = tuple(row.name for row in ROWS if row.source == ASR)
 # Values of text.source and text.engine, and the scopes.
 if TYPE_CHECKING:
     TextSource = Literal["asr", "typed", "recorded", "wyoming", "off"]
-    Engine = Literal["pocketsphinx", "faster-whisper", "whisper"]
+    Engine = Literal["pocketsphinx", "faster-whisper", "sherpa-onnx", "whisper"]
     Scope = Literal["wyoming"]
 else:
     TextSource = Literal[_SOURCES]

@@ -25,13 +25,14 @@ BEGIN, PIECE, END = 1, 2, 3
 HEADER = struct.Struct("<BIH")
 # Amount of audio between two partial results.
 PARTIAL_BYTES = 16_000
+MOST_ALTERNATIVES = 4
 _PR_SET_PDEATHSIG = 1
 
 
 class Hypothesis(Struct, frozen=True):
     """Words of one segment, times in us from its start; or ``error``: why recognition failed.
 
-    ``confidence`` of the final words, None where the recogniser cannot tell.
+    ``confidence`` of the final words, None where the recogniser cannot tell; ``alternatives`` to them.
     """
 
     segment: int
@@ -39,6 +40,7 @@ class Hypothesis(Struct, frozen=True):
     final: bool = False
     error: str | None = None
     confidence: float | None = None
+    alternatives: tuple[str, ...] = ()
 
 
 def frame(order: int, segment: int, pcm: bytes = b"") -> bytes:
@@ -69,7 +71,8 @@ def serve(recogniser: Recogniser, orders: BinaryIO, publish: Callable[[Hypothesi
                         publish(Hypothesis(segment, words))
             elif order == END:
                 words = recogniser.end()
-                publish(Hypothesis(segment, words, final=True, confidence=confidence_of(recogniser)))
+                sure, others = confidence_of(recogniser), alternatives_of(recogniser)
+                publish(Hypothesis(segment, words, final=True, confidence=sure, alternatives=others))
         except EdgeMerError as error:
             failed = True
             publish(Hypothesis(segment, final=True, error=str(error)))
@@ -79,6 +82,11 @@ def confidence_of(recogniser: Recogniser) -> float | None:
     """Of the words of its last ``end``; a value that is no probability is none."""
     value = getattr(recogniser, "confidence", None)
     return float(value) if value is not None and 0 <= value <= 1 else None
+
+
+def alternatives_of(recogniser: Recogniser) -> tuple[str, ...]:
+    """To the words of its last ``end``, at most MOST_ALTERNATIVES."""
+    return tuple(getattr(recogniser, "alternatives", ()))[:MOST_ALTERNATIVES]
 
 
 def die_with_parent() -> None:

@@ -5,6 +5,7 @@ rate.
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 from edge_mer.contract.errors import missing_extra
@@ -14,10 +15,13 @@ FRAME_US = 10_000
 # Words that stand for silence, noise and breath begin with one of these.
 FILLERS = "<[+"
 LEAST_PROBABILITY = 1e-6
+# Paths of the lattice that are looked at for alternatives.
+PATHS = 20
 
 
 class PocketSphinx:
     confidence: float | None = None
+    alternatives: tuple[str, ...] = ()
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
@@ -35,7 +39,15 @@ class PocketSphinx:
         self._decoder.end_utt()
         words = self._words()
         self.confidence = self._confidence() if words else None
+        self.alternatives = self._alternatives() if words else ()
         return words
+
+    def _alternatives(self) -> tuple[str, ...]:
+        """Other paths through the lattice; paths that differ in fillers alone count once."""
+        best = plain(self._decoder.hyp().hypstr)
+        paths = islice(self._decoder.nbest() or (), PATHS)
+        found = dict.fromkeys(plain(p.hypstr) for p in paths if p is not None)
+        return tuple(text for text in found if text and text != best)
 
     def _confidence(self) -> float:
         """Mean probability of a word (geometric) among the alternatives of the lattice."""
@@ -50,6 +62,11 @@ class PocketSphinx:
             for s in self._decoder.seg()
             if s.word[0] not in FILLERS
         )
+
+
+def plain(text: str) -> str:
+    """A path as the words alone."""
+    return " ".join(_spelling(word) for word in text.split() if word[0] not in FILLERS)
 
 
 def _spelling(entry: str) -> str:

@@ -19,7 +19,8 @@ from edge_mer.privacy.consent.consent_file import agreed
 class Recogniser(Protocol):
     """One segment at a time: ``begin``, ``feed`` for each chunk of audio, ``end``. Word times count from its start.
 
-    It may have ``confidence``: after ``end``, how sure it is of the words, 0 to 1; None where it cannot tell.
+    It may have ``confidence``: after ``end``, how sure it is of the words, 0 to 1; None where it cannot tell. And
+    ``alternatives``: after ``end``, what else may have been spoken (n-best), the likeliest first.
     """
 
     def begin(self) -> None: ...

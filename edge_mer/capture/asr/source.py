@@ -239,6 +239,7 @@ class AsrTranscript:
             mask_epoch=0,
             confidence=hypothesis.confidence,
             provisional=not hypothesis.final,
+            alternatives=hypothesis.alternatives if words else (),
         )
         return Captured(segment.origin_us, self._bus.clock.now_us(), body)
 

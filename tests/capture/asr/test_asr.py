@@ -155,6 +155,15 @@ def test_the_confidence_of_a_recogniser_is_published_and_a_doubted_segment_is_no
     assert listener.worker.counters["text.doubted"] == 1
 
 
+def test_alternatives_are_published_with_their_words_and_dropped_with_them(listener):
+    for number, sure in enumerate((0.9, 0.1), 1):
+        listener.sentence()
+        listener.answer(number, WORD, final=False)
+        listener.child.answers.append(Hypothesis(number, (WORD,), True, confidence=sure, alternatives=("height",)))
+        listener.worker.turn()
+    assert [m.body.alternatives for m in listener.words() if m.body.final] == [("height",), ()]
+
+
 def test_words_that_were_shown_and_are_doubted_are_taken_back(listener):
     listener.sentence()
     listener.answer(1, WORD, final=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_mer.capture.asr import wyoming
-from edge_mer.capture.asr.child import confidence_of
+from edge_mer.capture.asr.child import MOST_ALTERNATIVES, alternatives_of, confidence_of
 from edge_mer.capture.asr.faster_whisper import FasterWhisper
 from edge_mer.capture.asr.recogniser import Choice, choose
 from edge_mer.config import Config
@@ -79,3 +79,10 @@ def test_a_confidence_that_is_no_probability_is_none(value: float | None, read: 
     assert confidence_of(recogniser) == read
     plain: Any = SimpleNamespace()
     assert confidence_of(plain) is None
+
+
+def test_a_recogniser_gives_few_alternatives_or_none() -> None:
+    recogniser: Any = SimpleNamespace(alternatives=[f"guess {i}" for i in range(9)])
+    assert alternatives_of(recogniser) == tuple(f"guess {i}" for i in range(MOST_ALTERNATIVES))
+    plain: Any = SimpleNamespace()
+    assert alternatives_of(plain) == ()

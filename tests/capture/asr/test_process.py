@@ -113,6 +113,9 @@ class TestPocketSphinx:
         assert all(0 <= w.start_us < w.end_us <= len(pcm) / 32_000 * SECOND for w in words)
         assert [w.start_us for w in words] == sorted(w.start_us for w in words)
         assert not any(w.approx for w in words)
+        others = found[-1].alternatives
+        assert 0 < len(others) == len(set(others))
+        assert " ".join(w.text for w in words) not in others
 
     def test_silence_has_no_words(self, start):
         child = start(Choice("pocketsphinx"))
