@@ -64,14 +64,14 @@ class Alarms:
 
     def track(self, combination: Combination, split: Split, number: int = 0) -> Track:
         """Hours of negatives; ``number`` draws others."""
-        hours = HOURS[split] * self._share
-        stamp = f"{self.fusions.model.name} {combination} {split} {hours} {self._seed} {number} {_size(self.pieces)}"
+        hours, some = HOURS[split] * self._share, _negatives(self.pieces, combination, split)
+        stamp = f"{self.fusions.model.name} {combination} {split} {hours} {self._seed} {number} {_size(some)}"
         path = self._cache / f"track-{combination}-{split}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
             random = np.random.default_rng([self._seed, number, *stamp.encode()])
             _write(
                 path,
-                self.fusions.track(combination, hours_of(_negatives(self.pieces, combination, split), hours, random)),
+                self.fusions.track(combination, hours_of(some, hours, random)),
             )
         return _read(path, combination)
 
@@ -116,8 +116,8 @@ def _negatives(held: Pieces, combination: Combination, split: Split) -> dict[Mod
     return {m: [p for p in every[m] if p.split == split] for m in modalities_of(combination)}
 
 
-def _size(held: Pieces) -> str:
-    return f"{len(held.voices)} {len(held.faces)} {len(held.words)} {sum(p.seconds for p in held.voices):.3f}"
+def _size(some: Mapping[Modality, Sequence[Piece]]) -> str:
+    return " ".join(f"{m} {len(pieces)} {sum(p.seconds for p in pieces):.3f}" for m, pieces in some.items())
 
 
 def _write(path: Path, track: Track) -> None:

@@ -74,6 +74,13 @@ class EraseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     what: str
 
 
+class WrongRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/event/wrong``: an event was wrong, or that is taken back."""
+
+    event: str
+    wrong: bool = True
+
+
 class PageBackend(Protocol):
     """What the page may read and request."""
 
@@ -92,6 +99,8 @@ class PageBackend(Protocol):
     def history_table(self) -> str: ...
 
     def erase(self, what: str) -> Answer: ...
+
+    def wrong(self, request: WrongRequest) -> Answer: ...
 
     def metrics(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
@@ -134,6 +143,7 @@ class WebServer:
                 web.post("/mask", self._command),
                 web.post("/unmask", self._command),
                 web.post("/pair", self._pair),
+                web.post("/event/wrong", self._wrong),
                 web.get("/history", self._history),
                 web.get("/history.csv", self._history_table),
                 web.post("/history/erase", self._erase),
@@ -238,6 +248,9 @@ class WebServer:
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
         return self._answer(self._backend.pair(await self._body(request, PairingRequest)))
+
+    async def _wrong(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._backend.wrong(await self._body(request, WrongRequest)))
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
         days, back = max(1, self._days(request, "days", MOST_SHOWN)), self._days(request, "back", MOST_BACK)
