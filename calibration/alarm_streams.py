@@ -36,6 +36,8 @@ from edge_mer.fusion.settings import settings_from
 SETTINGS: Final = settings_from(Config().fusion)
 HOP_S, WINDOW_S = SETTINGS.hop_us / 1e6, SETTINGS.window_us / 1e6
 BATCH: Final = 256
+# Hops whose windows are in memory at once.
+PART: Final = 8192
 # How long one person stays, seconds.
 STAY_S: Final = (30.0, 180.0)
 Floats = NDArray[np.float64]
@@ -142,23 +144,26 @@ class Fusions:
     def track(self, combination: Combination, stream: Stream) -> Track:
         """Every hop of a stream, as ``combination`` where all its modalities are present, else without an estimate."""
         ends = np.arange(HOP_S, stream.seconds, HOP_S)
+        parts = [self._part(combination, stream, ends[i : i + PART]) for i in range(0, len(ends), PART)]
+        shares, sentiment, doubt = (np.concatenate(some) for some in zip(*parts, strict=True))
+        shares, sentiment = smoothed(shares), smoothed(sentiment[:, None])[:, 0]
+        out = withheld(shares, doubt, self._calibration.fits.get(combination))
+        piece = np.clip(np.searchsorted(stream.starts, ends - 1e-9) - 1, 0, None)
+        return Track(combination, shares, sentiment, out, piece, stream.sources, stream.people, stream.labels)
+
+    def _part(self, combination: Combination, stream: Stream, ends: Floats) -> tuple[Floats, Floats, Floats]:
+        """Shares [n, 7] and sentiment [n], not smoothed, NaN without an estimate; and doubt [n]."""
         windows = {m: self._windows(m, stream, ends) for m in modalities_of(combination)}
-        present = np.ones(len(ends), np.bool_)
-        for m, (_, mask, _) in windows.items():
-            present &= mask.sum(1) >= needed(m, self.model.capacity[m], SETTINGS)
-        logits, sentiment = self._run(combination, windows, present)
-        fit = self._calibration.fits.get(combination)
-        doubt = np.ones(len(ends))
+        present, doubt = np.ones(len(ends), np.bool_), np.ones(len(ends))
         for m, parts in windows.items():
+            present &= parts[1].sum(1) >= needed(m, self.model.capacity[m], SETTINGS)
             if m in self._calibration.novelty:
                 doubt = np.maximum(doubt, doubts(self._calibration.novelty[m], m, parts))
-        raw = logits / doubt[:, None]
+        logits, sentiment = self._run(combination, windows, present)
+        fit, raw = self._calibration.fits.get(combination), logits / doubt[:, None]
         shares = softmax(raw) if fit is None else fit.scaling.probabilities(combination, raw)
         shares[~present], sentiment[~present] = np.nan, np.nan
-        shares, sentiment = smoothed(shares), smoothed(sentiment[:, None])[:, 0]
-        piece = np.clip(np.searchsorted(stream.starts, ends - 1e-9) - 1, 0, None)
-        out = withheld(shares, doubt, fit)
-        return Track(combination, shares, sentiment, out, piece, stream.sources, stream.people, stream.labels)
+        return shares, sentiment, doubt
 
     def _windows(self, modality: Modality, stream: Stream, ends: Floats) -> tuple[NDArray[np.float32], ...]:
         """Values [n, T, D], mask [n, T] and age [n, T], right-aligned, as ``edge_mer.fusion.window.select`` does."""

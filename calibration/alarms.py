@@ -69,10 +69,7 @@ class Alarms:
         path = self._cache / f"track-{combination}-{split}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
             random = np.random.default_rng([self._seed, number, *stamp.encode()])
-            _write(
-                path,
-                self.fusions.track(combination, hours_of(some, hours, random)),
-            )
+            _write(path, self.fusions.track(combination, hours_of(some, hours, random)))
         return _read(path, combination)
 
     def bursts(self, combination: Combination) -> list[BurstTrack]:
