@@ -88,6 +88,7 @@ def track(n: int, seed: int, people: int = 4) -> Track:
         sources=np.array(["x", "y"] * people)[:people],
         people=names,
         labels=np.array([""] * people),
+        visits=np.arange(people),
     )
 
 
