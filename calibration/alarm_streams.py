@@ -7,7 +7,7 @@ novelty, calibration, abstention and smoothing are those of the fold, computed f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,8 @@ from edge_mer.fusion.settings import settings_from
 SETTINGS: Final = settings_from(Config().fusion)
 HOP_S, WINDOW_S = SETTINGS.hop_us / 1e6, SETTINGS.window_us / 1e6
 BATCH: Final = 256
+# Hops whose windows are in memory at once.
+PART: Final = 8192
 # How long one person stays, seconds.
 STAY_S: Final = (30.0, 180.0)
 Floats = NDArray[np.float64]
@@ -44,7 +46,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
     """Tokens of each modality by time, and where each piece begins: ``starts`` [p] s. ``sources``, ``people`` and
-    ``labels`` [p] name what is heard or seen there."""
+    ``labels`` [p] name what is heard or seen there; ``visits`` [p]: the same number while one person stays."""
 
     tokens: Mapping[Modality, tuple[NDArray[np.float32], Floats]]
     starts: Floats
@@ -52,6 +54,7 @@ class Stream:
     sources: NDArray[np.str_]
     people: NDArray[np.str_]
     labels: NDArray[np.str_]
+    visits: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ class Track:
     """Estimates of one combination at every hop.
 
     ``shares`` [n, 7] smoothed, NaN without an estimate; ``sentiment`` [n] the same; ``withheld`` [n]: whether the label
-    is. ``piece`` [n]: the place in ``sources``, ``people``, ``labels``.
+    is. ``piece`` [n]: the place in ``sources``, ``people``, ``labels``, ``visits``.
     """
 
     combination: Combination
@@ -70,13 +73,14 @@ class Track:
     sources: NDArray[np.str_]
     people: NDArray[np.str_]
     labels: NDArray[np.str_]
+    visits: NDArray[np.int64]
 
     @property
     def hours(self) -> float:
         return len(self.shares) * HOP_S / 3600
 
 
-def stream_of(pieces: Sequence[Mapping[Modality, Piece]]) -> Stream:
+def stream_of(pieces: Sequence[Mapping[Modality, Piece]], visits: Sequence[int] | None = None) -> Stream:
     """Pieces in order; those of one place are heard and seen together, for as long as the longest (others repeat)."""
     tokens: dict[Modality, tuple[list[NDArray[np.float32]], list[Floats]]] = {}
     starts, at = list[float](), 0.0
@@ -96,7 +100,8 @@ def stream_of(pieces: Sequence[Mapping[Modality, Piece]]) -> Stream:
     def names(field: str) -> NDArray[np.str_]:
         return np.array([" + ".join(sorted({getattr(p, field) for p in some.values()} - {""})) for some in pieces])
 
-    return Stream(joined, np.array(starts), at, names("source"), names("person"), names("label"))
+    stays = np.array(visits if visits is not None else [0] * len(pieces), np.int64)
+    return Stream(joined, np.array(starts), at, names("source"), names("person"), names("label"), stays)
 
 
 def hours_of(by_modality: Mapping[Modality, Sequence[Piece]], hours: float, random: np.random.Generator) -> Stream:
@@ -107,17 +112,20 @@ def hours_of(by_modality: Mapping[Modality, Sequence[Piece]], hours: float, rand
         for piece in pieces:
             groups.setdefault((piece.source, piece.person), []).append(piece)
         people[modality] = list(groups.values())
-    shown: list[Mapping[Modality, Piece]] = []
+    shown, visits = list[Mapping[Modality, Piece]](), list[int]()
     left = hours * 3600
+    number = 0
     while left > 0:
+        number += 1
         here = {m: _someone(groups, random) for m, groups in people.items()}
         stay = random.uniform(*STAY_S)
         while stay > 0:
             together = {m: group[int(random.integers(len(group)))] for m, group in here.items()}
             seconds = max(p.seconds for p in together.values())
             shown.append(together)
+            visits.append(number)
             stay, left = stay - seconds, left - seconds
-    return stream_of(shown)
+    return stream_of(shown, visits)
 
 
 def _someone(groups: Sequence[list[Piece]], random: np.random.Generator) -> list[Piece]:
@@ -142,23 +150,27 @@ class Fusions:
     def track(self, combination: Combination, stream: Stream) -> Track:
         """Every hop of a stream, as ``combination`` where all its modalities are present, else without an estimate."""
         ends = np.arange(HOP_S, stream.seconds, HOP_S)
+        parts = [self._part(combination, stream, ends[i : i + PART]) for i in range(0, len(ends), PART)]
+        shares, sentiment, doubt = (np.concatenate(some) for some in zip(*parts, strict=True))
+        shares, sentiment = smoothed(shares), smoothed(sentiment[:, None])[:, 0]
+        out = withheld(shares, doubt, self._calibration.fits.get(combination))
+        piece = np.clip(np.searchsorted(stream.starts, ends - 1e-9) - 1, 0, None)
+        named = (stream.sources, stream.people, stream.labels, stream.visits)
+        return Track(combination, shares, sentiment, out, piece, *named)
+
+    def _part(self, combination: Combination, stream: Stream, ends: Floats) -> tuple[Floats, Floats, Floats]:
+        """Shares [n, 7] and sentiment [n], not smoothed, NaN without an estimate; and doubt [n]."""
         windows = {m: self._windows(m, stream, ends) for m in modalities_of(combination)}
-        present = np.ones(len(ends), np.bool_)
-        for m, (_, mask, _) in windows.items():
-            present &= mask.sum(1) >= needed(m, self.model.capacity[m], SETTINGS)
-        logits, sentiment = self._run(combination, windows, present)
-        fit = self._calibration.fits.get(combination)
-        doubt = np.ones(len(ends))
+        present, doubt = np.ones(len(ends), np.bool_), np.ones(len(ends))
         for m, parts in windows.items():
+            present &= parts[1].sum(1) >= needed(m, self.model.capacity[m], SETTINGS)
             if m in self._calibration.novelty:
                 doubt = np.maximum(doubt, doubts(self._calibration.novelty[m], m, parts))
-        raw = logits / doubt[:, None]
+        logits, sentiment = self._run(combination, windows, present)
+        fit, raw = self._calibration.fits.get(combination), logits / doubt[:, None]
         shares = softmax(raw) if fit is None else fit.scaling.probabilities(combination, raw)
         shares[~present], sentiment[~present] = np.nan, np.nan
-        shares, sentiment = smoothed(shares), smoothed(sentiment[:, None])[:, 0]
-        piece = np.clip(np.searchsorted(stream.starts, ends - 1e-9) - 1, 0, None)
-        out = withheld(shares, doubt, fit)
-        return Track(combination, shares, sentiment, out, piece, stream.sources, stream.people, stream.labels)
+        return shares, sentiment, doubt
 
     def _windows(self, modality: Modality, stream: Stream, ends: Floats) -> tuple[NDArray[np.float32], ...]:
         """Values [n, T, D], mask [n, T] and age [n, T], right-aligned, as ``edge_mer.fusion.window.select`` does."""
@@ -269,6 +281,19 @@ def doubts(known: Novelty, modality: Modality, parts: tuple[NDArray[np.float32],
         factor[place, : place + 1] = row
     found[rows] = np.linalg.norm((description - known.mean) @ factor.T, axis=1) / known.limit
     return found
+
+
+def longer(track: Track, hours: float, random: np.random.Generator) -> Track:
+    """``hours`` of the visits of a track, drawn again and again."""
+    edges = np.flatnonzero(np.diff(track.visits[track.piece])) + 1
+    visits = np.split(np.arange(len(track.piece)), edges)
+    chosen, left = list[NDArray[np.int64]](), round(hours * 3600 / HOP_S)
+    while left > 0:
+        chosen.append(visits[int(random.integers(len(visits)))])
+        left -= len(chosen[-1])
+    rows = np.concatenate(chosen)
+    kept = {name: getattr(track, name)[rows] for name in ("shares", "sentiment", "withheld", "piece")}
+    return replace(track, **kept)
 
 
 def estimates(track: Track, part: slice = slice(None)) -> list[Estimate]:

@@ -18,6 +18,7 @@ from edge_mer.contract.messages import EventChange
 from edge_mer.events import corrections
 from edge_mer.events.chosen import chosen_settings
 from edge_mer.events.fold import key
+from edge_mer.gateway.formats import event_to_emotionml
 from edge_mer.host.files import state_directory, state_path
 from edge_mer.host.interrupt import interruptible
 
@@ -32,6 +33,7 @@ def show(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="print events until Ctrl-C")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the header of every message")] = False,
+    emotionml: Annotated[bool, typer.Option("--emotionml", help="print an EmotionML document a line")] = False,
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
@@ -41,7 +43,8 @@ def show(
     """
     if context.invoked_subcommand is not None:
         return
-    if not follow and not json:
+    plain = not (json or emotionml)
+    if plain and not follow:
         for text in budgets(load(config)[0]):
             typer.echo(text)
     try:
@@ -49,10 +52,13 @@ def show(
             reader, end = ReliableReader(bus, "event"), bus.clock.now_us() + JOIN_US
             while not stop.requested and (follow or bus.clock.now_us() < end):
                 for message in reader.drain():
-                    typer.echo(message.header.decode() if json else line(message.body))
+                    if emotionml:
+                        typer.echo(event_to_emotionml(message.body, bus.clock.wall_us() - bus.clock.now_us()))
+                    else:
+                        typer.echo(message.header.decode() if json else line(message.body))
                 bus.wait(SECOND // 10)
     except EdgeMerError as error:
-        if follow or json:
+        if follow or not plain:
             raise
         typer.echo(f"no events are shown: {error}", err=True)
 

@@ -1,4 +1,5 @@
-"""One ``emotion`` message in two standard formats: EmotionML 1.0 (XML) and the terms of ISO/IEC 30150 (JSON).
+"""One ``emotion`` message in two standard formats, EmotionML 1.0 (XML) and the terms of ISO/IEC 30150 (JSON), and one
+``event`` message in EmotionML.
 
 EmotionML is the W3C Recommendation of 22 May 2014. Its vocabulary of six big emotions has no neutral, so each document
 defines the seven classes itself. A class has its probability as ``confidence``. It has no ``value``, because that is an
@@ -13,13 +14,13 @@ from typing import Any
 from xml.etree import ElementTree as ET  # used to write only; no foreign documents are parsed
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, modalities_of
-from edge_mer.contract.messages import Estimate
+from edge_mer.contract.domain import EMOTIONS, EVENT_LABELS, Combination, modalities_of
+from edge_mer.contract.messages import Estimate, EventChange
 from edge_mer.contract.modalities import TABLE
 
 NAMESPACE = "http://www.w3.org/2009/10/emotionml"
 OURS = "urn:edge_mer:emotion:1"
-CATEGORIES, DIMENSIONS = "edge_mer-categories", "edge_mer-dimensions"
+CATEGORIES, DIMENSIONS, EVENTS = "edge_mer-categories", "edge_mer-dimensions", "edge_mer-events"
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
 MILLISECOND = SECOND // 1000
@@ -33,6 +34,18 @@ FACTS = (
     "sentiment_reason",
     "revision",
     "final",
+    "biometric",
+    "mask_epoch",
+    "model",
+)
+EVENT_FACTS = (
+    "event",
+    "phase",
+    "evidence",
+    "threshold",
+    "hours_per_wrong",
+    "proven_hours",
+    "reason",
     "biometric",
     "mask_epoch",
     "model",
@@ -53,27 +66,53 @@ def to_emotionml(estimate: Estimate, wall_us: int) -> str:
 
     An estimate with neither classes nor sentiment gives a document without an <emotion>; <info> holds the reason.
     """
-    root = ET.Element(_tag("emotionml"), version="1.0")
-    for name, kind, items in ((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", (SENTIMENT,))):
-        vocabulary = ET.SubElement(root, _tag("vocabulary"), type=kind, id=name)
-        for item in items:
-            ET.SubElement(vocabulary, _tag("item"), name=item)
+    root = _document((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", (SENTIMENT,)))
     place = root
     if estimate.probabilities is not None or estimate.sentiment is not None:
         place = _emotion(root, estimate, wall_us)
-    facts = {name: _text(getattr(estimate, name)) for name in FACTS}
-    facts["wall_us"] = str(wall_us)
-    info = ET.SubElement(place, _tag("info"))
-    ET.SubElement(info, f"{{{OURS}}}estimate", {k: v for k, v in facts.items() if v is not None})
+    _info(place, "estimate", {**{name: getattr(estimate, name) for name in FACTS}, "wall_us": wall_us})
     return ET.tostring(root, encoding="unicode", xml_declaration=False)
 
 
+def event_to_emotionml(change: EventChange, offset_us: int) -> str:
+    """An EmotionML 1.0 document of the beginning or the end of an event. ``offset_us``: to wall time (topic ``clock``).
+
+    Its label has neither value nor confidence: the evidence, a likelihood ratio, is in <info>.
+    """
+    root = _document((EVENTS, "category", EVENT_LABELS))
+    attributes = {"start": str((change.begin_us + offset_us) // MILLISECOND), "category-set": f"#{EVENTS}"}
+    if change.end_us is not None:
+        attributes["end"] = str((change.end_us + offset_us) // MILLISECOND)
+    emotion = ET.SubElement(root, _tag("emotion"), {**attributes, **_through(*change.combinations)})
+    ET.SubElement(emotion, _tag("category"), name=change.label)
+    _info(emotion, "event", {name: getattr(change, name) for name in EVENT_FACTS})
+    return ET.tostring(root, encoding="unicode", xml_declaration=False)
+
+
+def _document(*vocabularies: tuple[str, str, tuple[str, ...]]) -> ET.Element:
+    """An empty document that defines its own vocabularies: (id, kind, items)."""
+    root = ET.Element(_tag("emotionml"), version="1.0")
+    for name, kind, items in vocabularies:
+        vocabulary = ET.SubElement(root, _tag("vocabulary"), type=kind, id=name)
+        for item in items:
+            ET.SubElement(vocabulary, _tag("item"), name=item)
+    return root
+
+
+def _info(place: ET.Element, name: str, facts: dict[str, object]) -> None:
+    """What has no EmotionML name."""
+    known = {k: text for k, v in facts.items() if (text := _text(v)) is not None}
+    ET.SubElement(ET.SubElement(place, _tag("info")), f"{{{OURS}}}{name}", known)
+
+
+def _through(*combinations: Combination) -> dict[str, str]:
+    channels = dict.fromkeys(TABLE[m].channel for c in combinations for m in modalities_of(c))
+    return {"expressed-through": " ".join(channels)} if channels else {}
+
+
 def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
-    through = [TABLE[m].channel for m in modalities_of(estimate.combination)]
     attributes = {"end": str(wall_us // MILLISECOND)}  # an estimate describes the window that ends at its origin
-    if through:
-        attributes["expressed-through"] = " ".join(through)
-    emotion = ET.SubElement(root, _tag("emotion"), attributes)
+    emotion = ET.SubElement(root, _tag("emotion"), {**attributes, **_through(estimate.combination)})
     if estimate.probabilities is not None:
         emotion.set("category-set", f"#{CATEGORIES}")
         for name in EMOTIONS:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_mer.contract.messages import Estimate
-from edge_mer.gateway.formats import FACTS, scaled, to_emotionml, to_iso30150
+from edge_mer.contract.messages import Estimate, EventChange
+from edge_mer.gateway.formats import FACTS, event_to_emotionml, scaled, to_emotionml, to_iso30150
 from tests.gateway.emotionml import from_emotionml
 from tests.gateway.estimates import NONE_PRESENT, estimate, estimates
 
@@ -141,3 +141,31 @@ def test_iso_30150_contains_the_same_values(message: Estimate) -> None:
 def test_characters_outside_xml_are_replaced() -> None:
     document = to_emotionml(estimate(model="a\x00\uffffb"), WALL_US)
     assert from_emotionml(document)["model"] == "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize("end_us", [None, WALL_US + 2_000_000])
+def test_an_event_gives_a_valid_document_with_its_times_and_bound(end_us: int | None) -> None:
+    change = EventChange(
+        event="negative-at-1",
+        phase="begin" if end_us is None else "end",
+        label="negative",
+        begin_us=5_000_000,
+        end_us=end_us,
+        combinations=("a", "at"),
+        evidence=4.5,
+        threshold=4.0,
+        hours_per_wrong=168.0,
+        proven_hours=0.1,
+        reason=None,
+        biometric=True,
+        mask_epoch=3,
+        model="m",
+    )
+    document = event_to_emotionml(change, WALL_US)
+    assert not faults(document)
+    emotion = ET.fromstring(document).find(f"{EM}emotion")
+    assert emotion is not None
+    assert emotion.get("start") == str((5_000_000 + WALL_US) // 1000)
+    assert (emotion.get("end") is None) == (end_us is None)
+    assert emotion.get("expressed-through") == "voice text"
+    assert 'hours_per_wrong="168.0"' in document

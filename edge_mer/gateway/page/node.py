@@ -1,8 +1,8 @@
 """The process ``page``: estimates and explanations in a browser, and /metrics. Off unless ``page.address`` is set.
 
-Browsers get the public topics unchanged, and nothing else; this process keeps no estimate, and hourly shares only with
-consent (history_outlet.py). It may mask. It cannot unmask: a browser signs the grant with its own key, which was paired
-by a one-time code.
+Browsers get the public topics unchanged, and nothing else; this process keeps no estimate, the newest events until a
+mask, and hourly shares only with consent (history_outlet.py). It may mask. It cannot unmask: a browser signs the grant
+with its own key, which was paired by a one-time code.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edge_mer.contract.clock import SECOND, host_boot_id
 from edge_mer.contract.control import Answer, Pair
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError, EdgeMerError, PrivacyError
+from edge_mer.events import corrections
 from edge_mer.gateway.metrics import Metrics
 from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
 from edge_mer.gateway.page.history_outlet import HistoryOutlet
@@ -31,7 +32,7 @@ from edge_mer.gateway.page.http_auth import Token
 from edge_mer.gateway.page.sse_clients import Viewers
 from edge_mer.gateway.page.strings import Language
 from edge_mer.gateway.page.turn_loop import TurnLoop
-from edge_mer.gateway.page.web_server import MOST_SHOWN, MaskCommand, PairingRequest, WebServer
+from edge_mer.gateway.page.web_server import MOST_SHOWN, MaskCommand, PairingRequest, WebServer, WrongRequest
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.gateway.requests.server import UNMASK_BURST, UNMASK_HZ
 from edge_mer.history.shares import table
@@ -43,6 +44,7 @@ from edge_mer.privacy.keys.pairing import Pairing
 
 NAME = "page"
 SHOWN_RECEIPTS = 20
+SHOWN_EVENTS = 20
 REQUESTER = "the web page"
 
 
@@ -64,6 +66,7 @@ class PageOutlet(Outlet):
         self._switch = bus.switch(REQUESTER)
         self._retained: dict[str, PublicMessage] = {}
         self._receipts: deque[PublicMessage] = deque(maxlen=SHOWN_RECEIPTS)
+        self._events: deque[PublicMessage] = deque(maxlen=SHOWN_EVENTS)
         self._unmasks = Budget(UNMASK_HZ, UNMASK_BURST)
         self.server = WebServer(self, config.page, Token(self._directory))
         self._loop = TurnLoop()
@@ -78,9 +81,12 @@ class PageOutlet(Outlet):
             self._retained[message.topic] = message
         elif message.topic == "receipt":
             self._receipts.append(message)
+        elif message.topic == "event":
+            self._events.append(message)
         self.viewers.send(message)
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
+        self._events.clear()
         self.viewers.forget()
 
     def wants(self, topic: str) -> bool:
@@ -104,14 +110,18 @@ class PageOutlet(Outlet):
     # -- PageBackend: called by the web server ----------------------------------------------------------------------
 
     def greeting(self) -> tuple[bytes, list[PublicMessage]]:
-        """The current state; never an old estimate."""
+        """The current state, and events since the last mask; never an old estimate."""
         host = public_key(self._directory)
         hello = {
             "version": edge_mer.__version__,
             "host": host.public_bytes_raw().hex() if host else None,
             "room": self._stamp.room,
         }
-        return msgspec.json.encode(hello), [*self._receipts, *(self._retained[t] for t in sorted(self._retained))]
+        return msgspec.json.encode(hello), [
+            *self._receipts,
+            *(self._retained[t] for t in sorted(self._retained)),
+            *self._events,
+        ]
 
     async def ask(self, action: Literal["mask", "unmask"], command: MaskCommand) -> Answer:
         """The switch's answer, or an answer that names why there is none."""
@@ -166,6 +176,15 @@ class PageOutlet(Outlet):
         except (EdgeMerError, OSError) as error:
             return failed(str(error))
         return Answer(id="", ok=True, text="", modalities={}, receipts=(erasure.number,))
+
+    def wrong(self, request: WrongRequest) -> Answer:
+        """Call an event wrong, or take that back."""
+        change = corrections.wrong if request.wrong else corrections.take_back
+        try:
+            change(self._directory, request.event)
+        except (EdgeMerError, OSError) as error:
+            return failed(str(error))
+        return Answer(id="", ok=True, text="", modalities={})
 
     def metrics(self) -> tuple[bytes, str]:
         return self._metrics.exposition(self._clock.now_us()), self._metrics.content_type

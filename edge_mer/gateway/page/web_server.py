@@ -74,6 +74,13 @@ class EraseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     what: str
 
 
+class WrongRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``/event/wrong``: an event was wrong, or that is taken back."""
+
+    event: str
+    wrong: bool = True
+
+
 class Backend(Protocol):
     """What every page may read."""
 
@@ -96,6 +103,8 @@ class PageBackend(Backend, Protocol):
     def history_table(self) -> str: ...
 
     def erase(self, what: str) -> Answer: ...
+
+    def wrong(self, request: WrongRequest) -> Answer: ...
 
     def metrics(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
@@ -278,6 +287,7 @@ class WebServer(Server):
             web.post("/mask", self._command),
             web.post("/unmask", self._command),
             web.post("/pair", self._pair),
+            web.post("/event/wrong", self._wrong),
             web.get("/history", self._history),
             web.get("/history.csv", self._history_table),
             web.post("/history/erase", self._erase),
@@ -291,6 +301,9 @@ class WebServer(Server):
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
         return self._answer(self._room.pair(await self._body(request, PairingRequest)))
+
+    async def _wrong(self, request: web.Request) -> web.StreamResponse:
+        return self._answer(self._room.wrong(await self._body(request, WrongRequest)))
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
         days, back = max(1, self._days(request, "days", MOST_SHOWN)), self._days(request, "back", MOST_BACK)

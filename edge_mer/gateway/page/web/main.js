@@ -1,6 +1,7 @@
 // The latest messages, and the views that show them.
 import { $, announce, text } from "./dom.js";
 import { recording, processes, proofs, speed } from "./details.js";
+import { Events } from "./events.js";
 import { Guests } from "./guests.js";
 import { History } from "./history.js";
 import { estimate, stale } from "./now.js";
@@ -16,6 +17,7 @@ const latest = { hello: null, clock: null, privacy: null, privacyAt: 0, estimate
 const tiles = new Tiles(latest);
 const guests = new Guests(latest, tiles);
 const timeline = new Timeline();
+const events = new Events(latest);
 let stop = () => {}, isStale = false;
 
 const sensors = () => { tiles.show(); guests.show(); };
@@ -30,6 +32,7 @@ const show = {
   clock: (message) => { latest.clock = message; },
   privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); sensors(); },
   receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
+  event: (message) => events.add(message),
   health: (message) => { processes(message); recording(message); },
   emotion(message) {
     timeline.add(message);
