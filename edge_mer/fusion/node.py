@@ -14,6 +14,7 @@ from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import ModelError
 from edge_mer.contract.messages import InputRef, Latency, PurgeRef
 from edge_mer.contract.overwrite import overwrite
+from edge_mer.fusion.affect import LABELS, Affect, affect_of
 from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
@@ -44,10 +45,11 @@ class FusionNode:
         runtime: dict[str, str],
         notes: tuple[str, ...] = (),
         baseline: Mapping[Modality, tuple[float, ...]] | None = None,
+        affect: Affect = LABELS,
     ) -> None:
         self._bus, self._clock = bus, bus.clock
         settings = settings_from(config.fusion, config.sensors)
-        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model)
+        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {}), affect=affect), model)
         self._runtime, self.notes = runtime["backend"], notes
         self._purges = PurgeClient(bus, "fusion", MODALITIES)
         self._reader = bus.reader(*TOPICS)
@@ -171,9 +173,11 @@ def own_neutral(config: Config, model: GraphFusionModel) -> tuple[dict[Modality,
 
 def build(config: Config, bus: Bus) -> Worker:
     backend = open_backend(config.models)
-    model = load_fusion_model(backend, models_directory(config.models.directory))
+    models = models_directory(config.models.directory)
+    model = load_fusion_model(backend, models)
     shifts, messages = own_neutral(config, model)
-    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages), shifts)
+    affect = affect_of(models, model.encoders)
+    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages), shifts, affect)
     if config.perception.placement == "separate":
         return node
     encoders = tuple(PerceptionNode.open(m, config, bus) for m in wanted(config))
