@@ -16,7 +16,7 @@ from edge_mer.fusion.abstention import NOVEL
 from edge_mer.fusion.estimate import Pending, estimate
 from edge_mer.fusion.model import FusionModel
 from edge_mer.fusion.presence import NOTHING, needed
-from edge_mer.fusion.settings import settings_from
+from edge_mer.fusion.settings import FusionSettings, settings_from
 from edge_mer.fusion.window import TokenWindow
 from pipelines.fusion.windows import Placed, TokenTrack
 
@@ -34,15 +34,15 @@ def window_of(track: TokenTrack, end_s: float, capacity: int) -> TokenWindow:
     return TokenWindow(values, mask, age, len(rows), 0, False, None)
 
 
-def publish(model: FusionModel, placed: Placed) -> Estimate:
+def publish(model: FusionModel, placed: Placed, settings: FusionSettings = SETTINGS) -> Estimate:
     """The first estimate of one window, unsmoothed; a modality with too few tokens is absent."""
     windows = {m: window_of(track, end, model.capacity[m]) for m, (track, end) in placed.items()}
-    used = {m: w for m, w in windows.items() if w.tokens >= needed(m, model.capacity[m], SETTINGS)}
+    used = {m: w for m, w in windows.items() if w.tokens >= needed(m, model.capacity[m], settings)}
     presence: dict[Modality, Presence] = {
         m: Presence("present", None, used[m].tokens) if m in used else Presence("absent", _absence(m, placed), 0)
         for m in MODALITIES
     }
-    body = estimate(Pending(0, used, presence, {}, 0, None), SETTINGS, model).estimate
+    body = estimate(Pending(0, used, presence, {}, 0, None), settings, model).estimate
     assert body is not None
     return body
 

@@ -13,6 +13,7 @@ from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import FakeClock
 from edge_mer.contract.control import Command
 from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.fusion.affect import affect_of
 from edge_mer.fusion.model import FusionModel, load_fusion_model
 from edge_mer.fusion.node import FusionNode
 from edge_mer.host.files import state_directory
@@ -43,9 +44,11 @@ class InMemoryChain:
         file_bus = self.bus()
         capture = assemble(config, file_bus, lambda m, d: GatedSource(config, file_bus, "file", m, d, boot_id=BOOT_ID))
         used = tuple(m for m in MODALITIES if not is_off(config, m))
-        self.model: FusionModel = load_fusion_model(open_backend(config.models), models_directory(None))
+        models = models_directory(None)
+        self.model: FusionModel = load_fusion_model(open_backend(config.models), models)
         perception = [PerceptionNode.open(m, config, self.bus()) for m in used]
-        self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"})
+        affect = affect_of(models, self.model.encoders)
+        self.fusion = FusionNode(self.bus(), config, self.model, {"backend": "onnxruntime"}, affect=affect)
         self.workers: list[Worker] = [self.switch, capture, *perception, self.fusion]
         self._client = self.bus().client("switch")
         self.command("unmask", *used)

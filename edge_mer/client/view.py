@@ -134,12 +134,18 @@ def _facts(body: Estimate) -> list[Text]:
     ]
     if body.sentiment is None:
         facts.append(_line((f" {body.sentiment_reason}", "dim")))
+    if body.valence is not None or body.arousal is not None:
+        facts.append(_line("valence       ", _signed(body.valence), ("  arousal ", "dim"), _signed(body.arousal)))
     facts += [
         _line("latency       ", f"{latency.total:.0f} ms", ("  since the event", "dim")),
         _line((f" capture {latency.capture:.0f}  encode {latency.encode:.0f}  wait {latency.wait:.0f}", "dim")),
         _line((f" fuse {latency.fuse:.1f}  publish {latency.publish:.1f}", "dim")),
     ]
     return facts[: len(EMOTIONS)]
+
+
+def _signed(value: float | None) -> str:
+    return "none" if value is None else f"{value:+.2f}"
 
 
 def _processes(snapshot: Snapshot) -> Text:

@@ -3,7 +3,8 @@
 Field names follow ISO/IEC 30150 and EmotionML where those have one. ``edge_mer.contract.wire`` encodes them as frames.
 
 Every body field is a *result* (exact under replay) unless it is marked ``Delivery``; ``result_bytes`` is the
-canonical form in which exact replay and non-interference compare results (.github/ARCHITECTURE.md).
+canonical form in which exact replay and non-interference compare results (.github/ARCHITECTURE.md). A field marked
+``ADDED`` is no part of a result while it is null, so that sessions from before it keep their bytes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edge_mer.contract.raw import RawVideo as RawVideo
 from edge_mer.contract.raw import WordTime as WordTime
 
 DELIVERY = Meta(extra={"part": "delivery"})
+ADDED = Meta(extra={"part": "added"})
 
 
 class ArraySpec(Struct, frozen=True):
@@ -131,6 +133,10 @@ class Estimate(Body, frozen=True):
 
     ``prediction_set``, likeliest first, and ``sentiment_interval`` hold the truth with probability ``coverage``, on
     single windows of people and rooms like those of the fit; null where that was not measured.
+
+    ``valence`` and ``arousal``, in [-1, 1] with 0 neutral, are what is expressed on the dimensions of
+    edge_mer.fusion.affect; null with a reason for combinations where nothing measured supports them, and without one
+    in sessions from before these fields.
     """
 
     combination: Combination
@@ -152,6 +158,10 @@ class Estimate(Body, frozen=True):
     prediction_set: tuple[Emotion, ...] | None = None
     sentiment_interval: tuple[float, float] | None = None
     coverage: float | None = None
+    valence: Annotated[float | None, ADDED] = None
+    valence_reason: Annotated[str | None, ADDED] = None
+    arousal: Annotated[float | None, ADDED] = None
+    arousal_reason: Annotated[str | None, ADDED] = None
 
     @property
     def is_current(self) -> bool:
@@ -351,14 +361,25 @@ def schema_name(topic: str, version: int) -> str:
 @cache
 def delivery_fields(body: type[Body]) -> frozenset[str]:
     """Names of the fields that may differ between a run and its replay."""
+    return _marked(body, DELIVERY)
+
+
+@cache
+def added_fields(body: type[Body]) -> frozenset[str]:
+    """Names of the fields that are no part of a result while they are null."""
+    return _marked(body, ADDED)
+
+
+def _marked(body: type[Body], mark: Meta) -> frozenset[str]:
     hints = get_type_hints(body, include_extras=True)
-    return frozenset(n for n, hint in hints.items() if DELIVERY in getattr(hint, "__metadata__", ()))
+    return frozenset(n for n, hint in hints.items() if mark in getattr(hint, "__metadata__", ()))
 
 
 def result(origin_us: int, body: Body) -> dict[str, Any]:
-    """The result fields: ``origin_us`` and every body field that is not marked delivery."""
-    skip = delivery_fields(type(body))
-    return {"origin_us": origin_us, **{k: v for k, v in msgspec.to_builtins(body).items() if k not in skip}}
+    """The result fields: ``origin_us`` and every body field that is not marked delivery, nor added and null."""
+    fields = msgspec.to_builtins(body)
+    skip = delivery_fields(type(body)) | {name for name in added_fields(type(body)) if fields[name] is None}
+    return {"origin_us": origin_us, **{k: v for k, v in fields.items() if k not in skip}}
 
 
 def canonical(origin_us: int, body: Body, payload: Sequence[NDArray[Any]] = ()) -> bytes:

@@ -48,3 +48,8 @@ def abstention(
     if fit is not None and confidence < fit.floor:
         return LOW
     return None
+
+
+def is_doubtful(reason: str | None) -> bool:
+    """Whether a label is withheld only because several are likely: the input itself can be read."""
+    return reason is not None and reason.startswith((LARGE, LOW))

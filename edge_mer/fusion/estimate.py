@@ -10,7 +10,8 @@ import msgspec
 
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Modality, combination_of
 from edge_mer.contract.messages import Estimate, Latency, Presence
-from edge_mer.fusion.abstention import abstention, without_estimate
+from edge_mer.fusion.abstention import abstention, is_doubtful, without_estimate
+from edge_mer.fusion.affect import dimensions, without
 from edge_mer.fusion.confidence import prediction_set
 from edge_mer.fusion.model import FusionModel, Prediction
 from edge_mer.fusion.presence import NOTHING, needed
@@ -179,7 +180,7 @@ def _mix(was: Prediction, now: Prediction, weight: float) -> Prediction:
 
 
 def _estimate(pending: Pending, result: Prediction | None, settings: FusionSettings, model: FusionModel) -> Estimate:
-    fields = _fields_without(pending) if result is None else _fields_of(pending, result, settings, model)
+    fields = _fields_without(pending, settings) if result is None else _fields_of(pending, result, settings, model)
     return Estimate(
         combination=pending.combination,
         presence=dict(pending.presence),
@@ -194,7 +195,7 @@ def _estimate(pending: Pending, result: Prediction | None, settings: FusionSetti
     )
 
 
-def _fields_without(pending: Pending) -> dict[str, Any]:
+def _fields_without(pending: Pending, settings: FusionSettings) -> dict[str, Any]:
     why = without_estimate(pending.presence)
     return {
         "probabilities": None,
@@ -204,6 +205,7 @@ def _fields_without(pending: Pending) -> dict[str, Any]:
         "calibrated": False,
         "sentiment": None,
         "sentiment_reason": why,
+        **without(settings.affect, why),
     }
 
 
@@ -213,6 +215,8 @@ def _fields_of(pending: Pending, result: Prediction, settings: FusionSettings, m
     labels = prediction_set(result.probabilities, fit.set_limit) if fit and fit.set_limit is not None else None
     scarce = [m for m, w in pending.windows.items() if w.tokens < needed(m, model.capacity[m], settings)]
     why = abstention(pending.presence, scarce, result.unfamiliar, confidence, len(labels or ()), result.fit)
+    unreadable = None if is_doubtful(why) else why
+    affect = dimensions(settings.affect, pending.windows, result.probabilities, result.sentiment, unreadable)
     interval = None
     if result.sentiment is not None and fit is not None and fit.sentiment_radius is not None:
         low, high = (result.sentiment + side * fit.sentiment_radius for side in (-1, 1))
@@ -228,4 +232,5 @@ def _fields_of(pending: Pending, result: Prediction, settings: FusionSettings, m
         "prediction_set": labels,
         "sentiment_interval": interval,
         "coverage": fit.coverage if fit and (labels or interval) else None,
+        **affect,
     }

@@ -17,6 +17,7 @@ from edge_mer.contract.overwrite import overwrite
 from edge_mer.events import corrections
 from edge_mer.events.chosen import chosen_settings
 from edge_mer.events.settings import EventSettings
+from edge_mer.fusion.affect import LABELS, Affect, affect_of
 from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
@@ -47,10 +48,12 @@ class FusionNode:
         notes: tuple[str, ...] = (),
         baseline: Mapping[Modality, tuple[float, ...]] | None = None,
         events: EventSettings | None = None,
+        affect: Affect = LABELS,
     ) -> None:
         self._bus, self._clock = bus, bus.clock
         settings = settings_from(config.fusion, config.sensors)
-        self._fusion = Fusion(msgspec.structs.replace(settings, baseline=dict(baseline or {})), model, events)
+        settings = msgspec.structs.replace(settings, baseline=dict(baseline or {}), affect=affect)
+        self._fusion = Fusion(settings, model, events)
         self._runtime, self.notes = runtime["backend"], notes
         self._purges = PurgeClient(bus, "fusion", MODALITIES)
         self._reader = bus.reader(*TOPICS)
@@ -206,10 +209,12 @@ def own_events(config: Config, model: str) -> tuple[EventSettings | None, tuple[
 
 def build(config: Config, bus: Bus) -> Worker:
     backend = open_backend(config.models)
-    model = load_fusion_model(backend, models_directory(config.models.directory))
+    models = models_directory(config.models.directory)
+    model = load_fusion_model(backend, models)
     shifts, messages = own_neutral(config, model)
     events, remarks = own_events(config, model.name)
-    node = FusionNode(bus, config, model, backend.describe(), (*notes(backend), *messages, *remarks), shifts, events)
+    messages = (*notes(backend), *messages, *remarks)
+    node = FusionNode(bus, config, model, backend.describe(), messages, shifts, events, affect_of(models, model.encoders))
     if config.perception.placement == "separate":
         return node
     from edge_mer.perception.node import PerceptionNode, wanted  # here: fusion alone needs no OpenCV

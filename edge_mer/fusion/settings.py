@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from edge_mer import config
 from edge_mer.contract.modalities import TABLE, Modality
+from edge_mer.fusion.affect import LABELS, Affect
 
 # A weak voice or face needs twice as many tokens before it takes part.
 WEAK: Final = 2.0
@@ -19,7 +20,7 @@ class FusionSettings(Struct, frozen=True):
 
     From sensor calibration: ``delay_us`` is how late a modality's tokens are stamped relative to the others; ``demand``
     multiplies the share of valid tokens that a weak sensor needs. From the personal neutral: ``baseline`` as returned
-    by edge_mer.fusion.baseline.shifts.
+    by edge_mer.fusion.baseline.shifts. ``affect`` gives valence and arousal; sessions from before them have none.
     """
 
     window_us: int
@@ -33,6 +34,7 @@ class FusionSettings(Struct, frozen=True):
     delay_us: dict[Modality, int] = {}
     demand: dict[Modality, float] = {}
     baseline: dict[Modality, tuple[float, ...]] = {}
+    affect: Affect | None = None
 
 
 UNCALIBRATED = config.SensorsConfig()
@@ -51,6 +53,7 @@ def settings_from(section: config.FusionConfig, sensors: config.SensorsConfig = 
         max_age_us={m: round(s * 1e6) for m, s in section.max_age_s.items()},
         delay_us=delays(sensors.offset_s),
         demand=demands(sensors),
+        affect=LABELS,
     )
 
 

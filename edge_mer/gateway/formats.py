@@ -3,8 +3,10 @@
 
 EmotionML is the W3C Recommendation of 22 May 2014. Its vocabulary of six big emotions has no neutral, so each document
 defines the seven classes itself. A class has its probability as ``confidence``. It has no ``value``, because that is an
-intensity, which is not measured. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of data streams) is a draft
-without a published JSON form: ``to_iso30150`` uses their terms (modality, timestamp, category, dimension, value).
+intensity, which is not measured. An emotion has one set of dimensions, so sentiment stands beside valence and arousal
+(as W3C's vocabularies name them) in one of this document. ISO/IEC 30150-1:2022 is a model and 30150-31 (annotation of
+data streams) is a draft without a published JSON form: ``to_iso30150`` uses their terms (modality, timestamp, category,
+dimension, value).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ OURS = "urn:edge_mer:emotion:1"
 CATEGORIES, DIMENSIONS, EVENTS = "edge_mer-categories", "edge_mer-dimensions", "edge_mer-events"
 SENTIMENT = "sentiment"
 LOWEST, HIGHEST = -3.0, 3.0
+# Each dimension with its range; EmotionML has all of them in [0, 1].
+RANGES = {SENTIMENT: (LOWEST, HIGHEST), "valence": (-1.0, 1.0), "arousal": (-1.0, 1.0)}
 MILLISECOND = SECOND // 1000
 # Fields without an EmotionML name: attributes of one element of our namespace in <info>.
 FACTS = (
@@ -32,6 +36,8 @@ FACTS = (
     "confidence",
     "calibrated",
     "sentiment_reason",
+    "valence_reason",
+    "arousal_reason",
     "revision",
     "final",
     "biometric",
@@ -56,19 +62,25 @@ ET.register_namespace("", NAMESPACE)
 ET.register_namespace("em", OURS)
 
 
-def scaled(sentiment: float) -> float:
-    """Sentiment in [-3, 3] as the [0, 1] of an EmotionML dimension; 0.5 is neutral."""
-    return (sentiment - LOWEST) / (HIGHEST - LOWEST)
+def scaled(value: float, name: str = SENTIMENT) -> float:
+    """A value of the dimension ``name`` as the [0, 1] of EmotionML; 0.5 is neutral."""
+    lowest, highest = RANGES[name]
+    return (value - lowest) / (highest - lowest)
+
+
+def _dimensions(estimate: Estimate) -> dict[str, float]:
+    """The dimensions that have a value."""
+    return {name: value for name in RANGES if (value := getattr(estimate, name)) is not None}
 
 
 def to_emotionml(estimate: Estimate, wall_us: int) -> str:
     """An EmotionML 1.0 document of one estimate. ``wall_us``: its ``origin_us`` on the wall clock (topic ``clock``).
 
-    An estimate with neither classes nor sentiment gives a document without an <emotion>; <info> holds the reason.
+    An estimate with neither classes nor dimensions gives a document without an <emotion>; <info> holds the reason.
     """
-    root = _document((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", (SENTIMENT,)))
+    root = _document((CATEGORIES, "category", EMOTIONS), (DIMENSIONS, "dimension", tuple(RANGES)))
     place = root
-    if estimate.probabilities is not None or estimate.sentiment is not None:
+    if estimate.probabilities is not None or _dimensions(estimate):
         place = _emotion(root, estimate, wall_us)
     _info(place, "estimate", {**{name: getattr(estimate, name) for name in FACTS}, "wall_us": wall_us})
     return ET.tostring(root, encoding="unicode", xml_declaration=False)
@@ -117,9 +129,10 @@ def _emotion(root: ET.Element, estimate: Estimate, wall_us: int) -> ET.Element:
         emotion.set("category-set", f"#{CATEGORIES}")
         for name in EMOTIONS:
             ET.SubElement(emotion, _tag("category"), name=name, confidence=repr(estimate.probabilities[name]))
-    if estimate.sentiment is not None:
+    if found := _dimensions(estimate):
         emotion.set("dimension-set", f"#{DIMENSIONS}")
-        ET.SubElement(emotion, _tag("dimension"), name=SENTIMENT, value=repr(scaled(estimate.sentiment)))
+        for dimension, value in found.items():
+            ET.SubElement(emotion, _tag("dimension"), name=dimension, value=repr(scaled(value, dimension)))
     return emotion
 
 
@@ -129,12 +142,6 @@ def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
     ``value`` of a category is null because intensity is not measured; ``timestamp`` is wall time in milliseconds.
     """
     probabilities = estimate.probabilities or {}
-    dimension = {
-        "name": SENTIMENT,
-        "value": estimate.sentiment,
-        "range": [LOWEST, HIGHEST],
-        "reason": estimate.sentiment_reason,
-    }
     return {
         "timestamp": wall_us // MILLISECOND,
         "modalities": [
@@ -149,7 +156,15 @@ def to_iso30150(estimate: Estimate, wall_us: int) -> dict[str, Any]:
             "calibrated": estimate.calibrated,
         },
         "categories": [{"name": name, "confidence": p, "value": None} for name, p in probabilities.items()],
-        "dimensions": [dimension],
+        "dimensions": [
+            {
+                "name": name,
+                "value": getattr(estimate, name),
+                "range": list(limits),
+                "reason": getattr(estimate, f"{name}_reason"),
+            }
+            for name, limits in RANGES.items()
+        ],
         "annotator": {
             "type": "machine",
             "name": estimate.model,

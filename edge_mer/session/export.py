@@ -68,6 +68,8 @@ def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
         **{f"p_{e}": probabilities.get(e) for e in EMOTIONS},
         "sentiment": body.sentiment,
         "sentiment_reason": body.sentiment_reason,
+        "valence": body.valence,
+        "arousal": body.arousal,
         "revision": body.revision,
         "final": body.final,
         "biometric": body.biometric,

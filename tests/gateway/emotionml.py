@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from edge_mer.gateway.formats import FACTS, HIGHEST, LOWEST, NAMESPACE, OURS
+from edge_mer.gateway.formats import FACTS, NAMESPACE, OURS, RANGES
 
 
 def from_emotionml(document: str) -> dict[str, Any]:
-    """The fields of FACTS, ``wall_us``, ``probabilities``, ``sentiment`` and ``expressed_through`` of one document."""
+    """The fields of FACTS, ``wall_us``, ``probabilities``, the dimensions and ``expressed_through`` of one document."""
     root = ET.fromstring(document)
     facts = root.find(f".//{{{OURS}}}estimate")
     assert facts is not None
     emotion = root.find(f"{{{NAMESPACE}}}emotion")
     categories = [] if emotion is None else emotion.findall(f"{{{NAMESPACE}}}category")
-    dimension = None if emotion is None else emotion.find(f"{{{NAMESPACE}}}dimension")
-    sentiment = None if dimension is None else float(dimension.attrib["value"]) * (HIGHEST - LOWEST) + LOWEST
+    found = [] if emotion is None else emotion.findall(f"{{{NAMESPACE}}}dimension")
+    shares = {d.attrib["name"]: float(d.attrib["value"]) for d in found}
     return {
         **{name: _value(name, facts.get(name)) for name in FACTS},
         "wall_us": int(facts.attrib["wall_us"]),
         "probabilities": {c.attrib["name"]: float(c.attrib["confidence"]) for c in categories} or None,
-        "sentiment": sentiment,
+        **{n: shares[n] * (high - low) + low if n in shares else None for n, (low, high) in RANGES.items()},
         "expressed_through": tuple(emotion.get("expressed-through", "").split()) if emotion is not None else (),
     }
 

@@ -14,7 +14,7 @@ from edge_mer.gateway.mqtt.discovery import Names, discovery, estimate_state, sw
 from tests.gateway.estimates import NONE_PRESENT, estimate, estimates
 
 NAMES = Names("0123abcd", "homeassistant")
-COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "qos"}
+COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "enabled_by_default", "qos"}
 # home-assistant.io/integrations/{sensor,binary_sensor,switch,button}.mqtt: (required, other fields that edge_mer uses).
 DOCUMENTED = {
     "sensor": (
@@ -75,9 +75,17 @@ def test_switch_shows_the_measured_not_the_requested_state() -> None:
 def test_no_values_without_present_modalities() -> None:
     state = estimate_state(None, NONE_PRESENT)
     assert (state["emotion"], state["confidence"], state["sentiment"]) == (None, None, None)
+    assert (state["valence"], state["arousal"]) == (None, None)
     assert estimate_state("sad", estimate(label="happy"))["confidence"] is None, (
         "the confidence belongs to another emotion"
     )
+
+
+@pytest.mark.parametrize("name", ["valence", "arousal"])
+def test_valence_and_arousal_are_off_until_somebody_turns_them_on(name: str) -> None:
+    entity = discovery(NAMES, 3)["components"][name]
+    assert (entity["enabled_by_default"], entity["entity_category"]) == (False, "diagnostic")
+    assert estimate_state(None, estimate(**{name: -0.123}))[name] == -0.12
 
 
 @given(estimates())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.contract.messages import Estimate, EventChange
-from edge_mer.gateway.formats import FACTS, event_to_emotionml, scaled, to_emotionml, to_iso30150
+from edge_mer.gateway.formats import FACTS, RANGES, event_to_emotionml, scaled, to_emotionml, to_iso30150
 from tests.gateway.emotionml import from_emotionml
 from tests.gateway.estimates import NONE_PRESENT, estimate, estimates
 
@@ -81,10 +81,9 @@ def test_every_estimate_gives_a_valid_lossless_document(message: Estimate, wall_
     read = from_emotionml(document)
     assert {name: read[name] for name in FACTS} == {name: getattr(message, name) for name in FACTS}
     assert (read["wall_us"], read["probabilities"]) == (wall_us, message.probabilities)
-    if message.sentiment is None:
-        assert read["sentiment"] is None
-    else:
-        assert read["sentiment"] == pytest.approx(message.sentiment, abs=1e-9)
+    for name in RANGES:
+        value = getattr(message, name)
+        assert read[name] == (None if value is None else pytest.approx(value, abs=1e-9))
 
 
 def test_validator_detects_faults() -> None:
@@ -125,13 +124,30 @@ def test_sentiment_maps_to_the_unit_interval(sentiment: float, value: float) -> 
     assert scaled(sentiment) == value
 
 
+@pytest.mark.parametrize("name", ["valence", "arousal"])
+@pytest.mark.parametrize(("point", "value"), [(-1, 0), (0, 0.5), (1, 1)])
+def test_valence_and_arousal_map_to_the_unit_interval(name: str, point: float, value: float) -> None:
+    assert scaled(point, name) == value
+
+
+def test_a_dimension_without_a_value_is_left_out_and_its_reason_kept() -> None:
+    document = to_emotionml(estimate(valence=0.5, arousal=None, arousal_reason="no arousal labels"), WALL_US)
+    root = ET.fromstring(document)
+    assert [d.attrib for d in root.iter(f"{EM}dimension")] == [
+        {"name": "sentiment", "value": "0.75"},
+        {"name": "valence", "value": "0.75"},
+    ]
+    assert from_emotionml(document)["arousal_reason"] == "no arousal labels"
+
+
 @given(estimates())
 def test_iso_30150_contains_the_same_values(message: Estimate) -> None:
     converted = json.loads(json.dumps(to_iso30150(message, WALL_US), allow_nan=False))
     assert converted["timestamp"] == 1763735400123
     assert {c["name"]: c["confidence"] for c in converted["categories"]} == (message.probabilities or {})
     assert (converted["category"]["name"], converted["category"]["reason"]) == (message.label, message.abstain)
-    assert converted["dimensions"][0]["value"] == message.sentiment
+    assert {d["name"]: d["value"] for d in converted["dimensions"]} == {n: getattr(message, n) for n in RANGES}
+    assert [d["range"] for d in converted["dimensions"]] == [[-3, 3], [-1, 1], [-1, 1]]
     assert [m["channel"] for m in converted["modalities"]] == ["voice", "face", "text"]
     assert {m["modality"]: m["state"] for m in converted["modalities"]} == {
         m: p.state for m, p in message.presence.items()

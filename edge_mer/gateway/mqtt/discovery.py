@@ -19,6 +19,8 @@ from edge_mer.contract.modalities import TABLE
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
 ONLINE, OFFLINE = "online", "offline"
+# On the estimate, in [-1, 1]; diagnostic, and off until somebody turns them on in Home Assistant.
+AFFECT = ("valence", "arousal")
 # Home Assistant marks an estimate unavailable after this time without a new one.
 EXPIRE_S = 30
 
@@ -89,6 +91,7 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
             names, "confidence", "Confidence", unit_of_measurement="%", state_class="measurement"
         ),
         "sentiment": _of_estimate(names, "sentiment", "Sentiment", state_class="measurement"),
+        **{name: _affect(names, name) for name in AFFECT},
         "latency": _of_estimate(
             names,
             "latency_ms",
@@ -159,6 +162,11 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
     }
 
 
+def _affect(names: Names, name: str) -> dict[str, Any]:
+    quiet = {"entity_category": "diagnostic", "enabled_by_default": False}
+    return _of_estimate(names, name, name.capitalize(), state_class="measurement", **quiet)
+
+
 def _of_estimate(names: Names, field: str, name: str, **more: Any) -> dict[str, Any]:
     return {
         "platform": "sensor",
@@ -177,6 +185,7 @@ def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str
             "emotion": None,
             "confidence": None,
             "sentiment": None,
+            **dict.fromkeys(AFFECT),
             "latency_ms": None,
             "present": dict.fromkeys(MODALITIES, OFF),
         }
@@ -185,10 +194,14 @@ def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str
     return {
         "emotion": shown,
         "confidence": None if confidence is None else round(100 * confidence),
-        "sentiment": None if estimate.sentiment is None else round(estimate.sentiment, 2),
+        **{name: _rounded(getattr(estimate, name)) for name in ("sentiment", *AFFECT)},
         "latency_ms": round(estimate.latency_ms.total, 1),
         "present": {m: ON if p is not None and p.state == "present" else OFF for m, p in present.items()},
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def until_states(privacy: Mapping[Modality, PrivacyState]) -> dict[Modality, str]:
