@@ -19,12 +19,13 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import ACTED, LABEL
 from pipelines.data.recordings import sound_of
 from pipelines.data.unseen import ABROAD, UNSEEN, Unseen
-from pipelines.data.voices import DEV_FOLD, Voice, fold_of, voices
+from pipelines.data.voices import DEV_FOLD, Voice, fold_of
 from pipelines.encoders import checkpoint
 from pipelines.encoders.shipped import FILES
-from pipelines.encoders.voice import Chosen
+from pipelines.encoders.voice import Chosen, Features
 from pipelines.encoders.voice_net import VoiceHead
 from pipelines.encoders.voice_windows import frames_of, recorded_tokens, window
+from pipelines.exporting.voice_features import features
 
 FOUR: Final = ("angry", "happy", "neutral", "sad")
 LEVELS_DB: Final = (-24, -12, 0, 6)
@@ -79,11 +80,11 @@ def seven_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
     """All rows, from the tokens that ``python -m pipelines.train voice`` leaves in ``runs``: those of each clip by a
     head that was not trained on its speaker, or not on its corpus. Levels and CREMA-D go through the shipped graph."""
-    everyone, graph = voices(root), OnnxRuntime().load(models / FILES["audio"])
+    (everyone, found), graph = features(root, runs), OnnxRuntime().load(models / FILES["audio"])
     head = VoiceHead()
     head.load_state_dict(dict(checkpoint.load(runs / "voice.pt").weights))
     unseen, abroad = (
-        answered(head, Unseen.read(runs / file, everyone, str(graph.metadata.get(name))))
+        answered(head, Unseen.read(runs / file, everyone, str(graph.metadata.get(name))), found)
         for file, name in ((UNSEEN, "unseen"), (ABROAD, "abroad"))
     )
     corpus = np.array([v.corpus for v in everyone])
@@ -96,15 +97,20 @@ def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
     yield crema(root, graph)
 
 
-def answered(head: VoiceHead, found: Unseen) -> Answered:
-    """The mean logits of each clip as recorded, with the prior of ``head``."""
+def answered(head: VoiceHead, found: Unseen, features: Features) -> Answered:
+    """The logits of each clip as recorded, with the prior of ``head``: of its windows by how much of each is voiced, as
+    the graph weighs them."""
     rows = np.flatnonzero(~found.moved)
+    recorded = np.flatnonzero(~features.moved)
+    voiced = {(features.clip[i], features.token[i]): features.voiced[i] for i in recorded}
+    weight = np.array([voiced[found.clip[i], found.token[i]] for i in rows], np.float64)
     with torch.no_grad():
         logits = head.logits(torch.from_numpy(found.values[rows])).numpy()
-    clips, of_row, count = np.unique(found.clip[rows], return_inverse=True, return_counts=True)
-    total = np.zeros((len(clips), len(ACTED)))
-    np.add.at(total, of_row, logits)
-    return Answered([found.voices[i] for i in clips], total / count[:, None])
+    clips, of_row = np.unique(found.clip[rows], return_inverse=True)
+    total, whole = np.zeros((len(clips), len(ACTED))), np.zeros(len(clips))
+    np.add.at(total, of_row, logits * weight[:, None])
+    np.add.at(whole, of_row, weight)
+    return Answered([found.voices[i] for i in clips], total / whole[:, None])
 
 
 def acted(ravdess: Answered) -> Iterator[Row]:

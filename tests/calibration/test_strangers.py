@@ -8,10 +8,13 @@ import numpy as np
 
 from calibration import strangers_product, strangers_targets
 from calibration.strangers import Row, interval, markdown
-from calibration.strangers_voice import Answered, gap, left_out, seven_of
+from calibration.strangers_voice import Answered, answered, gap, left_out, seven_of
 from edge_mer.contract.domain import EMOTIONS
 from pipelines.data.corpora import ACTED
+from pipelines.data.unseen import Unseen
 from pipelines.data.voices import DEV_FOLD, FOLDS, Voice, fold_of
+from pipelines.encoders.voice import Features
+from pipelines.encoders.voice_net import MEMBERS, SCALE, SIZE, VoiceHead
 
 
 def clip(corpus: str, speaker: str, label: str) -> Voice:
@@ -50,6 +53,21 @@ def test_on_a_corpus_left_out_only_the_four_classes_are_asked_and_answered() -> 
     row = left_out("tess", Answered([clip("tess", str(i), x) for i, x in enumerate(labels)], logits))
     assert row.value == 1
     assert row.n.startswith("4 ")
+
+
+def test_a_window_counts_in_its_clip_by_how_much_of_it_is_voiced() -> None:
+    logits = np.zeros((2, len(ACTED)), np.float32)
+    logits[0, ACTED.index("sad")], logits[1, ACTED.index("angry")] = 3, 2
+    clip_of, moved, token = np.zeros(2, np.int64), np.zeros(2, np.bool_), np.arange(2)
+    found = Unseen(
+        np.tile(logits * SCALE, MEMBERS).astype(np.float32), clip_of, moved, token, [clip("x", "a", "angry")]
+    )
+    pooled = np.zeros((2, SIZE), np.float16)
+    # The features come in another order than the tokens.
+    features = Features(pooled, np.array([30.0, 10.0], np.float32), clip_of, moved, token[::-1])
+    (row,) = answered(VoiceHead(), found, features).logits
+    assert row[ACTED.index("sad")] == np.float32(0.75)
+    assert row[ACTED.index("angry")] == np.float32(1.5)
 
 
 def test_a_gap_has_a_sign() -> None:
