@@ -214,7 +214,9 @@ def build(config: Config, bus: Bus) -> Worker:
     shifts, messages = own_neutral(config, model)
     events, remarks = own_events(config, model.name)
     messages = (*notes(backend), *messages, *remarks)
-    node = FusionNode(bus, config, model, backend.describe(), messages, shifts, events, affect_of(models, model.encoders))
+    node = FusionNode(
+        bus, config, model, backend.describe(), messages, shifts, events, affect_of(models, model.encoders)
+    )
     if config.perception.placement == "separate":
         return node
     from edge_mer.perception.node import PerceptionNode, wanted  # here: fusion alone needs no OpenCV
