@@ -34,9 +34,9 @@ const show = {
   receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
   event: (message) => events.add(message),
   health: (message) => { processes(message); recording(message); },
+  revision: (message) => timeline.add(message), // of an earlier window
   emotion(message) {
     timeline.add(message);
-    if (message.revision || message.final) return; // of an earlier window: only the timeline shows it
     latest.estimate = message;
     latest.estimateAt = performance.now();
     isStale = false;
