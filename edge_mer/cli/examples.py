@@ -43,6 +43,8 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ),
     ("house", "receipts"): ("edge-mer house receipts",),
     ("house", "verify"): ("edge-mer house verify house.mcap kitchen=kitchen.mcap bath=bath.mcap",),
+    ("mqtt",): ("edge-mer mqtt forget",),
+    ("mqtt", "forget"): ("edge-mer mqtt forget", "edge-mer mqtt forget --base-topic old"),
     ("devices",): ("edge-mer devices",),
     ("calibrate",): ("edge-mer calibrate", "edge-mer calibrate --media room.mp4 --dry-run"),
     ("baseline",): ("edge-mer baseline learn", "edge-mer baseline show"),

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
         "edge_mer.cli.house", "Several rooms as one house: status, mask, withdraw, pair, receipts, verify."
     ),
     "history": CommandRow("edge_mer.cli.history", "Show the history of hourly shares, or erase from it."),
+    "mqtt": CommandRow("edge_mer.cli.mqtt", "Remove what this host left at the MQTT broker."),
     "devices": CommandRow("edge_mer.cli.devices", "List microphones and cameras without opening any."),
     "calibrate": CommandRow(
         "edge_mer.cli.calibrate", "Measure the microphone, the camera and the offset between them."
