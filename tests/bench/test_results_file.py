@@ -14,7 +14,7 @@ from edge_mer.bench.results_file import markdown, measured_here, rewritten
 from edge_mer.cli.main import app
 
 RESULTS = Path(__file__).parents[2] / "edge_mer" / "bench" / "RESULTS.md"
-PARTS = ("bus", "runtime", "explain", "live", "session", "privacy", "gateway")
+PARTS = ("bus", "runtime", "explain", "live", "session", "privacy", "gateway", "house")
 FAST = [Figure("hop p95", 12.5, "us", 20.0, "n=600")]
 SLOW = [Figure("hop p95", 25.0, "us", 20.0)]
 FILE = "# Figures\n\nTyped.\n\n<!-- bench bus -->\nold\n<!-- end of bench bus -->\n\n## Others\n\nTyped too.\n"

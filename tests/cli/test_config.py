@@ -44,10 +44,21 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
     return st.none() | found if field.default is None else found
 
 
+CURVE = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+# Keys whose values no type describes.
+OWN = {
+    "rooms": st.sets(st.from_regex(r"[A-Za-z][\w .-]{0,9}", fullmatch=True), max_size=3).map(
+        lambda names: {name: f"tcp://h:1|tcp://h:2|{n:064x}|{CURVE}" for n, name in enumerate(sorted(names))}
+    )
+}
+
+
 chosen_values = st.fixed_dictionaries(
     {},
     optional={
-        name: st.fixed_dictionaries({}, optional={key: values(f) for key, f in type(part).model_fields.items()})
+        name: st.fixed_dictionaries(
+            {}, optional={key: OWN[key] if key in OWN else values(f) for key, f in type(part).model_fields.items()}
+        )
         for name, part in Config()
     },
 )

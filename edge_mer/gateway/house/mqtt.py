@@ -1,6 +1,6 @@
 """The house as one device of Home Assistant: it masks all rooms and shows how far they are. It cannot unmask.
 
-Topics: ``edge_mer/house/NODE/...``, NODE being the first 8 digits of this host's public key. Formats: as in
+Topics: ``edge_mer/house/NODE/...`` (``mqtt.base_topic``), NODE being the first 8 digits of this host's public key. Formats: as in
 edge_mer.gateway.mqtt.discovery.
 """
 
@@ -10,7 +10,6 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,10 +17,10 @@ import msgspec
 import edge_mer
 from edge_mer.config import MqttConfig
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.errors import ConfigError, missing_extra
+from edge_mer.contract.errors import missing_extra
 from edge_mer.contract.house import House
+from edge_mer.gateway.mqtt.broker import broker_of, prepare
 from edge_mer.gateway.mqtt.discovery import OFFLINE, ONLINE, PRESS
-from edge_mer.gateway.mqtt.node import broker_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
@@ -42,7 +41,7 @@ class HouseMqtt:
     def __init__(self, section: MqttConfig, node: str, mask: Mask) -> None:
         """Raises ConfigError for an invalid address, MissingExtra without paho-mqtt."""
         self._section, self._node, self._mask = section, node, mask
-        self.base = f"edge_mer/house/{node}"
+        self.base = f"{section.base_topic}/house/{node}"
         self._guest_s = round(section.guest_hours * 3600)
         self._presses = {f"{self.base}/mask": 0, f"{self.base}/guests": self._guest_s}
         self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
@@ -103,12 +102,9 @@ class HouseMqtt:
         except ImportError:
             raise missing_extra("paho-mqtt", "hub") from None
         section = self._section
-        secure, host, port = broker_of(section.address or "")
-        client = WatchedClient(f"edge_mer_house_{self._node}", self._thread_ends)
-        if secure:
-            client.tls_set(ca_certs=section.ca)
-        if section.username is not None:
-            client.username_pw_set(section.username, _password(section.password_file))
+        _, host, port = broker_of(section.address or "")
+        client = WatchedClient(f"edge_mer_house_{self._node}", self._thread_ends, section.protocol)
+        prepare(client, section)
         client.will_set(f"{self.base}/availability", OFFLINE, qos=1, retain=True)
         client.max_queued_messages_set(MOST_COMMANDS)
         client.on_connect, client.on_message = self._connected, self._received
@@ -199,10 +195,3 @@ def discovery(base: str, node: str, guest_hours: float) -> dict[str, Any]:
         "availability_topic": f"{base}/availability",
         "components": entities,
     }
-
-
-def _password(path: str | None) -> str | None:
-    try:
-        return None if path is None else Path(path).read_text().partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"mqtt.password_file = {path!r}: {error}") from error
