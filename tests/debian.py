@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# Not at the usual place, which installing ca-certificates inside would replace: a proxy may have its own certificate.
+CERTIFICATES, OF_HOST = "/etc/ssl/of-host.pem", "/etc/ssl/certs/ca-certificates.crt"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -35,10 +36,9 @@ def debootstrap(root: Path, suite: str, packages: tuple[str, ...] = ()) -> None:
 
 def let_in_network(root: Path) -> None:
     """The host's resolver and certificates, so that package indexes can be reached from inside."""
-    for name in ("/etc/resolv.conf", CERTIFICATES):
-        target = root / name.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(name, target)
+    (root / "etc/ssl").mkdir(exist_ok=True)
+    for source, target in (("/etc/resolv.conf", "/etc/resolv.conf"), (OF_HOST, CERTIFICATES)):
+        shutil.copy(source, root / target.lstrip("/"))
 
 
 def in_root(root: Path, *command: str, environment: dict[str, str] | None = None) -> str:

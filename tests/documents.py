@@ -23,11 +23,11 @@ else:
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = ".github/CHANGELOG.md"
-FOLDERS = (".", ".github", ".jetson", "edge_mer", "pipelines", "calibration")
+FOLDERS = (".", ".docker", ".github", ".jetson", "edge_mer", "pipelines", "calibration")
 PACKAGES = ("edge_mer", "pipelines", "calibration", "tests")
 # How documents write the topics at a broker.
 MQTT_TOPIC = "edge_mer/NODE/"
-TOP = (*PACKAGES, ".ci", ".github", ".jetson", ".readme")
+TOP = (*PACKAGES, ".ci", ".docker", ".github", ".jetson", ".readme")
 # A file of the user, and files of models, which look like configuration keys.
 NOT_KEYS = re.compile(r"hub\.keys|\w+\.(onnx|weights|spm|vocab|pt|json|confidence\.json|\w*onnx)")
 

@@ -15,6 +15,7 @@ MOST_LINES = 160
 EXPECTED = {
     README,
     GATEWAY,
+    ".docker/README.md",
     ".jetson/README.md",
     "calibration/README.md",
     "edge_mer/bench/RESULTS.md",
