@@ -24,18 +24,54 @@ Floats = NDArray[np.float64]
 LEAST: Final = 1e-3
 
 
-class Contrast(Struct, frozen=True):
-    """A linear rule over the same description: above 0 for what sounds like people and is not, as synthetic voices.
+class Gaussian(Struct, frozen=True, dict=True):
+    """``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance.
 
-    ``weights``: one for each number. The score of the share ``level`` of held-out windows of people is at most 0.
+    Raises ModelError for shapes that do not fit and for numbers that are not finite.
     """
 
-    weights: tuple[float, ...]
-    bias: float
+    mean: tuple[float, ...]
+    whiten: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
+            raise ModelError(f"{len(self.whiten)} rows of a triangle for {len(self.mean)} numbers")
+        if not np.isfinite([*self.mean, *sum(self.whiten, ())]).all():
+            raise ModelError("expected finite numbers, got NaN or Inf")
+
+    @cached_property
+    def _factor(self) -> Floats:
+        factor = np.zeros((len(self.mean),) * 2)
+        for i, row in enumerate(self.whiten):
+            factor[i, : i + 1] = row
+        return factor
+
+    def distance(self, description: Floats) -> float:
+        """Mahalanobis distance to the mean; infinite for another number of values, and for those not finite."""
+        if description.shape != (len(self.mean),) or not np.isfinite(description).all():
+            return float("inf")
+        return float(np.linalg.norm(self._factor @ (description - self.mean)))
+
+
+class Contrast(Struct, frozen=True):
+    """Tells ``others``, which sound like people and are not, from ``people``: by the ratio of two Gaussians.
+
+    A window is refused from a score of ``limit`` on, which the share ``level`` of the windows of any corpus of people
+    that the fit had not seen stays below.
+    """
+
+    people: Gaussian
+    others: Gaussian
+    limit: float
     level: float
 
     def score(self, description: Floats) -> float:
-        return float(np.dot(self.weights, description)) + self.bias
+        """How much nearer it is to the others than to people: a difference of squared distances."""
+        return self.people.distance(description) ** 2 - self.others.distance(description) ** 2
+
+    def doubt(self, description: Floats) -> float:
+        """Above 1 for what is refused."""
+        return max(0.0, 1 + (self.score(description) - self.limit) / len(description))
 
 
 class Novelty(Struct, frozen=True, dict=True):
@@ -57,38 +93,32 @@ class Novelty(Struct, frozen=True, dict=True):
     contrast: Contrast | None = None
 
     def __post_init__(self) -> None:
-        if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
-            raise ModelError(
-                f"novelty of {self.modality}: {len(self.whiten)} rows of a triangle for {len(self.mean)} numbers"
-            )
-        if not self.limit > 0 or not np.isfinite([self.limit, *self.mean, *sum(self.whiten, ())]).all():
+        rule = self.contrast
+        try:
+            parts = [self.gaussian, *((rule.people, rule.others) if rule is not None else ())]
+        except ModelError as error:
+            raise ModelError(f"novelty of {self.modality}: {error}") from error
+        if not self.limit > 0 or not np.isfinite([self.limit, rule.limit if rule is not None else 0.0]).all():
             raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
-        if (rule := self.contrast) is not None and (
-            len(rule.weights) != len(self.mean) or not np.isfinite([rule.bias, *rule.weights]).all()
-        ):
-            raise ModelError(f"contrast of {self.modality}: {len(rule.weights)} weights for {len(self.mean)} numbers")
+        if len({len(part.mean) for part in parts}) != 1:
+            raise ModelError(f"novelty of {self.modality}: its contrast is of other descriptions")
 
     @cached_property
-    def _factor(self) -> Floats:
-        factor = np.zeros((len(self.mean),) * 2)
-        for i, row in enumerate(self.whiten):
-            factor[i, : i + 1] = row
-        return factor
+    def gaussian(self) -> Gaussian:
+        return Gaussian(self.mean, self.whiten)
 
     def distance(self, description: Floats) -> float:
-        """Mahalanobis distance of one window to the mean; infinite for tokens of other encoders or not finite."""
-        if description.shape != (len(self.mean),) or not np.isfinite(description).all():
-            return float("inf")
-        return float(np.linalg.norm(self._factor @ (description - self.mean)))
+        """Of one window to the mean; infinite for tokens of other encoders or not finite."""
+        return self.gaussian.distance(description)
 
     def doubt(self, window: TokenWindow) -> float:
-        """Distance over limit, or 1 beyond the score of the contrast: above 1 for a window out of distribution, 0 for
-        one that is too short."""
+        """Distance over limit, or the doubt of the contrast: above 1 for a window out of distribution, 0 for one that
+        is too short."""
         description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
         if description is None:
             return 0.0
         far = self.distance(description) / self.limit
-        return far if self.contrast is None or not np.isfinite(far) else max(far, 1 + self.contrast.score(description))
+        return far if self.contrast is None or not np.isfinite(far) else max(far, self.contrast.doubt(description))
 
 
 def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.floating]) -> Floats | None:
