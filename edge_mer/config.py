@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -72,6 +73,15 @@ Rotation = Annotated[Literal[0, 90, 180, 270, "auto"], BeforeValidator(lambda v:
 
 class RunConfig(Section):
     directory: str | None = Field(None, description="runtime directory of the sockets (0700); default is per user")
+    room: str | None = Field(
+        None,
+        pattern=r"^[^\x00-\x1f\x7f]{1,64}$",
+        description="name of the room, as Kitchen, in all that leaves this host; default: the host name",
+    )
+
+    @property
+    def room_name(self) -> str:
+        return self.room or socket.gethostname()
 
 
 class AudioConfig(Section):
@@ -249,6 +259,10 @@ class MqttConfig(Section):
     username: str | None = None
     password_file: str | None = Field(None, description="file whose first line is the password")
     ca: str | None = Field(None, description="certificate authority of the broker (PEM); default: those of the system")
+    certificate: str | None = Field(None, description="certificate of this client (PEM), where the broker asks for one")
+    key: str | None = Field(None, description="its private key (PEM)")
+    protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="version of MQTT")
+    base_topic: str = Field("edge_mer", pattern=r"^[\w/-]+$", description="begin of all topics but discovery")
     discovery: str = Field("homeassistant", pattern=r"^[\w/-]+$", description="Home Assistant's discovery prefix")
     steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it is stable for this time")
     min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")

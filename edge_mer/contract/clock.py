@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,3 +66,9 @@ class FakeClock:
 def host_boot_id() -> str:
     """The kernel's id of this boot: leases and recordings are bound to it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def utc(wall_us: int) -> str:
+    """Wall time as RFC 3339 in UTC, to the microsecond: ``2026-11-27T07:06:56.120000Z``."""
+    second, us = divmod(wall_us, SECOND)
+    return f"{datetime.datetime.fromtimestamp(second, datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}.{us:06d}Z"

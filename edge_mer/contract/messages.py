@@ -14,7 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Combination, Emotion, EventLabel, Gate, Health, Modality
@@ -37,7 +37,9 @@ class ArraySpec(Struct, frozen=True):
 class Envelope(Struct, kw_only=True, frozen=True):
     """Who made the message, when the physical event began, and when the message was made (monotonic, us).
 
-    ``boot`` names one life of the source process; ``seq`` counts its messages on this topic from 0.
+    ``boot`` names one life of the source process; ``seq`` counts its messages on this topic from 0. Messages that leave
+    the host also have ``room``, its setting ``run.room``, and ``time``: ``origin_us`` in UTC (RFC 3339), by topic
+    ``clock``; without ``time`` as long as no ``clock`` has come.
     """
 
     schema: str
@@ -47,6 +49,8 @@ class Envelope(Struct, kw_only=True, frozen=True):
     origin_us: int
     created_us: int
     payload: tuple[ArraySpec, ...] = ()
+    room: str | UnsetType = UNSET
+    time: str | UnsetType = UNSET
 
 
 class SensorState(Body, frozen=True):
@@ -263,7 +267,7 @@ class Receipt(Body, frozen=True):
 
     ``requested_us`` to ``purged_us`` are monotonic; ``wall_offset_us`` makes them wall time. ``checks`` says for each
     gate how its closing was measured. ``previous`` is the sha256 of the line before; ``signature`` (Ed25519, hex) is
-    by the host key.
+    by the host key. ``in_room``: the setting ``run.room`` of then; older receipts have none.
     """
 
     number: int
@@ -282,6 +286,7 @@ class Receipt(Body, frozen=True):
     checks: tuple[str, ...]
     previous: str
     signature: str
+    in_room: str | UnsetType = UNSET
 
 
 class WorkerHealth(Struct, frozen=True):

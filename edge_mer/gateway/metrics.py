@@ -33,7 +33,7 @@ class Metrics(Outlet):
     """
 
     name = "metrics"
-    topics = ("emotion", "privacy", "health", *(f"state/{m}" for m in MODALITIES))
+    topics = ("emotion", "revision", "privacy", "health", *(f"state/{m}" for m in MODALITIES))
 
     def __init__(self) -> None:
         """Raises MissingExtra without prometheus-client."""
@@ -70,8 +70,10 @@ class Metrics(Outlet):
         self._registry.register(self)
 
     def publish(self, message: PublicMessage) -> None:
-        if isinstance(message.body, Estimate):
+        if message.topic == "emotion":
             self._estimate(message.body, message.envelope)
+        elif message.topic == "revision":
+            self._revisions.inc(0 if message.body.final else 1)
         else:
             self._newest[message.topic] = message
 
@@ -85,11 +87,6 @@ class Metrics(Outlet):
         return self._prometheus.generate_latest(self._registry)
 
     def _estimate(self, body: Estimate, envelope: Envelope) -> None:
-        if body.final:
-            return  # its first version was counted already
-        if body.revision:
-            self._revisions.inc()
-            return
         self._estimates.labels(body.combination).inc()
         self._hop.observe((envelope.created_us - envelope.origin_us) / SECOND)
         self._recent.append((envelope.created_us, body.combination))

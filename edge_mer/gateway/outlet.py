@@ -9,11 +9,13 @@ return, the purge is not acknowledged: the process ends or is killed, and the re
 from __future__ import annotations
 
 import os
+import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
 import zmq
 
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
@@ -21,6 +23,7 @@ from edge_mer.client.pending_commands import PendingCommands
 from edge_mer.client.signer import Signer
 from edge_mer.client.transports import BusTransport
 from edge_mer.config import Config
+from edge_mer.contract import wire
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
@@ -29,9 +32,11 @@ from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.lazy_topic import LazyTopic
 from edge_mer.gateway.public_message import MessageTracker, PublicMessage
 from edge_mer.gateway.stale_after_mask import StaleAfterMask
+from edge_mer.gateway.stamp import Stamp
 from edge_mer.privacy.purge_client import PurgeClient
 
 PUBLIC = {s.topic: s for s in SERVICES.values() if s.public}
+_SPLIT = {row.split_from: row.topic for row in PUBLIC.values() if row.split_from is not None}
 # State that new clients receive. It excludes data derived from a person, so nothing from before a mask is resent.
 RETAINED = frozenset(t for t, s in PUBLIC.items() if s.policy == "latest" and not s.biometric)
 # Sensing and fusion have priority over outlets, whatever the load from clients.
@@ -43,10 +48,14 @@ class NotPublic(EdgeMerError):
 
 
 class OutletBus:
-    """The part of the bus that an outlet may use: the clock, external sockets, and commands to the switch."""
+    """The part of the bus that an outlet may use: the clock, external sockets, and commands to the switch.
 
-    def __init__(self, bus: Bus) -> None:
+    ``stamp`` adds room and time to messages that an outlet makes itself; those that it receives have both.
+    """
+
+    def __init__(self, bus: Bus, room: str | None = None) -> None:
         self.clock: Clock = bus.clock
+        self.stamp = Stamp(room or socket.gethostname())
         self.__bus = bus
         self.__commands: list[PendingCommands] = []
 
@@ -142,17 +151,21 @@ class Outlet(ABC):
 class OutletWorker:
     """The worker of a process with one outlet, or with several that share a server."""
 
-    def __init__(self, name: str, bus: Bus, make: Callable[[OutletBus], Iterable[Outlet]]) -> None:
-        """``name`` is that of the process. Raises NotPublic for a topic that may not leave this host."""
-        self._clock, self._outlet_bus = bus.clock, OutletBus(bus)
+    def __init__(
+        self, name: str, bus: Bus, make: Callable[[OutletBus], Iterable[Outlet]], room: str | None = None
+    ) -> None:
+        """``name`` is that of the process; ``room`` of the setting, by default the host name. Raises NotPublic for a
+        topic that may not leave this host."""
+        self._clock, self._outlet_bus = bus.clock, OutletBus(bus, room)
         self._outlets = tuple(make(self._outlet_bus))
         for outlet in self._outlets:
             check_public(outlet)
-        wanted = {t for outlet in self._outlets for t in outlet.topics}
-        rows = [row for row in PUBLIC.values() if row.topic in wanted]
+        wanted = {"clock"}.union(*(outlet.topics for outlet in self._outlets))
+        wanted |= {PUBLIC[topic].split_from or topic for topic in wanted}
+        rows = [row for row in PUBLIC.values() if row.topic in wanted and row.split_from is None]
         latest = [row.topic for row in rows if row.policy == "latest" and not row.on_request]
         self._purges = PurgeClient(bus, name, MODALITIES)
-        self._readers: list[Reader | ReliableReader] = [bus.reader(*latest)] if latest else []
+        self._readers: list[Reader | ReliableReader] = [bus.reader(*latest)]
         self._readers += [ReliableReader(bus, row.topic) for row in rows if row.policy == "reliable"]
         self._lazy = {row.topic: LazyTopic(bus, row.topic) for row in rows if row.on_request}
         self._stale, self._tracker = StaleAfterMask(), MessageTracker()
@@ -162,7 +175,7 @@ class OutletWorker:
     def of(cls, kind: type[Outlet], config: Config, bus: Bus) -> OutletWorker:
         """The worker of one outlet. Lowers the priority of the process below sensing and fusion."""
         lower_priority()
-        return cls(kind.name, bus, lambda own: [kind(config, own)])
+        return cls(kind.name, bus, lambda own: [kind(config, own)], config.run.room_name)
 
     def turn(self) -> int:
         """Carry out purges, forward new messages, and run the outlets. Returns the longest wait (us)."""
@@ -217,10 +230,21 @@ class OutletWorker:
             if message.payload:  # no public topic has a payload
                 self._own["not_public"] += 1
                 continue
-            tracked = self._tracker.track(message)
+            self._outlet_bus.stamp.observe(message)
+            tracked = self._tracker.track(self._outlet_bus.stamp(as_public(message)))
             for outlet in self._outlets:
-                if message.topic in outlet.topics:
+                if tracked.topic in outlet.topics:
                     outlet.publish(tracked)
+
+
+def as_public(message: Message[Any]) -> Message[Any]:
+    """Estimates of windows in the past leave the host as topic ``revision``: ``emotion`` holds current ones only."""
+    topic = _SPLIT.get(message.topic)
+    if topic is None or message.body.is_current:
+        return message
+    envelope = msgspec.structs.replace(message.envelope, schema=PUBLIC[topic].schema)
+    header = wire.encode(topic, envelope, message.body)[1]
+    return Message(topic, envelope, message.body, (), header)
 
 
 def check_public(outlet: Outlet) -> None:

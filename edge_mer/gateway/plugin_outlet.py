@@ -15,4 +15,4 @@ def build(config: Config, bus: Bus, name: str) -> OutletWorker:
     if not (isinstance(kind, type) and issubclass(kind, Outlet)):
         raise ConfigError(f"plugins.outlets: {name} is no subclass of edge_mer.gateway.outlet.Outlet")
     lower_priority()
-    return OutletWorker(f"outlet.{name}", bus, lambda own: [kind(config, own)])
+    return OutletWorker(f"outlet.{name}", bus, lambda own: [kind(config, own)], config.run.room_name)

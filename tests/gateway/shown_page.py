@@ -208,6 +208,7 @@ def made_up(n: int, combination: Any) -> Estimate:
             sentiment_reason="no modality present",
             presence=presence,
             revision=0,
+            final=False,
             latency_ms=latency,
         )
     at = n / 30
@@ -229,6 +230,7 @@ def made_up(n: int, combination: Any) -> Estimate:
         sentiment_reason="no sentiment labels for this combination" if combination == "av" else None,
         presence=presence,
         revision=0,
+        final=False,
         latency_ms=latency,
         prediction_set=tuple(ranked[: 2 if top > 0.33 else 4]),
         coverage=0.9,

@@ -12,6 +12,7 @@ from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.messages import HealthReport, Latency, Privacy, PrivacyState, SensorState, WorkerHealth
 from edge_mer.gateway.metrics import SHARE_US, STALE_US, Metrics
+from edge_mer.gateway.outlet import as_public
 from edge_mer.gateway.public_message import PublicMessage
 from tests.gateway.caller import Caller
 from tests.gateway.estimates import NONE_PRESENT, estimate
@@ -30,7 +31,7 @@ class MetricsBench:
         if topic not in self._publishers:
             self._publishers[topic] = self._bus.publisher(topic, "test")
         message = self._publishers[topic].send(body, origin_us=origin_us or self.clock.now_us())
-        self.metrics.publish(PublicMessage(message))
+        self.metrics.publish(PublicMessage(as_public(message)))
 
     def estimate(self, **fields: Any) -> None:
         self.publish("emotion", estimate(**{"revision": 0, "final": False, **fields}))

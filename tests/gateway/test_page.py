@@ -34,6 +34,10 @@ def test_mask_is_answered_with_its_receipt(caller: Caller) -> None:
     assert "page" in got[-1][1]["purged"], "the mask waited until this process deleted its data"
 
 
+def test_page_is_told_the_room(caller: Caller) -> None:
+    assert caller.events(caller.open_stream(), bool)[0][1]["room"] == caller.outlet._stamp.room
+
+
 def test_guest_mask_can_be_made_longer_and_lasting_but_not_shorter(caller: Caller) -> None:
     def end() -> int | None:
         assert caller.stage.switch is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def opened(page: ShownPage, language: str) -> ShownPage:
 
 
 def show(page: ShownPage, **fields: Any) -> None:
-    page.publish("emotion", estimate(revision=0, **fields))
+    page.publish("emotion", estimate(revision=0, final=False, **fields))
 
 
 def text_is(selector: str, shown: str) -> str:
@@ -62,6 +63,7 @@ def test_estimate_stands_first_on_a_phone_and_sensors_in_one_row(page: ShownPage
     browser.set_screen(390, 844)
     show(page)
     browser.until("the label", text_is("#label", "Happy"), 10)
+    assert browser.script("return document.title") == f"{socket.gethostname()}: edge_mer"
     title = browser.script("return document.querySelector('#now-title').getBoundingClientRect().top")
     assert title < 150
     tops = browser.script("return [...document.querySelectorAll('.tile')].map(t => t.getBoundingClientRect().top)")
@@ -187,9 +189,9 @@ def test_settings_of_this_browser_change_names_and_steadiness(page: ShownPage) -
     )
     assert browser.text("#name-video") == "Kitchen"
     now = page.bus.clock.now_us()
-    page.publish("emotion", estimate(revision=0, label="sad"), now)
+    page.publish("emotion", estimate(revision=0, final=False, label="sad"), now)
     browser.until("it waits", text_is("#label", "Changing"), 10)
-    page.publish("emotion", estimate(revision=0, label="sad"), now + 2 * SECOND)
+    page.publish("emotion", estimate(revision=0, final=False, label="sad"), now + 2 * SECOND)
     browser.until("it lasted", text_is("#label", "Sad"), 10)
     browser.script("localStorage.removeItem('edge_mer.settings')")
 

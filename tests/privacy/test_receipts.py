@@ -54,6 +54,15 @@ def written(directory: Path, count: int = 5) -> Path:
     return directory / FILE
 
 
+def test_receipts_from_before_rooms_stay_in_one_chain_with_new_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, 2)
+    assert b"in_room" not in path.read_bytes()
+    log = ReceiptLog(tmp_path, KEY, None)
+    log.append(msgspec.structs.replace(draft(2), in_room="Kitchen"))
+    found = verify(path, KEY.public_key())
+    assert [r.in_room for r in found.receipts] == [msgspec.UNSET, msgspec.UNSET, "Kitchen"]
+
+
 class Child:
     """A data holder that deletes on a purge."""
 
@@ -90,6 +99,7 @@ def test_a_mask_yields_a_signed_receipt_that_says_what_was_measured(bench: Switc
     assert body.purged == ("fusion",)
     assert body.checks == ("camera: no handle in /proc, a read fails",)
     assert body.requested_us + body.wall_offset_us == bench.clock.wall_us()
+    assert body.in_room == bench.config.run.room_name
     on_disk = verify(bench.directory / FILE, bench.host_public).receipts[-1]
     assert on_disk == body
 

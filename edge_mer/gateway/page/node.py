@@ -56,7 +56,7 @@ class PageOutlet(Outlet):
 
     def __init__(self, config: Config, bus: OutletBus, metrics: Metrics, history: HistoryOutlet) -> None:
         """Raises ConfigError for an address that cannot be used, MissingExtra without aiohttp."""
-        self._clock = bus.clock
+        self._clock, self._stamp = bus.clock, bus.stamp
         self._directory: Path = state_directory(config.privacy.state)
         if public_key(self._directory) is None:
             raise PrivacyError("this host has no key yet: start the switch once; retrying")
@@ -112,7 +112,11 @@ class PageOutlet(Outlet):
     def greeting(self) -> tuple[bytes, list[PublicMessage]]:
         """The current state, and events since the last mask; never an old estimate."""
         host = public_key(self._directory)
-        hello = {"version": edge_mer.__version__, "host": host.public_bytes_raw().hex() if host else None}
+        hello = {
+            "version": edge_mer.__version__,
+            "host": host.public_bytes_raw().hex() if host else None,
+            "room": self._stamp.room,
+        }
         return msgspec.json.encode(hello), [
             *self._receipts,
             *(self._retained[t] for t in sorted(self._retained)),
@@ -194,4 +198,4 @@ def outlets(config: Config, bus: OutletBus) -> list[Outlet]:
 
 def build(config: Config, bus: Bus) -> OutletWorker:
     lower_priority()
-    return OutletWorker(NAME, bus, lambda own: outlets(config, own))
+    return OutletWorker(NAME, bus, lambda own: outlets(config, own), config.run.room_name)

@@ -12,7 +12,7 @@ from edge_mer.bus import Bus, Publisher
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.messages import Estimate, HubHeartbeat
+from edge_mer.contract.messages import HubHeartbeat
 from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
 from edge_mer.gateway.public.publisher import PublicPublisher
@@ -37,7 +37,7 @@ class PublicOutlet(Outlet):
         self.publisher = PublicPublisher(bus, self._listener, section.publish) if section.publish else None
         self._last: dict[str, PublicMessage] = self.publisher.last if self.publisher else {}
         self.requests = RequestServer(bus, self._listener, section.requests, self._last) if section.requests else None
-        self._heartbeat = heartbeat
+        self._heartbeat, self._stamp = heartbeat, bus.stamp
         self._beat_due = 0
 
     def before(self, now_us: int) -> None:
@@ -45,8 +45,7 @@ class PublicOutlet(Outlet):
             self.publisher.reopen()
 
     def publish(self, message: PublicMessage) -> None:
-        body = message.body
-        if self.requests is not None and isinstance(body, Estimate) and body.is_current:
+        if self.requests is not None and message.topic == "emotion":
             self.requests.answer_with(message)
         if self.publisher is not None:
             self.publisher.publish(message)
@@ -63,7 +62,7 @@ class PublicOutlet(Outlet):
         if now_us >= self._beat_due:
             self._beat_due = now_us + BEAT_US
             beat = HubHeartbeat(topics=tuple(PUBLIC), next_us=self._beat_due)
-            self.publish(PublicMessage(self._heartbeat.send(beat, origin_us=now_us)))
+            self.publish(PublicMessage(self._stamp(self._heartbeat.send(beat, origin_us=now_us))))
         if self.publisher is not None:
             self.publisher.turn(now_us)
         if self.requests is not None:
@@ -86,4 +85,5 @@ class PublicOutlet(Outlet):
 def build(config: Config, bus: Bus) -> OutletWorker:
     """Raises ConfigError when a configured address cannot be used."""
     lower_priority()
-    return OutletWorker(NAME, bus, lambda own: [PublicOutlet(config, own, bus.publisher("heartbeat", NAME))])
+    heartbeat = bus.publisher("heartbeat", NAME)
+    return OutletWorker(NAME, bus, lambda own: [PublicOutlet(config, own, heartbeat)], config.run.room_name)

@@ -197,11 +197,12 @@ class RequestServer:
             self._switch.ask(command, reply)
 
     def _description(self) -> dict[str, Any]:
-        """Version, modalities, requests and topics, and the host's key that a grant names."""
+        """Version, room, modalities, requests and topics, and the host's key that a grant names."""
         rows = [s for s in SERVICES.values() if s.public]
         host = public_key(self._listener.directory)
         return {
             "version": edge_mer.__version__,
+            "room": self._bus.stamp.room,
             "host": host.public_bytes_raw().hex() if host is not None else None,
             "modalities": list(MODALITIES),
             "requests": list(msgspec.json.schema(Request)["$defs"]["Request"]["properties"]["request"]["enum"]),

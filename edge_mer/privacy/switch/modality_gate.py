@@ -110,7 +110,9 @@ class ModalityGate:
             ]
         return complaints
 
-    def draft_receipt(self, modality: Modality, now_us: int, wall_us: int, boot_id: str, unsaved: str) -> Receipt:
+    def draft_receipt(
+        self, modality: Modality, now_us: int, wall_us: int, boot_id: str, room: str, unsaved: str
+    ) -> Receipt:
         """The receipt of what was confirmed; number, chain and signature are the log's. ``unsaved``: why the mask would
         not outlive a restart, empty when it would."""
         checks = [f"{name}: {how}" for name, how in sorted(self.checks.items())] or ["no process holds it"]
@@ -133,4 +135,5 @@ class ModalityGate:
             checks=tuple(checks),
             previous="",
             signature="",
+            in_room=room,
         )

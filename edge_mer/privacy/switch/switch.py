@@ -86,7 +86,7 @@ class Switch:
         directory = state_directory(config.privacy.state)
         restarted = has_run(directory)
         key = host_key(directory)
-        self._clock, self._boot_id = bus.clock, boot_id or host_boot_id()
+        self._clock, self._boot_id, self._room = bus.clock, boot_id or host_boot_id(), config.run.room_name
         self.now_us = self._clock.now_us()
         self.host, self.keyring = public_hex(key), Keyring(directory)
         self._deployment_path, self._deployment_seen = directory / FILE, object()
@@ -311,7 +311,7 @@ class Switch:
             if not gate.owes_receipt or self.now_us < gate.write_due:
                 continue
             draft = gate.draft_receipt(
-                modality, self._clock.now_us(), self._clock.wall_us(), self._boot_id, self._unsaved
+                modality, self._clock.now_us(), self._clock.wall_us(), self._boot_id, self._room, self._unsaved
             )
             try:
                 gate.receipt = self._log.append(draft)

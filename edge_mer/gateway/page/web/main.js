@@ -25,6 +25,8 @@ const sensors = () => { tiles.show(); guests.show(); };
 const show = {
   hello(message) {
     latest.hello = message;
+    document.title = `${message.room}: edge_mer`;
+    text($("room"), message.room);
     text($("about"), t("head.about", { version: message.version, host: message.host.slice(0, 8) }));
   },
   clock: (message) => { latest.clock = message; },
@@ -32,15 +34,14 @@ const show = {
   receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
   event: (message) => events.add(message),
   health: (message) => { processes(message); recording(message); },
+  revision: (message) => timeline.add(message), // of an earlier window
   emotion(message) {
     timeline.add(message);
-    const newest = latest.estimate === null || message.origin_us >= latest.estimate.origin_us || message.boot !== latest.estimate.boot;
-    if (!newest) return; // late text revised an earlier window: only the timeline shows it
     latest.estimate = message;
     latest.estimateAt = performance.now();
     isStale = false;
     estimate(message);
-    if (!message.revision) speed(message.latency_ms);
+    speed(message.latency_ms);
     tiles.show();
   },
 };
