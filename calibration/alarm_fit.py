@@ -51,9 +51,10 @@ def scores(label: EventLabel, track: Track) -> Floats:
 def fit(label: EventLabel, track: Track, bursts: Sequence[BurstTrack]) -> Ratio | None:
     """The ratio of one label on negatives and bursts; None where there is too little of either."""
     quiet = scores(label, track)
-    people = np.char.add(track.people, np.char.add(" / ", track.sources))[track.piece]
+    names = np.char.add(track.people, np.char.add(" / ", track.sources))
+    people = np.unique(names, return_inverse=True)[1][track.piece]
     usable = ~np.isnan(quiet) & ~express(label, track)
-    quiet, people = quiet[usable], people[usable]
+    quiet, people, places = quiet[usable], people[usable], track.piece[usable]
     loud, clips = list[float](), 0
     for burst in bursts:
         if burst.label == label and burst.ratio_db >= 10:
@@ -62,11 +63,11 @@ def fit(label: EventLabel, track: Track, bursts: Sequence[BurstTrack]) -> Ratio 
             some = some[~np.isnan(some)]
             loud += some.tolist()
             clips += bool(len(some))
-    if clips < 8 or len(set(people.tolist())) < 8:
+    known = len(np.unique(people))
+    if clips < 8 or known < 8:
         return None
     intercept, slope = logistic(quiet, np.array(loud))
-    pieces = len(set(zip(people.tolist(), track.piece[usable].tolist(), strict=True)))
-    raw = Ratio(intercept, slope, -math.log(clips), math.log(min(pieces, len(set(people.tolist())) * 8)))
+    raw = Ratio(intercept, slope, -math.log(clips), math.log(min(len(np.unique(places)), known * 8)))
     nats = np.clip(raw.intercept + raw.slope * quiet, raw.floor, raw.cap)
     nats = np.where(track.withheld[usable], np.minimum(nats, 0), nats)
     _, index = np.unique(people, return_inverse=True)
@@ -91,8 +92,7 @@ def logistic(quiet: Floats, loud: Floats) -> tuple[float, float]:
 
 def express(label: EventLabel, track: Track) -> NDArray[np.bool_]:
     """Hops where an event of ``label`` would be right."""
-    names = track.labels[track.piece]
-    return np.asarray(np.char.find(names, label) >= 0, np.bool_)
+    return np.asarray((np.char.find(track.labels, label) >= 0)[track.piece], np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,8 @@ def wrong(label: EventLabel, track: Track, events: Sequence[Begun], only: str | 
     rows = ~express(label, track)
     if only is not None:
         rows &= (track.sources == only)[track.piece]
-    names, index = np.unique(track.people[track.piece], return_inverse=True)
+    names, of_piece = np.unique(track.people, return_inverse=True)
+    index = of_piece[track.piece]
     hours = np.bincount(index, rows, len(names)) * HOP_S / 3600
     count = np.zeros(len(names))
     for event in events:

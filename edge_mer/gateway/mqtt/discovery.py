@@ -15,8 +15,8 @@ from typing import Any
 
 import edge_mer
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
-from edge_mer.contract.messages import PrivacyState
+from edge_mer.contract.domain import EMOTIONS, EVENT_LABELS, MODALITIES, Modality
+from edge_mer.contract.messages import EventChange, PrivacyState
 from edge_mer.contract.modalities import TABLE
 from edge_mer.gateway.mqtt.shown import Shown
 
@@ -24,6 +24,7 @@ ON, OFF, PRESS = "ON", "OFF", "PRESS"
 ONLINE, OFFLINE = "online", "offline"
 # On the estimate, in [-1, 1].
 AFFECT = ("valence", "arousal")
+PHASES: Mapping[str, str] = {"begin": "began", "end": "ended"}
 # Home Assistant marks an estimate unavailable after this time without a new one.
 EXPIRE_S = 30
 ICONS: Mapping[Modality, str] = {"audio": "mdi:microphone", "video": "mdi:video", "text": "mdi:message-text"}
@@ -63,6 +64,15 @@ class Names:
     def emotion(self) -> str:
         """The whole message of topic ``emotion``, for every window."""
         return f"{self.base}/emotion"
+
+    @property
+    def event(self) -> str:
+        """Beginnings and ends of events."""
+        return f"{self.base}/event"
+
+    @property
+    def wrong(self) -> str:
+        return f"{self.base}/event/wrong"
 
     @property
     def notice(self) -> str:
@@ -135,6 +145,10 @@ def entities(names: Names) -> Iterator[Entity]:
     )
     yield Entity("sentiment", "sensor", "Sentiment", "mdi:plus-minus-variant", shown("sentiment"))
     yield Entity("why", "sensor", "Why unknown", "mdi:help-circle-outline", shown("why"))
+    happens = {"state_topic": names.event, "event_types": [event_type(e, p) for e in EVENT_LABELS for p in PHASES]}
+    yield Entity("event", "event", "Event", "mdi:bell-ring-outline", happens)
+    was_wrong = {"command_topic": names.wrong, "payload_press": PRESS}
+    yield Entity("wrong", "button", "The last event was wrong", "mdi:thumb-down-outline", was_wrong)
     for m in MODALITIES:
         command = {
             "command_topic": names.command(m),
@@ -201,7 +215,46 @@ def discovery(names: Names, device: Device, senses: tuple[Modality, ...] = MODAL
         "availability_topic": names.availability,
         "payload_available": ONLINE,
         "payload_not_available": OFFLINE,
-        "components": {e.key: _component(e, names, device.room, senses) for e in entities(names)},
+        "components": {
+            **{e.key: _component(e, names, device.room, senses) for e in entities(names)},
+            **{key: trigger for key, trigger in triggers(names)},
+        },
+    }
+
+
+def triggers(names: Names) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Device triggers: what an automation may begin with, one for each label and phase of an event."""
+    for label in EVENT_LABELS:
+        for phase, words in PHASES.items():
+            kind = event_type(label, phase)
+            yield (
+                f"{kind}_trigger",
+                {
+                    "platform": "device_automation",
+                    "automation_type": "trigger",
+                    "type": f"{label} {words}",
+                    "subtype": "event",
+                    "topic": names.event,
+                    "value_template": "{{ value_json.event_type }}",
+                    "payload": kind,
+                },
+            )
+
+
+def event_type(label: str, phase: str) -> str:
+    """``angry_begin``."""
+    return f"{label}_{phase}"
+
+
+def event_state(change: EventChange) -> dict[str, Any]:
+    """Payload of the entity ``event``: its type, and what Home Assistant shows as attributes."""
+    return {
+        "event_type": event_type(change.label, change.phase),
+        "id": change.event,
+        "combinations": change.combinations,
+        "evidence": round(change.evidence, 2),
+        "hours_per_wrong": round(change.hours_per_wrong, 1),
+        "reason": change.reason,
     }
 
 

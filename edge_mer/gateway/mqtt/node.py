@@ -25,9 +25,10 @@ from edge_mer.config import Config, MqttConfig, is_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.errors import PrivacyError, missing_extra
-from edge_mer.contract.messages import Privacy
+from edge_mer.contract.errors import EdgeMerError, PrivacyError, missing_extra
+from edge_mer.contract.messages import EventChange, Privacy
 from edge_mer.contract.plain_text import visible
+from edge_mer.events import corrections
 from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.gateway.mqtt.broker import broker_of, plaintext_password, prepare
 from edge_mer.gateway.mqtt.debounce import DebounceSettings
@@ -42,6 +43,7 @@ from edge_mer.gateway.mqtt.discovery import (
     Names,
     discovery,
     estimate_state,
+    event_state,
     switch_states,
     until_states,
 )
@@ -77,7 +79,7 @@ class MqttOutlet(Outlet):
     """Folds estimates and privacy into the states of Home Assistant's entities; forwards its commands to the switch."""
 
     name = NAME
-    topics = ("emotion", "privacy")
+    topics = ("emotion", "event", "privacy")
 
     def __init__(self, config: Config, bus: OutletBus) -> None:
         """Raises ConfigError for an invalid address, MissingExtra without paho-mqtt."""
@@ -97,6 +99,8 @@ class MqttOutlet(Outlet):
         self._switch = bus.switch(NAME, self._signer)
         self._shown, self._stamp = Shown(), bus.stamp
         self._estimate_us: int | None = None
+        self._last_event: str | None = None
+        self._since_us = bus.clock.now_us()
         self._privacy: PublicMessage | None = None
         self._lapsed: list[str] = []
         self._sent: dict[str, bytes] = {}
@@ -120,6 +124,8 @@ class MqttOutlet(Outlet):
                 if now.requested == "live" and now.reason and m in before and before[m].requested != "live"
             ]
             self._privacy = message
+        elif isinstance(message.body, EventChange):
+            self._happened(message.body, message.envelope.created_us)
         else:
             self._estimate_us = message.envelope.created_us
             self._shown = step(self._shown, message.body, message.envelope.origin_us, self._settings)
@@ -127,8 +133,15 @@ class MqttOutlet(Outlet):
             if self._is_connected() and not self._client.want_write():
                 self._client.publish(self.names.emotion, bytes(message.json), qos=0)
 
+    def _happened(self, change: EventChange, created_us: int) -> None:
+        """Send an event once and at once, never behind something that waits; one of before this process began is old."""
+        self._last_event = change.event
+        if created_us < self._since_us or not self._is_connected() or self._client.want_write():
+            return
+        self._client.publish(self.names.event, msgspec.json.encode(event_state(change)), qos=0)
+
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
-        self._shown, self._estimate_us = forgotten(self._shown), None
+        self._shown, self._estimate_us, self._last_event = forgotten(self._shown), None, None
         if self._is_connected():
             self._send_estimate(self._clock.now_us())
 
@@ -243,13 +256,27 @@ class MqttOutlet(Outlet):
             self._request("unmask" if payload == ON.encode() else "mask", (commands[topic],), 0)
         elif topic == names.guests and payload == PRESS.encode():
             self._request("mask", MODALITIES, round(self._section.guest_hours * 3600))
+        elif topic == names.wrong and payload == PRESS.encode():
+            self._call_wrong()
         else:
             self._counts["bad_order"] += 1
+
+    def _call_wrong(self) -> None:
+        """The last event was wrong: its threshold rises on this host."""
+        if self._last_event is None:
+            self._notice("wrong: there was no event since the last mask")
+            return
+        try:
+            corrections.wrong(self._directory, self._last_event)
+        except (EdgeMerError, OSError) as error:
+            self._notice(f"wrong: {error}")
+        else:
+            self._notice(f"wrong: {self._last_event} is noted")
 
     def _announce(self) -> None:
         """Home Assistant or the broker has (re)started: send discovery, availability and all states."""
         names = self.names
-        topics = [names.birth, names.guests, *(names.command(m) for m in MODALITIES)]
+        topics = [names.birth, names.guests, names.wrong, *(names.command(m) for m in MODALITIES)]
         self._client.subscribe([(topic, 1) for topic in topics])
         self._sent.clear()
         self._send(names.config, discovery(names, self._device, self._senses), retain=True)
