@@ -29,6 +29,8 @@ PARTS: Final = {
     "activity": "calibration.strangers_activity",
     "product": "calibration.strangers_product",
     "face": "calibration.strangers_face",
+    "affect": "calibration.strangers_affect",
+    "events": "calibration.strangers_events",
 }
 COMMAND: Final = "python -m calibration.strangers"
 DRAWS: Final = 2000

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.strangers import Row, interval, interval_of
+from calibration.strangers_affect import arousal_of, aroused
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.perception.voice import LOG_MEL
 from edge_mer.runtime.backend import Graph
@@ -88,10 +89,14 @@ def rows(root: Path, runs: Path, models: Path) -> Iterator[Row]:
         for file, name in ((UNSEEN, "unseen"), (ABROAD, "abroad"))
     )
     corpus = np.array([v.corpus for v in everyone])
-    yield from acted(unseen.some(corpus == "ravdess"))
+    ravdess = unseen.some(corpus == "ravdess")
+    yield from acted(ravdess)
+    yield from aroused("RAVDESS, 20 actors", ravdess.voices, arousal_of(head, ravdess.logits))
     yield from neutral(unseen)
     for name in sorted({v.corpus for v in abroad.voices}):
-        yield left_out(name, abroad.some(np.array([v.corpus == name for v in abroad.voices])))
+        some = abroad.some(np.array([v.corpus == name for v in abroad.voices]))
+        yield left_out(name, some)
+        yield from aroused(f"left out: {name}", some.voices, arousal_of(head, some.logits))
     yield levels(graph, [v for v, f in zip(everyone, fold_of(everyone), strict=True) if f == DEV_FOLD])
     yield from gaps(unseen)
     yield crema(root, graph)

@@ -70,7 +70,8 @@ def affect_of(models: Path, encoders: Mapping[Modality, str]) -> Affect:
     names = [NAMES.get(name, name) for name in meta.get("classes", ())]
     inputs = [item["name"] for item in meta.get("contract", {}).get("inputs", ())]
     is_used = str(meta.get("origin", file.sha256))[:16] == encoders.get("audio")
-    if not is_used or LOG_MEL not in inputs or not set(names) <= set(POINTS):
+    is_logits = LOG_MEL in inputs and names and not meta.get("dim", 1) % len(names)
+    if not is_used or not is_logits or not set(names) <= set(POINTS):
         return LABELS
     return Affect(LABELS.valence, LABELS.arousal, tuple(POINTS[n][1] for n in names))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from rich.console import Console
 
 from edge_mer.client.snapshot import Snapshot
@@ -63,6 +64,14 @@ def test_abstention_and_missing_sentiment_show_their_reason() -> None:
     assert "abstains: no modality present" in "\n".join(drawn(snapshot, scene.clock.now_us(), 120))
     snapshot.fold(scene.estimate("av"))
     assert "no labelled data" in "\n".join(drawn(snapshot, scene.clock.now_us(), 120))
+
+
+def test_valence_and_arousal_are_shown_where_there_is_one() -> None:
+    scene = Scene()
+    snapshot, message = Snapshot(scene.clock.now_us()), scene.estimate("av")
+    assert "valence" not in "\n".join(drawn(full_snapshot(scene), scene.clock.now_us()))
+    snapshot.fold(msgspec.structs.replace(message, body=msgspec.structs.replace(message.body, arousal=-0.25)))
+    assert "valence       none  arousal -0.25" in "\n".join(drawn(snapshot, scene.clock.now_us()))
 
 
 def test_stale_estimate_is_marked() -> None:
