@@ -28,9 +28,9 @@ from edge_mer.perception.speech import PackagedVad
 
 UTTERANCES: Final = 200
 # dB of the far room against the near one, and of the speech and the noise in each against full scale.
-GAINS: Final = (-20, -10, -6)
+GAINS: Final = (-20, -10)
 SPEECH_DB, NOISE_DB = -26.0, -62.0
-PAUSE_S, RT60_S, DELAY_S, LATE_STEPS = 5.0, 0.5, 0.03, 3
+PAUSE_S, RT60_S, DELAY_S, LATE_STEPS = 0.5, 0.5, 0.03, 3
 BLOCK: Final = SAMPLE_RATE // 10
 SUFFIXES: Final = (".opus", ".wav", ".flac", ".mp3", ".ogg")
 Sound = NDArray[np.float64]
@@ -104,7 +104,7 @@ def _speech(sound: NDArray[np.int16]) -> Sound:
     clip = sound.astype(np.float64) / envelope.FULL_SCALE
     clip *= 10 ** (SPEECH_DB / 20) / max(float(np.sqrt(np.square(clip).mean())), 1e-9)
     pause = np.zeros(round(PAUSE_S * SAMPLE_RATE))
-    return np.concatenate([pause[: SAMPLE_RATE // 2], clip, pause])
+    return np.concatenate([pause, clip, pause])
 
 
 def _heard(clip: Sound, gain_db: float, seed: int) -> Steps:

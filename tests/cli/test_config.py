@@ -47,7 +47,7 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
 CURVE = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 # Keys whose values no type describes.
 OWN = {
-    "rooms": st.sets(st.from_regex(r"[A-Za-z][\w .-]{0,9}", fullmatch=True), max_size=3).map(
+    "rooms": st.sets(st.from_regex(r"[A-Za-z][A-Za-z0-9_ .-]{0,9}", fullmatch=True), max_size=3).map(
         lambda names: {name: f"tcp://h:1|tcp://h:2|{n:064x}|{CURVE}" for n, name in enumerate(sorted(names))}
     )
 }

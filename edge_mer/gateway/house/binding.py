@@ -186,10 +186,9 @@ class Binding:
         return any(_together(p) for p in enough)
 
     def _is_complete(self, group: Group, now: int) -> bool:
-        start, end = group.start, group.end
         if group.is_cut:
             return True
-
+        start, end = group.start, group.end
         if now - end > WAIT:
             return not any(self._is_heard_in(t, start, end) for t in self._tracks.values())
         waited = GAP + max(t.lag for t in self._tracks.values()) + 1
@@ -202,8 +201,8 @@ class Binding:
     def _cut_long(self, now: int) -> None:
         """Speech without a pause is cut everywhere at once, so that no room has a piece of both parts."""
         begun = [t.open for t in self._tracks.values() if t.open is not None]
-        waiting = [g for g in self._groups if not g.done]
-        is_long = any(now - start > LONGEST for start in (*begun, *(g.start for g in waiting)))
+        waiting = [g.start for g in self._groups if not g.done]
+        is_long = any(now - start > LONGEST for start in (*begun, *waiting))
         for room, track in self._tracks.items():
             if track.open is not None and (is_long or now - track.last > GAP + WAIT):
                 self._close(room, track)

@@ -1,7 +1,7 @@
 """The house as one device of Home Assistant: it masks all rooms and shows how far they are. It cannot unmask.
 
-Topics: ``edge_mer/house/NODE/...`` (``mqtt.base_topic``), NODE being the first 8 digits of this host's public key.
-Formats: as in edge_mer.gateway.mqtt.discovery.
+Topics: ``edge_mer/house/NODE/...``, ``edge_mer`` being ``mqtt.base_topic`` and NODE the first 8 digits of this host's
+public key. Formats: as in edge_mer.gateway.mqtt.discovery.
 """
 
 from __future__ import annotations

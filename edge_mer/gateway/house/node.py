@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -122,7 +123,7 @@ class HouseNode:
         self._loop.turn()
         if self._mqtt is not None:
             self._mqtt.turn(self._shown, now)
-        return TURN_US
+        return TURN_US if self._publish_due else 0  # a command of the page or over MQTT has just come
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -324,7 +325,8 @@ class HouseNode:
         self._shown = House(
             rooms={name: view.state(now) for name, view in self._views.items()},
             mask=self._masks.shown,
-            voices=tuple(v for v in self._voices if now - v.end_us <= SHOWN_VOICES_US),
+            # Copies: a mask empties what was published.
+            voices=tuple(deepcopy(v) for v in self._voices if now - v.end_us <= SHOWN_VOICES_US),
         )
         message = self._tracker.track(self._publisher.send(self._shown, origin_us=now))
         self._last = message

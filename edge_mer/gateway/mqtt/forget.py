@@ -43,7 +43,11 @@ def forget(section: MqttConfig, names: Names) -> tuple[str, ...]:
         if reason.is_failure:
             state["refused"] = str(reason)
         else:
-            client.subscribe([(f"{names.base}/#", 1), (f"{names.prefix}/+/edge_mer_{names.node}/#", 1)])
+            ours = (names.base, f"{section.base_topic}/house/{names.node}")
+            found = (f"edge_mer_{names.node}", f"edge_mer_house_{names.node}")
+            client.subscribe(
+                [(f"{base}/#", 1) for base in ours] + [(f"{names.prefix}/+/{name}/#", 1) for name in found]
+            )
 
     def subscribed(client: Client, *_: object) -> None:
         state["subscribed"] = True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.house import HeardVoice
 from edge_mer.gateway.house.mask import DAMAGED
 from edge_mer.gateway.house.node import house_identity
 from edge_mer.gateway.house.proof import FILE, joint_receipts
@@ -223,6 +224,17 @@ def test_changed_joint_receipt_is_found(house: Make) -> None:
     path.write_bytes(path.read_bytes().replace(b'"requester":"test"', b'"requester":"anna"'))
     with pytest.raises(PrivacyError, match="not what this house signed"):
         joint(found)
+
+
+def test_mask_of_a_room_takes_its_voices_and_leaves_those_of_others(house: Make) -> None:
+    found = house("kitchen", "bath")
+    found.reachable()
+    now = found.bus.clock.now_us()
+    for name in ("kitchen", "attic"):
+        found.node._voices.append(HeardVoice(name, None, now - 1000, now, 100_000, {name: -20}, "happy"))
+    found.until(lambda: found.shown and len(found.shown.voices) == 2)
+    assert found.answer("mask").ok
+    found.until(lambda: found.shown and [v.levels for v in found.shown.voices] == [{"attic": -20}])
 
 
 def test_guests_mask_that_is_not_proven_by_its_end_is_withdrawn(house: Make) -> None:
