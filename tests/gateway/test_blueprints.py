@@ -26,7 +26,7 @@ Loader.add_constructor("!input", lambda loader, node: Input(loader.construct_sca
 
 
 def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(FOLDER.joinpath(name).read_text(), Loader)  # noqa: S506 - a SafeLoader
+    found: dict[str, Any] = yaml.load(FOLDER.joinpath(name).read_text(), Loader)
     return found
 
 
