@@ -215,6 +215,10 @@ class MqttConfig(Section):
     username: str | None = None
     password_file: str | None = Field(None, description="file whose first line is the password")
     ca: str | None = Field(None, description="certificate authority of the broker (PEM); default: those of the system")
+    certificate: str | None = Field(None, description="certificate of this client (PEM), where the broker asks for one")
+    key: str | None = Field(None, description="its private key (PEM)")
+    protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="version of MQTT")
+    base_topic: str = Field("edge_mer", pattern=r"^[\w/-]+$", description="begin of all topics but discovery")
     discovery: str = Field("homeassistant", pattern=r"^[\w/-]+$", description="Home Assistant's discovery prefix")
     steady_s: float = Field(2.0, ge=0, description="an emotion is shown once it is stable for this time")
     min_confidence: float = Field(0.5, ge=0, le=1, description="emotions below it are not shown")

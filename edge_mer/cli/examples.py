@@ -34,6 +34,8 @@ EXAMPLES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("keys", "pair"): ("edge-mer keys pair phone", "edge-mer keys pair browser --page"),
     ("keys", "allow"): ("edge-mer keys allow dashboard 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'",),
     ("keys", "revoke"): ("edge-mer keys revoke phone",),
+    ("mqtt",): ("edge-mer mqtt forget",),
+    ("mqtt", "forget"): ("edge-mer mqtt forget", "edge-mer mqtt forget --base-topic old"),
     ("devices",): ("edge-mer devices",),
     ("calibrate",): ("edge-mer calibrate", "edge-mer calibrate --media room.mp4 --dry-run"),
     ("baseline",): ("edge-mer baseline learn", "edge-mer baseline show"),

@@ -28,7 +28,7 @@ def hz(
     """
     counts = Counter[str]()
     with connected(directory, config) as bus, interruptible() as stop:
-        readers = {topic: read(bus, topic) for topic in SERVICES}
+        readers = {topic: read(bus, topic) for topic, row in SERVICES.items() if row.split_from is None}
         began = bus.clock.now_us()
         while not stop.requested and (left := began + round(seconds * SECOND) - bus.clock.now_us()) > 0:
             bus.wait(min(left, SECOND // 10))

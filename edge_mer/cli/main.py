@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "receipts": CommandRow("edge_mer.cli.receipts", "Show the signed receipts of masks, or verify them offline."),
     "keys": CommandRow("edge_mer.cli.keys", "Manage keys that may unmask: new, pair, allow, revoke, list."),
     "history": CommandRow("edge_mer.cli.history", "Show the history of hourly shares, or erase from it."),
+    "mqtt": CommandRow("edge_mer.cli.mqtt", "Remove what this host left at the MQTT broker."),
     "devices": CommandRow("edge_mer.cli.devices", "List microphones and cameras without opening any."),
     "calibrate": CommandRow(
         "edge_mer.cli.calibrate", "Measure the microphone, the camera and the offset between them."

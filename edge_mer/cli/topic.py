@@ -29,4 +29,7 @@ def known(topic: str) -> str:
 
 
 def read(bus: Bus, topic: str) -> Drains:
+    """Raises BadParameter for a topic that only clients of the gateway get."""
+    if (source := SERVICES[topic].split_from) is not None:
+        raise typer.BadParameter(f"{topic} is for clients of the gateway; on this host {source} has these messages too")
     return ReliableReader(bus, topic) if SERVICES[topic].policy == "reliable" else bus.reader(topic)

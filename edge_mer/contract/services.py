@@ -19,7 +19,8 @@ class Service:
 
     ``parents`` are the topics that this one is derived from: masking follows them. ``logged="consent"`` rows are
     recorded only with a user's consent; ``public`` rows may leave the host through the hub. ``on_request`` rows are
-    published only while they have a reader, so a recorder must not read them.
+    published only while they have a reader, so a recorder must not read them. A row that is ``split_from`` another is
+    on no socket of the host: the gateway sends the messages of that topic that are not current under it.
     """
 
     topic: str
@@ -35,6 +36,7 @@ class Service:
     public: bool = False
     biometric: bool = False
     on_request: bool = False
+    split_from: str | None = None
 
     @property
     def schema(self) -> str:
@@ -81,6 +83,17 @@ _ROWS = (
         parents=tuple(f"feature/{name}" for name in MODALITIES),
         public=True,
         biometric=True,
+    ),
+    Service(
+        "revision",
+        m.Estimate,
+        rate_hz=8,
+        max_bytes=32 * KB,
+        parents=("emotion",),
+        logged="never",
+        public=True,
+        biometric=True,
+        split_from="emotion",
     ),
     Service(
         "explain",

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
 import zmq
 
 from edge_mer.bus import Bus, Reader, ReliableReader, ZmqBus
@@ -22,6 +23,7 @@ from edge_mer.client.pending_commands import PendingCommands
 from edge_mer.client.signer import Signer
 from edge_mer.client.transports import BusTransport
 from edge_mer.config import Config
+from edge_mer.contract import wire
 from edge_mer.contract.clock import SECOND, Clock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError
@@ -34,6 +36,7 @@ from edge_mer.gateway.stamp import Stamp
 from edge_mer.privacy.purge_client import PurgeClient
 
 PUBLIC = {s.topic: s for s in SERVICES.values() if s.public}
+_SPLIT = {row.split_from: row.topic for row in PUBLIC.values() if row.split_from is not None}
 # State that new clients receive. It excludes data derived from a person, so nothing from before a mask is resent.
 RETAINED = frozenset(t for t, s in PUBLIC.items() if s.policy == "latest" and not s.biometric)
 # Sensing and fusion have priority over outlets, whatever the load from clients.
@@ -158,7 +161,8 @@ class OutletWorker:
         for outlet in self._outlets:
             check_public(outlet)
         wanted = {"clock"}.union(*(outlet.topics for outlet in self._outlets))
-        rows = [row for row in PUBLIC.values() if row.topic in wanted]
+        wanted |= {PUBLIC[topic].split_from or topic for topic in wanted}
+        rows = [row for row in PUBLIC.values() if row.topic in wanted and row.split_from is None]
         latest = [row.topic for row in rows if row.policy == "latest" and not row.on_request]
         self._purges = PurgeClient(bus, name, MODALITIES)
         self._readers: list[Reader | ReliableReader] = [bus.reader(*latest)]
@@ -227,10 +231,20 @@ class OutletWorker:
                 self._own["not_public"] += 1
                 continue
             self._outlet_bus.stamp.observe(message)
-            tracked = self._tracker.track(self._outlet_bus.stamp(message))
+            tracked = self._tracker.track(self._outlet_bus.stamp(as_public(message)))
             for outlet in self._outlets:
-                if message.topic in outlet.topics:
+                if tracked.topic in outlet.topics:
                     outlet.publish(tracked)
+
+
+def as_public(message: Message[Any]) -> Message[Any]:
+    """Estimates of windows in the past leave the host as topic ``revision``: ``emotion`` holds current ones only."""
+    topic = _SPLIT.get(message.topic)
+    if topic is None or message.body.is_current:
+        return message
+    envelope = msgspec.structs.replace(message.envelope, schema=PUBLIC[topic].schema)
+    header = wire.encode(topic, envelope, message.body)[1]
+    return Message(topic, envelope, message.body, (), header)
 
 
 def check_public(outlet: Outlet) -> None:

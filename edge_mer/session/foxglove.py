@@ -120,22 +120,27 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
 
 
 def plain(schema: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON Schema in the subset that Foxglove reads; fields that may be null are marked ``nullable``."""
+    """A JSON Schema in the subset that Foxglove reads, which accepts whatever ``schema`` accepts.
+
+    Fields that may be null or of several types have no form there, and are left out.
+    """
     if "$ref" in schema:
         return plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if "anyOf" in schema:
-        choices = [plain(x, definitions) for x in schema["anyOf"] if x != {"type": "null"}]
-        properties = {k: v for x in choices for k, v in x.get("properties", {}).items()}
-        merged = {**choices[0], **({"properties": properties} if properties else {})}
-        return {**merged, "nullable": True} if len(choices) < len(schema["anyOf"]) else merged
     if "enum" in schema and "type" not in schema:
         return {"type": "string", **schema}
     found = {k: v for k, v in schema.items() if k not in ("$defs", "prefixItems")}
     if schema.get("type") == "object":
-        found["properties"] = {k: plain(v, definitions) for k, v in schema.get("properties", {}).items()}
-        if isinstance(schema.get("additionalProperties"), dict):
-            found["additionalProperties"] = plain(schema["additionalProperties"], definitions)
+        fields = schema.get("properties", {}).items()
+        found["properties"] = {k: plain(v, definitions) for k, v in fields if _has_one_type(v)}
+        more = schema.get("additionalProperties")
+        if isinstance(more, dict):
+            found["additionalProperties"] = plain(more, definitions) if _has_one_type(more) else True
     if schema.get("type") == "array":
-        items = schema.get("items")
-        found["items"] = plain(items, definitions) if isinstance(items, dict) else {"type": "string"}
+        items = schema.get("items") or next(iter(schema.get("prefixItems", ())), None)
+        if isinstance(items, dict):
+            found["items"] = plain(items, definitions) if _has_one_type(items) else {"type": "object", "properties": {}}
     return found
+
+
+def _has_one_type(schema: Mapping[str, Any]) -> bool:
+    return "anyOf" not in schema and not isinstance(schema.get("type"), list)

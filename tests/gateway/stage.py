@@ -14,7 +14,7 @@ import zmq
 from edge_mer.bus import ReliablePublisher, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.errors import ConfigError
-from edge_mer.contract.messages import Body
+from edge_mer.contract.messages import Body, Estimate
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.outlet import OutletBus, OutletWorker
 from edge_mer.gateway.public.node import PublicOutlet
@@ -24,6 +24,7 @@ from edge_mer.privacy.keys.identity import Identity, new_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey, Role
 from edge_mer.privacy.keys.pairing import server_curve
 from edge_mer.privacy.switch.switch import Switch
+from tests.gateway.estimates import estimate
 from tests.switch_bench import TODAY
 
 TURN_US = 5_000
@@ -110,7 +111,10 @@ class Stage:
         return socket
 
     def publish(self, topic: str, body: Body | None = None) -> None:
-        """Publish on the host's bus."""
+        """Publish on the host's bus, where a revision is an ``emotion`` of the past."""
+        if body is None:
+            body = estimate(revision=int(topic == "revision")) if SERVICES[topic].body is Estimate else None
+        topic = SERVICES[topic].split_from or topic
         if topic not in self._publishers:
             reliable = SERVICES[topic].policy == "reliable"
             self._publishers[topic] = (

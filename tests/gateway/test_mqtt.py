@@ -23,10 +23,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 import edge_mer
 from edge_mer.bus import ZmqBus
-from edge_mer.config import Config
+from edge_mer.config import Config, MqttConfig
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError
-from edge_mer.gateway.mqtt.node import MqttOutlet, broker_of, plaintext_password
+from edge_mer.gateway.mqtt.broker import broker_of, plaintext_password, prepare
+from edge_mer.gateway.mqtt.forget import BrokerFailed, forget
+from edge_mer.gateway.mqtt.node import MqttOutlet
+from edge_mer.gateway.mqtt.watched_client import WatchedClient
 from edge_mer.gateway.outlet import OutletBus, OutletWorker
 from edge_mer.privacy.keys.identity import new_identity, read_identity
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
@@ -197,8 +200,83 @@ def test_only_the_first_publication_of_a_window_is_current(home: Home) -> None:
     for past in ({"revision": 1, "final": False}, {"revision": 0, "final": True}):
         home.stage.publish("emotion", estimate(label="sad", **past))
     home.until(current)
-    assert home.mqtt._estimate is not None
-    assert home.mqtt._estimate.body.label == "surprise"
+    assert home.mqtt._shown.steady.candidate == "surprise"
+
+
+def test_the_whole_estimate_is_published_for_other_programs_and_not_retained(home: Home) -> None:
+    topic = f"{home.base}/emotion"
+    home.until(lambda: home.stage.publish("emotion", estimate(label="surprise")) or topic in home.ha.received)
+    found = json.loads(home.ha.received[topic])
+    assert (found["label"], found["room"], found["revision"]) == ("surprise", home.mqtt._device.room, 0)
+    assert topic not in home.ha.retained
+
+
+def test_a_steady_emotion_reaches_the_broker_200_ms_after_it_is_steady(stage: Stage, broker: Broker) -> None:
+    """With a window each 50 ms, and the time of a window on top: what is steady is known only with the next."""
+    steady_us = 300_000
+    home = Home(stage, broker.port, steady_s=steady_us / 1e6)
+    clock = stage.test_bus.clock
+    began = due = 0
+
+    def shown() -> bool:
+        nonlocal began, due
+        if clock.now_us() >= due:
+            due = clock.now_us() + 50_000
+            began = began or clock.now_us()
+            stage.publish("emotion", estimate(label="fear"))
+        return json.loads(home.ha.received.get(f"{home.base}/estimate", "{}")).get("emotion") == "fear"
+
+    try:
+        home.expect("availability", "online")
+        stage.publish("emotion", estimate(label="sad"))
+        home.until(lambda: home.mqtt._shown.steady.candidate == "sad")
+        home.until(shown)
+        took = clock.now_us() - began
+        assert steady_us <= took
+        assert took <= steady_us + 200_000 + 50_000, f"{took / 1000:.0f} ms"
+    finally:
+        home.close()
+
+
+def test_forget_clears_every_retained_topic_also_of_former_entities(stage: Stage, broker: Broker) -> None:
+    home = Home(stage, broker.port)
+    section = MqttConfig(address=f"mqtt://127.0.0.1:{broker.port}")
+    names = home.mqtt.names
+    home.expect("audio/state", "OFF")
+    former = (f"{home.base}/humidity/state", f"homeassistant/sensor/edge_mer_{names.node}/humidity/config")
+    for topic in former:
+        home.ha.client.publish(topic, "x", qos=1, retain=True)
+    home.until(lambda: set(former) <= set(home.ha.received))
+    other = "edge_mer/another/availability"
+    home.ha.client.publish(other, "online", qos=1, retain=True)
+    home.until(lambda: other in home.ha.received)
+    with pytest.raises(BrokerFailed, match="stop edge-mer run"):
+        forget(section, names)
+    home.close()
+    cleared = forget(section, names)
+    assert {*former, names.config, names.availability, names.first_until, names.state("audio")} <= set(cleared)
+    late = HomeAssistant(broker.port)
+    stage.until(lambda: late.turn() or other in late.received)
+    assert late.retained == {other}
+    late.client.disconnect()
+
+
+def test_forget_says_that_no_broker_is_there(home: Home) -> None:
+    section = MqttConfig(address=f"mqtt://127.0.0.1:{free_port()}")
+    with pytest.raises(BrokerFailed, match="not reachable"):
+        forget(section, home.mqtt.names)
+
+
+def test_mqtt_5_works_as_well(stage: Stage, broker: Broker) -> None:
+    home = Home(stage, broker.port, protocol="5", base_topic="house/north")
+    try:
+        assert home.base.startswith("house/north/")
+        home.ha.client.subscribe("house/#", 1)
+        home.expect("availability", "online")
+        home.send("guests/press", "PRESS")
+        home.until(lambda: "done" in home.ha.received.get(f"{home.base}/notice", ""))
+    finally:
+        home.close()
 
 
 def test_on_without_paired_key_is_refused_with_reason(home: Home) -> None:
@@ -473,6 +551,10 @@ def test_the_access_list_in_the_readme_keeps_a_display_from_unmasking(stage: Sta
         broker.stop()
 
 
+def ours(place: Path) -> dict[str, str]:
+    return {"certificate": str(place / "ours.pem"), "key": str(place / "ours.key")}
+
+
 def test_tls_accepts_only_a_broker_with_the_configured_ca(stage: Stage, place: Path) -> None:
     for name in ("ours", "other"):
         subprocess.run(
@@ -515,6 +597,12 @@ def test_tls_accepts_only_a_broker_with_the_configured_ca(stage: Stage, place: P
         home = Home(stage, plain, address=address, ca=str(place / "other.pem"))
         stage.never(lambda: home.worker.turn() and not home.mqtt.notes, 1)
         home.close()
+        client = WatchedClient("x", list[str]().append, "5")
+        prepare(client, MqttConfig(address=address, ca=str(place / "ours.pem"), **ours(place)))
+        with pytest.raises(ConfigError, match=r"mqtt\.certificate"):
+            prepare(client, MqttConfig(address=address, certificate=str(place / "absent.pem")))
+        with pytest.raises(ConfigError, match="mqtts"):
+            prepare(client, MqttConfig(address="mqtt://localhost", **ours(place)))
     finally:
         broker.stop()
 

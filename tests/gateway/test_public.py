@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import jsonschema
 import msgspec
 import psutil
 import pytest
@@ -82,6 +83,22 @@ def test_receipts_are_published(stage: Stage) -> None:
     assert received(subscriber, "receipt", requester="lamp", modality="video")
 
 
+def test_estimates_of_windows_in_the_past_are_revisions(stage: Stage) -> None:
+    client = stage.subscriber(stage.allow(), "emotion", "revision")
+    stage.until(lambda: stage.publish("emotion", estimate(revision=0, final=False)) or client.topics())
+    for past in ({"revision": 1, "final": False}, {"revision": 0, "final": True}, {"revision": 1, "final": True}):
+        stage.publish("emotion", estimate(**past))
+    stage.until(lambda: client.topics() and received(client, "revision", revision=1, final=True))
+    assert [(h["revision"], h["final"]) for t, h in client.received if t == "revision"] == [
+        (1, False),
+        (0, True),
+        (1, True),
+    ]
+    assert {(h["revision"], h["final"]) for t, h in client.received if t == "emotion"} == {(0, False)}
+    for topic, header in client.received:
+        jsonschema.validate(header, topic_schema(topic))
+
+
 def test_new_client_gets_the_last_state_but_no_old_estimate(stage: Stage) -> None:
     client = stage.allow()
     first = stage.subscriber(client, "")
@@ -90,16 +107,18 @@ def test_new_client_gets_the_last_state_but_no_old_estimate(stage: Stage) -> Non
         if {"state/video", "emotion", "privacy"} <= first.topics():
             return True
         stage.publish("state/video")
-        stage.publish("emotion", estimate())
+        stage.publish("emotion", estimate(revision=0, final=False))
         return False
 
     stage.until(first_received)
     stage.publish("state/video", msgspec.structs.replace(sample(SensorState), dropped=9))
+    stage.publish("emotion", estimate(revision=0, final=False, confidence=0.9))
     stage.publish("emotion", estimate(revision=9))
-    stage.until(lambda: received(first, "state/video", dropped=9) and received(first, "emotion", revision=9))
-    new_client = stage.subscriber(client, "state/", "emotion", "privacy")
+    stage.until(lambda: received(first, "state/video", dropped=9) and received(first, "revision", revision=9))
+    assert received(first, "emotion", confidence=0.9)
+    new_client = stage.subscriber(client, "state/", "emotion", "revision", "privacy")
     stage.until(lambda: {"state/video", "privacy"} <= new_client.topics())
-    stage.never(lambda: "emotion" in new_client.topics())
+    stage.never(lambda: {"emotion", "revision"} & new_client.topics())
     last = next(h for t, h in new_client.received if t == "state/video")
     first.topics()
     assert last["seq"] == max(h["seq"] for t, h in first.received if t == "state/video"), (

@@ -75,7 +75,10 @@ def test_next_estimate_is_served_in_both_standard_formats(stage: Stage) -> None:
 
 def test_old_estimate_does_not_answer_a_request(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "PATIENCE_US", 300_000)
-    client, subscriber = stage.request_client(stage.allow()), stage.subscriber(stage.allow("other"), "emotion")
+    client, subscriber = (
+        stage.request_client(stage.allow()),
+        stage.subscriber(stage.allow("other"), "emotion", "revision"),
+    )
     stage.until(lambda: stage.publish("emotion", estimate(revision=0, final=False)) or subscriber.topics())
     stage.publish("emotion", estimate(revision=9, final=False))
     stage.until(

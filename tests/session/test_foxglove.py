@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +15,24 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 
 from edge_mer.bus import MemoryBroker, MemoryBus
+from edge_mer.contract import wire
 from edge_mer.contract.clock import FakeClock
-from edge_mer.contract.messages import Message, RawAudio, RawVideo
+from edge_mer.contract.messages import (
+    Body,
+    Envelope,
+    HealthReport,
+    Message,
+    Privacy,
+    PrivacyState,
+    RawAudio,
+    RawVideo,
+    WorkerHealth,
+)
 from edge_mer.contract.services import SERVICES
 from edge_mer.session import format, foxglove
+from edge_mer.session.reader import Session
+from tests.gateway.stage import sample
+from tests.session.golden import GOLDEN
 from tests.session.stage import frames_of
 from tests.session.studio import Studio
 
@@ -62,6 +77,32 @@ def readable(schema: dict[str, Any], place: str = "") -> None:
 @pytest.mark.parametrize("row", SERVICES.values(), ids=lambda row: row.topic)
 def test_foxglove_reads_the_schema_of_every_topic(row: Any) -> None:
     readable(json.loads(format.header_schema(row.schema, row.body)))
+
+
+def embedded(topic: str) -> jsonschema.Draft202012Validator:
+    row = SERVICES[topic]
+    return jsonschema.Draft202012Validator(json.loads(format.header_schema(row.schema, row.body)))
+
+
+def test_embedded_schemas_accept_every_message_of_a_recorded_session() -> None:
+    messages = list(Session(GOLDEN).messages())
+    assert {"emotion", "journal", "raw/text", "feature/audio"} <= {m.topic for m in messages}
+    checks = {topic: embedded(topic) for topic in {m.topic for m in messages}}
+    for message in messages:
+        checks[message.topic].validate(json.loads(message.header))
+
+
+@pytest.mark.parametrize("topic", SERVICES)
+def test_embedded_schema_accepts_a_message_of_every_topic_also_with_nulls(topic: str) -> None:
+    silent = PrivacyState("masked", "masked", 0, 1, None, None)
+    bodies: dict[str, Body] = {
+        "privacy": Privacy(mask_epoch=1, modalities={"audio": silent}),
+        "health": HealthReport(workers={"fusion": WorkerHealth("failed", None, 1, None, None, 0.1, 1, {"gap": 1})}),
+    }
+    row = SERVICES[topic]
+    envelope = Envelope(schema=row.schema, source="x", boot="y", seq=0, origin_us=1, created_us=2)
+    for body in (bodies.get(topic, sample(row.body)), sample(row.body)):
+        embedded(topic).validate(json.loads(wire.encode(topic, envelope, body)[1]))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

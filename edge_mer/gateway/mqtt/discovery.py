@@ -1,26 +1,30 @@
 """MQTT payloads for Home Assistant: one device, its entities, and their states. Pure functions.
 
 Formats: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery (device discovery), and the pages of its MQTT
-sensor, binary sensor, switch and button.
+sensor, binary sensor, switch and button. No entity has a ``state_class``: Home Assistant never deletes statistics.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import edge_mer
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS, MODALITIES, Emotion, Modality
-from edge_mer.contract.messages import Estimate, PrivacyState
+from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
+from edge_mer.contract.messages import PrivacyState
 from edge_mer.contract.modalities import TABLE
+from edge_mer.gateway.mqtt.shown import Shown
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
 ONLINE, OFFLINE = "online", "offline"
 # Home Assistant marks an estimate unavailable after this time without a new one.
 EXPIRE_S = 30
+ICONS: Mapping[Modality, str] = {"audio": "mdi:microphone", "video": "mdi:video", "text": "mdi:message-text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,11 @@ class Names:
 
     node: str
     prefix: str
+    root: str = "edge_mer"
 
     @property
     def base(self) -> str:
-        return f"edge_mer/{self.node}"
+        return f"{self.root}/{self.node}"
 
     @property
     def config(self) -> str:
@@ -49,7 +54,13 @@ class Names:
 
     @property
     def estimate(self) -> str:
+        """States of the entities."""
         return f"{self.base}/estimate"
+
+    @property
+    def emotion(self) -> str:
+        """The whole message of topic ``emotion``, for every window."""
+        return f"{self.base}/emotion"
 
     @property
     def notice(self) -> str:
@@ -58,6 +69,10 @@ class Names:
     @property
     def guests(self) -> str:
         return f"{self.base}/guests/press"
+
+    @property
+    def first_until(self) -> str:
+        return f"{self.base}/until"
 
     def state(self, modality: Modality) -> str:
         return f"{self.base}/{modality}/state"
@@ -74,57 +89,52 @@ class Names:
         return f"{self.base}/{modality}/set"
 
 
-def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
-    """The payload that registers this host as one device."""
-    entities: dict[str, dict[str, Any]] = {
-        "emotion": _of_estimate(
-            names,
-            "emotion",
-            "Expressed emotion",
-            device_class="enum",
-            options=list(EMOTIONS),
-            icon="mdi:emoticon-outline",
-        ),
-        "confidence": _of_estimate(
-            names, "confidence", "Confidence", unit_of_measurement="%", state_class="measurement"
-        ),
-        "sentiment": _of_estimate(names, "sentiment", "Sentiment", state_class="measurement"),
-        "latency": _of_estimate(
-            names,
-            "latency_ms",
-            "Latency",
-            device_class="duration",
-            unit_of_measurement="ms",
-            state_class="measurement",
-            entity_category="diagnostic",
-        ),
-        "notice": {
-            "platform": "sensor",
-            "name": "Last answer",
-            "state_topic": names.notice,
-            "entity_category": "diagnostic",
-        },
-        "guests": {
-            "platform": "button",
-            "name": f"Guests: mask everything for {guest_hours:g} h",
-            "command_topic": names.guests,
-            "payload_press": PRESS,
-            "icon": "mdi:account-group",
-        },
-    }
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What Home Assistant shows of the host. ``area``: only a room that somebody has named. ``page``: its address."""
+
+    room: str
+    area: str | None
+    page: str | None
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One row: ``fields`` are those of Home Assistant's page of this ``platform``.
+
+    ``modality``: left out where that sense is off. ``diagnostic`` entities are hidden below the main ones; those not
+    ``enabled`` are off until somebody turns them on.
+    """
+
+    key: str
+    platform: str
+    name: str
+    icon: str
+    fields: Mapping[str, Any]
+    modality: Modality | None = None
+    diagnostic: bool = False
+    enabled: bool = True
+
+
+def entities(names: Names) -> Iterator[Entity]:
+    """Main entities first, then those for diagnosis."""
+
+    def shown(field: str, **more: Any) -> dict[str, Any]:
+        template = f"{{{{ value_json.{field} }}}}"
+        return {"state_topic": names.estimate, "value_template": template, "expire_after": EXPIRE_S, **more}
+
+    yield Entity(
+        "emotion",
+        "sensor",
+        "Expressed emotion",
+        "mdi:emoticon-outline",
+        shown("emotion", device_class="enum", options=list(EMOTIONS)),
+    )
+    yield Entity("sentiment", "sensor", "Sentiment", "mdi:plus-minus-variant", shown("sentiment"))
+    yield Entity("why", "sensor", "Why unknown", "mdi:help-circle-outline", shown("why"))
     for m in MODALITIES:
-        entities[f"{m}_present"] = {
-            "platform": "binary_sensor",
-            "name": f"{TABLE[m].words.sensor} used",
-            "state_topic": names.estimate,
-            "value_template": f"{{{{ value_json.present.{m} }}}}",
-            "payload_on": ON,
-            "payload_off": OFF,
-            "expire_after": EXPIRE_S,
-        }
-        entities[f"{m}_switch"] = {
-            "platform": "switch",
-            "name": TABLE[m].words.sensor,
+        command = {
             "command_topic": names.command(m),
             "state_topic": names.state(m),
             "payload_on": ON,
@@ -134,71 +144,109 @@ def discovery(names: Names, guest_hours: float) -> dict[str, Any]:
             "optimistic": False,
             "qos": 1,
             "retain": False,
+            "device_class": "switch",
         }
-        entities[f"{m}_until"] = {
-            "platform": "sensor",
-            "name": f"{TABLE[m].words.sensor} masked until",
-            "state_topic": names.until(m),
-            "device_class": "timestamp",
-            "entity_category": "diagnostic",
-            "icon": "mdi:timer-outline",
-        }
+        yield Entity(f"{m}_switch", "switch", TABLE[m].words.sensor, ICONS.get(m, "mdi:eye"), command, m)
+    press = {"command_topic": names.guests, "payload_press": PRESS}
+    yield Entity("guests", "button", "Guests: mask everything", "mdi:account-group", press)
+    end = {"state_topic": names.first_until, "device_class": "timestamp"}
+    yield Entity("until", "sensor", "Masked until", "mdi:timer-outline", end)
+    answer = {"state_topic": names.notice}
+    yield Entity("notice", "sensor", "Last answer", "mdi:message-reply-text", answer, diagnostic=True)
+    yield Entity(
+        "confidence",
+        "sensor",
+        "Confidence",
+        "mdi:percent",
+        shown("confidence", unit_of_measurement="%"),
+        diagnostic=True,
+        enabled=False,
+    )
+    yield Entity(
+        "latency",
+        "sensor",
+        "Latency",
+        "mdi:timer-sand",
+        shown("latency_ms", device_class="duration", unit_of_measurement="ms"),
+        diagnostic=True,
+        enabled=False,
+    )
+    for m in MODALITIES:
+        sensor = TABLE[m].words.sensor
+        used = shown(f"present.{m}", payload_on=ON, payload_off=OFF)
+        yield Entity(f"{m}_present", "binary_sensor", f"{sensor} used", ICONS.get(m, "mdi:eye"), used, m, True, False)
+        end = {"state_topic": names.until(m), "device_class": "timestamp"}
+        yield Entity(f"{m}_until", "sensor", f"{sensor} masked until", "mdi:timer-outline", end, m, True, False)
+
+
+def discovery(names: Names, device: Device, senses: tuple[Modality, ...] = MODALITIES) -> dict[str, Any]:
+    """The payload that registers this host as one device with the entities of ``senses``; it removes the others."""
+    described = {
+        "identifiers": [f"edge_mer_{names.node}"],
+        "name": f"edge_mer {device.room}",
+        "manufacturer": "edge_mer",
+        "model": "Expressed emotion",
+        "sw_version": edge_mer.__version__,
+        "serial_number": device.host,
+        "suggested_area": device.area,
+        "configuration_url": device.page,
+    }
     return {
-        "device": {
-            "identifiers": [f"edge_mer_{names.node}"],
-            "name": "edge_mer",
-            "manufacturer": "edge_mer",
-            "model": "Expressed emotion",
-            "sw_version": edge_mer.__version__,
-        },
+        "device": {field: value for field, value in described.items() if value is not None},
         "origin": {"name": "edge_mer", "sw_version": edge_mer.__version__},
         "availability_topic": names.availability,
         "payload_available": ONLINE,
         "payload_not_available": OFFLINE,
-        "components": {key: {"unique_id": f"edge_mer_{names.node}_{key}", **e} for key, e in entities.items()},
+        "components": {e.key: _component(e, names, device.room, senses) for e in entities(names)},
     }
 
 
-def _of_estimate(names: Names, field: str, name: str, **more: Any) -> dict[str, Any]:
+def _component(entity: Entity, names: Names, room: str, senses: tuple[Modality, ...]) -> dict[str, Any]:
+    if entity.modality is not None and entity.modality not in senses:
+        return {"platform": entity.platform}  # this alone removes an entity of before
     return {
-        "platform": "sensor",
-        "name": name,
-        "state_topic": names.estimate,
-        "value_template": f"{{{{ value_json.{field} }}}}",
-        "expire_after": EXPIRE_S,
-        **more,
+        "platform": entity.platform,
+        "unique_id": f"edge_mer_{names.node}_{entity.key}",
+        "default_entity_id": f"{entity.platform}.{slug(room, names.node)}_{entity.key}",
+        "name": entity.name,
+        "icon": entity.icon,
+        **entity.fields,
+        **({"entity_category": "diagnostic"} if entity.diagnostic else {}),
+        **({} if entity.enabled else {"enabled_by_default": False}),
     }
 
 
-def estimate_state(shown: Emotion | None, estimate: Estimate | None) -> dict[str, Any]:
+def slug(room: str, otherwise: str) -> str:
+    """The room as a part of an entity's id: a to z, digits and underscores."""
+    plain = unicodedata.normalize("NFKD", room).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or otherwise
+
+
+def estimate_state(shown: Shown) -> dict[str, Any]:
     """State of the sensor entities. Null becomes ``None`` in a template, which Home Assistant shows as unknown."""
-    if estimate is None:
-        return {
-            "emotion": None,
-            "confidence": None,
-            "sentiment": None,
-            "latency_ms": None,
-            "present": dict.fromkeys(MODALITIES, OFF),
-        }
-    confidence = estimate.confidence if shown is not None and shown == estimate.label else None
-    present = {m: estimate.presence.get(m) for m in MODALITIES}
+    diagnostic = shown.diagnostic
     return {
-        "emotion": shown,
-        "confidence": None if confidence is None else round(100 * confidence),
-        "sentiment": None if estimate.sentiment is None else round(estimate.sentiment, 2),
-        "latency_ms": round(estimate.latency_ms.total, 1),
-        "present": {m: ON if p is not None and p.state == "present" else OFF for m, p in present.items()},
+        "emotion": shown.emotion,
+        "sentiment": shown.sentiment,
+        "why": shown.why,
+        "confidence": diagnostic.confidence,
+        "latency_ms": diagnostic.latency_ms,
+        "present": {m: ON if is_present else OFF for m, is_present in diagnostic.present.items()},
     }
 
 
-def until_states(privacy: Mapping[Modality, PrivacyState]) -> dict[Modality, str]:
-    """When each opens by itself, as ISO 8601 in UTC; otherwise ``None``, which Home Assistant shows as unknown."""
-    return {
-        m: "None"
-        if s.until_us is None
-        else datetime.datetime.fromtimestamp(s.until_us // SECOND, datetime.timezone.utc).isoformat()
-        for m, s in privacy.items()
-    }
+def until_states(names: Names, privacy: Mapping[Modality, PrivacyState]) -> dict[str, str]:
+    """By topic: when each opens by itself, and when the first does, as ISO 8601 in UTC; otherwise ``None``, which Home
+    Assistant shows as unknown."""
+    ends = {m: s.until_us for m, s in privacy.items()}
+    first = min((end for end in ends.values() if end is not None), default=None)
+    return {names.first_until: _until(first), **{names.until(m): _until(end) for m, end in ends.items()}}
+
+
+def _until(end_us: int | None) -> str:
+    if end_us is None:
+        return "None"
+    return datetime.datetime.fromtimestamp(end_us // SECOND, datetime.timezone.utc).isoformat()
 
 
 def switch_states(privacy: Mapping[Modality, PrivacyState]) -> dict[Modality, str]:

@@ -12,26 +12,25 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import UNSET
 
 from edge_mer.bus import Bus
 from edge_mer.client.signer import Signer, host_signer
-from edge_mer.config import Config, MqttConfig
+from edge_mer.config import Config, MqttConfig, is_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.errors import ConfigError, PrivacyError, missing_extra
+from edge_mer.contract.errors import PrivacyError, missing_extra
 from edge_mer.contract.messages import Privacy
 from edge_mer.contract.plain_text import visible
-from edge_mer.gateway.curve_listener import is_loopback
 from edge_mer.gateway.mqtt.access import access_notes
-from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady, passed, step
+from edge_mer.gateway.mqtt.broker import broker_of, plaintext_password, prepare
+from edge_mer.gateway.mqtt.debounce import DebounceSettings
 from edge_mer.gateway.mqtt.discovery import (
     EXPIRE_S,
     OFF,
@@ -39,12 +38,14 @@ from edge_mer.gateway.mqtt.discovery import (
     ON,
     ONLINE,
     PRESS,
+    Device,
     Names,
     discovery,
     estimate_state,
     switch_states,
     until_states,
 )
+from edge_mer.gateway.mqtt.shown import Shown, forgotten, passed, step
 from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.files import state_directory
@@ -86,14 +87,16 @@ class MqttOutlet(Outlet):
         host = public_key(self._directory)
         if host is None:
             raise PrivacyError("this host has no key yet: start the switch once; retrying")
-        self.names = Names(host.public_bytes_raw().hex()[:8], section.discovery)
+        self._host = host.public_bytes_raw().hex()
+        self.names = Names(self._host[:8], section.discovery, section.base_topic)
+        self._device = Device(bus.stamp.room, config.run.room, config.page.address, self._host[:16])
+        self._senses = tuple(m for m in MODALITIES if not is_off(config, m))
         self._settings = DebounceSettings(
             round(section.steady_s * SECOND), section.min_confidence, round(section.forget_s * SECOND)
         )
-        self._host = host.public_bytes_raw().hex()
         self._switch = bus.switch(NAME, self._signer)
-        self._steady = Steady()
-        self._estimate: PublicMessage | None = None
+        self._shown, self._stamp = Shown(), bus.stamp
+        self._estimate_us: int | None = None
         self._privacy: PublicMessage | None = None
         self._lapsed: list[str] = []
         self._sent: dict[str, bytes] = {}
@@ -117,21 +120,23 @@ class MqttOutlet(Outlet):
                 if now.requested == "live" and now.reason and m in before and before[m].requested != "live"
             ]
             self._privacy = message
-        elif message.body.is_current:
-            self._estimate = message
-            body, at = message.body, message.envelope.origin_us
-            self._steady = step(self._steady, body.label, body.confidence, at, self._settings)
+        else:
+            self._estimate_us = message.envelope.created_us
+            self._shown = step(self._shown, message.body, message.envelope.origin_us, self._settings)
+            # Never behind something that waits: it could be sent after a mask.
+            if self._is_connected() and not self._client.want_write():
+                self._client.publish(self.names.emotion, bytes(message.json), qos=0)
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
-        self._steady, self._estimate = Steady(), None
+        self._shown, self._estimate_us = forgotten(self._shown), None
         if self._is_connected():
-            self._send(self.names.estimate, estimate_state(None, None))
+            self._send_estimate(self._clock.now_us())
 
     def after(self, now_us: int) -> None:
         """Handle received commands, and send the states that changed."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        self._steady = passed(self._steady, now_us, self._settings)
+        self._shown = passed(self._shown, now_us, self._settings)
         while self._events:
             self._handle(*self._events.popleft())
         if self._ended:
@@ -183,12 +188,9 @@ class MqttOutlet(Outlet):
             from edge_mer.gateway.mqtt.watched_client import WatchedClient
         except ImportError:
             raise missing_extra("paho-mqtt", "hub") from None
-        secure, host, port = broker_of(section.address or "")
-        client = WatchedClient(f"edge_mer_{self.names.node}", self._thread_ends)
-        if secure:
-            client.tls_set(ca_certs=section.ca)
-        if section.username is not None:
-            client.username_pw_set(section.username, _password(section.password_file))
+        _, host, port = broker_of(section.address or "")
+        client = WatchedClient(f"edge_mer_{self.names.node}", self._thread_ends, section.protocol)
+        prepare(client, section)
         client.will_set(self.names.availability, OFFLINE, qos=1, retain=True)
         client.max_queued_messages_set(MOST_COMMANDS)
         client.reconnect_delay_set(*RECONNECT_S)
@@ -250,7 +252,7 @@ class MqttOutlet(Outlet):
         topics = [names.birth, names.guests, *(names.command(m) for m in MODALITIES)]
         self._client.subscribe([(topic, 1) for topic in topics])
         self._sent.clear()
-        self._send(names.config, discovery(names, self._section.guest_hours), retain=True)
+        self._send(names.config, discovery(names, self._device, self._senses), retain=True)
         self._send(names.availability, ONLINE, retain=True)
 
     def _send_states(self, now: int) -> None:
@@ -262,8 +264,8 @@ class MqttOutlet(Outlet):
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:
             for modality, state in switch_states(privacy.body.modalities).items():
                 self._send(self.names.state(modality), state, retain=True)
-            for modality, until in until_states(privacy.body.modalities).items():
-                self._send(self.names.until(modality), until, retain=True)
+            for topic, until in until_states(self.names, privacy.body.modalities).items():
+                self._send(topic, until, retain=True)
             if self._section.require_grant:
                 self._send(self.names.grant, {"host": self._host, "mask_epoch": privacy.body.mask_epoch}, retain=True)
             if self._lapsed:
@@ -275,19 +277,24 @@ class MqttOutlet(Outlet):
         if now >= self._refresh_due:
             self._refresh_due = now + REFRESH_US
             self._sent.pop(self.names.estimate, None)
-        if self._estimate is not None and now - self._estimate.envelope.created_us <= REFRESH_US:
-            self._send(self.names.estimate, estimate_state(self._steady.shown, self._estimate.body))
+        if self._estimate_us is not None and now - self._estimate_us <= REFRESH_US:
+            self._send_estimate(now)
 
-    def _send(self, topic: str, content: Any, retain: bool = False) -> None:
-        """A payload equal to the last one on this connection is not sent again; one that could not be queued is retried
-        at the next turn.
+    def _send_estimate(self, now: int) -> None:
+        """Estimates are never queued for another attempt (qos 0): they could be sent after a mask."""
+        time = self._stamp.time(now)
+        told = {} if time is UNSET else {"time": time}
+        self._send(self.names.estimate, estimate_state(self._shown), qos=0, told=told)
 
-        Estimates are never queued for another attempt: they could be sent after a mask.
-        """
+    def _send(
+        self, topic: str, content: Any, retain: bool = False, qos: int = 1, told: Mapping[str, Any] | None = None
+    ) -> None:
+        """Content equal to the last on this connection is not sent again; one that could not be queued is retried at
+        the next turn. ``told`` is added to what is sent, and alone is no reason to send."""
         payload = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
         if self._sent.get(topic) == payload:
             return
-        sent = self._client.publish(topic, payload, qos=0 if topic == self.names.estimate else 1, retain=retain)
+        sent = self._client.publish(topic, msgspec.json.encode({**content, **told}) if told else payload, qos, retain)
         if sent.rc == 0:
             self._sent[topic] = payload
         else:
@@ -323,39 +330,6 @@ class MqttOutlet(Outlet):
     def _notice(self, text: str) -> None:
         self._sent.pop(self.names.notice, None)
         self._send(self.names.notice, text[:255])
-
-
-def broker_of(address: str) -> tuple[bool, str, int]:
-    """Use of TLS, host and port of ``mqtt[s]://HOST[:PORT]``. Raises ConfigError for other addresses."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"mqtt.address = {address!r}: {error}") from error
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/") or parts.username:
-        raise ConfigError(
-            f"mqtt.address = {address!r}: use mqtt://HOST:1883 or mqtts://HOST:8883; a name and a "
-            "password go into mqtt.username and mqtt.password_file"
-        )
-    secure = parts.scheme == "mqtts"
-    return secure, parts.hostname, port or (8883 if secure else 1883)
-
-
-def plaintext_password(section: MqttConfig) -> tuple[str, ...]:
-    """A warning when the password is sent over the network unencrypted."""
-    secure, host, _ = broker_of(section.address or "")
-    if secure or section.username is None or is_loopback(host) or host == "localhost":
-        return ()
-    return (f"the password goes to {host} unencrypted; use mqtts://",)
-
-
-def _password(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text().partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"mqtt.password_file = {path!r}: {error}") from error
 
 
 def build(config: Config, bus: Bus) -> OutletWorker:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 
 class WatchedClient(Client):
     """``ended``: called in the network thread when it ends, with the reason; also after ``disconnect``."""
 
-    def __init__(self, client_id: str, ended: Callable[[str], object]) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
+    def __init__(self, client_id: str, ended: Callable[[str], object], protocol: str = "3.1.1") -> None:
+        version = MQTTv5 if protocol == "5" else MQTTv311
+        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version)
         self._ended = ended
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:

@@ -12,7 +12,7 @@ from edge_mer.bus import Bus, Publisher
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.messages import Estimate, HubHeartbeat
+from edge_mer.contract.messages import HubHeartbeat
 from edge_mer.gateway.curve_listener import CurveListener
 from edge_mer.gateway.outlet import PUBLIC, RETAINED, Outlet, OutletBus, OutletWorker, lower_priority
 from edge_mer.gateway.public.publisher import PublicPublisher
@@ -45,8 +45,7 @@ class PublicOutlet(Outlet):
             self.publisher.reopen()
 
     def publish(self, message: PublicMessage) -> None:
-        body = message.body
-        if self.requests is not None and isinstance(body, Estimate) and body.is_current:
+        if self.requests is not None and message.topic == "emotion":
             self.requests.answer_with(message)
         if self.publisher is not None:
             self.publisher.publish(message)

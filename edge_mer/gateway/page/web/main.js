@@ -31,9 +31,9 @@ const show = {
   privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); sensors(); },
   receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
   health: (message) => { processes(message); recording(message); },
+  revision: (message) => timeline.add(message), // of an earlier window
   emotion(message) {
     timeline.add(message);
-    if (message.revision || message.final) return; // of an earlier window: only the timeline shows it
     latest.estimate = message;
     latest.estimateAt = performance.now();
     isStale = false;
