@@ -85,7 +85,7 @@ class Stage:
             f"persistence_location {self.place}/\nuser root\n"
         )
         (self.place / "config/edge_mer.toml").write_text(
-            f'[file]\npath = "{SESSION}"\nloop = true\n[audio]\nsource = "file"\n[video]\nsource = "file"\n'
+            f'[run]\nroom = "{ROOM}"\n[file]\npath = "{SESSION}"\nloop = true\n[audio]\nsource = "file"\n[video]\nsource = "file"\n'
             f'[text]\nsource = "recorded"\npath = "{WORDS}"\n[mqtt]\naddress = "mqtt://127.0.0.1:{BROKER_PORT}"\n'
         )
 
