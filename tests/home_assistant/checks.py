@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
 from edge_mer.privacy.consent.consent_file import HubConsent, read_deployment, write_deployment
 from tests.home_assistant.client import HomeAssistant
-from tests.home_assistant.stage import BROKER_PORT, Stage
+from tests.home_assistant.stage import BROKER_PORT, ROOM, Stage
 
 UNUSABLE = ("unavailable", "unknown")
 DAY_S = 86_400
@@ -59,7 +59,7 @@ async def discovery(scene: Scene) -> str:
                 scene.entities[key] = row["entity_id"]
                 scene.disabled |= {row["entity_id"]} if row["disabled_by"] else set()
     devices = [d for d in await scene.ha.ask("config/device_registry/list") if "edge_mer" in str(d["identifiers"])]
-    assert len(devices) == 1, devices
+    assert [d["name"] for d in devices] == [f"edge_mer {ROOM}"], devices
     return (
         f"one device, {devices[0]['name']!r}, with {len(scene.entities)} entities, {len(scene.disabled)} of them "
         "disabled by default"

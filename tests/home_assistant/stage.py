@@ -50,6 +50,16 @@ template:
 )
 
 
+SETTINGS = """\
+run.room = "{room}"
+file = {{path = "{media}", loop = true}}
+audio.source = "file"
+video.source = "file"
+text = {{source = "recorded", path = "{words}"}}
+mqtt.address = "mqtt://127.0.0.1:{port}"
+"""
+
+
 @dataclass
 class Stage:
     """``root``: chroot of Home Assistant, None for a ``hass`` of this host. ``folder``: files, by the path inside."""
@@ -85,8 +95,7 @@ class Stage:
             f"persistence_location {self.place}/\nuser root\n"
         )
         (self.place / "config/edge_mer.toml").write_text(
-            f'[file]\npath = "{SESSION}"\nloop = true\n[audio]\nsource = "file"\n[video]\nsource = "file"\n'
-            f'[text]\nsource = "recorded"\npath = "{WORDS}"\n[mqtt]\naddress = "mqtt://127.0.0.1:{BROKER_PORT}"\n'
+            SETTINGS.format(room=ROOM, media=SESSION, words=WORDS, port=BROKER_PORT)
         )
 
     def start_broker(self) -> None:
