@@ -16,6 +16,8 @@ from edge_mer.contract.raw import SAMPLE_RATE
 
 # Weights follow the last half second or so, in steps of a hundredth.
 FRAMES_PER_S, MEMORY = 100, 0.02
+# Energy is that of steps between means of so many pieces a second: hiss above the voice, offset and rumble hardly count.
+PIECES_PER_S: Final = 4_000
 # Correlation with the strongest channel below which a channel is in opposite phase; noise alone stays above it.
 OPPOSITE: Final = -0.5
 # soxr's 16-bit quality: above it, the delay grows up to 80 ms.
@@ -30,7 +32,7 @@ class Downmix:
     """Float32 [n, channels] to [n]. Output comes in whole frames of 10 ms; the rest waits for the next call."""
 
     def __init__(self, rate: int, channels: int) -> None:
-        self._frame = max(1, rate // FRAMES_PER_S)
+        self._frame, self._piece = max(1, rate // FRAMES_PER_S), max(1, rate // PIECES_PER_S)
         self._rest = np.empty((0, channels), np.float32)
         self._before: Samples | None = None
         self._covariance: NDArray[np.float64] | None = None
@@ -57,11 +59,11 @@ class Downmix:
 
     def _mix(self, frame: Samples) -> Samples:
         """The weights change within the frame, so that there is no step."""
-        # Differences of samples: a constant offset and rumble are no live channel.
-        before = frame[:1] if self._before is None else self._before
-        moving = np.diff(np.concatenate([before, frame]), axis=0).astype(np.float64)
-        self._before = frame[-1:]
-        now = moving.T @ moving / len(frame)
+        pieces = self._pieces(frame)
+        before = pieces[:1] if self._before is None else self._before
+        moving = np.diff(np.concatenate([before, pieces]), axis=0).astype(np.float64)
+        self._before = pieces[-1:]
+        now = moving.T @ moving / len(pieces)
         self._covariance = now if self._covariance is None else self._covariance + MEMORY * (now - self._covariance)
         if not self._covariance.any():
             self._covariance = None  # silence: the first sound counts at once
@@ -71,6 +73,10 @@ class Downmix:
         part = (np.arange(1, len(frame) + 1, dtype=np.float32) / np.float32(len(frame)))[:, None]
         mixed: Samples = (frame * (last + part * (weights - last))).sum(axis=1, dtype=np.float32)
         return mixed
+
+    def _pieces(self, frame: Samples) -> Samples:
+        whole = len(frame) - len(frame) % self._piece
+        return frame[:whole].reshape(-1, self._piece, frame.shape[1]).mean(axis=1) if whole else frame
 
 
 def weights_of(covariance: NDArray[np.float64]) -> Samples:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_mer.capture.mono import MonoStream
+from edge_mer.capture.mono import Downmix, MonoStream
 from edge_mer.contract.raw import SAMPLE_RATE
 
 RANDOM = np.random.default_rng(1)
@@ -62,6 +62,18 @@ def test_one_live_channel_of_many_keeps_its_level(channels: int) -> None:
         samples = RANDOM.normal(0, 1e-4, (SECONDS * 48_000, channels)).astype(np.float32)
         samples[:, live] += tone(48_000)
         assert decibels(mono(samples, 48_000)) == pytest.approx(20 * np.log10(0.3 / np.sqrt(2)), abs=0.5)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000, 96_000])
+def test_hiss_or_rumble_on_another_channel_does_not_take_the_place_of_a_voice(rate: int) -> None:
+    """A voice 20 dB above the hiss and as loud as the rumble of the other channel."""
+    time = np.arange(rate) / rate
+    voice = 0.1 * np.sin(2 * np.pi * 300 * time)
+    for other in (np.random.default_rng(0).normal(0, 0.007, rate), 0.1 * np.sin(2 * np.pi * 25 * time)):
+        mixed = Downmix(rate, 2)
+        mixed.feed(np.stack([voice, other], 1).astype(np.float32))
+        assert mixed.weights is not None
+        assert mixed.weights[0] > 0.9
 
 
 def test_an_offset_on_another_channel_is_no_sound() -> None:

@@ -84,7 +84,8 @@ def open_clip(path: str) -> InputContainer:
     try:
         return _opened(place)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise DeviceError(f"{path} is damaged or no media file: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # without FFmpeg's number, and the path a second time
+        raise DeviceError(f"{path} is damaged or no media file: {reason}") from error
 
 
 def _opened(place: str) -> InputContainer:
@@ -106,14 +107,14 @@ def file_path(path: str) -> str:
 
 
 def no_file(path: str) -> str | None:
-    """What stands in the place of a file, in words; None where it is a file."""
+    """What stands in the place of a file, in words; None where it is a file with content."""
     try:
-        mode = os.stat(path).st_mode
+        found = os.stat(path)
     except OSError:
         return "no such file"
-    if stat.S_ISREG(mode):
-        return None
-    return next((kind for test, kind in KINDS.items() if test(mode)), "is no file")
+    if stat.S_ISREG(found.st_mode):
+        return None if found.st_size else "is empty"
+    return next((kind for test, kind in KINDS.items() if test(found.st_mode)), "is no file")
 
 
 def audio_stream(container: InputContainer, number: int | None = None) -> av.AudioStream | None:

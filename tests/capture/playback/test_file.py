@@ -238,7 +238,7 @@ def test_a_truncated_file_plays_to_its_end(state, clip):
     [
         ("gone.mp4", None, "no such file"),
         ("noise.mp4", b"\x00\x01 not a clip" * 50, "damaged or no media file"),
-        ("empty.mkv", b"", "damaged or no media file"),
+        ("empty.mkv", b"", "is empty"),
     ],
 )
 def test_an_unreadable_file_is_refused_by_name(state, tmp_path, name, content, complaint):
