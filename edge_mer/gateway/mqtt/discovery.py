@@ -213,7 +213,7 @@ def discovery(names: Names, device: Device, senses: tuple[Modality, ...] = MODAL
         "payload_not_available": OFFLINE,
         "components": {
             **{e.key: _component(e, names, device.room, senses) for e in entities(names)},
-            **{key: trigger for key, trigger in triggers(names)},
+            **dict(triggers(names)),
         },
     }
 
