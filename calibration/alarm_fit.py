@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from edge_mer.events.evidence import EMOTION_OF, EXTREMES, LEAST, Ratio
 from edge_mer.events.fold import initial, step
 from edge_mer.events.settings import EventSettings, Point, Rule
 
-THRESHOLDS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
+THRESHOLDS: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
 MINIMUM_US, GAP_US = 1_000_000, 2_000_000
 # A person may be unlike all others: so many of a hundred are within the mean factor of 1.
 WITHIN: Final = 0.95
@@ -69,7 +70,7 @@ def fit(label: EventLabel, track: Track, bursts: Sequence[BurstTrack]) -> Ratio 
     intercept, slope = logistic(quiet, np.array(loud))
     raw = Ratio(intercept, slope, -math.log(clips), math.log(min(len(np.unique(places)), known * 8)))
     nats = np.clip(raw.intercept + raw.slope * quiet, raw.floor, raw.cap)
-    nats = np.where(track.withheld[usable], np.minimum(nats, 0), nats)
+    nats = np.where(track.novel[usable], np.minimum(nats, 0), nats)
     _, index = np.unique(people, return_inverse=True)
     mean = np.bincount(index, np.exp(nats)) / np.bincount(index)
     shift = max(0.0, math.log(float(np.quantile(mean, WITHIN))))
@@ -116,27 +117,50 @@ def settings_at(threshold: float, combination: Combination, ratios: Mapping[Even
     )
 
 
+def added(label: EventLabel, ratio: Ratio, track: Track) -> Floats:
+    """What the fold adds at every hop (nats), 0 without an estimate."""
+    values = scores(label, track)
+    nats = np.clip(ratio.intercept + ratio.slope * np.nan_to_num(values), ratio.floor, ratio.cap)
+    nats = np.where(track.novel, np.minimum(nats, 0), nats)
+    nats[np.isnan(values)] = 0
+    return np.asarray(nats * SETTINGS.hop_us / SETTINGS.window_us, np.float64)
+
+
 def begun(settings: EventSettings, track: Track) -> Iterator[Begun]:
-    """The events of a track by the real fold. Hops that cannot change its state, because it holds no evidence and the
-    estimate gives none, are left out."""
-    wakes = np.zeros(len(track.shares), np.bool_)
+    """The events of a track by the real fold, label by label.
+
+    It is run only where the sum of ``added``, which never is below what the fold holds, reaches the threshold: from
+    where this sum last was zero until the fold holds nothing and the sum is zero again.
+    """
     for label, ratios in settings.ratios.items():
-        ratio, values = ratios[track.combination], scores(label, track)
-        wakes |= (ratio.intercept + ratio.slope * np.nan_to_num(values, nan=-1e9) > 0) & ~track.withheld
-    state, hop, n = initial(settings), 0, len(track.shares)
-    waking = np.append(np.flatnonzero(wakes), n)
-    while hop < n:
-        if not state.evidence:
-            hop = int(waking[np.searchsorted(waking, hop)])
-            if hop == n:
-                return
-        part = slice(hop, min(hop + 16, n))
-        for estimate in estimates(track, part):
+        alone = msgspec.structs.replace(settings, ratios={label: ratios})
+        threshold = settings.rules[label][track.combination].threshold
+        total = np.cumsum(added(label, ratios[track.combination], track))
+        held = total - np.minimum(np.minimum.accumulate(total), 0)
+        zero, high = np.flatnonzero(held == 0), np.flatnonzero(held >= threshold - 1e-6)
+        hop = 0
+        while (place := np.searchsorted(high, hop)) < len(high):
+            before = np.searchsorted(zero, high[place]) - 1
+            hop = max(hop, int(zero[before]) + 1 if before >= 0 else 0)
+            for found in _folded(alone, track, hop, held):
+                if isinstance(found, int):
+                    hop = found
+                else:
+                    yield found
+
+
+def _folded(settings: EventSettings, track: Track, hop: int, held: Floats) -> Iterator[Begun | int]:
+    """Events from ``hop`` on, and at last the hop from which on nothing is held."""
+    state = initial(settings)
+    while hop < len(held):
+        for estimate in estimates(track, slice(hop, hop + 16)):
             state, changes = step(settings, state, (hop + 1) * SETTINGS.hop_us, estimate)
             yield from (Begun(c.label, hop) for c in changes if c.phase == "begin")
             hop += 1
-            if not state.evidence:
-                break
+            if not state.evidence and held[hop - 1] == 0:
+                yield hop
+                return
+    yield hop
 
 
 @dataclass(frozen=True, slots=True)

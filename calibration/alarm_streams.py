@@ -24,7 +24,7 @@ from edge_mer.config import Config
 from edge_mer.contract.domain import EMOTIONS, Combination, Modality, modalities_of
 from edge_mer.contract.messages import Estimate
 from edge_mer.contract.modalities import TABLE
-from edge_mer.fusion.abstention import LOW
+from edge_mer.fusion.abstention import LOW, NOVEL
 from edge_mer.fusion.calibration import Calibration, Fit, read, weights_of
 from edge_mer.fusion.confidence import softmax
 from edge_mer.fusion.estimate import NO_LATENCY
@@ -61,13 +61,15 @@ class Stream:
 class Track:
     """Estimates of one combination at every hop.
 
-    ``shares`` [n, 7] smoothed, NaN without an estimate; ``sentiment`` [n] the same; ``withheld`` [n]: whether the label
-    is. ``piece`` [n]: the place in ``sources``, ``people``, ``labels``, ``visits``.
+    ``shares`` [n, 7] smoothed, NaN without an estimate; ``sentiment`` [n] the same; ``novel`` [n]: whether the window
+    is out of distribution; ``withheld`` [n]: whether the label is, for this or another reason. ``piece`` [n]: the place
+    in ``sources``, ``people``, ``labels``, ``visits``.
     """
 
     combination: Combination
     shares: Floats
     sentiment: Floats
+    novel: NDArray[np.bool_]
     withheld: NDArray[np.bool_]
     piece: NDArray[np.int64]
     sources: NDArray[np.str_]
@@ -156,7 +158,7 @@ class Fusions:
         out = withheld(shares, doubt, self._calibration.fits.get(combination))
         piece = np.clip(np.searchsorted(stream.starts, ends - 1e-9) - 1, 0, None)
         named = (stream.sources, stream.people, stream.labels, stream.visits)
-        return Track(combination, shares, sentiment, out, piece, *named)
+        return Track(combination, shares, sentiment, doubt > 1, out, piece, *named)
 
     def _part(self, combination: Combination, stream: Stream, ends: Floats) -> tuple[Floats, Floats, Floats]:
         """Shares [n, 7] and sentiment [n], not smoothed, NaN without an estimate; and doubt [n]."""
@@ -292,23 +294,22 @@ def longer(track: Track, hours: float, random: np.random.Generator) -> Track:
         chosen.append(visits[int(random.integers(len(visits)))])
         left -= len(chosen[-1])
     rows = np.concatenate(chosen)
-    kept = {name: getattr(track, name)[rows] for name in ("shares", "sentiment", "withheld", "piece")}
+    kept = {name: getattr(track, name)[rows] for name in ("shares", "sentiment", "novel", "withheld", "piece")}
     return replace(track, **kept)
 
 
 def estimates(track: Track, part: slice = slice(None)) -> list[Estimate]:
     """The estimates of these hops that fusion would publish first, as the fold of events takes them."""
+    columns = (track.shares, track.sentiment, track.novel, track.withheld)
     out = list[Estimate]()
-    for shares, sentiment, is_withheld in zip(
-        track.shares[part].tolist(), track.sentiment[part].tolist(), track.withheld[part].tolist(), strict=True
-    ):
+    for shares, sentiment, is_novel, is_withheld in zip(*(c[part].tolist() for c in columns), strict=True):
         nothing = shares[0] != shares[0]
         out.append(
             Estimate(
                 combination="none" if nothing else track.combination,
                 probabilities=None if nothing else dict(zip(EMOTIONS, shares, strict=True)),
                 label=None,
-                abstain=LOW if is_withheld else None,
+                abstain=NOVEL if is_novel else LOW if is_withheld else None,
                 confidence=None if nothing else max(shares),
                 calibrated=True,
                 sentiment=None if sentiment != sentiment else sentiment,

@@ -16,6 +16,8 @@ from edge_mer.contract.domain import EMOTIONS, Combination, Emotion, EventLabel
 from edge_mer.contract.messages import Estimate
 
 LEAST: Final = 1e-6
+# Reasons of an estimate that withholds its label because it is not sure: its probabilities say so themselves.
+UNSURE: Final = ("set too large", "low confidence")
 # A sentiment extreme: the direction in which its score grows.
 EXTREMES: Final[dict[EventLabel, float]] = {"positive": 1.0, "negative": -1.0}
 EMOTION_OF: Final[dict[str, Emotion]] = {name: name for name in EMOTIONS}
@@ -44,9 +46,14 @@ def score_of(label: EventLabel, estimate: Estimate) -> float | None:
 
 
 def ratio_of(label: EventLabel, estimate: Estimate, ratios: dict[Combination, Ratio]) -> float | None:
-    """Nats; None where the estimate says nothing of this label. An abstention is never evidence for a label."""
+    """Nats; None where the estimate says nothing of this label.
+
+    An estimate that abstains because its window cannot be trusted (out of distribution, unbound, too few tokens) is
+    never evidence for a label, only against it. One that is not sure counts as its probabilities say.
+    """
     ratio, score = ratios.get(estimate.combination), score_of(label, estimate)
     if ratio is None or score is None:
         return None
     nats = ratio.of(score)
-    return min(0.0, nats) if estimate.abstain is not None else nats
+    is_void = estimate.abstain is not None and not estimate.abstain.startswith(UNSURE)
+    return min(0.0, nats) if is_void else nats

@@ -15,6 +15,7 @@ from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.messages import Estimate
 from edge_mer.events.fold import CHANGED, FADED, MASKED, NOTHING, EventState, corrected, cut, initial, step
 from edge_mer.events.settings import EventSettings, Rule
+from edge_mer.fusion.abstention import LARGE, LOW
 from tests.events import scene
 from tests.events.scene import ANGRY, CALM, HOP, RATIO, SETTINGS, estimate, fold
 
@@ -52,13 +53,20 @@ def test_an_event_does_not_begin_before_its_minimum_length() -> None:
     assert [c.phase for c in changes] == ["begin"]
 
 
-def test_an_abstention_is_no_evidence_for_a_label_but_still_against_it() -> None:
-    unsure = msgspec.structs.replace(ANGRY, abstain="set too large", label=None)
-    assert fold(*[unsure] * 50)[0].evidence == {}
+@pytest.mark.parametrize("reason", ["out of distribution (audio)", "unbound", "too few tokens (video)"])
+def test_a_window_that_cannot_be_trusted_is_no_evidence_for_a_label_but_still_against_it(reason: str) -> None:
+    void = msgspec.structs.replace(ANGRY, abstain=reason, label=None)
+    assert fold(*[void] * 50)[0].evidence == {}
     begun, _ = fold(*[ANGRY] * 4)
-    against = msgspec.structs.replace(CALM, abstain="low confidence", label=None)
+    against = msgspec.structs.replace(CALM, abstain=reason, label=None)
     _, changes = fold(*[against] * 2, state=begun, tick_us=4 * HOP)
     assert [c.phase for c in changes] == ["end"]
+
+
+@pytest.mark.parametrize("reason", [f"{LARGE} (5 labels)", LOW])
+def test_an_estimate_that_is_not_sure_counts_as_its_probabilities_say(reason: str) -> None:
+    unsure = msgspec.structs.replace(ANGRY, abstain=reason, label=None)
+    assert fold(*[unsure] * 4) == fold(*[ANGRY] * 4)
 
 
 def test_revisions_and_repetitions_change_nothing() -> None:

@@ -8,8 +8,8 @@ import re
 import pytest
 from hypothesis import given
 
-from edge_mer.contract.domain import EMOTIONS, MODALITIES
-from edge_mer.contract.messages import Estimate, PrivacyState
+from edge_mer.contract.domain import EMOTIONS, EVENT_LABELS, MODALITIES
+from edge_mer.contract.messages import Estimate, EventChange, PrivacyState
 from edge_mer.gateway.mqtt.debounce import DebounceSettings
 from edge_mer.gateway.mqtt.discovery import (
     Device,
@@ -17,6 +17,7 @@ from edge_mer.gateway.mqtt.discovery import (
     discovery,
     entities,
     estimate_state,
+    event_state,
     slug,
     switch_states,
     until_states,
@@ -58,16 +59,21 @@ DOCUMENTED = {
         },
     ),
     "button": ({"command_topic"}, {"payload_press"}),
+    "event": ({"state_topic", "event_types"}, set[str]()),
+    # home-assistant.io/integrations/device_trigger.mqtt: it is no entity, so it has no unique_id.
+    "device_automation": ({"automation_type", "topic", "type", "subtype"}, {"payload", "value_template"}),
 }
+NO_ENTITY = "device_automation"
 
 
 def faults(payload: dict) -> list[str]:  # type: ignore[type-arg]
     found = [] if payload["origin"]["name"] and payload["device"]["identifiers"] else ["device or origin"]
-    ids = [c["unique_id"] for c in payload["components"].values()]
+    ids = [c["unique_id"] for c in payload["components"].values() if c["platform"] != NO_ENTITY]
     found += ["unique_id twice"] * (len(set(ids)) != len(ids))
     for key, entity in payload["components"].items():
         required, optional = DOCUMENTED[entity["platform"]]
-        found += [f"{key} lacks {f}" for f in (required | {"platform", "unique_id"}) - set(entity)]
+        of_all = {"platform"} if entity["platform"] == NO_ENTITY else {"platform", "unique_id"}
+        found += [f"{key} lacks {f}" for f in (required | of_all) - set(entity)]
         found += [f"{key} has {f}" for f in set(entity) - required - optional - COMMON]
         if entity.get("device_class") == "enum" and ("state_class" in entity or not entity.get("options")):
             found.append(f"{key}: an enum has options, and neither unit nor state class")
@@ -122,7 +128,7 @@ def test_valence_and_arousal_are_off_until_somebody_turns_them_on(name: str) -> 
 def test_every_template_refers_to_an_existing_field(message: Estimate) -> None:
     state = json.loads(json.dumps(estimate_state(step(Shown(), message, 0, AT_ONCE)), allow_nan=False))
     for entity in discovery(NAMES, KITCHEN)["components"].values():
-        if "value_template" in entity:
+        if "value_template" in entity and entity["platform"] != NO_ENTITY:
             found = state
             for part in entity["value_template"].strip("{} ").removeprefix("value_json.").split("."):
                 found = found[part]
@@ -159,7 +165,17 @@ def test_nothing_feeds_statistics_and_diagnosis_is_off() -> None:
         assert "state_class" not in entity.fields
         assert entity.enabled or entity.diagnostic
     on = {e.key for e in entities(NAMES) if e.enabled}
-    assert on == {"emotion", "sentiment", "why", "guests", "until", "notice", *(f"{m}_switch" for m in MODALITIES)}
+    assert on == {
+        "emotion",
+        "sentiment",
+        "why",
+        "event",
+        "wrong",
+        "guests",
+        "until",
+        "notice",
+        *(f"{m}_switch" for m in MODALITIES),
+    }
 
 
 def test_masked_until_is_when_the_first_sensor_opens() -> None:
@@ -169,3 +185,29 @@ def test_masked_until_is_when_the_first_sensor_opens() -> None:
     topics = until_states(NAMES, {"audio": until(None), "video": until(7_000_000), "text": until(5_000_000)})
     assert topics[NAMES.first_until] == topics[NAMES.until("text")] == "1970-01-01T00:00:05+00:00"
     assert topics[NAMES.until("audio")] == "None"
+
+
+@pytest.mark.parametrize("label", EVENT_LABELS)
+@pytest.mark.parametrize("phase", ["begin", "end"])
+def test_every_event_is_of_an_announced_type_and_has_a_device_trigger(label: str, phase: str) -> None:
+    components = discovery(NAMES, KITCHEN)["components"]
+    change = EventChange(
+        event=f"{label}-a-1",
+        phase=phase,  # type: ignore[arg-type]
+        label=label,  # type: ignore[arg-type]
+        begin_us=0,
+        end_us=None if phase == "begin" else 1,
+        combinations=("a",),
+        evidence=4.0,
+        threshold=3.0,
+        hours_per_wrong=24.0,
+        proven_hours=0.1,
+        reason=None,
+        biometric=True,
+        mask_epoch=0,
+        model="m",
+    )
+    kind = event_state(change)["event_type"]
+    assert kind in components["event"]["event_types"]
+    triggers = [c for c in components.values() if c["platform"] == NO_ENTITY and c["payload"] == kind]
+    assert [t["topic"] for t in triggers] == [components["event"]["state_topic"]] == [NAMES.event]

@@ -134,7 +134,7 @@ class MqttOutlet(Outlet):
                 self._client.publish(self.names.emotion, bytes(message.json), qos=0)
 
     def _happened(self, change: EventChange, created_us: int) -> None:
-        """Send an event once and at once, never behind something that waits. One from before this process is old."""
+        """Send an event at once, never behind something that waits; one of before this process began is old."""
         self._last_event = change.event
         if created_us < self._since_us or not self._is_connected() or self._client.want_write():
             return
