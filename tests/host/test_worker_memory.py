@@ -28,4 +28,4 @@ def test_a_process_gets_no_more_address_space_than_its_row_allows() -> None:
 
 def test_every_process_that_other_hosts_reach_has_a_limit() -> None:
     limited = {row.name for row in PROCESSES if row.memory_mb is not None}
-    assert limited == {"hub", "door", "mqtt", "page"}
+    assert limited == {"hub", "door", "mqtt", "page", "house"}

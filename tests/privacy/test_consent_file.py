@@ -89,7 +89,7 @@ def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: P
     bench = SwitchBench(tmp_path, deployment=None)
     bench.ask("unmask", "audio")
     bench.turn()
-    assert "edge-mer run --consent" in bench.answers()[0].text
+    assert "or edge-mer consent audio,video,text" in bench.answers()[0].text
     assert "edge-mer run --consent" in (reasons(bench)["audio"] or "")
 
 
