@@ -35,7 +35,7 @@ from pipelines.data.corpora import ACTED, Sentence, meld, mosi, ravdess
 from pipelines.data.faces import fer2013_votes
 from pipelines.data.voices import DEV_FOLD, EMOTIONAL, Voice, fold_of, voices
 from pipelines.encoders.shipped import FILES
-from pipelines.encoders.voice_net import SCALE, VoiceHead
+from pipelines.encoders.voice_net import VoiceHead
 from pipelines.fusion.scores import last_window
 from pipelines.fusion.tracks import audio_track, bare_words, text_examples, text_tokens, video_track
 from pipelines.fusion.windows import Example, Placed
@@ -191,7 +191,7 @@ def of_acted(what: str, clips: Sequence[Clip], found: Sequence[Estimate]) -> Ite
 def arousal_of(head: VoiceHead, logits: Values) -> list[float]:
     """The arousal of each voice by the logits [n, 8] of its mean token, to which ``head`` has added its prior."""
     points = [POINTS[NAMES.get(name, name)][1] for name in ACTED]
-    found: list[float] = (softmax(SCALE * (logits - head.prior.numpy())) @ points).tolist()
+    found: list[float] = (softmax(logits - head.prior.numpy()) @ points).tolist()
     return found
 
 

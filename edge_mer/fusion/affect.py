@@ -42,6 +42,8 @@ POINTS: Final[Mapping[str, tuple[float, float]]] = {
 }
 NO_VALENCE, NO_AROUSAL = "needs a face, or words with a sentiment", "needs a voice or a face"
 HIGHEST_SENTIMENT: Final = 3.0
+# What a logit of the voice encoder is multiplied with in its token.
+SCALE: Final = 0.5
 
 
 class Affect(Struct, frozen=True):
@@ -112,10 +114,10 @@ def without(affect: Affect | None, reason: str) -> dict[str, Any]:
 
 
 def of_voice(points: Sequence[float], window: TokenWindow) -> float:
-    """The mean of ``points`` [c] over the posterior of the mean token; a token holds logits [c], once or several
-    times."""
+    """The mean of ``points`` [c] over the posterior of the mean token; a token holds logits [c], once or several times,
+    each multiplied with SCALE."""
     tokens = window.values[window.mask > 0].astype(np.float64)
-    return _mean(softmax(tokens.reshape(-1, len(points)).mean(0)).tolist(), points)
+    return _mean(softmax(tokens.reshape(-1, len(points)).mean(0) / SCALE).tolist(), points)
 
 
 def _mean(weights: Sequence[float], points: Sequence[float]) -> float:
