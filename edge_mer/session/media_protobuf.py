@@ -13,9 +13,10 @@ from typing import Any, Final, Literal, NamedTuple
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Message
 from edge_mer.contract.modalities import TABLE
+from edge_mer.contract.protobuf import fields_of
 
 Kind = Literal["int64", "int32", "fixed32", "string", "bytes", "time"]
-_VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
+_VARINT, _DELIMITED, _FIXED32 = 0, 2, 5
 # Types of google.protobuf.FieldDescriptorProto.
 _TYPES: Final[Mapping[Kind, int]] = {"int64": 3, "int32": 5, "fixed32": 7, "string": 9, "time": 11, "bytes": 12}
 _TIME: Final = "google.protobuf.Timestamp"
@@ -68,13 +69,13 @@ def pack(message: Message[Any], wall_offset_us: int) -> bytes:
 
 def header(data: bytes) -> bytes:
     """Only the header frame. Raises BadMessage."""
-    return bytes(_decoded(data).get(HEADER.number, b""))
+    return _decoded(data).get(HEADER.number, b"")
 
 
 def frames(data: bytes) -> list[bytes]:
     """Header and payload frame as they were on the wire. Raises BadMessage."""
     found = _decoded(data)
-    return [bytes(found.get(field.number, b"")) for field in (HEADER, DATA)]
+    return [found.get(field.number, b"") for field in (HEADER, DATA)]
 
 
 def schema(name: str) -> bytes:
@@ -128,33 +129,9 @@ def _varint(value: int) -> bytes:
     return bytes((*found, value))
 
 
-def _decoded(data: bytes) -> dict[int, memoryview]:
-    """The last value of each length-delimited field by number. Raises BadMessage."""
-    view, at = memoryview(data), 0
-    found: dict[int, memoryview] = {}
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        if tag & 7 == _VARINT:
-            _, at = _read_varint(data, at)
-            continue
-        size = {_FIXED64: 8, _FIXED32: 4}.get(tag & 7)
-        if size is None:
-            if tag & 7 != _DELIMITED:
-                raise BadMessage(f"media: wire type {tag & 7} is unknown")
-            size, at = _read_varint(data, at)
-            found[tag >> 3] = view[at : at + size]
-        at += size
-    if at > len(data):
-        raise BadMessage("media: it is cut short")
-    return found
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise BadMessage("media: a number is cut short")
+def _decoded(data: bytes) -> dict[int, bytes]:
+    """The last value of each field that holds bytes, by number. Raises BadMessage."""
+    try:
+        return {number: value for number, value in fields_of(data) if isinstance(value, bytes)}
+    except ValueError as error:
+        raise BadMessage(f"media: {error}") from error
