@@ -29,9 +29,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "unmask": CommandRow("edge_mer.cli.unmask", "Let sensors open again, by a grant of this console's key."),
     "receipts": CommandRow("edge_mer.cli.receipts", "Show the signed receipts of masks, or verify them offline."),
     "keys": CommandRow("edge_mer.cli.keys", "Manage keys that may unmask: new, pair, allow, revoke, list."),
-    "house": CommandRow(
-        "edge_mer.cli.house", "Several rooms as one house: status, mask, withdraw, pair, receipts, verify."
-    ),
+    "house": CommandRow("edge_mer.cli.house", "Show, mask and pair all rooms of a house as one."),
     "history": CommandRow("edge_mer.cli.history", "Show the history of hourly shares, or erase from it."),
     "mqtt": CommandRow("edge_mer.cli.mqtt", "Remove what this host left at the MQTT broker."),
     "devices": CommandRow("edge_mer.cli.devices", "List microphones and cameras without opening any."),
