@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import edge_mer
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import COMBINATIONS, MODALITIES, Combination, Modality
 from edge_mer.contract.errors import missing_extra
@@ -17,12 +18,26 @@ from edge_mer.gateway.outlet import Outlet
 from edge_mer.gateway.public_message import PublicMessage
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+    from prometheus_client.core import CollectorRegistry, Metric
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 SHARE_US = 300 * SECOND
 STALE_US = 3 * SECOND
 HEALTHY = "ok"
+# Counters of processes that are no loss, by the last part of their name: work done, and what a mask closed.
+PROGRESS = frozenset({"decoded", "played", "results", "silence_ms", "masked", "format_changes", "opposite_phase"})
+
+
+class _InRoom:
+    """A registry whose samples all have the label ``room``."""
+
+    def __init__(self, registry: CollectorRegistry, room: str) -> None:
+        self._registry, self._label = registry, {"room": room}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [s._replace(labels={**s.labels, **self._label}) for s in metric.samples]
+            yield metric
 
 
 class Metrics(Outlet):
@@ -35,13 +50,13 @@ class Metrics(Outlet):
     name = "metrics"
     topics = ("emotion", "revision", "privacy", "health", *(f"state/{m}" for m in MODALITIES))
 
-    def __init__(self) -> None:
-        """Raises MissingExtra without prometheus-client."""
+    def __init__(self, room: str) -> None:
+        """``room`` labels every sample. Raises MissingExtra without prometheus-client."""
         try:
             import prometheus_client as prometheus
         except ImportError:
             raise missing_extra("prometheus-client", "hub") from None
-        self._prometheus = prometheus
+        self._prometheus, self._room = prometheus, room
         self._registry = prometheus.CollectorRegistry()
         self.content_type: str = prometheus.CONTENT_TYPE_LATEST
         self._stage = prometheus.Histogram(
@@ -84,7 +99,7 @@ class Metrics(Outlet):
         """The text format of Prometheus."""
         self._now_us = now_us
         self._forget_share(now_us)
-        return self._prometheus.generate_latest(self._registry)
+        return self._prometheus.generate_latest(_InRoom(self._registry, self._room))
 
     def _estimate(self, body: Estimate, envelope: Envelope) -> None:
         self._estimates.labels(body.combination).inc()
@@ -121,7 +136,9 @@ class Metrics(Outlet):
             if isinstance(sensor := self._fresh(f"state/{modality}"), SensorState):
                 healthy.add_metric((modality,), sensor.health == HEALTHY)
                 dropped.add_metric((modality,), sensor.dropped)
-        yield from (share, masked, healthy, dropped, *self._workers())
+        build = GaugeMetricFamily("edge_mer_build_info", "Always 1; the version is a label", labels=("version",))
+        build.add_metric((edge_mer.__version__,), 1)
+        yield from (build, share, masked, healthy, dropped, *self._workers())
 
     def _workers(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -133,6 +150,9 @@ class Metrics(Outlet):
         drops = CounterMetricFamily(
             "edge_mer_drops", "What was dropped, lost or refused, by process and kind", labels=("process", "kind")
         )
+        progress = CounterMetricFamily(
+            "edge_mer_progress", "What was done, by process and kind; no loss", labels=("process", "kind")
+        )
         if isinstance(health := self._fresh("health"), HealthReport):
             for name, worker in health.workers.items():
                 up.add_metric((name,), worker.state == "running")
@@ -140,8 +160,9 @@ class Metrics(Outlet):
                 rss.add_metric((name,), worker.rss)
                 restarts.add_metric((name,), worker.restarts)
                 for kind, count in worker.counters.items():
-                    drops.add_metric((name, kind), count)
-        yield from (up, cpu, rss, restarts, drops)
+                    is_progress = kind.rpartition(".")[2] in PROGRESS
+                    (progress if is_progress else drops).add_metric((name, kind), count)
+        yield from (up, cpu, rss, restarts, drops, progress)
 
     def _fresh(self, topic: str) -> object:
         message = self._newest.get(topic)

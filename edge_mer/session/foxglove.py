@@ -1,4 +1,5 @@
-"""Raw media in the form that Foxglove displays: its schemas ``RawAudio`` and ``CompressedImage`` as JSON.
+"""Schemas in the form that Foxglove reads, and raw media as recorded before ``edge_mer.session.media_protobuf``: its
+schemas ``RawAudio`` and ``CompressedImage`` as JSON.
 
 The field ``edge_mer`` holds the header frame as it was on the wire, so that the message can be restored. Schemas as
 published in https://github.com/foxglove/foxglove-sdk/tree/main/schemas/jsonschema. Foxglove reads only a subset of
@@ -48,28 +49,6 @@ SCHEMA_OF: Final[Mapping[str, str]] = {f"raw/{m}": row.foxglove for m, row in TA
 _DTYPE: Final[Mapping[str, str]] = {f"raw/{m}": row.dtype for m, row in TABLE.items() if row.dtype}
 
 
-class _Time(Struct):
-    sec: int
-    nsec: int
-
-
-class _Audio(Struct):
-    timestamp: _Time
-    data: bytes
-    format: str
-    sample_rate: int
-    number_of_channels: int
-    edge_mer: Raw
-
-
-class _Image(Struct):
-    timestamp: _Time
-    frame_id: str
-    data: bytes
-    format: str
-    edge_mer: Raw
-
-
 class _Header(Struct):
     edge_mer: Raw
 
@@ -91,16 +70,6 @@ def fits(message: Message[Any]) -> bool:
     return dtype is not None and len(specs) == 1 and (specs[0].dtype, len(specs[0].shape)) == (dtype, 1) and is_object
 
 
-def pack(message: Message[Any], wall_offset_us: int) -> bytes:
-    """``wall_offset_us``: what to add to the host's monotonic time to get wall time."""
-    wall_us = max(0, message.envelope.origin_us + wall_offset_us)
-    time = _Time(wall_us // 1_000_000, wall_us % 1_000_000 * 1000)
-    data, header = message.payload[0].tobytes(), Raw(message.header)
-    if SCHEMA_OF[message.topic] == "foxglove.RawAudio":
-        return msgspec.json.encode(_Audio(time, data, "pcm-s16", message.body.rate, 1, header))
-    return msgspec.json.encode(_Image(time, "camera", data, "jpeg", header))
-
-
 def header(data: bytes) -> bytes:
     """Only the header frame. Raises BadMessage."""
     return bytes(_decode(data, _Header).edge_mer)
@@ -120,22 +89,27 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
 
 
 def plain(schema: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON Schema in the subset that Foxglove reads; fields that may be null are marked ``nullable``."""
+    """A JSON Schema in the subset that Foxglove reads, which accepts whatever ``schema`` accepts.
+
+    Fields that may be null or of several types have no form there, and are left out.
+    """
     if "$ref" in schema:
         return plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if "anyOf" in schema:
-        choices = [plain(x, definitions) for x in schema["anyOf"] if x != {"type": "null"}]
-        properties = {k: v for x in choices for k, v in x.get("properties", {}).items()}
-        merged = {**choices[0], **({"properties": properties} if properties else {})}
-        return {**merged, "nullable": True} if len(choices) < len(schema["anyOf"]) else merged
     if "enum" in schema and "type" not in schema:
         return {"type": "string", **schema}
     found = {k: v for k, v in schema.items() if k not in ("$defs", "prefixItems")}
     if schema.get("type") == "object":
-        found["properties"] = {k: plain(v, definitions) for k, v in schema.get("properties", {}).items()}
-        if isinstance(schema.get("additionalProperties"), dict):
-            found["additionalProperties"] = plain(schema["additionalProperties"], definitions)
+        fields = schema.get("properties", {}).items()
+        found["properties"] = {k: plain(v, definitions) for k, v in fields if _has_one_type(v)}
+        more = schema.get("additionalProperties")
+        if isinstance(more, dict):
+            found["additionalProperties"] = plain(more, definitions) if _has_one_type(more) else True
     if schema.get("type") == "array":
-        items = schema.get("items")
-        found["items"] = plain(items, definitions) if isinstance(items, dict) else {"type": "string"}
+        items = schema.get("items") or next(iter(schema.get("prefixItems", ())), None)
+        if isinstance(items, dict):
+            found["items"] = plain(items, definitions) if _has_one_type(items) else {"type": "object", "properties": {}}
     return found
+
+
+def _has_one_type(schema: Mapping[str, Any]) -> bool:
+    return "anyOf" not in schema and not isinstance(schema.get("type"), list)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import edge_mer
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.messages import HealthReport, Latency, Privacy, PrivacyState, SensorState, WorkerHealth
@@ -25,7 +26,7 @@ class MetricsBench:
         self.clock = FakeClock()
         self._bus = MemoryBus(MemoryBroker(), self.clock)
         self._publishers: dict[str, Any] = {}
-        self.metrics = Metrics()
+        self.metrics = Metrics("Kitchen")
 
     def publish(self, topic: str, body: Any, origin_us: int | None = None) -> None:
         if topic not in self._publishers:
@@ -42,7 +43,7 @@ class MetricsBench:
     def samples(self) -> dict[tuple[str, ...], float]:
         """Samples by name and label values, in the order of the label names."""
         return {
-            (s.name, *s.labels.values()): s.value
+            (s.name, *(v for k, v in s.labels.items() if k != "room")): s.value
             for f in text_string_to_metric_families(self.text())
             for s in f.samples
         }
@@ -97,7 +98,9 @@ def worker(state: str, restarts: int, **counters: int) -> WorkerHealth:
 
 
 def test_processes_drops_masks_and_sensors_are_exposed(bench: MetricsBench) -> None:
-    bench.publish("health", HealthReport(workers={"fusion": worker("running", 2, gap=3), "hub": worker("failed", 6)}))
+    bench.publish(
+        "health", HealthReport(workers={"fusion": worker("running", 2, gap=3, decoded=50), "hub": worker("failed", 6)})
+    )
     closing = PrivacyState("masked", "live", 0, 1, None, None)
     bench.publish(
         "privacy",
@@ -116,6 +119,8 @@ def test_processes_drops_masks_and_sensors_are_exposed(bench: MetricsBench) -> N
     assert found["edge_mer_process_up", "hub"] == 0
     assert found["edge_mer_process_restarts_total", "fusion"] == 2
     assert found["edge_mer_drops_total", "gap", "fusion"] == 3
+    assert not any("decoded" in key for key in found if key[0] == "edge_mer_drops_total")
+    assert found["edge_mer_progress_total", "decoded", "fusion"] == 50
     assert found["edge_mer_masked", "audio"] == 0, "as measured, not as requested"
     assert found["edge_mer_masked", "video"] == 1
     assert found["edge_mer_sensor_ok", "video"] == 0
@@ -126,6 +131,14 @@ def test_stale_values_are_left_out(bench: MetricsBench) -> None:
     bench.publish("health", HealthReport(workers={"fusion": worker("running", 0)}))
     bench.clock.advance(STALE_US + SECOND)
     assert ("edge_mer_process_up", "fusion") not in bench.samples()
+
+
+def test_every_sample_names_the_room_and_one_the_version(bench: MetricsBench) -> None:
+    bench.estimate()
+    samples = [s for f in text_string_to_metric_families(bench.text()) for s in f.samples]
+    assert {s.labels["room"] for s in samples} == {"Kitchen"}
+    (build,) = [s for s in samples if s.name == "edge_mer_build_info"]
+    assert (build.labels["version"], build.value) == (edge_mer.__version__, 1)
 
 
 def test_no_emotion_is_exposed(bench: MetricsBench) -> None:

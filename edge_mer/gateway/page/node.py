@@ -173,7 +173,7 @@ class PageOutlet(Outlet):
 
 def outlets(config: Config, bus: OutletBus) -> list[Outlet]:
     """Those of the page's process."""
-    metrics, history = Metrics(), HistoryOutlet(config, bus)
+    metrics, history = Metrics(bus.stamp.room), HistoryOutlet(config, bus)
     return [metrics, history, PageOutlet(config, bus, metrics, history)]
 
 
