@@ -32,7 +32,7 @@ from edge_mer.privacy.keys.host_key import PUBLIC, public_key, read_public
 from edge_mer.privacy.keys.keyring import Keyring, PairedKey
 from edge_mer.privacy.keys.pairing import server_curve
 
-house = command_group("Several rooms as one house: status, mask, withdraw, pair, receipts, verify.")
+house = command_group("Show, mask and pair all rooms of a house as one.")
 
 SCHEME = "edge-mer-house:"
 LOOK_US = 3 * SECOND // 2

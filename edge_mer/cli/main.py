@@ -30,7 +30,7 @@ COMMANDS: Final[Mapping[str, CommandRow]] = {
     "unmask": CommandRow("edge_mer.cli.unmask", "Let sensors open again, by a grant of this console's key."),
     "receipts": CommandRow("edge_mer.cli.receipts", "Show the signed receipts of masks, or verify them offline."),
     "keys": CommandRow("edge_mer.cli.keys", "Manage keys that may unmask: new, pair, allow, revoke, list."),
-    "house": CommandRow("edge_mer.cli.house", "Show and mask several rooms as one house; pair, verify."),
+    "house": CommandRow("edge_mer.cli.house", "Show, mask and pair all rooms of a house as one."),
     "events": CommandRow("edge_mer.cli.events", "Show events and their budgets, or call one wrong."),
     "history": CommandRow("edge_mer.cli.history", "Show the history of hourly shares, or erase from it."),
     "mqtt": CommandRow("edge_mer.cli.mqtt", "Remove what this host left at the MQTT broker."),

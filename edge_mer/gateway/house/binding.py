@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Emotion
 from edge_mer.contract.house import VOICE_STEP_US, HeardVoice
@@ -26,8 +27,9 @@ LAG, MOST_LAG = 2, 10
 # Fewer common steps than ENOUGH prove nothing by correlation. R_LEAST, R_CHANCE: r of n steps is not chance (R_CHANCE /
 # sqrt(n), about two standard deviations).
 ENOUGH, R_LEAST, R_CHANCE = 8, 0.5, 2.2
-# One that is quieter by SHADOW_DB is most likely the same voice through a wall: R_SHADOW is enough.
-SHADOW_DB, R_SHADOW = 10.0, 0.1
+# One that is quieter by SHADOW_DB is most likely the same voice through a wall: R_SHADOW is enough, and it takes
+# ENOUGH_SHADOW steps to tell that it is not.
+SHADOW_DB, R_SHADOW, ENOUGH_SHADOW = 6.0, 0.1, 20
 # Share of the shorter of two short pieces that must overlap.
 SHARED = 0.5
 # Rooms whose levels differ by less are a tie.
@@ -180,7 +182,9 @@ class Binding:
         if shared + most <= 0:
             return False
         pairs = [_pairs(x, y, a, b, lag) for lag in range(-most, most + 1)]
-        enough = [np.array(p, np.float64) for p in pairs if len(p) >= ENOUGH]
+        most_pairs = np.array(max(pairs, key=len), np.float64)
+        least = ENOUGH_SHADOW if _is_shadow(most_pairs) else ENOUGH
+        enough = [np.array(p, np.float64) for p in pairs if len(p) >= least]
         if not enough:
             return shared >= SHARED * min(a.end - a.start + 1, b.end - b.start + 1)
         return any(_together(p) for p in enough)
@@ -259,11 +263,16 @@ def _pairs(x: Track, y: Track, a: Piece, b: Piece, lag: int) -> list[tuple[int, 
     return [(x.levels[s], y.levels[s + lag]) for s in steps if s in x.levels and s + lag in y.levels]
 
 
-def _together(pairs: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> bool:
+def _is_shadow(pairs: NDArray[np.float64]) -> bool:
+    """Whether one room is so much quieter that it most likely hears the other's voice."""
+    return len(pairs) > 0 and abs(float((pairs[:, 0] - pairs[:, 1]).mean())) >= SHADOW_DB
+
+
+def _together(pairs: NDArray[np.float64]) -> bool:
     spread = pairs.std(axis=0)
     if not spread.all():
         return True  # a level that does not move tells nothing: on doubt it is one voice
     mean = pairs.mean(axis=0)
     r = float(((pairs - mean) / spread).prod(axis=1).mean())
-    least = R_SHADOW if abs(mean[0] - mean[1]) >= SHADOW_DB else max(R_LEAST, R_CHANCE / len(pairs) ** 0.5)
+    least = R_SHADOW if _is_shadow(pairs) else max(R_LEAST, R_CHANCE / len(pairs) ** 0.5)
     return bool(r >= least)
