@@ -81,14 +81,17 @@ def consent(
 
 
 def _place(directory: Path | None, config: Path | None) -> tuple[Config, Path, bool]:
-    """Configuration and state directory of the running instance, or where none runs, as configured."""
+    """Configuration and state directory of the running instance, or where none runs, as configured.
+
+    Raises ConfigError for the instance of another user, also as root: that user could not read what root wrote.
+    """
     try:
         place = find_instance(directory, config)
     except NotRunning:
         resolved = load(config)[0]
         return resolved, state_directory(resolved.privacy.state), False
-    resolved = running_config(place) or load(config)[0]
-    return resolved, shown_state_directory(place) or state_directory(resolved.privacy.state), True
+    resolved, shown = running_config(place) or load(config)[0], shown_state_directory(place)
+    return resolved, state_directory(str(shown) if shown is not None else resolved.privacy.state), True
 
 
 def ensure(config: Config, given: tuple[ConsentScope, ...] | None, masked: bool = False) -> bool:

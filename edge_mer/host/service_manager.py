@@ -1,4 +1,4 @@
-"""Tells systemd that the service is ready and alive: one datagram per message, by sd_notify(3)."""
+"""Reports to systemd that the service is ready and alive: one datagram per message, by sd_notify(3)."""
 
 from __future__ import annotations
 

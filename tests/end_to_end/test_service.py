@@ -29,6 +29,8 @@ echo "is $(unit ActiveState), $(unit StatusText)"
 edge_mer status >/dev/null && echo "healthy without consent"
 edge_mer consent text --who Anna
 edge_mer unmask text && echo "unmasked after consent"
+edge_mer consent text --withdraw
+edge_mer status | grep -q "text *masked" && echo "masked after withdrawal"
 kill -STOP "$(unit MainPID)"
 until [ "$(unit NRestarts)" = 1 ] && [ "$(unit ActiveState)" = active ]; do read -rt 0.2 <> <(:) || true; done
 echo "restarted by the watchdog"
@@ -60,6 +62,7 @@ def test_the_unit_starts_masked_is_watched_and_leaves_nothing_behind(tmp_path: P
         "is active, runs",
         "healthy without consent",
         "unmasked after consent",
+        "masked after withdrawal",
         "restarted by the watchdog",
         "nothing is left",
     ):

@@ -49,7 +49,7 @@ async def discovery(scene: Scene) -> str:
     other = {"set_client_cert": False, "set_ca_cert": "off", "tls_insecure": False, "transport": "tcp"}
     made = await scene.ha.flow("mqtt", broker | {"other_settings": other})
     assert made["type"] == "create_entry", made
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not scene.entities or "video_switch" not in scene.entities:
         assert time.monotonic() < deadline, f"no entities: {scene.entities}"
         await asyncio.sleep(1)
