@@ -2,7 +2,8 @@
 
 Every clip repeats for ``SECONDS`` through the whole chain (``edge_mer.bench.in_memory``), once without words and once
 with those of each recogniser. Truth is the intended emotion, and neutral for people who read aloud; first estimates
-count. Writes the section Clips of ``calibration/RESULTS.md``.
+count. Windows with words alone, which have no counterpart without words, are rows of their own. Writes the section
+Clips of ``calibration/RESULTS.md``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipelines.data.voices import voices
 
 ENGINES: Final = ("pocketsphinx", "faster-whisper=whisper-tiny.en")
 OFF: Final = "words off"
+ALONE: Final = "words alone, all clips"
 SECONDS: Final = 16.0
 BLOCK: Final = 512
 CREMA: Final[dict[str, Emotion]] = {
@@ -143,9 +145,9 @@ def measure(some: Sequence[Clip], engines: Sequence[str]) -> dict[tuple[str, str
             words = transcript(recognisers[mode], clip.path) if mode in recognisers else None
             with tempfile.TemporaryDirectory(prefix="em") as place:
                 estimates = play(clip, words, Path(place))
-            tally = found.setdefault((clip.group, mode), Tally())
             for estimate in estimates:
-                tally.add(estimate, clip.truth)
+                group = ALONE if estimate.combination == "t" else clip.group
+                found.setdefault((group, mode), Tally()).add(estimate, clip.truth)
             labels = Counter(e.label or e.abstain for e in estimates)
             print(f"{clip.path.name} ({clip.truth}), {mode}: {dict(labels.most_common(3))}", flush=True)
     return found

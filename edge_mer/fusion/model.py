@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, modalities_of
+from edge_mer.contract.domain import COMBINATIONS, EMOTIONS, Combination, Modality, combination_of, modalities_of
 from edge_mer.contract.errors import ModelError
 from edge_mer.contract.messages import digest
 from edge_mer.contract.modalities import ALL
@@ -84,6 +84,19 @@ class GraphFusionModel:
         self.name = f"{str(meta['name']).removesuffix(f'-{ALL}')}@{identity}"
 
     def predict(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
+        """Words beside a voice or face only confirm, where nobody recorded them jointly: that measures best, and so
+        they neither withhold nor change a label (``python -m calibration.clips``). Their sentiment stays."""
+        found = self._predicted(combination, windows)
+        rest = combination_of(set(modalities_of(combination)) - {"text"})
+        if rest in (combination, "none") or "text" in found.unfamiliar or found.fit is None or found.fit.measured:
+            return found
+        alone = self._predicted(rest, windows)
+        if confirms(found, found.fit, alone):
+            return found
+        return replace(alone, sentiment=found.sentiment, sentiment_reason=found.sentiment_reason)
+
+    def _predicted(self, combination: Combination, windows: Mapping[Modality, TokenWindow]) -> Prediction:
+        """Of the graph of ``combination``."""
         graph = self._graphs[combination]
         inputs: dict[str, NDArray[Any]] = {}
         for modality in modalities_of(combination):
@@ -105,6 +118,13 @@ class GraphFusionModel:
             fit,
             tuple(m for m, value in doubt.items() if value > 1),
         )
+
+
+def confirms(found: Prediction, fit: Fit, alone: Prediction) -> bool:
+    """Whether ``found`` is sure enough of its ``fit`` for a label, and that label is the likeliest of ``alone``."""
+    sure = not found.unfamiliar and max(found.probabilities) >= fit.floor
+    likeliest = [p.probabilities.index(max(p.probabilities)) for p in (found, alone)]
+    return sure and likeliest[0] == likeliest[1]
 
 
 def _check_same_export(combination: Combination, meta: Mapping[str, Any], full: Mapping[str, Any]) -> None:

@@ -177,3 +177,55 @@ def test_negative_scale_with_a_valid_hash_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(f'{{"sha256": "{seal}", "calibration": {body}}}')
     with pytest.raises(ModelError, match="scale >= 0"):
         read(tmp_path, made["weights"])
+
+
+HAPPY, SAD = (EMOTIONS.index(e) for e in ("happy", "sad"))
+
+
+@dataclass
+class Leaning(Fused):
+    """A fusion graph sure of one label, with a sentiment where words are read."""
+
+    label: int = HAPPY
+    logit: float = 6.0
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        logits = np.zeros((1, 7), np.float32)
+        logits[0, self.label] = self.logit
+        return {"logits": logits, "sentiment": np.ones((1, 1), np.float32)}
+
+
+def leaning(with_words: int, logit: float = 6.0, measured: bool = False) -> GraphFusionModel:
+    """Voice alone is rather sure of happy; voice and words are of ``with_words``, by ``logit``."""
+    backend = ConstantBackend()
+    backend.graphs["a"] = Leaning("a", logit=4.0)
+    backend.graphs["at"] = Leaning("at", label=with_words, logit=logit)
+    backend.graphs["at"].metadata["sentiment"] = {"supported": True, "reason": None}
+    one = temperature("a", 1.0), temperature("at", 1.0)
+    fits = {
+        "a": Fit(one[0], True, 240, 4, 0.9, None, None, floor=0.5),
+        "at": Fit(one[1], measured, 240, 4, 0.9, None, None, floor=0.6),
+    }
+    return GraphFusionModel(
+        backend.graphs, Calibration(weights_of(backend.graphs), {**calibration(backend).fits, **fits})
+    )
+
+
+def test_words_that_agree_make_a_label_surer() -> None:
+    alone = published(leaning(HAPPY), "a")
+    both = published(leaning(HAPPY), "at")
+    assert (alone.label, both.label, both.combination) == ("happy", "happy", "at")
+    assert both.confidence > alone.confidence
+
+
+@pytest.mark.parametrize(("with_words", "logit"), [(SAD, 6.0), (HAPPY, 1.0)], ids=["contradict", "are unsure"])
+def test_words_neither_change_nor_withhold_the_label_of_a_voice(with_words: int, logit: float) -> None:
+    alone, both = (published(leaning(with_words, logit), c) for c in ("a", "at"))
+    assert both.label == alone.label == "happy"
+    assert both.probabilities == alone.probabilities
+    assert (alone.sentiment, both.sentiment) == (None, 1.0), "words still give the sentiment"
+    assert both.presence["text"].state == "present"
+
+
+def test_words_decide_where_they_were_measured_with_a_voice() -> None:
+    assert published(leaning(SAD, measured=True), "at").label == "sad"
