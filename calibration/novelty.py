@@ -13,7 +13,7 @@ from calibration.conformal import limit
 from calibration.corruptions import noisy
 from calibration.validation import FEWEST, CalibrationError, folds
 from edge_mer.contract.domain import Modality
-from edge_mer.fusion.novelty import Novelty, describe
+from edge_mer.fusion.novelty import Gaussian, Novelty, describe
 from edge_mer.perception.encoder import AudioBlock, Encoder
 from edge_mer.perception.text import Tokenizer
 from pipelines.data.corpora import Sentence, Speech
@@ -50,10 +50,16 @@ def fit(modality: Modality, described: Floats, groups: NDArray[np.generic], leve
 
 def _gaussian(modality: Modality, described: Floats, n: int, groups: int, level: float) -> Novelty:
     """With a limit of 1, so that its distances can be taken."""
+    found = gaussian(described)
+    return Novelty(modality, found.mean, found.whiten, 1.0, level, n, groups)
+
+
+def gaussian(described: Floats) -> Gaussian:
+    """With shrunk covariance, of descriptions [n, k]."""
     shrunk = LedoitWolf().fit(described)
     factor = np.linalg.inv(np.linalg.cholesky(shrunk.covariance_))
     rows = tuple(tuple(float(f"{v:.6g}") for v in factor[i, : i + 1]) for i in range(len(factor)))
-    return Novelty(modality, tuple(float(f"{v:.6g}") for v in shrunk.location_), rows, 1.0, level, n, groups)
+    return Gaussian(tuple(float(f"{v:.6g}") for v in shrunk.location_), rows)
 
 
 def of_clips(modality: Modality, clips: Sequence[Example]) -> tuple[Floats, NDArray[np.str_]]:

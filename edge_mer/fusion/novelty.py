@@ -24,29 +24,20 @@ Floats = NDArray[np.float64]
 LEAST: Final = 1e-3
 
 
-class Novelty(Struct, frozen=True, dict=True):
-    """Distribution of the windows of one modality at the fit, described by ``describe``.
+class Gaussian(Struct, frozen=True, dict=True):
+    """``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance.
 
-    ``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance. ``limit``: the distance
-    that the share ``level`` of ``samples`` held-out windows, in ``groups`` (actors, dialogues), does not exceed.
     Raises ModelError for shapes that do not fit and for numbers that are not finite.
     """
 
-    modality: Modality
     mean: tuple[float, ...]
     whiten: tuple[tuple[float, ...], ...]
-    limit: float
-    level: float
-    samples: int
-    groups: int
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
-            raise ModelError(
-                f"novelty of {self.modality}: {len(self.whiten)} rows of a triangle for {len(self.mean)} numbers"
-            )
-        if not self.limit > 0 or not np.isfinite([self.limit, *self.mean, *sum(self.whiten, ())]).all():
-            raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
+            raise ModelError(f"{len(self.whiten)} rows of a triangle for {len(self.mean)} numbers")
+        if not np.isfinite([*self.mean, *sum(self.whiten, ())]).all():
+            raise ModelError("expected finite numbers, got NaN or Inf")
 
     @cached_property
     def _factor(self) -> Floats:
@@ -56,15 +47,78 @@ class Novelty(Struct, frozen=True, dict=True):
         return factor
 
     def distance(self, description: Floats) -> float:
-        """Mahalanobis distance of one window to the mean; infinite for tokens of other encoders or not finite."""
+        """Mahalanobis distance to the mean; infinite for another number of values, and for those not finite."""
         if description.shape != (len(self.mean),) or not np.isfinite(description).all():
             return float("inf")
         return float(np.linalg.norm(self._factor @ (description - self.mean)))
 
+
+class Contrast(Struct, frozen=True):
+    """Tells ``others``, which sound like people and are not, from ``people``: by the ratio of two Gaussians.
+
+    A window is refused from a score of ``limit`` on, which the share ``level`` of the windows of any corpus of people
+    that the fit had not seen stays below.
+    """
+
+    people: Gaussian
+    others: Gaussian
+    limit: float
+    level: float
+
+    def score(self, description: Floats) -> float:
+        """How much nearer it is to the others than to people: a difference of squared distances."""
+        return self.people.distance(description) ** 2 - self.others.distance(description) ** 2
+
+    def doubt(self, description: Floats) -> float:
+        """Above 1 for what is refused."""
+        return max(0.0, 1 + (self.score(description) - self.limit) / len(description))
+
+
+class Novelty(Struct, frozen=True, dict=True):
+    """Distribution of the windows of one modality at the fit, described by ``describe``.
+
+    ``whiten``: lower triangle, row by row, of the inverse Cholesky factor of the covariance. ``limit``: the distance
+    that the share ``level`` of ``samples`` held-out windows, in ``groups`` (actors, dialogues), does not exceed.
+    ``contrast``: what else is refused, however near it is. Raises ModelError for shapes that do not fit and for numbers
+    that are not finite.
+    """
+
+    modality: Modality
+    mean: tuple[float, ...]
+    whiten: tuple[tuple[float, ...], ...]
+    limit: float
+    level: float
+    samples: int
+    groups: int
+    contrast: Contrast | None = None
+
+    def __post_init__(self) -> None:
+        rule = self.contrast
+        try:
+            parts = [self.gaussian, *((rule.people, rule.others) if rule is not None else ())]
+        except ModelError as error:
+            raise ModelError(f"novelty of {self.modality}: {error}") from error
+        if not self.limit > 0 or not np.isfinite([self.limit, rule.limit if rule is not None else 0.0]).all():
+            raise ModelError(f"novelty of {self.modality}: limit {self.limit}; expected finite numbers, limit > 0")
+        if len({len(part.mean) for part in parts}) != 1:
+            raise ModelError(f"novelty of {self.modality}: its contrast is of other descriptions")
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        return Gaussian(self.mean, self.whiten)
+
+    def distance(self, description: Floats) -> float:
+        """Of one window to the mean; infinite for tokens of other encoders or not finite."""
+        return self.gaussian.distance(description)
+
     def doubt(self, window: TokenWindow) -> float:
-        """Distance over limit: above 1 for a window out of distribution, 0 for one that is too short."""
+        """Distance over limit, or the doubt of the contrast: above 1 for a window out of distribution, 0 for one that
+        is too short."""
         description = describe(self.modality, window.values[window.mask > 0], window.age[window.mask > 0])
-        return 0.0 if description is None else self.distance(description) / self.limit
+        if description is None:
+            return 0.0
+        far = self.distance(description) / self.limit
+        return far if self.contrast is None or not np.isfinite(far) else max(far, self.contrast.doubt(description))
 
 
 def describe(modality: Modality, values: NDArray[np.floating], age: NDArray[np.floating]) -> Floats | None:

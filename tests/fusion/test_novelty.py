@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from calibration import novelty as fitting
 from calibration.validation import CalibrationError
 from edge_mer.contract.errors import ModelError
-from edge_mer.fusion.novelty import Novelty, describe
+from edge_mer.fusion.novelty import Contrast, Gaussian, Novelty, describe
 from edge_mer.fusion.window import TokenWindow
 
 PLAIN = Novelty("audio", (0.0, 0.0), ((1.0,), (0.0, 0.5)), 2.0, 0.95, 100, 4)
@@ -118,3 +119,36 @@ def test_limit_comes_from_held_out_groups() -> None:
     rows = random.normal(size=(200, 6)) + 20 * random.normal(size=(4, 6))[groups]
     known = fitting.fit("audio", rows, groups)
     assert known.limit > np.quantile([known.distance(r) for r in rows], 0.95) * 1.5
+
+
+def plain(mean: float, numbers: int) -> Gaussian:
+    """Uncorrelated numbers of variance 1 around ``mean``."""
+    return Gaussian((mean,) * numbers, tuple((0.0,) * i + (1.0,) for i in range(numbers)))
+
+
+def test_a_contrast_refuses_what_lies_near_and_changes_nothing_else() -> None:
+    known, face = fitted(), window(film(0.5, 1004))
+    people, n = plain(0.0, len(known.mean)), len(known.mean)
+    same = msgspec.structs.replace(known, contrast=Contrast(people, people, 1.0, 0.95))
+    refusing = msgspec.structs.replace(known, contrast=Contrast(people, people, -n / 2, 0.95))
+    assert known.doubt(face) < 1
+    assert same.doubt(face) == max(known.doubt(face), 1 - 1 / n)
+    assert refusing.doubt(face) == pytest.approx(1.5)
+    assert refusing.doubt(window(film(0.5, 3, n=1))) == 0.0, "too short to tell"
+
+
+def test_a_contrast_is_the_difference_of_squared_distances() -> None:
+    rule = Contrast(plain(0.0, 2), plain(3.0, 2), 0.0, 0.95)
+    assert rule.score(np.array([0.0, 0.0])) == pytest.approx(-18.0)
+    assert rule.score(np.array([3.0, 3.0])) == pytest.approx(18.0)
+    assert rule.doubt(np.array([1.5, 1.5])) == pytest.approx(1.0)
+    assert rule.doubt(np.array([0.0, 0.0])) == 0.0
+
+
+def test_a_contrast_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ModelError, match="novelty of audio: its contrast"):
+        msgspec.structs.replace(PLAIN, contrast=Contrast(plain(0.0, 3), plain(0.0, 3), 0.0, 0.95))
+    with pytest.raises(ModelError, match="novelty of audio: limit"):
+        msgspec.structs.replace(PLAIN, contrast=Contrast(plain(0.0, 2), plain(0.0, 2), float("nan"), 0.95))
+    with pytest.raises(ModelError, match="NaN"):
+        plain(float("nan"), 2)
