@@ -61,6 +61,7 @@ def replay(
 
 
 def _verify(file: Path, settings: Config, json: bool, perception: bool, tolerance: float | None) -> bool:
+    check_own(Session(file))  # a missing file, or one of another program, is no session that differs
     began = time.monotonic()
     with_ = parts.installed(settings, any_model=bool(tolerance))
     if not perception:

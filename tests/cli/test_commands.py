@@ -22,7 +22,6 @@ from edge_mer.cli.typer_apps import PlainGroup, first_line
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.contract.services import SERVICES
 
-
 PROGRAM = (sys.executable, "-m", "edge_mer")
 
 
@@ -266,3 +265,14 @@ def test_bash_completes_what_is_typed(typed: str, expected: list[str]) -> None:
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_EDGE_MER_COMPLETE": "complete_bash"}
     answer = subprocess.run(PROGRAM, capture_output=True, text=True, check=True, env={**os.environ, **asked})
     assert answer.stdout.split() == expected
+
+
+@pytest.mark.parametrize("content", [None, b"this is no session"])
+def test_what_is_no_session_is_not_called_different(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "day.mcap"
+    if content is not None:
+        file.write_bytes(content)
+    result = invoke("replay", str(file), "--verify")
+    assert result.exit_code == 1
+    assert "NOT identical" not in result.output
+    assert str(file) in result.output
