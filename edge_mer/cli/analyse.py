@@ -14,8 +14,10 @@ import typer
 from edge_mer.cli.options import Json, Setting, overrides
 from edge_mer.cli.startup import check_new_file, check_start
 from edge_mer.client.show import Screen, Show, Silent
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.errors import EdgeMerError, InputError
 from edge_mer.demo.analysis import analyse as analyse_file
+from edge_mer.demo.analysis import busy
 from edge_mer.demo.timeline import Timeline
 from edge_mer.host.interrupt import INTERRUPTED, interruptible
 
@@ -44,7 +46,7 @@ def analyse(
     with interruptible() as stop:
         for path in files:
             try:
-                timeline, _ = analyse_file(path, more, partial(_show, path.name, json), stop, check_start)
+                timeline, snapshot = analyse_file(path, more, partial(_show, path.name, json), stop, check_start)
             except EdgeMerError as error:
                 if len(files) == 1:
                     raise
@@ -54,6 +56,7 @@ def analyse(
             found.append(timeline)
             failed |= not is_useful(timeline)
             report(timeline, json)
+            warn_if_busy(snapshot)
             if stop.requested:
                 break
     save(found, csv, plot)
@@ -79,6 +82,11 @@ def report(timeline: Timeline, json: bool = False, err: bool = False) -> None:
         return
     for line in (timeline.name, *timeline.table(shutil.get_terminal_size().columns), timeline.summary(), ""):
         typer.echo(line, err=err)
+
+
+def warn_if_busy(snapshot: Snapshot) -> None:
+    if (why := busy(snapshot)) is not None:
+        typer.echo(f"edge-mer: {why}", err=True)
 
 
 def save(timelines: list[Timeline], csv: Path | None, plot: Path | None) -> None:

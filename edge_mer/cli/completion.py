@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from typer.completion import get_completion_inspect_parameters, get_completion_script
+from typer import completion as shells
 
 from edge_mer.cli.main import COMPLETION
 
@@ -18,9 +18,10 @@ def completion(
     For bash, write it to ~/.local/share/bash-completion/completions/edge-mer; for zsh, source it after compinit; for
     fish, write it to ~/.config/fish/completions/edge-mer.fish. The program must be on the path as edge-mer.
     """
-    typer.echo(get_completion_script(prog_name="edge-mer", complete_var=COMPLETION, shell=shell))
+    script = shells.get_completion_script  # type: ignore[attr-defined]  # imported there under no other name
+    typer.echo(script(prog_name="edge-mer", complete_var=COMPLETION, shell=shell))
 
 
 def prepare() -> None:
     """Typer learns the shells here, without which it does not answer them."""
-    get_completion_inspect_parameters()
+    shells.get_completion_inspect_parameters()

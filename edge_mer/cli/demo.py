@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from edge_mer.cli.analyse import Csv, Plot, is_useful, report, save
+from edge_mer.cli.analyse import Csv, Plot, is_useful, report, save, warn_if_busy
 from edge_mer.cli.options import Json, Setting, overrides
 from edge_mer.cli.program import program
 from edge_mer.cli.startup import check_new_file, check_recording, check_start
@@ -134,6 +134,7 @@ def _media(
 ) -> Outcome:
     timeline, snapshot = analyse(media, more, lambda: choose(f"demo of {media.name}", json), stop, check_start, record)
     report(timeline, err=json)
+    warn_if_busy(snapshot)
     save([timeline], *outs)
     return not is_useful(timeline), snapshot, render
 

@@ -19,6 +19,15 @@ from edge_mer.host.worker import Stop
 Settings = dict[str, dict[str, Any]]
 
 
+def busy(snapshot: Snapshot) -> str | None:
+    """That the machine was too slow for this clip, which withholds labels; None where nothing came too late."""
+    workers = snapshot.health.workers.values() if snapshot.health else ()
+    late = sum(worker.counters.get("late", 0) for worker in workers)
+    if not late:
+        return None
+    return f"the machine was busy: {late} pictures or blocks of sound came too late; run it again when less else runs"
+
+
 def analyse(
     media: Path,
     more: Settings,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.messages import RawText, WordTime
+from edge_mer.contract.messages import HealthReport, RawText, WordTime, WorkerHealth
+from edge_mer.demo.analysis import busy
 from edge_mer.demo.timeline import Timeline
 from tests.client.scene import Scene
 
@@ -124,3 +126,14 @@ def test_a_photograph_is_one_row_and_marked() -> None:
 def test_a_clip_that_never_began_has_no_windows() -> None:
     timeline = Timeline("clip.mp4", False, 8.0)
     assert (timeline.windows(), timeline.summary()) == ([], "nothing was heard or seen")
+
+
+def test_a_machine_that_was_too_slow_is_named() -> None:
+    def seen(**late: int) -> Snapshot:
+        workers = {n: WorkerHealth("running", 1, 0, 0, None, 0.0, 0, {"late": count}) for n, count in late.items()}
+        return Snapshot(0, health=HealthReport(workers=workers))
+
+    assert busy(Snapshot(0)) is None
+    assert busy(seen(voice=0)) is None
+    assert "came too late" in str(busy(seen(voice=2, face=3)))
+    assert " 5 pictures" in str(busy(seen(voice=2, face=3)))
