@@ -16,7 +16,7 @@ from edge_mer.contract.raw import SAMPLE_RATE
 
 # Weights follow the last half second or so, in steps of a hundredth.
 FRAMES_PER_S, MEMORY = 100, 0.02
-# Energy is that of steps between means of so many pieces a second: hiss above the voice, offset and rumble hardly count.
+# Energy is that of steps between means of so many pieces a second: hiss, offset and rumble hardly count.
 PIECES_PER_S: Final = 4_000
 # Correlation with the strongest channel below which a channel is in opposite phase; noise alone stays above it.
 OPPOSITE: Final = -0.5

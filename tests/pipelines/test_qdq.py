@@ -17,7 +17,7 @@ from edge_mer.contract.errors import ModelError
 from edge_mer.model import MCULoRA, MCULoRAConfig
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.exporting import export
-from pipelines.exporting.qdq import LEVELS, Product, products, quantise
+from pipelines.exporting.qdq import LEVELS, Product, products, quantise, weights_alone
 from tests.runtime.tiny import tiny
 
 RANDOM = np.random.default_rng(0)
@@ -50,6 +50,19 @@ def test_every_output_channel_has_a_scale_of_its_own() -> None:
     error, worse = np.abs(got - x @ WEIGHTS), np.abs(coarse - x @ WEIGHTS)
     assert error[:, 0].max() < 0.1 * worse[:, 0].max(), "the weakest channel keeps its bits"
     assert error.max() <= 0.03 * np.abs(x @ WEIGHTS).max()
+
+
+def test_with_weights_alone_in_int8_the_input_is_not_rounded() -> None:
+    model = product()
+    x = RANDOM.normal(size=(16, 32)).astype(np.float32)
+    whole = quantise(model, products(model), [{"x": x / 2}])  # the range is half of what comes
+    alone = weights_alone(whole)
+    assert [n.op_type for n in alone.graph.node if "Linear" in n.op_type] == ["DequantizeLinear"]
+    assert np.abs(run(alone, x=x) - x @ WEIGHTS).max() <= 0.03 * np.abs(x @ WEIGHTS).max()
+    # A tenth of a step of the input has a tenth of its effect, not none or a whole one.
+    step = np.abs(x).max() / 2 / LEVELS
+    effect, wanted = run(alone, x=x + step / 10) - run(alone, x=x), step / 10 * WEIGHTS.sum(0)
+    assert np.abs(effect - wanted).max() <= 0.1 * np.abs(wanted).max()
 
 
 def test_what_lies_beyond_the_range_is_clipped_not_wrapped() -> None:

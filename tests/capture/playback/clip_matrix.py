@@ -1,7 +1,8 @@
 """Sixty clips as people have them, each beside its plain twin: the estimates must agree.
 
-``python -m tests.capture.playback.clip_matrix FOLDER`` makes all of them, prints one line each, and exits with 1 where
-an estimate differs by more than ``ALLOWED``.
+``python -m tests.capture.playback.clip_matrix FOLDER [MODELS]`` makes all of them, prints one line each and their
+distribution, and exits with 1 where an estimate differs by more than ``ALLOWED``. The twin of a clip whose rate is
+below 16 kHz has the same sound: what that rate can hold.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
+from edge_mer.capture.mono import int16
 from edge_mer.capture.picture import picture
 from edge_mer.capture.playback.media_probe import probe
 from edge_mer.capture.playback.media_readers import AudioReader, VideoReader
@@ -31,8 +34,10 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import models_directory
 from tests.capture.media import with_matrix
 
-# Of probability. The shipped INT8 voice encoder makes more of rounding than the one before, which kept within 0.02.
-ALLOWED = 0.06
+# Of probability. Noise of half a step of 16 bits alone changes the estimates by 0.025, and a gain of 0.99 by 0.034: the
+# shipped voice encoder rounds what goes through its layers to INT8. With its weights alone in INT8 (weights_alone in
+# pipelines.exporting.qdq) all 60 clips keep within TARGET.
+ALLOWED, TARGET = 0.06, 0.02
 SOURCE = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets" / "demo.mkv"
 RATE, FPS, SECONDS = 16_000, 10, 4
 ORIGIN_US = 10 * SECOND
@@ -139,8 +144,8 @@ def write(folder: Path, variant: Variant, sound: NDArray[np.int16], images: list
 class Estimator:
     """From a clip to the probabilities of its windows, as the processes do it but without them."""
 
-    def __init__(self) -> None:
-        backend, models = OnnxRuntime(), models_directory(None)
+    def __init__(self, models_dir: str | None = None) -> None:
+        backend, models = OnnxRuntime(), models_directory(models_dir)
         self._fusion = load_fusion_model(backend, models)
         self._hearing, self._sight = (load_encoder(m, backend, models) for m in ("audio", "video"))
 
@@ -187,19 +192,28 @@ def _piece(t: Tokens) -> list[TokenPiece]:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Compares clips with their plain twin, whose estimates are made once."""
+    """Compares clips with their plain twin, whose estimates are made once for each rate that holds less."""
 
     folder: Path
     estimator: Estimator
     sound: NDArray[np.int16]
     images: list[Image]
-    twin: NDArray[np.float32]
+    twins: dict[int, NDArray[np.float32]]
 
     @classmethod
-    def of(cls, folder: Path) -> Matrix:
+    def of(cls, folder: Path, models: str | None = None) -> Matrix:
         cv2.setNumThreads(1)
-        estimator, (sound, images) = Estimator(), content()
-        return cls(folder, estimator, sound, images, estimator.estimates(write(folder, Variant(), sound, images))[0])
+        return cls(folder, Estimator(models), *content(), {})
+
+    def twin(self, rate: int) -> NDArray[np.float32]:
+        """The estimates of the plain clip, whose sound a clip of this rate can hold."""
+        held = min(rate, RATE)
+        if held not in self.twins:
+            sound = resampled(self.sound, held).astype(np.float64) / 32_768
+            back = int16(soxr.resample(sound, held, RATE, "VHQ").astype(np.float32))
+            path = write(self.folder, Variant(), back, self.images)
+            self.twins[held] = self.estimator.estimates(path)[0]
+        return self.twins[held]
 
     def difference(self, variant: Variant) -> float:
         """The largest difference of a probability over all windows. The clip is read twice and must repeat exactly."""
@@ -208,17 +222,17 @@ class Matrix:
         assert np.array_equal(found, self.estimator.estimates(path)[0]), f"{variant.name} does not repeat"
         assert counters["jumps"] == (2 if variant.jump else 0), f"{variant.name}: {counters}"
         path.unlink()
-        return float(np.abs(found - self.twin).max())
+        return float(np.abs(found - self.twin(variant.rate)).max())
 
 
 def main() -> int:
-    matrix, worst = Matrix.of(Path(sys.argv[1])), 0.0
+    matrix, found = Matrix.of(Path(sys.argv[1]), next(iter(sys.argv[2:]), None)), []
     for number, variant in enumerate(variants(), 1):
-        found = matrix.difference(variant)
-        worst = max(worst, found)
-        print(f"{number:2} {found:.4f} {variant.name}", flush=True)
-    print(f"largest difference {worst:.4f}, allowed {ALLOWED}")
-    return int(worst > ALLOWED)
+        found.append(matrix.difference(variant))
+        print(f"{number:2} {found[-1]:.4f} {variant.name}", flush=True)
+    shares = ", ".join(f"{np.mean(np.array(found) <= limit):.2f} within {limit}" for limit in (0.01, TARGET, ALLOWED))
+    print(f"difference: median {np.median(found):.4f}, largest {max(found):.4f}; {shares}")
+    return int(max(found) > ALLOWED)
 
 
 if __name__ == "__main__":
