@@ -22,6 +22,8 @@ MINIMUM_US, GAP_US = 1_000_000, 2_000_000
 # A person may be unlike all others: so many of a hundred are within the mean factor of 1.
 WITHIN: Final = 0.95
 RIDGE: Final = 0.01
+# Negative windows of one fit.
+MOST_QUIET: Final = 20_000
 # Where in a burst its estimates are taken as positive, and how long after its beginning an event still counts: s.
 FULL_S, LATE_S = (1.5, 3.5), 5.0
 DRAWS: Final = 1000
@@ -67,7 +69,7 @@ def fit(label: EventLabel, track: Track, bursts: Sequence[BurstTrack]) -> Ratio 
     known = len(np.unique(people))
     if clips < 8 or known < 8:
         return None
-    intercept, slope = logistic(quiet, np.array(loud))
+    intercept, slope = logistic(quiet[:: 1 + len(quiet) // MOST_QUIET], np.array(loud))
     raw = Ratio(intercept, slope, -math.log(clips), math.log(min(len(np.unique(places)), known * 8)))
     nats = np.clip(raw.intercept + raw.slope * quiet, raw.floor, raw.cap)
     nats = np.where(track.novel[usable], np.minimum(nats, 0), nats)
@@ -83,7 +85,7 @@ def logistic(quiet: Floats, loud: Floats) -> tuple[float, float]:
     y = np.concatenate([np.zeros(len(quiet)), np.ones(len(loud))])
     weight = np.concatenate([np.full(len(quiet), 0.5 / len(quiet)), np.full(len(loud), 0.5 / len(loud))])
     design, beta = np.column_stack([np.ones(len(x)), x]), np.zeros(2)
-    for _ in range(50):
+    for _ in range(20):
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
         slope = design.T @ (weight * (p - y)) + RIDGE * np.array([0, beta[1]]) * 0.01
         curve = (design * (weight * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)

@@ -26,6 +26,8 @@ from edge_mer.bus import ZmqBus
 from edge_mer.config import Config, MqttConfig
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import ConfigError
+from edge_mer.contract.messages import EventChange
+from edge_mer.events import corrections
 from edge_mer.gateway.mqtt.broker import broker_of, plaintext_password, prepare
 from edge_mer.gateway.mqtt.forget import BrokerFailed, forget
 from edge_mer.gateway.mqtt.node import MqttOutlet
@@ -644,3 +646,24 @@ def test_default_port_follows_the_scheme() -> None:
     assert broker_of("mqtt://h") == (False, "h", 1883)
     assert broker_of("mqtts://h") == (True, "h", 8883)
     assert broker_of("mqtt://[::1]:9") == (False, "::1", 9)
+
+
+def test_an_event_is_sent_at_once_not_retained_and_the_button_calls_it_wrong(home: Home) -> None:
+    topic = f"{home.base}/event"
+    home.expect("availability", "online")
+    change = EventChange("angry-av-7", "begin", "angry", 5, None, ("av",), 4.0, 3.0, 24.0, 0.1, None, True, 0, "m")
+    home.until(lambda: home.stage.publish("event", change) or topic in home.ha.received)
+    found = json.loads(home.ha.received[topic])
+    assert (found["event_type"], found["id"], found["combinations"]) == ("angry_begin", "angry-av-7", ["av"])
+    assert topic not in home.ha.retained
+    home.send("event/wrong", "PRESS")
+    home.expect("notice", "wrong: angry-av-7 is noted")
+    assert corrections.read(home.stage.state).wrong == ("angry-av-7",)
+
+
+def test_after_a_mask_there_is_no_event_to_call_wrong(home: Home) -> None:
+    home.expect("availability", "online")
+    home.mqtt._last_event = "angry-av-7"
+    home.mqtt.forget(("audio",), 1)
+    home.send("event/wrong", "PRESS")
+    home.expect("notice", "wrong: there was no event since the last mask")

@@ -12,13 +12,14 @@ import pytest
 from edge_mer.client import PendingCommands
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, SystemClock, host_boot_id
+from edge_mer.events import corrections
 from edge_mer.host.limits import Budget
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.identity import new_identity
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.pairing import open_pairing
 from edge_mer.privacy.switch.state import Asked, Holding
-from tests.gateway.caller import Caller
+from tests.gateway.caller import Caller, has_topic
 
 
 def test_mask_is_answered_with_its_receipt(caller: Caller) -> None:
@@ -123,3 +124,21 @@ def test_excess_grants_are_refused_but_masks_are_accepted(caller: Caller) -> Non
 def test_page_is_off_by_default() -> None:
     assert "page" not in {row.name for row in rows_for(Config())}
     assert "page" in {row.name for row in rows_for(Config.model_validate({"page": {"address": "http://127.0.0.1:1"}}))}
+
+
+def test_an_event_is_called_wrong_and_that_is_taken_back(caller: Caller) -> None:
+    assert caller.post("/event/wrong", {"event": "sad-a-5"})["ok"]
+    assert corrections.read(caller.stage.state).wrong == ("sad-a-5",)
+    assert caller.post("/event/wrong", {"event": "sad-a-5", "wrong": False})["ok"]
+    assert corrections.read(caller.stage.state).wrong == ()
+    assert "no event" in caller.post("/event/wrong", {"event": "../x"})["text"]
+
+
+def test_a_new_viewer_sees_events_since_the_last_mask(caller: Caller) -> None:
+    first = caller.open_stream()
+    caller.stage.publish("event")
+    caller.events(first, has_topic("event"))
+    late = caller.open_stream()
+    caller.events(late, has_topic("event"))
+    caller.page.forget(("audio",), 1)
+    assert not [m for m in caller.page.greeting()[1] if m.topic == "event"]

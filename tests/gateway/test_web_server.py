@@ -48,7 +48,7 @@ def test_streams_need_the_token(caller: Caller, path: str) -> None:
     assert caller.page.counters["requests_refused"] == 3
 
 
-@pytest.mark.parametrize("path", ["/mask", "/unmask", "/pair", "/history/erase"])
+@pytest.mark.parametrize("path", ["/mask", "/unmask", "/pair", "/history/erase", "/event/wrong"])
 def test_commands_need_the_token(caller: Caller, path: str) -> None:
     assert caller.request("POST", path, {"modalities": ["audio"]}, token="")[0] == 401
     assert caller.request("GET", f"{path}?token={caller.token}", token="")[0] == 401
