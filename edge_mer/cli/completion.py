@@ -20,8 +20,3 @@ def completion(
     """
     script = shells.get_completion_script  # type: ignore[attr-defined]  # imported there under no other name
     typer.echo(script(prog_name="edge-mer", complete_var=COMPLETION, shell=shell))
-
-
-def prepare() -> None:
-    """Typer learns the shells here, without which it does not answer them."""
-    shells.get_completion_inspect_parameters()

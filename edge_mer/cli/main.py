@@ -122,9 +122,9 @@ app = command_group(ABOUT, Commands, common, examples(()))
 def main() -> None:
     make_output_visible()
     if COMPLETION in os.environ:  # the shell asks what may follow
-        from edge_mer.cli.completion import prepare
+        from typer import completion as shells
 
-        prepare()
+        shells.get_completion_inspect_parameters()  # Typer learns the shells here, without which it answers none
     app(prog_name="edge-mer")
 
 
