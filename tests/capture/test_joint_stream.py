@@ -108,6 +108,12 @@ def test_each_track_is_masked_on_its_own_and_not_requested_again(tmp_path: Path)
         assert network_connections() == []
 
 
+def off_grid(blocks: list[Captured]) -> float:
+    """Median distance of a step from the time stamps' grid, in fifteenths of a second; pictures may be lost."""
+    steps = np.diff([b.origin_us for b in blocks]) * 15 / SECOND
+    return float(np.median(np.abs(steps - np.rint(steps))))
+
+
 def test_picture_and_sound_have_one_t0(tmp_path: Path) -> None:
     """The server makes both at the same moment; x264 and Opus deliver with delays of their own."""
     with rtsp_room() as (url, _), room(url, tmp_path) as both:
@@ -118,9 +124,7 @@ def test_picture_and_sound_have_one_t0(tmp_path: Path) -> None:
         origins = [b.origin_us for b in blocks]
         assert origins == sorted(set(origins))
         assert all(b.origin_us <= b.arrived_us for b in blocks)
-    # Frames are 1/15 s apart on the time stamps' grid; arrival would give them the jitter of the encoder and the loop.
-    steps = np.diff([b.origin_us for b in both.blocks["video"]])
-    assert np.median(np.abs(steps - SECOND // 15)) < SECOND // 1000
+    assert off_grid(both.blocks["video"]) < 0.1  # arrival would give them the jitter of the encoder and the loop
 
 
 def test_a_camera_without_sound_shows_its_picture_and_says_so(tmp_path: Path) -> None:
@@ -180,10 +184,10 @@ def play_both(url: str, directory: Path) -> None:
         began = both.clock.now_us()
         for track in both.tracks.values():
             track.open()
-        both.until(lambda: len(both.blocks["video"]) >= 40 and len(both.blocks["audio"]) >= 80)
-        assert both.clock.now_us() - began >= 2 * SECOND
-        first, last = both.blocks["video"][5], both.blocks["video"][39]
-        assert last.origin_us - first.origin_us == pytest.approx(34 * SECOND // 15, rel=0.05)
+        both.until(lambda: len(both.blocks["video"]) >= 15 and len(both.blocks["audio"]) >= 60)
+        assert both.clock.now_us() - began >= SECOND
+    assert off_grid(both.blocks["video"][:15]) < 0.1
+    assert all(b.origin_us <= b.arrived_us for b in both.blocks["video"])
 
 
 @pytest.mark.end_to_end
