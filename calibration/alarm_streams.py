@@ -298,6 +298,15 @@ def longer(track: Track, hours: float, random: np.random.Generator) -> Track:
     return replace(track, **kept)
 
 
+def joined(one: Track, other: Track) -> Track:
+    """The hours of both, which are of the same combination."""
+    hops = {
+        name: np.concatenate([getattr(one, name), getattr(other, name)])
+        for name in ("shares", "sentiment", "novel", "withheld", "sources", "people", "labels", "visits")
+    }
+    return replace(one, piece=np.concatenate([one.piece, other.piece + len(one.people)]), **hops)
+
+
 def estimates(track: Track, part: slice = slice(None)) -> list[Estimate]:
     """The estimates of these hops that fusion would publish first, as the fold of events takes them."""
     columns = (track.shares, track.sentiment, track.novel, track.withheld)

@@ -1,9 +1,9 @@
 """How often events are wrong, and how many bursts of expression they find: ``python -m calibration.alarms``.
 
 Hours of people who express nothing, and of sounds, are put together from pieces and run through fusion and the real
-fold of events (``calibration/alarm_streams.py``, ``calibration/alarm_fit.py``). ``--fit`` settles the evidence and the
-curve of thresholds on dev speakers and writes ``events.json`` beside the models. The speakers of the other half judge
-it: section Alarms of ``calibration/RESULTS.md``, and a DET curve (false events per hour against missed bursts).
+fold of events (``calibration/alarm_streams.py``, ``calibration/alarm_fit.py``). ``--fit`` settles the evidence on dev
+people, measures thresholds on these and others, and writes ``events.json`` beside the models. Writes the section Alarms
+of ``calibration/RESULTS.md``, and a DET curve (false events per hour against missed bursts).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from calibration.alarm_fit import (
 )
 from calibration.alarm_pieces import Pieces, pieces
 from calibration.alarm_sounds import RATIOS_DB, SPLITS, Piece, Split
-from calibration.alarm_streams import HOP_S, SETTINGS, Fusions, Track, hours_of, longer, stream_of
+from calibration.alarm_streams import HOP_S, SETTINGS, Fusions, Track, hours_of, joined, longer, stream_of
 from edge_mer.contract.domain import COMBINATIONS, EVENT_LABELS, Combination, EventLabel, Modality, modalities_of
 from edge_mer.contract.errors import EdgeMerError
 from edge_mer.events.settings import FILE, EventFile, Fitted, choose, read
@@ -56,12 +56,13 @@ UNLIKE: Final[Mapping[Split, float]] = {"dev": 6.0, "confirm": 3.0}
 BUDGETS: Final = {"1 an hour": 1.0, "1 in 20 h": 0.05, "1 a day": 1 / 24, "1 a week": 1 / 168}
 DEFAULT: Final = 1 / 24
 SEEDS, SEED_HOURS, ALPHA = 100, 2.0, 0.05
-EXPLAINED: Final = """Wrong events per hour with 95 % by person, on hours put together from pieces: 75 h of dev people,
-which settled the thresholds, and 25 h of others, for each combination. Visits of people and sounds are drawn again and
-again, so hours are not independent: the interval is that of the people. Recall of bursts of 3 s of RAVDESS dev actors
-(words: of dev texts) at 0, 10 and 20 dB over noise, music or other voices, and the median delay from the burst's
-beginning. Voice and face of `av` are of two people on negatives, of one in bursts; words are label-paired. `proven`:
-hours in which the sequential test alone allows one wrong event. DET curves: `calibration/alarms.png`."""
+EXPLAINED: Final = """Wrong events per hour with 95 % by person, on hours put together from pieces, per combination:
+75 h of dev people, on whom the evidence was fitted, and 25 h of others; thresholds are chosen on both. Visits of people
+and sounds are drawn again and again, so hours are not independent: the interval is that of the people. Recall of bursts
+of 3 s of RAVDESS dev actors (words: of dev texts) at 0, 10 and 20 dB over noise, music or other voices, and the median
+delay from the burst's beginning. Voice and face of `av` are of two people on negatives, of one in bursts; words are
+label-paired. `proven`: hours in which the sequential test alone allows one wrong event. DET curves:
+`calibration/alarms.png`."""
 
 
 class Alarms:
@@ -176,7 +177,7 @@ class Rows:
 def measured(alarms: Alarms, c: Combination, known: Mapping[EventLabel, Fitted] | None) -> Rows:
     """Fit one combination on dev speakers, unless it is ``known``, and judge it on both halves."""
     tracks, bursts = {split: alarms.track(c, split) for split in SPLITS}, alarms.bursts(c)
-    settled = dict(known) if known is not None else fitted(c, tracks["dev"], bursts)
+    settled = dict(known) if known is not None else fitted(c, tracks, bursts)
     days = list[list[str]]()
     for split, track in tracks.items():
         given = ~track.withheld & ~np.isnan(track.shares[:, 0])
@@ -200,8 +201,10 @@ def measured(alarms: Alarms, c: Combination, known: Mapping[EventLabel, Fitted] 
     return Rows(settled, rates, sources, days, bound(c, tracks["confirm"], settled))
 
 
-def fitted(c: Combination, track: Track, bursts: Sequence[BurstTrack]) -> dict[EventLabel, Fitted]:
-    ratios = {label: r for label in EVENT_LABELS if (r := fit(label, track, bursts)) is not None}
+def fitted(c: Combination, tracks: Mapping[Split, Track], bursts: Sequence[BurstTrack]) -> dict[EventLabel, Fitted]:
+    """Evidence is fitted on dev people alone; the rates of thresholds, by which budgets choose, are those of both."""
+    ratios = {label: r for label in EVENT_LABELS if (r := fit(label, tracks["dev"], bursts)) is not None}
+    track = joined(*tracks.values())
     people, hours = len(set(track.people.tolist())), round(track.hours, 1)
     return {
         label: Fitted(ratios[label], points, hours, people) for label, points in curve(c, ratios, track, bursts).items()
