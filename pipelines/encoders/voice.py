@@ -72,8 +72,9 @@ def targets(voices: Sequence[Voice]) -> Targets:
     return Targets(*(torch.from_numpy(x) for x in (label, has, either)))
 
 
-def shares(voices: Sequence[Voice], chosen: Chosen) -> NDArray[np.float64]:
-    """How often each clip is drawn: classes alike, and in a class corpora by how many people they have."""
+def shares(voices: Sequence[Voice], chosen: Chosen, acted: float = ACTED_SHARE) -> NDArray[np.float64]:
+    """How often each clip is drawn: classes alike, and in a class corpora by how many people they have, RAVDESS
+    ``acted`` times as often."""
     names = np.array([v.label if v.label != "calm" else "neutral" for v in voices])
     corpus, speaker = np.array([v.corpus for v in voices]), np.array([v.speaker for v in voices])
     out = np.zeros(len(voices))
@@ -81,7 +82,7 @@ def shares(voices: Sequence[Voice], chosen: Chosen) -> NDArray[np.float64]:
         here = chosen & (names == name)
         for c in sorted(set(corpus[here])):
             some, people = here & (corpus == c), len(set(speaker[corpus == c]))
-            out[some] = people**POWER * (ACTED_SHARE if c == "ravdess" else 1) / some.sum()
+            out[some] = people**POWER * (acted if c == "ravdess" else 1) / some.sum()
         out[here] /= out[here].sum()
     return np.asarray(out / out.sum(), np.float64)
 
@@ -98,7 +99,7 @@ def fit(features: Features, voices: Sequence[Voice], chosen: Chosen, seed: int =
     """A head trained on the clips ``chosen`` [n] alone; each of its networks on most of their speakers."""
     torch.manual_seed(seed)
     random, goal = np.random.default_rng(seed), targets(voices)
-    rows, odds = _draws(features, shares(voices, chosen))
+    rows, odds = draws(features, shares(voices, chosen))
     drawn = random.choice(rows, (steps, BATCH), p=odds)
     bags = torch.from_numpy(bagged(voices, random))
     head = VoiceHead()
@@ -171,7 +172,7 @@ class Corpora:
         return np.asarray(goes[:, None] * (self.neutral[there] - self.neutral[where]), np.float32)
 
 
-def _draws(features: Features, share: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def draws(features: Features, share: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The windows to draw from and how often: those of a recording share what falls to it; of one elsewhere only the
     fullest is taken, for the others hold more of the room than of the voice."""
     odds = np.zeros(len(features.clip))
@@ -206,16 +207,27 @@ def answers(head: VoiceHead, features: Features, clips: int) -> NDArray[np.float
     rows = np.flatnonzero(~features.moved)
     with torch.no_grad():
         logits = head.logits(torch.from_numpy(tokens(head, features, rows))).numpy()
+    return of_clips(logits, features, rows, clips)
+
+
+def of_clips(
+    logits: NDArray[np.floating], features: Features, rows: NDArray[np.int64], clips: int
+) -> NDArray[np.float64]:
+    """Logits [clips, 8] from ``logits`` of the windows ``rows``, by how much of each is voiced; zeros without any."""
     total, weight = np.zeros((clips, len(ACTED))), np.zeros(clips)
     np.add.at(total, features.clip[rows], logits * features.voiced[rows, None])
     np.add.at(weight, features.clip[rows], features.voiced[rows])
-    return total / np.maximum(weight, 1e-9)[:, None]
+    return np.asarray(total / np.maximum(weight, 1e-9)[:, None], np.float64)
 
 
 def settled(head: VoiceHead, features: Features, neutral: Chosen) -> VoiceHead:
     """``head`` with what must be added to neutral and calm for the clips ``neutral`` to be called so in SETTLED."""
-    logits = answers(head, features, len(neutral))[neutral]
-    quiet = torch.logsumexp(torch.from_numpy(logits[:, list(QUIET)]), 1).numpy()
-    others = np.delete(logits, QUIET, 1).max(1)
-    head.prior[list(QUIET)] = float(np.clip(np.quantile(others - quiet, SETTLED), -MOST_PRIOR, MOST_PRIOR))
+    head.prior[list(QUIET)] = prior_of(answers(head, features, len(neutral))[neutral])
     return head
+
+
+def prior_of(logits: NDArray[np.float64]) -> float:
+    """What must be added to neutral and calm for SETTLED of clips with ``logits`` [n, 8] to be called so."""
+    quiet = np.logaddexp.reduce(logits[:, list(QUIET)], axis=1)
+    others = np.delete(logits, QUIET, 1).max(1)
+    return float(np.clip(np.quantile(others - quiet, SETTLED), -MOST_PRIOR, MOST_PRIOR))
