@@ -140,5 +140,5 @@ def test_a_new_viewer_sees_events_since_the_last_mask(caller: Caller) -> None:
     caller.events(first, has_topic("event"))
     late = caller.open_stream()
     caller.events(late, has_topic("event"))
-    caller.page.forget(("audio",), 1)
-    assert not [m for m in caller.page.greeting()[1] if m.topic == "event"]
+    caller.outlet.forget(("audio",), 1)
+    assert not [m for m in caller.outlet.greeting()[1] if m.topic == "event"]

@@ -90,7 +90,7 @@ def test_without_a_file_nothing_opens_and_the_reason_says_what_to_do(tmp_path: P
     bench.ask("unmask", "audio")
     bench.turn()
     assert "or edge-mer consent audio,video,text" in bench.answers()[0].text
-    assert "edge-mer run --consent" in (reasons(bench)["audio"] or "")
+    assert "or edge-mer consent audio,video,text" in (reasons(bench)["audio"] or "")
 
 
 def test_consent_that_is_withdrawn_or_damaged_masks_within_a_second(tmp_path: Path) -> None:
