@@ -13,6 +13,7 @@ from edge_mer.client import PendingCommands
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, SystemClock, host_boot_id
 from edge_mer.events import corrections
+from edge_mer.gateway.page.node import PageOutlet
 from edge_mer.host.limits import Budget
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.identity import new_identity
@@ -140,5 +141,7 @@ def test_a_new_viewer_sees_events_since_the_last_mask(caller: Caller) -> None:
     caller.events(first, has_topic("event"))
     late = caller.open_stream()
     caller.events(late, has_topic("event"))
-    caller.page.forget(("audio",), 1)
-    assert not [m for m in caller.page.greeting()[1] if m.topic == "event"]
+    backend = caller.page._outlets[-1]
+    assert isinstance(backend, PageOutlet)
+    backend.forget(("audio",), 1)
+    assert not [m for m in backend.greeting()[1] if m.topic == "event"]
