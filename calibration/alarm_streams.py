@@ -300,7 +300,7 @@ def longer(track: Track, hours: float, random: np.random.Generator) -> Track:
 
 def joined(one: Track, other: Track) -> Track:
     """The hours of both, which are of the same combination."""
-    hops = {
+    hops: dict[str, Any] = {
         name: np.concatenate([getattr(one, name), getattr(other, name)])
         for name in ("shares", "sentiment", "novel", "withheld", "sources", "people", "labels", "visits")
     }
