@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from edge_mer.cli.config import commented
 from edge_mer.cli.main import app
 from edge_mer.config import Config, load
+from edge_mer.contract.domain import EVENT_LABELS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,8 +46,10 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
 
 
 CURVE = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+BUDGETS = st.just("off") | st.fixed_dictionaries({"per_week": st.floats(0.001, 1000)})
 # Keys whose values no type describes.
 OWN = {
+    **dict.fromkeys(EVENT_LABELS, BUDGETS),
     "rooms": st.sets(st.from_regex(r"[A-Za-z][A-Za-z0-9_ .-]{0,9}", fullmatch=True), max_size=3).map(
         lambda names: {name: f"tcp://h:1|tcp://h:2|{n:064x}|{CURVE}" for n, name in enumerate(sorted(names))}
     )
