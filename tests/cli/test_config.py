@@ -52,7 +52,7 @@ OWN = {
     **dict.fromkeys(EVENT_LABELS, BUDGETS),
     "rooms": st.sets(st.from_regex(r"[A-Za-z][A-Za-z0-9_ .-]{0,9}", fullmatch=True), max_size=3).map(
         lambda names: {name: f"tcp://h:1|tcp://h:2|{n:064x}|{CURVE}" for n, name in enumerate(sorted(names))}
-    )
+    ),
 }
 
 

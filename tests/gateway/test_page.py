@@ -13,7 +13,6 @@ from edge_mer.client import PendingCommands
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, SystemClock, host_boot_id
 from edge_mer.events import corrections
-from edge_mer.gateway.page.node import PageOutlet
 from edge_mer.host.limits import Budget
 from edge_mer.host.processes import rows_for
 from edge_mer.privacy.keys.identity import new_identity
