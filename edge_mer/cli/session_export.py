@@ -41,6 +41,8 @@ def export(
         elif kind in exports.MEDIA:
             count = exports.MEDIA[kind](session, out)
             typer.echo(f"{out}: {count} {'samples' if kind == '.wav' else 'frames'}")
+            if kind == ".mp4" and exports.browser_encoder() is None:
+                typer.echo("this PyAV cannot encode H.264: the file holds MJPEG, which browsers do not play", err=True)
         else:
             trailer = unsealed(file, out, keys)
             typer.echo(f"{out}: {sum(trailer.messages.values())} messages, unsealed; open it in Foxglove")

@@ -99,7 +99,7 @@ class Metrics(Outlet):
         """The text format of Prometheus."""
         self._now_us = now_us
         self._forget_share(now_us)
-        return self._prometheus.generate_latest(_InRoom(self._registry, self._room))  # type: ignore[arg-type]
+        return self._prometheus.generate_latest(_InRoom(self._registry, self._room))
 
     def _estimate(self, body: Estimate, envelope: Envelope) -> None:
         self._estimates.labels(body.combination).inc()

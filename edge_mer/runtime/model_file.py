@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge_mer.contract.errors import ModelError
+from edge_mer.contract.protobuf import fields_of
 
 METADATA_KEY: Final = "edge_mer"
 OLDEST_OPSET: Final = 18
@@ -45,7 +46,7 @@ def read_model(path: Path) -> ModelFile:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); run: edge-mer doctor") from error
     try:
-        fields = list(_fields(content))
+        fields = list(fields_of(content))
         metadata = _metadata(fields)
         opset = _opset(fields)
         graph = next(value for number, value in fields if number == _GRAPH and isinstance(value, bytes))
@@ -66,7 +67,7 @@ def read_model(path: Path) -> ModelFile:
 
 def graph_sha256(content: bytes) -> str:
     """sha256 of the graph in a serialized model, independent of its metadata: the expected ``graph_sha256``."""
-    return hashlib.sha256(next(v for n, v in _fields(content) if n == _GRAPH and isinstance(v, bytes))).hexdigest()
+    return hashlib.sha256(next(v for n, v in fields_of(content) if n == _GRAPH and isinstance(v, bytes))).hexdigest()
 
 
 def _check_hash(path: Path, what: str, content: bytes, expected: str | None) -> None:
@@ -98,7 +99,7 @@ def _object(text: bytes, path: Path) -> Mapping[str, Any]:
 def _metadata(fields: list[tuple[int, int | bytes]]) -> bytes | None:
     for number, value in fields:
         if number == _METADATA_PROPS and isinstance(value, bytes):
-            entry = dict(_fields(value))
+            entry = dict(fields_of(value))
             text = entry.get(_VALUE, b"")
             if entry.get(_KEY) == METADATA_KEY.encode() and isinstance(text, bytes):
                 return text
@@ -109,38 +110,8 @@ def _opset(fields: list[tuple[int, int | bytes]]) -> int:
     """The version of the default domain; 0 when there is none."""
     for number, value in fields:
         if number == _OPSET_IMPORT and isinstance(value, bytes):
-            entry = dict(_fields(value))
+            entry = dict(fields_of(value))
             version = entry.get(_VERSION, 0)
             if entry.get(_DOMAIN, b"") in (b"", b"ai.onnx") and isinstance(version, int):
                 return version
     return 0
-
-
-def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Top-level fields of a protobuf message (protobuf.dev/programming-guides/encoding). Raises ValueError."""
-    at = 0
-    while at < len(content):
-        tag, at = _varint(content, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, at = _varint(content, at)
-            yield number, value
-            continue
-        if kind not in (1, 2, 5):
-            raise ValueError(f"no protobuf at byte {at}")
-        size, at = _varint(content, at) if kind == 2 else (8 if kind == 1 else 4, at)
-        if at + size > len(content):
-            raise ValueError(f"truncated: {len(content)} bytes, expected at least {at + size}")
-        yield number, content[at : at + size]
-        at += size
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(content) and shift < 64:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise ValueError(f"truncated: {len(content)} bytes, a number is cut off")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.domain import EMOTIONS, MODALITIES
 from edge_mer.contract.errors import SessionError, missing_extra
 from edge_mer.contract.messages import Estimate, Latency, Message, RawAudio, RawVideo
 from edge_mer.contract.raw import SAMPLE_RATE
@@ -29,6 +29,7 @@ from edge_mer.session.replay_components import ReplayComponents
 
 GAP_S = 0.05  # shorter gaps are rounding errors of the sample clock
 MS = Fraction(1, 1000)
+BROWSER_ENCODERS = ("libx264", "libopenh264")
 
 
 def estimates(session: Session, components: ReplayComponents | None, every: bool) -> Iterator[Message[Estimate]]:
@@ -53,12 +54,12 @@ def estimates(session: Session, components: ReplayComponents | None, every: bool
 
 
 def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
-    """One flat record; ``time`` is wall time (ISO 8601), probabilities have a column each."""
+    """One flat record; ``time`` is wall time, and probabilities and modalities have a column each."""
     body, origin = message.body, message.envelope.origin_us
     wall = datetime.fromtimestamp((origin + wall_offset_us) / SECOND, timezone.utc)
     probabilities: Mapping[Any, float] = body.probabilities or {}
     return {
-        "time": wall.isoformat(timespec="milliseconds"),
+        "time": wall,
         "origin_us": origin,
         "combination": body.combination,
         "label": body.label,
@@ -68,6 +69,11 @@ def row(message: Message[Estimate], wall_offset_us: int) -> dict[str, Any]:
         **{f"p_{e}": probabilities.get(e) for e in EMOTIONS},
         "sentiment": body.sentiment,
         "sentiment_reason": body.sentiment_reason,
+        "prediction_set": None if body.prediction_set is None else list(body.prediction_set),
+        "sentiment_low": None if body.sentiment_interval is None else body.sentiment_interval[0],
+        "sentiment_high": None if body.sentiment_interval is None else body.sentiment_interval[1],
+        "coverage": body.coverage,
+        **{f"presence_{m}": body.presence[m].state if m in body.presence else None for m in MODALITIES},
         "revision": body.revision,
         "final": body.final,
         "biometric": body.biometric,
@@ -83,9 +89,16 @@ def to_csv(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
         writer = None
         for record in rows:
             writer = writer or _header(csv.DictWriter(file, list(record)))
-            writer.writerow(record)
+            writer.writerow({name: _text(value) for name, value in record.items()})
             count += 1
     return count
+
+
+def _text(value: Any) -> Any:
+    """A cell of CSV: times in ISO 8601, sets separated by spaces."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _header(writer: csv.DictWriter[str]) -> csv.DictWriter[str]:
@@ -96,10 +109,14 @@ def _header(writer: csv.DictWriter[str]) -> csv.DictWriter[str]:
 def to_parquet(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
     """Raises MissingExtra without pyarrow."""
     try:
-        from pyarrow import Table, parquet
+        import pyarrow
+        from pyarrow import parquet
     except ImportError:
         raise missing_extra("pyarrow", "parquet") from None
-    table = Table.from_pylist(list(rows))
+    sets = pyarrow.list_(pyarrow.string())
+    types = {"time": pyarrow.timestamp("us", "UTC"), "prediction_set": sets}
+    table = pyarrow.Table.from_pylist(list(rows))
+    table = table.cast(pyarrow.schema([field.with_type(types.get(field.name, field.type)) for field in table.schema]))
     with create_private(out) as file:
         parquet.write_table(table, file)
     return int(table.num_rows)
@@ -140,8 +157,56 @@ def audio_blocks(session: Session) -> Iterator[tuple[int, NDArray[np.int16]]]:
         written += len(samples)
 
 
+def browser_encoder() -> str | None:
+    """The encoder of H.264, which browsers play, or None where this PyAV has none."""
+    return next((name for name in BROWSER_ENCODERS if name in av.codecs_available), None)
+
+
+class _Track:
+    """Frames of a video stream at their times: JPEG as recorded, or encoded again where ``encoder`` is given."""
+
+    def __init__(self, container: Any, body: RawVideo, encoder: str | None) -> None:
+        self._container, self._size = container, (body.width, body.height)
+        self._stream = container.add_stream(encoder or "mjpeg", rate=30)
+        self._decoder = av.CodecContext.create("mjpeg", "r") if encoder else None
+        even = ~1 if encoder else ~0  # yuv420p halves both
+        self._stream.width, self._stream.height = body.width & even, body.height & even
+        self._stream.pix_fmt, self._stream.time_base = "yuv420p" if encoder else "yuvj420p", MS
+        if encoder:
+            self._stream.codec_context.time_base = MS
+        self._latest = -1
+
+    def add(self, message: Message[Any], at_ms: int) -> int:
+        """How many frames were written: none out of order, of another size, or that cannot be decoded."""
+        if at_ms <= self._latest or (message.body.width, message.body.height) != self._size:
+            return 0
+        packet = av.Packet(message.payload[0].tobytes())
+        if self._decoder is None:
+            packet.stream, packet.time_base = self._stream, MS
+            packet.pts = packet.dts = at_ms
+            packet.is_keyframe = True
+            self._container.mux(packet)
+        else:
+            try:
+                (picture,) = self._decoder.decode(packet)
+            except (av.FFmpegError, ValueError):
+                return 0
+            frame = picture.reformat(self._stream.width, self._stream.height, "yuv420p")
+            frame.pts, frame.time_base = at_ms, MS
+            self._container.mux(self._stream.encode(frame))
+        self._latest = at_ms
+        return 1
+
+    def close(self) -> None:
+        if self._decoder is not None:
+            self._container.mux(self._stream.encode(None))
+
+
 def to_video(session: Session, out: Path) -> int:
-    """Frames as recorded (JPEG, original times), with audio where it was recorded. Returns the number of frames."""
+    """Frames at their original times, with audio where it was recorded. Returns the number of frames.
+
+    MKV has the JPEG pictures as recorded. MP4 has H.264, which browsers play, where this PyAV can encode it.
+    """
     frames = in_origin_order(session, "raw/video")
     first = next(frames, None)
     if first is None:
@@ -152,15 +217,14 @@ def to_video(session: Session, out: Path) -> int:
         raise SessionError(f"{out} exists and is not overwritten; choose another name") from None
     begin_us, body = first.envelope.origin_us, first.body
     with av.open(str(out), "w") as container:
-        video = container.add_stream("mjpeg", rate=30)
-        video.width, video.height, video.pix_fmt, video.time_base = body.width, body.height, "yuvj420p", MS
+        video = _Track(container, body, browser_encoder() if out.suffix == ".mp4" else None)
         tracks = [((m.envelope.origin_us, 0, m) for m in (first, *frames))]
         audio = None
         if has(session, "raw/audio"):
             audio = container.add_stream("pcm_s16le" if out.suffix == ".mkv" else "aac", rate=SAMPLE_RATE)
             audio.layout = "mono"
             tracks.append((m.envelope.origin_us, 1, m) for m in in_origin_order(session, "raw/audio"))
-        count, latest = 0, -1
+        count = 0
         for origin_us, track, message in heapq.merge(*tracks, key=lambda x: x[:2]):
             at = max(0, (origin_us - begin_us) // 1000)
             if track == 1 and audio is not None and origin_us >= begin_us:
@@ -168,16 +232,9 @@ def to_video(session: Session, out: Path) -> int:
                 frame.sample_rate, frame.pts = message.body.rate, at * SAMPLE_RATE // 1000
                 frame.time_base = Fraction(1, SAMPLE_RATE)
                 container.mux(audio.encode(frame))
-            elif track == 0 and at > latest:
-                frame_body: RawVideo = message.body
-                if (frame_body.width, frame_body.height) != (body.width, body.height):
-                    continue
-                packet = av.Packet(message.payload[0].tobytes())
-                packet.stream, packet.time_base = video, MS
-                packet.pts = packet.dts = latest = at
-                packet.is_keyframe = True
-                container.mux(packet)
-                count += 1
+            elif track == 0:
+                count += video.add(message, at)
+        video.close()
         if audio is not None:
             container.mux(audio.encode(None))
     return count

@@ -2,8 +2,9 @@
 
 One channel per topic, named like it, with the JSON Schema of its header in the file. Message encodings:
 
-- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it. Audio and
-  video are JSON too, in Foxglove's own schemas (``edge_mer.session.foxglove``).
+- ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it.
+- ``protobuf``: audio and video, in Foxglove's own schemas (``edge_mer.session.media_protobuf``). Older files have them
+  as ``json`` (``edge_mer.session.foxglove``), which is read as before.
 - ``edge_mer.frames``: header length (u32, little endian), the header frame, the payload frames one after
   another; the header's ``payload`` field gives the dtype and shape of each, hence its length.
 - either with the suffix ``+aes256gcm``: encrypted with the key of its modality (``edge_mer.session.keys``).
@@ -30,11 +31,11 @@ from edge_mer.contract import wire
 from edge_mer.contract.errors import BadMessage, SessionError
 from edge_mer.contract.messages import Body, Envelope, Message
 from edge_mer.contract.services import SERVICES
-from edge_mer.session import foxglove
+from edge_mer.session import foxglove, media_protobuf
 
 VERSION = 2
 PROFILE = "edge_mer"
-JSON, FRAMES = "json", "edge_mer.frames"
+JSON, PROTOBUF, FRAMES = "json", "protobuf", "edge_mer.frames"
 OPENING, TRAILER = "edge_mer.opening", "edge_mer.trailer"
 
 _LENGTH = struct.Struct("<I")
@@ -87,7 +88,7 @@ def pack(message: Message[Any], wall_offset_us: int = 0) -> tuple[str, bytes]:
     """Message encoding and data of one message."""
     if message.topic in foxglove.SCHEMA_OF:
         if foxglove.fits(message):
-            return JSON, foxglove.pack(message, wall_offset_us)
+            return PROTOBUF, media_protobuf.pack(message, wall_offset_us)
     elif not message.payload:
         return JSON, message.header
     return FRAMES, b"".join([_LENGTH.pack(len(message.header)), message.header, *map(bytes, message.payload)])
@@ -106,15 +107,31 @@ def unpack(topic: str, encoding: str, data: bytes) -> Message[Any]:
 
 def envelope(topic: str, encoding: str, data: bytes) -> Envelope:
     """Only the envelope, cheaply: for indexing. Raises BadMessage."""
-    is_media = encoding == JSON and topic in foxglove.SCHEMA_OF
-    return _envelope(topic, foxglove.header(data) if is_media else _split(encoding, data)[0])
+    if (media := _media(topic, encoding)) is not None:
+        return _envelope(topic, media.header(data))
+    return _envelope(topic, _split(encoding, data)[0])
+
+
+def media_schema(topic: str, encoding: str) -> tuple[str, str, bytes] | None:
+    """Name, schema encoding and schema of a channel of media; None for all others."""
+    if _media(topic, encoding) is None:
+        return None
+    name = foxglove.SCHEMA_OF[topic]
+    if encoding == JSON:
+        return name, "jsonschema", foxglove.schema(name)
+    return name, "protobuf", media_protobuf.schema(name)
+
+
+def _media(topic: str, encoding: str) -> Any:
+    """The module that reads this form of media."""
+    return {JSON: foxglove, PROTOBUF: media_protobuf}.get(encoding) if topic in foxglove.SCHEMA_OF else None
 
 
 def _split(encoding: str, data: bytes) -> tuple[bytes, bytes]:
     if encoding == JSON:
         return data, b""
     if encoding != FRAMES:
-        raise BadMessage(f"message encoding {encoding!r} is unknown; known: {JSON}, {FRAMES}")
+        raise BadMessage(f"message encoding {encoding!r} is unknown; known: {JSON}, {PROTOBUF}, {FRAMES}")
     if len(data) < _LENGTH.size:
         raise BadMessage(f"{len(data)} bytes are too few for a message")
     end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
@@ -122,21 +139,22 @@ def _split(encoding: str, data: bytes) -> tuple[bytes, bytes]:
 
 
 def _frames(topic: str, encoding: str, data: bytes) -> list[bytes]:
-    if encoding == JSON and topic in foxglove.SCHEMA_OF:
-        return foxglove.frames(data)
+    if (media := _media(topic, encoding)) is not None:
+        frames: list[bytes] = media.frames(data)
+        return frames
     header, rest = _split(encoding, data)
-    frames, start = [header], 0
+    found, start = [header], 0
     for spec in _envelope(topic, header).payload:
         if spec.dtype not in wire.DTYPES:
             raise BadMessage(f"{topic}: payload dtype {spec.dtype!r}")
         size = math.prod(spec.shape) * wire.DTYPES[spec.dtype].itemsize
         if not 0 <= size <= len(rest) - start:
             raise BadMessage(f"{topic}: payload of {len(rest)} bytes is shorter than its header declares")
-        frames.append(rest[start : start + size])
+        found.append(rest[start : start + size])
         start += size
     if start != len(rest):
         raise BadMessage(f"{topic}: {len(rest) - start} bytes more than the header declares")
-    return frames
+    return found
 
 
 def _envelope(topic: str, header: bytes) -> Envelope:

@@ -1,4 +1,5 @@
-"""Raw media in the form that Foxglove displays: its schemas ``RawAudio`` and ``CompressedImage`` as JSON.
+"""Schemas in the form that Foxglove reads, and raw media as recorded before ``edge_mer.session.media_protobuf``: its
+schemas ``RawAudio`` and ``CompressedImage`` as JSON.
 
 The field ``edge_mer`` holds the header frame as it was on the wire, so that the message can be restored. Schemas as
 published in https://github.com/foxglove/foxglove-sdk/tree/main/schemas/jsonschema. Foxglove reads only a subset of
@@ -48,28 +49,6 @@ SCHEMA_OF: Final[Mapping[str, str]] = {f"raw/{m}": row.foxglove for m, row in TA
 _DTYPE: Final[Mapping[str, str]] = {f"raw/{m}": row.dtype for m, row in TABLE.items() if row.dtype}
 
 
-class _Time(Struct):
-    sec: int
-    nsec: int
-
-
-class _Audio(Struct):
-    timestamp: _Time
-    data: bytes
-    format: str
-    sample_rate: int
-    number_of_channels: int
-    edge_mer: Raw
-
-
-class _Image(Struct):
-    timestamp: _Time
-    frame_id: str
-    data: bytes
-    format: str
-    edge_mer: Raw
-
-
 class _Header(Struct):
     edge_mer: Raw
 
@@ -89,16 +68,6 @@ def fits(message: Message[Any]) -> bool:
     specs = message.envelope.payload
     is_object = message.header[:1] == b"{" and message.header[-1:] == b"}"
     return dtype is not None and len(specs) == 1 and (specs[0].dtype, len(specs[0].shape)) == (dtype, 1) and is_object
-
-
-def pack(message: Message[Any], wall_offset_us: int) -> bytes:
-    """``wall_offset_us``: what to add to the host's monotonic time to get wall time."""
-    wall_us = max(0, message.envelope.origin_us + wall_offset_us)
-    time = _Time(wall_us // 1_000_000, wall_us % 1_000_000 * 1000)
-    data, header = message.payload[0].tobytes(), Raw(message.header)
-    if SCHEMA_OF[message.topic] == "foxglove.RawAudio":
-        return msgspec.json.encode(_Audio(time, data, "pcm-s16", message.body.rate, 1, header))
-    return msgspec.json.encode(_Image(time, "camera", data, "jpeg", header))
 
 
 def header(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Message
 from edge_mer.contract.services import SERVICES, Service
 from edge_mer.host.files import create_private
-from edge_mer.session import format, foxglove, keys
+from edge_mer.session import format, keys
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.mcap_scan import StoredMessage
 
@@ -46,7 +46,7 @@ class SessionWriter:
         self._ciphers: dict[Modality, AESGCM] = {}
         self._writer = Writer(self._file, CHUNK_BYTES, CompressionType.ZSTD, enable_data_crcs=True)
         self._channels: dict[tuple[str, str], int] = {}
-        self._schemas: dict[str, int] = {}
+        self._schemas: dict[tuple[str, str], int] = {}
         self._chunk_us: int | None = None
         self._writer.start(format.PROFILE, f"edge_mer {opening.versions.get('edge_mer', '')}")
         self._writer.add_metadata(format.OPENING, format.to_metadata(opening))
@@ -108,12 +108,11 @@ class SessionWriter:
     def _channel(self, topic: str, encoding: str) -> int:
         if (topic, encoding) not in self._channels:
             row = SERVICES[topic]
-            media = encoding == format.JSON and foxglove.SCHEMA_OF.get(topic)
-            name = media or row.schema
-            if name not in self._schemas:
-                data = foxglove.schema(media) if media else format.header_schema(row.schema, row.body)
-                self._schemas[name] = self._writer.register_schema(name, "jsonschema", data)
-            self._channels[topic, encoding] = self._writer.register_channel(topic, encoding, self._schemas[name])
+            media = format.media_schema(topic, encoding)
+            name, kind, data = media or (row.schema, "jsonschema", format.header_schema(row.schema, row.body))
+            if (name, kind) not in self._schemas:
+                self._schemas[name, kind] = self._writer.register_schema(name, kind, data)
+            self._channels[topic, encoding] = self._writer.register_channel(topic, encoding, self._schemas[name, kind])
         return self._channels[topic, encoding]
 
 

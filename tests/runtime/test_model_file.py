@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.contract.errors import ModelError
-from edge_mer.runtime.model_file import _fields, graph_sha256, read_model
+from edge_mer.contract.protobuf import fields_of
+from edge_mer.runtime.model_file import graph_sha256, read_model
 from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import SHIPPED
 from tests.runtime.tiny import tiny
@@ -69,7 +70,7 @@ def test_every_truncation_is_a_model_error(tmp_path: Path) -> None:
 @given(st.binary(max_size=200))
 def test_garbage_is_read_or_refused_but_never_crashes(content: bytes) -> None:
     try:
-        fields = list(_fields(content))
+        fields = list(fields_of(content))
     except ValueError:
         return
     assert all(number >= 0 for number, _ in fields)

@@ -89,9 +89,8 @@ def test_wav_has_the_recorded_samples_and_silence_in_the_gap(filmed: Path, tmp_p
     assert abs(len(audio) - 80_000) < 1_000
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_video_frames_keep_bytes_and_times(filmed: Path, tmp_path: Path, suffix: str) -> None:
-    out = tmp_path / f"a{suffix}"
+def test_video_frames_keep_bytes_and_times(filmed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.mkv"
     recorded = [(m.envelope.origin_us, m.payload[0].tobytes()) for m in read_all(filmed, "raw/video")]
     assert export.to_video(Session(filmed), out) == len(recorded)
     with av.open(str(out)) as container:
@@ -112,3 +111,37 @@ def test_missing_raw_media_is_named(tmp_path: Path) -> None:
         export.to_wav(session, tmp_path / "a.wav")
     with pytest.raises(SessionError, match="holds no raw video"):
         export.to_video(session, tmp_path / "a.mkv")
+
+
+def test_mp4_is_what_browsers_play_at_the_original_times(filmed: Path, tmp_path: Path) -> None:
+    if export.browser_encoder() is None:
+        pytest.skip("this PyAV cannot encode H.264")
+    count = export.to_video(Session(filmed), tmp_path / "a.mp4")
+    export.to_video(Session(filmed), tmp_path / "a.mkv")
+    times = {}
+    for name in ("a.mp4", "a.mkv"):
+        with av.open(str(tmp_path / name)) as container:
+            stream = container.streams.video[0]
+            times[name] = [round(float(f.pts * stream.time_base), 2) for f in container.decode(stream)]
+            assert stream.codec_context.name == ("h264" if name == "a.mp4" else "mjpeg")
+            assert stream.codec_context.pix_fmt == ("yuv420p" if name == "a.mp4" else "yuvj420p")
+    assert len(times["a.mp4"]) == count
+    assert times["a.mp4"] == pytest.approx(times["a.mkv"], abs=0.011)
+
+
+def test_mp4_without_an_encoder_holds_mjpeg(filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "BROWSER_ENCODERS", ())
+    assert export.browser_encoder() is None
+    export.to_video(Session(filmed), tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "mjpeg"
+
+
+def test_parquet_has_timestamps_sets_and_presence(filmed: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet, types
+
+    export.to_parquet(rows(filmed), tmp_path / "a.parquet")
+    schema = parquet.read_schema(tmp_path / "a.parquet")
+    assert types.is_timestamp(schema.field("time").type)
+    assert types.is_list(schema.field("prediction_set").type)
+    assert {"sentiment_low", "sentiment_high", "coverage", "presence_audio", "presence_video"} <= set(schema.names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,10 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from foxglove_schemas_protobuf.RawAudio_pb2 import RawAudio as RawAudioProto
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 from hypothesis import given
 from hypothesis import strategies as st
 from mcap.reader import make_reader
@@ -17,6 +20,7 @@ from mcap.reader import make_reader
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract import wire
 from edge_mer.contract.clock import FakeClock
+from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import (
     Body,
     Envelope,
@@ -29,13 +33,14 @@ from edge_mer.contract.messages import (
     WorkerHealth,
 )
 from edge_mer.contract.services import SERVICES
-from edge_mer.session import format, foxglove
+from edge_mer.session import format, foxglove, media_protobuf
 from edge_mer.session.reader import Session
 from tests.gateway.stage import sample
 from tests.session.golden import GOLDEN
 from tests.session.stage import frames_of
 from tests.session.studio import Studio
 
+PROTO = {"foxglove.RawAudio": RawAudioProto, "foxglove.CompressedImage": CompressedImage}
 # Published schemas of github.com/foxglove/foxglove-sdk, schemas/jsonschema (read 2026-11): name -> (type, encoding).
 TIME = {"sec": ("integer", None), "nsec": ("integer", None)}
 PUBLISHED = {
@@ -133,14 +138,14 @@ def sent(topic: str, payload: list[Any], header_extra: bytes = b"") -> Message[A
 
 
 @given(st.lists(st.integers(-(2**15), 2**15 - 1), max_size=600))
-def test_audio_round_trips_and_has_the_form_that_foxglove_expects(samples: list[int]) -> None:
+def test_audio_round_trips_and_is_what_foxglove_published(samples: list[int]) -> None:
     message = sent("raw/audio", [np.array(samples, np.int16)])
     encoding, data = format.pack(message, wall_offset_us=1_000_000_000)
-    seen = json.loads(data)
-    assert encoding == "json"
-    assert seen["timestamp"] == {"sec": 1000, "nsec": 7000}
-    assert (seen["format"], seen["sample_rate"], seen["number_of_channels"]) == ("pcm-s16", 16_000, 1)
-    assert np.frombuffer(base64.b64decode(seen["data"]), "<i2").tolist() == samples
+    seen = RawAudioProto.FromString(data)
+    assert encoding == "protobuf"
+    assert (seen.timestamp.seconds, seen.timestamp.nanos) == (1000, 7000)
+    assert (seen.format, seen.sample_rate, seen.number_of_channels) == ("pcm-s16", 16_000, 1)
+    assert np.frombuffer(seen.data, "<i2").tolist() == samples
     assert frames_of(format.unpack("raw/audio", encoding, data)) == frames_of(message)
 
 
@@ -148,10 +153,46 @@ def test_audio_round_trips_and_has_the_form_that_foxglove_expects(samples: list[
 def test_video_frame_round_trips_byte_for_byte(jpeg: bytes) -> None:
     message = sent("raw/video", [np.frombuffer(jpeg, np.uint8)])
     encoding, data = format.pack(message)
-    assert base64.b64decode(json.loads(data)["data"]) == jpeg
-    assert json.loads(data)["format"] == "jpeg"
+    seen = CompressedImage.FromString(data)
+    assert (seen.data, seen.format, seen.frame_id) == (jpeg, "jpeg", "camera")
     assert frames_of(format.unpack("raw/video", encoding, data)) == frames_of(message)
     assert format.envelope("raw/video", encoding, data) == message.envelope
+
+
+@pytest.mark.parametrize("published", [RawAudioProto, CompressedImage])
+def test_embedded_descriptor_has_the_published_fields_and_our_header(published: Any) -> None:
+    name = published.DESCRIPTOR.full_name
+    files = FileDescriptorSet.FromString(media_protobuf.schema(name))
+    pool = DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    found = pool.FindMessageTypeByName(name)
+    for field in published.DESCRIPTOR.fields:
+        ours = found.fields_by_name[field.name]
+        assert (ours.number, ours.type) == (field.number, field.type)
+    assert {f.name for f in found.fields} - {f.name for f in published.DESCRIPTOR.fields} == {"edge_mer"}
+
+
+@given(st.binary(max_size=60))
+def test_damaged_media_are_refused_and_never_crash(data: bytes) -> None:
+    for topic in foxglove.SCHEMA_OF:
+        with pytest.raises(BadMessage):
+            format.unpack(topic, "protobuf", data)
+
+
+@given(st.integers(0, 400))
+def test_media_cut_short_are_refused(length: int) -> None:
+    _, data = format.pack(sent("raw/video", [np.arange(90, dtype=np.uint8)]))
+    if length < len(data):
+        with pytest.raises(BadMessage):
+            format.unpack("raw/video", "protobuf", data[:length])
+
+
+def test_media_recorded_as_json_are_still_read() -> None:
+    found = {entry.channel.topic: entry.channel.encoding for entry in Session(GOLDEN).entries()}
+    assert found["raw/audio"] == found["raw/video"] == "json"
+    for topic in foxglove.SCHEMA_OF:
+        assert all(len(m.payload) == 1 for m in Session(GOLDEN).messages(topic))
 
 
 @pytest.mark.parametrize(
@@ -173,9 +214,9 @@ def test_an_open_recording_has_foxglove_channels_in_wall_time(tmp_path: Path) ->
         found = {channel.topic: (schema, channel, message) for schema, channel, message in reader.iter_messages()}
     for topic, name in foxglove.SCHEMA_OF.items():
         schema, channel, message = found[topic]
-        assert (schema.name, schema.encoding, channel.message_encoding) == (name, "jsonschema", "json")
-        stamp = json.loads(message.data)["timestamp"]
-        assert abs(stamp["sec"] * 10**9 + stamp["nsec"] - wall_ns) < 2 * 10**9
+        assert (schema.name, schema.encoding, channel.message_encoding) == (name, "protobuf", "protobuf")
+        stamp = PROTO[name].FromString(message.data).timestamp
+        assert abs(stamp.ToNanoseconds() - wall_ns) < 2 * 10**9
         assert abs(message.log_time - wall_ns) < 2 * 10**9
     for schema, channel, _ in found.values():
         if channel.message_encoding == "json":
