@@ -32,7 +32,7 @@ class HomeAssistant:
     async def onboard(self) -> None:
         """The first user, and the steps of the first start."""
         async with aiohttp.ClientSession() as http:
-            await self._until_answers(http)
+            await self._until_answers(http, "/api/onboarding")
             user = {"client_id": f"{self.address}/", "name": "test", "username": "test", "password": "test-1234"}
             made = await self._post(http, "/api/onboarding/users", json=user | {"language": "en"})
             grant = {"grant_type": "authorization_code", "code": made["auth_code"], "client_id": f"{self.address}/"}
@@ -45,7 +45,7 @@ class HomeAssistant:
         """Follow all states from now on; call it again after a restart."""
         await self.close()
         self._http = aiohttp.ClientSession()
-        await self._until_answers(self._http)
+        await self._until_answers(self._http, "/auth/providers")  # the other is gone once somebody is onboarded
         refresh = {"grant_type": "refresh_token", "refresh_token": self._token["refresh_token"]}
         self._token |= await self._post(self._http, "/auth/token", data=refresh | {"client_id": f"{self.address}/"})
         self._socket = await self._http.ws_connect(f"{self.address}/api/websocket", max_msg_size=0)
@@ -128,11 +128,11 @@ class HomeAssistant:
                         self.states[entity] = state
                     self._changed.notify_all()
 
-    async def _until_answers(self, http: aiohttp.ClientSession, timeout_s: float = 120) -> None:
+    async def _until_answers(self, http: aiohttp.ClientSession, path: str, timeout_s: float = 120) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             with suppress(aiohttp.ClientError, asyncio.TimeoutError):
-                async with http.get(f"{self.address}/api/onboarding", timeout=aiohttp.ClientTimeout(5)) as answer:
+                async with http.get(self.address + path, timeout=aiohttp.ClientTimeout(5)) as answer:
                     if answer.status == 200:
                         return
             assert time.monotonic() < deadline, "Home Assistant does not answer"

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,12 +136,14 @@ class Stage:
     def log(self, name: str) -> str:
         return (self.place / f"{name}.log").read_text(errors="replace")
 
-    def rows(self, entities: set[str]) -> dict[str, int]:
-        """How many states the recorder has stored of each entity."""
+    def rows(self, entities: set[str]) -> Counter[tuple[str, str]]:
+        """How many times the recorder has stored each state of each entity."""
         database = sqlite3.connect(f"file:{self.place}/ha/home-assistant_v2.db?mode=ro", uri=True)
-        query = "select m.entity_id, count(*) from states s join states_meta m using (metadata_id) group by 1"
+        query = (
+            "select m.entity_id, s.state, count(*) from states s join states_meta m using (metadata_id) group by 1, 2"
+        )
         try:
-            return {entity: count for entity, count in database.execute(query) if entity in entities}
+            return Counter({(e, state): count for e, state, count in database.execute(query) if e in entities})
         finally:
             database.close()
 
