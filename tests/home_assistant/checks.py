@@ -52,15 +52,16 @@ async def discovery(scene: Scene) -> str:
     other = {"set_client_cert": False, "set_ca_cert": "off", "tls_insecure": False, "transport": "tcp"}
     made = await scene.ha.flow("mqtt", broker | {"other_settings": other})
     assert made["type"] == "create_entry", made
-    deadline = time.monotonic() + 240
-    while not scene.entities or "video_switch" not in scene.entities:
-        assert time.monotonic() < deadline, f"no entities: {scene.entities}"
-        await asyncio.sleep(1)
+
+    async def registered() -> bool:
         for row in await scene.ha.ask("config/entity_registry/list"):
             if row["platform"] == "mqtt":
                 key = row["unique_id"].split("_", 3)[-1]
                 scene.entities[key] = row["entity_id"]
                 scene.disabled |= {row["entity_id"]} if row["disabled_by"] else set()
+        return "video_switch" in scene.entities
+
+    await scene.ha.until_registered(registered, 240, "no switch of the camera")
     devices = [d for d in await scene.ha.ask("config/device_registry/list") if "edge_mer" in str(d["identifiers"])]
     assert [d["name"] for d in devices] == [f"edge_mer {ROOM}"], devices
     return (
@@ -270,10 +271,12 @@ async def forget(scene: Scene) -> str:
     """``edge-mer mqtt forget`` clears what the broker keeps, and Home Assistant removes the device."""
     scene.stage.stop("edge_mer")
     scene.stage.edge_mer("mqtt", "forget")
-    deadline = time.monotonic() + 30
-    while any("edge_mer" in str(d["identifiers"]) for d in await scene.ha.ask("config/device_registry/list")):
-        assert time.monotonic() < deadline, "the device is still there"
-        await asyncio.sleep(1)
+
+    async def gone() -> bool:
+        devices = await scene.ha.ask("config/device_registry/list")
+        return not any("edge_mer" in str(device["identifiers"]) for device in devices)
+
+    await scene.ha.until_registered(gone, 30, "the device is still there")
     return "the device is gone from Home Assistant"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
 
 State = dict[str, Any]
+REGISTRIES = ("entity_registry_updated", "device_registry_updated")
 
 
 class HomeAssistant:
@@ -28,6 +29,7 @@ class HomeAssistant:
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._changed = asyncio.Condition()
+        self._registry_changes = 0
 
     async def onboard(self) -> None:
         """The first user, and the steps of the first start."""
@@ -53,7 +55,8 @@ class HomeAssistant:
         await self._socket.send_json({"type": "auth", "access_token": self._token["access_token"]})
         assert (await self._socket.receive_json())["type"] == "auth_ok"
         self._listener = asyncio.create_task(self._listen(self._socket))
-        await self.ask("subscribe_events", event_type="state_changed")
+        for kind in ("state_changed", *REGISTRIES):
+            await self.ask("subscribe_events", event_type=kind)
         self.states = {s["entity_id"]: s for s in await self.ask("get_states")}
 
     async def close(self) -> None:
@@ -109,6 +112,20 @@ class HomeAssistant:
                 raise AssertionError(f"{entity} is {found!r} after {timeout_s:g} s") from None
         return self.at.get(entity, time.monotonic())
 
+    async def until_registered(self, test: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
+        """Ask ``test`` now and after every change of entities and devices. AssertionError at the timeout."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self._registry_changes
+            if await test():
+                return
+            async with self._changed:
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    await asyncio.wait_for(self._changed.wait_for(lambda: self._registry_changes > seen), left)  # noqa: B023
+                except asyncio.TimeoutError:
+                    raise AssertionError(f"{what} after {timeout_s:g} s") from None
+
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
             body = message.json()
@@ -118,6 +135,10 @@ class HomeAssistant:
                     answer.set_result(body["result"])
                 else:
                     answer.set_exception(AssertionError(body["error"]))
+            elif body["type"] == "event" and body["event"].get("event_type") in REGISTRIES:
+                async with self._changed:
+                    self._registry_changes += 1
+                    self._changed.notify_all()
             elif body["type"] == "event" and (data := body["event"].get("data")) and "new_state" in data:
                 async with self._changed:
                     entity, state = data["entity_id"], data["new_state"]
