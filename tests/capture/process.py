@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ PATIENCE_US = 120 * SECOND
 class Capture:
     """``raw`` and ``states`` are the messages that the worker published so far."""
 
-    def __init__(self, directory: Path, modality: Modality, process: subprocess.Popen[bytes], config: Config) -> None:
-        self.process = process
+    def __init__(
+        self, directory: Path, modality: Modality, start: Callable[[], subprocess.Popen[bytes]], config: Config
+    ) -> None:
+        self.start = start
+        self.process = start()
         self.modality = modality
         self.raw: list[Message[Any]] = []
         self.states: list[SensorState] = []
@@ -98,6 +101,12 @@ class Capture:
             last = self.raw[-1].envelope
             self._person.send(Exited(name=last.source, boot=last.boot))
 
+    def supervise(self) -> None:
+        """A worker whose device is lost ends; the supervisor says so and starts it anew."""
+        if self.process.poll() is not None:
+            self.report_exit()
+            self.process = self.start()
+
     def cpu_us(self) -> int:
         """Processor time that the worker has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -135,12 +144,15 @@ def capture_process(
     run.mkdir(mode=0o700)
     config = Config.model_validate({"privacy": {"state": str(directory / "state")}, **sections})
     command = (sys.executable, "-m", "edge_mer.host.worker", name, module or f"edge_mer.capture.{name}", str(run))
-    with child(*command, stdin=subprocess.PIPE, env=env) as process:
-        assert process.stdin is not None
-        process.stdin.write(config.model_dump_json().encode())
-        process.stdin.close()
-        capture = Capture(run, modality, process, config)
-        try:
-            yield capture
-        finally:
-            capture.bus.close()
+    with ExitStack() as started:
+
+        def start() -> subprocess.Popen[bytes]:
+            process = started.enter_context(child(*command, stdin=subprocess.PIPE, env=env))
+            assert process.stdin is not None
+            process.stdin.write(config.model_dump_json().encode())
+            process.stdin.close()
+            return process
+
+        capture = Capture(run, modality, start, config)
+        started.callback(capture.bus.close)
+        yield capture

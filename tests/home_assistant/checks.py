@@ -175,7 +175,7 @@ async def playing(scene: Scene) -> None:
     """The media loops, so that every emotion in it comes again."""
 
 
-# The bundled scenes express neutral for 3 s, and happy for 2.5 s, of every 25 s.
+# The scenes of the demo express each emotion for about 5 s of every 25 s.
 TRIALS: dict[str, Trial] = {
     "camera_masked_for_guests": Trial(
         lambda scene: {"guest_mode": "input_boolean.called", "camera": scene.entity("video_switch")},

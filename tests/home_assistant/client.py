@@ -122,7 +122,8 @@ class HomeAssistant:
             async with self._changed:
                 left = max(0.0, deadline - time.monotonic())
                 try:
-                    await asyncio.wait_for(self._changed.wait_for(lambda: self._registry_changes > seen), left)  # noqa: B023
+                    changed = self._changed.wait_for(lambda seen=seen: self._registry_changes > seen)  # type: ignore[misc]
+                    await asyncio.wait_for(changed, left)
                 except asyncio.TimeoutError:
                     raise AssertionError(f"{what} after {timeout_s:g} s") from None
 

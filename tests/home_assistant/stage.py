@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_mer.demo.config import SESSION, WORDS
+from edge_mer.demo.scenes import MEDIA, WORDS
 
 BROKER_PORT, HTTP_PORT = 18830, 18123
 ROOM = "Kitchen"
@@ -96,7 +96,7 @@ class Stage:
             f"persistence_location {self.place}/\nuser root\n"
         )
         (self.place / "config/edge_mer.toml").write_text(
-            SETTINGS.format(room=ROOM, media=SESSION, words=WORDS, port=BROKER_PORT)
+            SETTINGS.format(room=ROOM, media=MEDIA, words=WORDS, port=BROKER_PORT)
         )
 
     def start_broker(self) -> None:
