@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS, MODALITIES
+from edge_mer.gateway.mqtt.discovery import Names, entities
 from edge_mer.gateway.mqtt.shown import CHANGE_US, CHANGES
 from edge_mer.privacy.consent.consent_file import HubConsent, read_deployment, write_deployment
 from tests.home_assistant.client import HomeAssistant
@@ -53,15 +54,17 @@ async def discovery(scene: Scene) -> str:
     made = await scene.ha.flow("mqtt", broker | {"other_settings": other})
     assert made["type"] == "create_entry", made
 
+    wanted = {entity.key for entity in entities(Names("", ""))}
+
     async def registered() -> bool:
         for row in await scene.ha.ask("config/entity_registry/list"):
             if row["platform"] == "mqtt":
                 key = row["unique_id"].split("_", 3)[-1]
                 scene.entities[key] = row["entity_id"]
                 scene.disabled |= {row["entity_id"]} if row["disabled_by"] else set()
-        return "video_switch" in scene.entities
+        return wanted <= set(scene.entities)
 
-    await scene.ha.until_registered(registered, 240, "no switch of the camera")
+    await scene.ha.until_registered(registered, 240, "not every entity of the device")
     devices = [d for d in await scene.ha.ask("config/device_registry/list") if "edge_mer" in str(d["identifiers"])]
     assert [d["name"] for d in devices] == [f"edge_mer {ROOM}"], devices
     return (
@@ -236,11 +239,11 @@ async def rows(scene: Scene) -> str:
     Changes of the emotion, and of why there is none, have a budget that these minutes do not use up. So a day has the
     changes that the budget allows, each with as many rows as it has here.
     """
-    entities = set(scene.entities.values())
-    before, started = scene.stage.rows(entities), time.monotonic()
+    known = set(scene.entities.values())
+    before, started = scene.stage.rows(known), time.monotonic()
     await asyncio.sleep(scene.minutes * 60)
     took = time.monotonic() - started
-    found = scene.stage.rows(entities) - before
+    found = scene.stage.rows(known) - before
     of_entity: Counter[str] = Counter()
     for (entity, _), count in found.items():
         of_entity[entity] += count
@@ -252,8 +255,8 @@ async def rows(scene: Scene) -> str:
     a_day = (total - limited) * DAY_S / took + limited / max(1, changes) * allowed
     most = ", ".join(f"{e} {n}" for e, n in of_entity.most_common(3))
     text = (
-        f"{total} rows in {took / 60:.1f} min of a clip that loops every 25 s ({most}); {a_day:.0f} in a day of it, with "
-        f"the {allowed:.0f} changes of the emotion that are allowed"
+        f"{total} rows in {took / 60:.1f} min of a clip that loops every 25 s ({most}); {a_day:.0f} in a day of it, "
+        f"with the {allowed:.0f} changes of the emotion that are allowed"
     )
     assert a_day <= MOST_ROWS_A_DAY, text
     return text
