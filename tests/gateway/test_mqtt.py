@@ -365,7 +365,7 @@ def test_retained_command_is_ignored(home: Home) -> None:
     home.until(lambda: home.requested()["audio"] == "live")  # the first delivery is not marked as retained
     home.send("audio/set", "OFF")
     home.until(lambda: home.requested()["audio"] == "masked")
-    home.mqtt._client.reconnect()  # the broker resends the retained command
+    home.mqtt._link.client.reconnect()  # the broker resends the retained command
     home.ha.received.clear()
     home.expect("availability", "online")
     home.send("video/set", "OFF")  # arrives after the retained command
@@ -432,7 +432,7 @@ class HostileBroker:
 def hostile(stage: Stage) -> Iterator[tuple[HostileBroker, Home]]:
     broker = HostileBroker()
     home = Home(stage, broker.port, watched=False)
-    home.stage.until(lambda: home.worker.turn() and home.mqtt._is_connected())
+    home.stage.until(lambda: home.worker.turn() and home.mqtt._link.is_connected)
     yield broker, home
     home.worker.close()
     home._bus.close()
@@ -452,11 +452,13 @@ def test_ended_network_thread_is_reported_and_replaced(
     hostile: tuple[HostileBroker, Home], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, home = hostile
-    failing = home.mqtt._client
+    failing = home.mqtt._link.client
     monkeypatch.setattr(failing, "_handle_publish", lambda: 1 // 0)
     broker.publish(b"x", b"")
     home.stage.until(lambda: home.worker.turn() and home.mqtt.counters["thread_ended"])
-    home.stage.until(lambda: home.worker.turn() and home.mqtt._is_connected() and home.mqtt._client is not failing)
+    home.stage.until(
+        lambda: home.worker.turn() and home.mqtt._link.is_connected and home.mqtt._link.client is not failing
+    )
     assert "renewed: ZeroDivisionError" in home.mqtt.notes[0]
     broker.publish(home.mqtt.names.command("video").encode(), b"OFF")
     home.stage.until(lambda: home.worker.turn() and "masked by" in (home.reason("video") or ""))
@@ -486,9 +488,9 @@ def test_frozen_broker_does_not_delay_masks(home: Home, broker: Broker) -> None:
 
 def test_last_will_publishes_offline(home: Home) -> None:
     home.expect("availability", "online")
-    raw = home.mqtt._client.socket()
+    raw = home.mqtt._link.client.socket()
     assert raw is not None
-    home.mqtt._client.loop_stop()
+    home.mqtt._link.client.loop_stop()
     raw.shutdown(socket.SHUT_RDWR)
     home.stage.until(lambda: home.ha.turn() or home.ha.received[f"{home.base}/availability"] == "offline")
 

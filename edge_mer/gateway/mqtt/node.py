@@ -9,33 +9,27 @@ while it is unreachable nothing is queued, and the current state is sent after i
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET
 
 from edge_mer.bus import Bus
 from edge_mer.client.signer import Signer, host_signer
-from edge_mer.config import Config, MqttConfig, is_off
+from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.errors import EdgeMerError, PrivacyError, missing_extra
+from edge_mer.contract.errors import EdgeMerError, PrivacyError
 from edge_mer.contract.messages import EventChange, Privacy
-from edge_mer.contract.plain_text import visible
 from edge_mer.events import corrections
 from edge_mer.gateway.mqtt.access import access_notes
-from edge_mer.gateway.mqtt.broker import broker_of, plaintext_password, prepare
+from edge_mer.gateway.mqtt.broker import plaintext_password
 from edge_mer.gateway.mqtt.debounce import DebounceSettings
 from edge_mer.gateway.mqtt.discovery import (
     EXPIRE_S,
     OFF,
-    OFFLINE,
     ON,
     ONLINE,
     PRESS,
@@ -47,32 +41,19 @@ from edge_mer.gateway.mqtt.discovery import (
     switch_states,
     until_states,
 )
+from edge_mer.gateway.mqtt.link import CONNECTED, BrokerLink
 from edge_mer.gateway.mqtt.shown import Shown, forgotten, passed, step
 from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.files import state_directory
 from edge_mer.privacy.keys.host_key import public_key
 
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessage
-    from paho.mqtt.reasoncodes import ReasonCode
-
-    from edge_mer.gateway.mqtt.watched_client import WatchedClient
-
 NAME = "mqtt"
 REFRESH_US = EXPIRE_S * SECOND // 3
 STALE_US = 2 * SECOND
-# Commands that arrived and are not yet handled; beyond that, the oldest is dropped and counted.
-MOST_COMMANDS = 100
-LONGEST_PAYLOAD = 1000
-RECONNECT_S = (1, 30)
-KEEPALIVE_S = 15
 NEEDS_KEY = "needs paired key: edge-mer keys new mqtt --hub, and hub.may_unmask in the deployment file"
-CONNECTED = ""
 REQUIRES_GRANT = "mqtt.require_grant is set: send a signed grant instead of ON (edge_mer/privacy/README.md)"
 GRANT = msgspec.json.Decoder(Grant)
-LONGEST_REASON = 200
-log = logging.getLogger(NAME)
 
 
 class MqttOutlet(Outlet):
@@ -103,17 +84,10 @@ class MqttOutlet(Outlet):
         self._since_us = bus.clock.now_us()
         self._privacy: PublicMessage | None = None
         self._lapsed: list[str] = []
-        self._sent: dict[str, bytes] = {}
         self._refresh_due = 0
         self._accepted = False
         self._counts: Counter[str] = Counter()
-        # From paho's thread to this one: events in order, and a descriptor that wakes the loop.
-        self._events: deque[tuple[str, bytes]] = deque(maxlen=MOST_COMMANDS)
-        self._ended: deque[str] = deque(maxlen=1)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._closing = False
-        self._failure, self._renew_due = "", 0
-        self._client = self._connect(section)
+        self._link = BrokerLink(section, f"edge_mer_{self.names.node}", self.names.availability, self._counts)
 
     def publish(self, message: PublicMessage) -> None:
         if isinstance(message.body, Privacy):
@@ -130,38 +104,31 @@ class MqttOutlet(Outlet):
             self._estimate_us = message.envelope.created_us
             self._shown = step(self._shown, message.body, message.envelope.origin_us, self._settings)
             # Never behind something that waits: it could be sent after a mask.
-            if self._is_connected() and not self._client.want_write():
-                self._client.publish(self.names.emotion, bytes(message.json), qos=0)
+            if self._link.is_idle:
+                self._link.client.publish(self.names.emotion, bytes(message.json), qos=0)
 
     def _happened(self, change: EventChange, created_us: int) -> None:
         """Send an event at once, never behind something that waits; one of before this process began is old."""
         self._last_event = change.event
-        if created_us < self._since_us or not self._is_connected() or self._client.want_write():
-            return
-        self._client.publish(self.names.event, msgspec.json.encode(event_state(change)), qos=0)
+        if created_us >= self._since_us and self._link.is_idle:
+            self._link.client.publish(self.names.event, msgspec.json.encode(event_state(change)), qos=0)
 
     def forget(self, modalities: tuple[Modality, ...], mask_epoch: int) -> None:
         self._shown, self._estimate_us, self._last_event = forgotten(self._shown), None, None
-        if self._is_connected():
+        if self._link.is_connected:
             self._send_estimate(self._clock.now_us())
 
     def after(self, now_us: int) -> None:
         """Handle received commands, and send the states that changed."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
         self._shown = passed(self._shown, now_us, self._settings)
-        while self._events:
-            self._handle(*self._events.popleft())
-        if self._ended:
-            self._thread_ended(self._ended.popleft(), now_us)
-        if self._renew_due and now_us >= self._renew_due:
-            self._renew_due = 0
-            self._client = self._connect(self._section)
+        for topic, payload in self._link.arrived():
+            self._handle(topic, payload)
+        self._link.renew(now_us)
         self._send_states(now_us)
 
     @property
     def wake(self) -> tuple[int, ...]:
-        return (self._wake,)
+        return (self._link.wake,)
 
     @property
     def counters(self) -> Counter[str]:
@@ -169,75 +136,15 @@ class MqttOutlet(Outlet):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        unreachable = () if self._is_connected() else (f"the broker {self._section.address} is not reachable",)
-        failed = (f"the connection to the broker was renewed: {self._failure}",) if self._failure else ()
+        unreachable = () if self._link.is_connected else (f"the broker {self._section.address} is not reachable",)
+        failure = self._link.failure
+        failed = (f"the connection to the broker was renewed: {failure}",) if failure else ()
         return (*unreachable, *failed, *access_notes(self._section, self._accepted), *plaintext_password(self._section))
 
     def close(self) -> None:
-        """Publish offline, so that Home Assistant need not wait for the last will."""
-        self._closing = True
-        if self._is_connected():
-            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile: the last will applies
-                self._client.publish(self.names.availability, OFFLINE, qos=1, retain=True).wait_for_publish(1)
-        self._client.disconnect()
-        self._client.loop_stop()
-        os.close(self._wake)
+        self._link.close()
 
     # -- the broker ----------------------------------------------------------------------------------------------
-
-    def _is_connected(self) -> bool:
-        return not self._renew_due and self._client.is_connected()
-
-    def _thread_ended(self, reason: str, now_us: int) -> None:
-        """Without its thread the client receives nothing and never reconnects: another one replaces it."""
-        self._failure = visible(reason)[:LONGEST_REASON]
-        self._counts["thread_ended"] += 1
-        log.error("the network thread of the MQTT client ended: %s", self._failure)
-        self._client.abandon()
-        self._renew_due = now_us + RECONNECT_S[0] * SECOND
-
-    def _connect(self, section: MqttConfig) -> WatchedClient:
-        try:
-            from edge_mer.gateway.mqtt.watched_client import WatchedClient
-        except ImportError:
-            raise missing_extra("paho-mqtt", "hub") from None
-        _, host, port = broker_of(section.address or "")
-        client = WatchedClient(f"edge_mer_{self.names.node}", self._thread_ends, section.protocol)
-        prepare(client, section)
-        client.will_set(self.names.availability, OFFLINE, qos=1, retain=True)
-        client.max_queued_messages_set(MOST_COMMANDS)
-        client.reconnect_delay_set(*RECONNECT_S)
-        client.on_connect = self._connected
-        client.on_message = self._received
-        client.connect_async(host, port, KEEPALIVE_S)
-        client.loop_start()
-        return client
-
-    def _connected(self, client: Client, user: object, flags: object, reason: ReasonCode, properties: object) -> None:
-        if reason.is_failure:
-            self._counts["refused"] += 1
-        else:
-            self._queue(CONNECTED, b"")
-
-    def _received(self, client: Client, user: object, message: MQTTMessage) -> None:
-        # A retained command is an old one and must not unmask again.
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            self._counts["bad_order"] += 1
-            return
-        if not message.retain or topic == self.names.birth:
-            self._queue(topic, bytes(message.payload[: LONGEST_PAYLOAD + 1]))
-
-    def _queue(self, topic: str, payload: bytes) -> None:
-        self._counts["dropped"] += len(self._events) == MOST_COMMANDS
-        self._events.append((topic, payload))
-        os.eventfd_write(self._wake, 1)
-
-    def _thread_ends(self, reason: str) -> None:
-        if not self._closing:
-            self._ended.append(reason)
-            os.eventfd_write(self._wake, 1)
 
     def _handle(self, topic: str, payload: bytes) -> None:
         names = self.names
@@ -276,34 +183,34 @@ class MqttOutlet(Outlet):
     def _announce(self) -> None:
         """Home Assistant or the broker has (re)started: send discovery, availability and all states."""
         names = self.names
-        topics = [names.birth, names.guests, names.wrong, *(names.command(m) for m in MODALITIES)]
-        self._client.subscribe([(topic, 1) for topic in topics])
-        self._sent.clear()
-        self._send(names.config, discovery(names, self._device, self._senses), retain=True)
-        self._send(names.availability, ONLINE, retain=True)
+        self._link.announce([names.guests, names.wrong, *(names.command(m) for m in MODALITIES)])
+        self._link.send(names.config, discovery(names, self._device, self._senses), retain=True)
+        self._link.send(names.availability, ONLINE, retain=True)
 
     def _send_states(self, now: int) -> None:
         """Switches when they change, retained. Estimates when they change and at intervals, never retained: the broker
         must not keep data that a mask deletes here."""
-        if not self._is_connected():
+        if not self._link.is_connected:
             return
         privacy = self._privacy
         if privacy is not None and now - privacy.envelope.created_us <= STALE_US:
             for modality, state in switch_states(privacy.body.modalities).items():
-                self._send(self.names.state(modality), state, retain=True)
+                self._link.send(self.names.state(modality), state, retain=True)
             for topic, until in until_states(self.names, privacy.body.modalities).items():
-                self._send(topic, until, retain=True)
+                self._link.send(topic, until, retain=True)
             if self._section.require_grant:
-                self._send(self.names.grant, {"host": self._host, "mask_epoch": privacy.body.mask_epoch}, retain=True)
+                self._link.send(
+                    self.names.grant, {"host": self._host, "mask_epoch": privacy.body.mask_epoch}, retain=True
+                )
             if self._lapsed:
                 self._notice("; ".join(self._lapsed))
                 self._lapsed = []
         elif privacy is not None:  # the switch does not run: within one lease every device is closed
             for modality in MODALITIES:
-                self._send(self.names.state(modality), "None", retain=True)
+                self._link.send(self.names.state(modality), "None", retain=True)
         if now >= self._refresh_due:
             self._refresh_due = now + REFRESH_US
-            self._sent.pop(self.names.estimate, None)
+            self._link.again(self.names.estimate)
         if self._estimate_us is not None and now - self._estimate_us <= REFRESH_US:
             self._send_estimate(now)
 
@@ -311,21 +218,7 @@ class MqttOutlet(Outlet):
         """Estimates are never queued for another attempt (qos 0): they could be sent after a mask."""
         time = self._stamp.time(now)
         told = {} if time is UNSET else {"time": time}
-        self._send(self.names.estimate, estimate_state(self._shown), qos=0, told=told)
-
-    def _send(
-        self, topic: str, content: Any, retain: bool = False, qos: int = 1, told: Mapping[str, Any] | None = None
-    ) -> None:
-        """Content equal to the last on this connection is not sent again; one that could not be queued is retried at
-        the next turn. ``told`` is added to what is sent, and alone is no reason to send."""
-        payload = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
-        if self._sent.get(topic) == payload:
-            return
-        sent = self._client.publish(topic, msgspec.json.encode({**content, **told}) if told else payload, qos, retain)
-        if sent.rc == 0:
-            self._sent[topic] = payload
-        else:
-            self._counts["unsent"] += 1
+        self._link.send(self.names.estimate, estimate_state(self._shown), qos=0, told=told)
 
     # -- the switch ----------------------------------------------------------------------------------------------
 
@@ -355,8 +248,8 @@ class MqttOutlet(Outlet):
         return lambda answer: self._notice(f"{action} {', '.join(modalities)}: {'done' if answer.ok else answer.text}")
 
     def _notice(self, text: str) -> None:
-        self._sent.pop(self.names.notice, None)
-        self._send(self.names.notice, text[:255])
+        self._link.again(self.names.notice)
+        self._link.send(self.names.notice, text[:255])
 
 
 def build(config: Config, bus: Bus) -> OutletWorker:
