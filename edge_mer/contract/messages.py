@@ -19,6 +19,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Combination, Emotion, EventLabel, Gate, Health, Modality
+from edge_mer.contract.people import People as People
+from edge_mer.contract.people import SeenPerson, VoiceCurve
 from edge_mer.contract.raw import Body as Body
 from edge_mer.contract.raw import RawAudio as RawAudio
 from edge_mer.contract.raw import RawText as RawText
@@ -86,6 +88,9 @@ class Feature(Body, frozen=True):
     messages is enough to encode again. ``context`` and ``cut`` as in edge_mer.perception.encoder.Tokens.
     ``watermark_us``: everything before it has been encoded. ``reason``: why the newest token is not valid, where the
     encoder knows ("no face", "unbound": two faces and no telling whose).
+
+    ``people`` (camera): everybody who is followed, each with a row of the payload or none; null where the encoder
+    follows one face. ``voice`` (microphone): loudness of the voice since the feature before.
     """
 
     modality: Modality
@@ -105,6 +110,8 @@ class Feature(Body, frozen=True):
     reason: str | None = None
     raw_skipped: tuple[SeqRange, ...] = ()
     began: bool = False
+    people: Annotated[tuple[SeenPerson, ...] | None, ADDED] = None
+    voice: Annotated[VoiceCurve | None, ADDED] = None
 
 
 class Presence(Struct, frozen=True):
@@ -137,6 +144,10 @@ class Estimate(Body, frozen=True):
     ``valence`` and ``arousal``, in [-1, 1] with 0 neutral, are what is expressed on the dimensions of
     edge_mer.fusion.affect; null with a reason for combinations where nothing measured supports them, and without one
     in sessions from before these fields.
+
+    ``person``: whom it is of ("p3", "voice" for a voice off screen), null where nobody is told apart. ``focus``: true
+    on exactly one estimate of a tick: of who speaks, else of the largest face; a client that reads only these needs to
+    know nothing of people.
     """
 
     combination: Combination
@@ -162,6 +173,8 @@ class Estimate(Body, frozen=True):
     valence_reason: Annotated[str | None, ADDED] = None
     arousal: Annotated[float | None, ADDED] = None
     arousal_reason: Annotated[str | None, ADDED] = None
+    person: Annotated[str | None, ADDED] = None
+    focus: Annotated[bool | None, ADDED] = None
 
     @property
     def is_current(self) -> bool:

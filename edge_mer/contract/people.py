@@ -1,0 +1,75 @@
+"""People in view: what a feature says of each, and topic ``people``.
+
+A person is an ephemeral counter of one life of the process that follows faces ("p3"): nobody is enrolled or recognised.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from edge_mer.contract.domain import Combination
+from edge_mer.contract.raw import Body
+
+Speaking: TypeAlias = Literal["speaking", "silent", "unknown"]
+# The person of an estimate about a voice that belongs to no face in view.
+OFF_SCREEN: Final = "voice"
+
+
+class MouthOpening(Struct, frozen=True):
+    """How far a mouth is open at ``at_us``, in shares of the face's height."""
+
+    at_us: int
+    opening: float
+
+
+class SeenPerson(Struct, frozen=True):
+    """One person in one feature of the camera. ``token``: the row of its payload that is this person's, null where it
+    has none (a frame between two tokens, a masked person).
+
+    ``context``: as of a feature, of this person alone. ``box``: left, top, width, height in shares of the picture.
+    ``yaw``, ``pitch``, ``roll``: degrees. ``mouth``: openings since the feature before, in order of time. ``reason``:
+    why the token is not valid. Of a masked person only ``person``, ``context`` and ``box`` are given.
+    """
+
+    person: str
+    context: int
+    token: int | None
+    box: tuple[float, float, float, float]
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    mouth: tuple[MouthOpening, ...] = ()
+    reason: str | None = None
+    masked: bool = False
+
+
+class VoiceCurve(Struct, frozen=True):
+    """Loudness of a voice from ``begin_us`` on, every ``step_us``: dB below full scale, null where nobody speaks."""
+
+    begin_us: int
+    step_us: int
+    levels: tuple[int | None, ...]
+
+
+class PersonInView(Struct, frozen=True):
+    """One person of topic ``people``: in view since ``since_us``, and what the newest estimate of them used."""
+
+    person: str
+    since_us: int
+    box: tuple[float, float, float, float]
+    speaking: Speaking
+    combination: Combination
+    focus: bool
+    masked: bool = False
+
+
+class People(Body, frozen=True):
+    """``people``: who is in view at ``origin_us``. ``voice``: whose voice is heard: a person, "voice" for one off
+    screen, "unbound" where several could be it, null where nobody speaks."""
+
+    people: tuple[PersonInView, ...]
+    voice: str | None
+    biometric: bool
+    mask_epoch: int
