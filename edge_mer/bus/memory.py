@@ -58,7 +58,7 @@ class MemoryBus:
             lambda: not SERVICES[topic].on_request or bool(self.broker.inboxes.get(topic)),
         )
 
-    def reader(self, *topics: str) -> Reader:
+    def reader(self, *topics: str, awaited: bool = False) -> Reader:
         inbox: deque[list[bytes]] = deque()
         lists = [self.broker.inboxes.setdefault(t, []) for t in topics]
         for readers in lists:

@@ -25,6 +25,9 @@ from edge_mer.contract.services import SERVICES
 PATH_LIMIT = 100  # sun_path holds 107 bytes on Linux
 RECONNECT_MS = 20
 SETTLE_S = 0.08  # a reader reconnects at random within twice the reconnect interval, then subscribes
+AWAITED_S = 1.0  # for readers that must not miss a message, on a loaded machine
+# What an awaited reader subscribes to beside its topics, so that publishers know it. No topic begins with it.
+AWAITED = b"awaited"
 
 
 def runtime_directory(configured: str | None = None) -> Path:
@@ -61,12 +64,16 @@ class ZmqBus:
         self._poller = zmq.Poller()
         self._endpoints: list[_Endpoint] = []
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._recorded: list[zmq.Socket[bytes]] = []  # publishers that an awaited reader may read
 
     def publisher(self, topic: str, source: str) -> Publisher:
-        on_request = SERVICES[topic].on_request
-        socket = self._socket(zmq.XPUB if on_request else zmq.PUB)
-        socket.setsockopt(zmq.SNDHWM, SERVICES[topic].high_water_mark)
+        row = SERVICES[topic]
+        is_recorded = row.logged == "default"
+        socket = self._socket(zmq.XPUB if row.on_request or is_recorded else zmq.PUB)
+        socket.setsockopt(zmq.SNDHWM, row.high_water_mark)
         endpoint = self._bind(socket, topic)
+        if is_recorded:
+            self._recorded.append(socket)
         return Publisher(
             topic,
             source,
@@ -74,16 +81,18 @@ class ZmqBus:
             self.clock,
             lambda frames: socket.send_multipart(frames, copy=True),
             lambda: self._close(socket, endpoint),
-            _Readers(socket, topic).present if on_request else lambda: True,
+            _Readers(socket, topic).present if row.on_request else lambda: True,
         )
 
-    def reader(self, *topics: str) -> Reader:
+    def reader(self, *topics: str, awaited: bool = False) -> Reader:
         socket = self._socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, max(SERVICES[t].high_water_mark for t in topics))
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         for topic in topics:
             socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
             socket.connect(self._address(topic))
+        if awaited:
+            socket.setsockopt(zmq.SUBSCRIBE, AWAITED)
         self._poller.register(socket, zmq.POLLIN)
         return Reader(topics, self.clock, lambda: _receive(socket), lambda: self._close(socket))
 
@@ -121,9 +130,17 @@ class ZmqBus:
         for socket in sockets:
             self._close(socket)
 
-    def settle(self) -> None:
-        """Wait until readers have connected to new publishers, so that all of them receive the first message."""
+    def settle(self, awaited: bool = False) -> None:
+        """Wait until readers have connected to new publishers, so that all of them receive the first message.
+
+        ``awaited``: there is a reader which must not miss one, a recorder: wait for it, but not for ever.
+        """
         time.sleep(SETTLE_S)
+        deadline = time.monotonic() + AWAITED_S
+        for socket in self._recorded if awaited else ():
+            while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000)):
+                if socket.recv() == b"\x01" + AWAITED:
+                    break
 
     def wait(self, timeout_us: int, *wake: int) -> None:
         for fd in wake:
@@ -162,6 +179,8 @@ class ZmqBus:
     def _close(self, socket: zmq.Socket[bytes], endpoint: _Endpoint | None = None) -> None:
         if socket in self._sockets:
             self._sockets.remove(socket)
+            if socket in self._recorded:
+                self._recorded.remove(socket)
             if socket in self._poller:
                 self._poller.unregister(socket)
             socket.close(linger=0)

@@ -125,7 +125,7 @@ def main() -> None:
     bus = ZmqBus(Path(directory))
     try:
         worker: Worker = import_module(module).build(config, bus, *argument)
-        bus.settle()
+        bus.settle(awaited=config.record.path is not None)
         run(name, worker, bus, stop)
     except MemoryError:
         logging.getLogger(name).error("out of memory")

@@ -73,8 +73,8 @@ class Recorder:
         self.notes: tuple[str, ...] = (kept,)
         self._purges = PurgeClient(bus, name, MODALITIES)
         latest = [s for s in rows if s.policy == "latest"]
-        self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)))
-        self._other = bus.reader(*(s.topic for s in latest if not sensed(s)))
+        self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)), awaited=True)
+        self._other = bus.reader(*(s.topic for s in latest if not sensed(s)), awaited=True)
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
         self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
         self._space_due_us = 0

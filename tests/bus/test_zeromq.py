@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_mer.bus import ReliablePublisher, ReliableReader, ZmqBus, runtime_directory
+from edge_mer.bus import ReliablePublisher, ReliableReader, ZmqBus, runtime_directory, zeromq
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Heartbeat
 from edge_mer.contract.errors import ConfigError, EndpointInUse
-from edge_mer.contract.messages import Journal, RawAudio, RawVideo
+from edge_mer.contract.messages import ClockReport, HealthReport, Journal, RawAudio, RawVideo
 
 PCM = (np.arange(512, dtype=np.int16),)
 
@@ -53,6 +54,24 @@ def joined(sender: ZmqBus, reader_bus: ZmqBus, topic: str, send: Callable[[], An
 
     wait_for(reader_bus, ready)
     return reader
+
+
+def test_an_awaited_reader_that_joins_late_gets_the_first_message(
+    buses: tuple[ZmqBus, ZmqBus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zeromq, "SETTLE_S", 0)
+    monkeypatch.setattr(zeromq, "AWAITED_S", 30)
+    one, two = buses
+    publishers = [one.publisher(topic, "test") for topic in ("health", "clock")]
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(two.reader, "health", "clock", awaited=True)
+        one.settle(awaited=True)
+        publishers[0].send(HealthReport({}), origin_us=1)
+        publishers[1].send(ClockReport("boot", 0, 0), origin_us=1)
+        seen = wait_for(two, reader.result().drain)
+        while len(seen) < 2:
+            seen += wait_for(two, reader.result().drain)
+    assert {m.envelope.seq for m in seen} == {0}
 
 
 def test_messages_cross_processes_bit_for_bit(buses: tuple[ZmqBus, ZmqBus]) -> None:
