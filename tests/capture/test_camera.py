@@ -127,7 +127,7 @@ def test_loss_of_the_switch_closes_the_handle(camera: MjpegCamera, capture: Capt
     capture.until_frames(3)
     deadline = capture.clock.now_us() + 4 * SECOND
     while capture.network_handles():  # the switch takes no turn: the lease is not renewed
-        assert capture.clock.now_us() < deadline
+        assert capture.clock.now_us() < deadline, "not within its time"
         capture.bus.wait(SECOND // 20)
 
 

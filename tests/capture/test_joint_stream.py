@@ -44,7 +44,7 @@ class Room:
     def until(self, condition: Callable[[], object]) -> None:
         deadline = self.clock.now_us() + PATIENCE_US
         while not condition():
-            assert self.clock.now_us() < deadline, {m: t.fault for m, t in self.tracks.items()}
+            assert self.clock.now_us() < deadline, f"not met: {[t.fault for t in self.tracks.values()]}"
             select.select([fd for t in self.tracks.values() for fd in t.wake], [], [], 0.05)
             for modality, track in self.tracks.items():
                 self.blocks[modality] += track.read()

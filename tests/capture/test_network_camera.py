@@ -41,7 +41,7 @@ class Running:
     def until(self, condition: Callable[[], object]) -> None:
         deadline = self.clock.now_us() + PATIENCE_US
         while not condition():
-            assert self.clock.now_us() < deadline, (self.reasons, len(self.blocks))
+            assert self.clock.now_us() < deadline, f"not met: {self.reasons}, {len(self.blocks)} blocks"
             select.select(self.camera.wake, [], [], 0.1)
             self.blocks += self.camera.read()
             if self.camera.fault is not None:
