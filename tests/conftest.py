@@ -25,6 +25,10 @@ settings.load_profile("loaded machine")
 TOO_LATE = re.compile("not within|did not|does not listen|not met|in time|nothing arrived|[Tt]ime(d )?[Oo]ut")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--toggles", type=int, default=2000, help="of tests/privacy/test_toggles.py")
+
+
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """A test of real processes whose wait ran out is tried once more, with a warning; a wrong value never is."""
     if not item.get_closest_marker("end_to_end"):

@@ -275,8 +275,8 @@ def test_after_any_events_the_device_is_open_only_while_the_gate_is(
     assert seqs(frames) == list(range(len(frames)))
 
 
-def test_a_thousand_toggles_leave_one_device_open(capture: Capture) -> None:
-    for _ in range(1000):
+def test_three_hundred_toggles_leave_one_device_open(capture: Capture) -> None:
+    for _ in range(300):
         capture.bench.clock.advance(20_000)
         capture.bench.ask("mask", "video")
         capture.bench.turn(capture.worker)
@@ -285,7 +285,7 @@ def test_a_thousand_toggles_leave_one_device_open(capture: Capture) -> None:
         capture.bench.turn(capture.worker)
         assert capture.device.is_open
         capture.bench.answers()
-    assert capture.device.opened == 1001
+    assert capture.device.opened == 301
 
 
 def test_two_tracks_of_one_process_are_masked_separately(tmp_path: Path) -> None:

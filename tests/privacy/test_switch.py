@@ -356,8 +356,8 @@ def test_a_command_for_an_unknown_modality_is_garbage_too(bench: SwitchBench, mo
 Step = st.tuples(st.sampled_from(["mask", "unmask"]), st.sampled_from(["audio", "video", "text"]), st.booleans())
 
 
-@settings(max_examples=40)
-@given(st.lists(Step, max_size=8))
+@settings(max_examples=20)
+@given(st.lists(Step, max_size=6))
 def test_the_epoch_grows_with_every_change_and_never_goes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Modality, bool]]
 ) -> None:

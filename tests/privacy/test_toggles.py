@@ -1,4 +1,7 @@
-"""10,000 random toggles under load: not one byte after ``closed``, none in the recording, every receipt in order."""
+"""Random toggles under load: not one byte after ``closed``, none in the recording, every receipt in order.
+
+``python -m pytest tests/privacy/test_toggles.py --toggles 10000`` takes more of them (about a minute).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from edge_mer.session.recorder import build
 from tests.privacy.plant import Plant
 from tests.session.stage import read_all
 
-TOGGLES = 10_000
 
-
-def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_toggles_under_load_leak_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    toggles = pytestconfig.getoption("--toggles")
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # what the disk does is not the question here
     rng = random.Random(5)
     (tmp_path / "state").mkdir()
@@ -34,7 +38,7 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
     published: dict[Modality, list[int]] = defaultdict(list)
     refused = masks = 0
     assert bench.switch is not None
-    for n in range(TOGGLES):
+    for n in range(toggles):
         modality = rng.choice(MODALITIES)
         masked = bench.switch.states()[modality].requested != "live"
         masks += not masked
@@ -49,12 +53,12 @@ def test_ten_thousand_random_toggles_under_load(tmp_path: Path, monkeypatch: pyt
 
     receipts = verify(bench.directory / FILE, bench.host_public).receipts
     closings = [r for r in receipts if r.requester.startswith("toggle")]
-    assert len(closings) == masks > TOGGLES // 3
+    assert len(closings) == masks > toggles // 3
     assert all(r.handle_closed and {"perception", "fusion"} <= set(r.purged) for r in closings)
     recorded = {m: [x.envelope.created_us for x in read_all(tmp_path / "a.mcap", f"raw/{m}")] for m in MODALITIES}
     for modality in MODALITIES:
-        assert len(published[modality]) > 1000, "there was something to leak"
-        assert len(recorded[modality]) > 1000
+        assert len(published[modality]) > toggles // 10, "there was something to leak"
+        assert len(recorded[modality]) > toggles // 10
         masked_for = masked_spans([r for r in closings if r.modality == modality], bench.openings(modality))
         for stamps in (published[modality], recorded[modality]):
             assert [at for at in stamps if at in masked_for] == []
