@@ -20,6 +20,7 @@ from edge_mer.perception.detect import Box, Face, FaceDetector, Image
 from edge_mer.perception.encoder import Encoder, EncoderSpec, Tokens, VideoFrame, named, no_tokens
 from edge_mer.perception.face import LOST_US, SAME_FACE, SLOT_US, FaceEncoder, checked, overlap, unreadable
 from edge_mer.perception.masks import Place, owner_of, touches
+from edge_mer.perception.mouth import MouthView, first_view, next_view
 from edge_mer.perception.tracks import FACES, GONE_US, MISS, Track, apart, assign, gate
 
 MOST: Final = 4
@@ -45,6 +46,7 @@ class Person:
     owner: str | None = None
     blank: bool = False
     shown: bool = False
+    mouth: MouthView | None = None
     openings: tuple[MouthOpening, ...] = ()
 
     @property
@@ -106,19 +108,17 @@ class PeopleEncoder:
     def step(self, state: PeopleState, block: VideoFrame) -> tuple[PeopleState, Tokens]:
         image, now = checked(block.image), block.origin_us
         if not _is_due(state, now):
-            return state, no_tokens(self.spec.dim)
+            moved = tuple(_with_mouth(p, image, now) for p in state.people)
+            return replace(state, people=moved), no_tokens(self.spec.dim)
         is_first, context = state.slot is None, state.context
         state = self._followed(replace(state, slot=now // SLOT_US), image, now)
         state = _covered(state, now, _size(image))
-        several = len(state.people) > 1
         rows: list[NDArray[np.float32]] = []
         valid: list[bool] = []
         seen: list[SeenPerson] = []
         people: list[Person] = []
         for person in state.people:
-            person, row = self._read(
-                image, person, now, [p for p in state.people if p is not person] if several else []
-            )
+            person, row = self._read(image, _with_mouth(person, image, now, is_near=True))
             people.append(replace(person, openings=()))
             seen.append(_row(person, None if row is None else len(rows), _size(image)))
             if row is not None:
@@ -139,9 +139,7 @@ class PeopleEncoder:
             people=tuple(seen),
         )
 
-    def _read(
-        self, image: Image, person: Person, now_us: int, others: Sequence[Person]
-    ) -> tuple[Person, NDArray[np.float32] | None]:
+    def _read(self, image: Image, person: Person) -> tuple[Person, NDArray[np.float32] | None]:
         """``person`` and the row of this slot; none for a masked one."""
         if person.blank:
             return person, None
@@ -310,7 +308,18 @@ def _blank(person: Person) -> Person:
     if person.blank:
         return person
     track = replace(person.track, face=Face(person.track.face.box), look=None, doubts=0)
-    return replace(person, track=track, reason="masked", blank=True, shown=False, openings=())
+    return replace(person, track=track, reason="masked", blank=True, shown=False, mouth=None, openings=())
+
+
+def _with_mouth(person: Person, image: Image, now_us: int, is_near: bool = False) -> Person:
+    """``person`` with one opening more; ``is_near``: the landmarks are of this picture."""
+    points = person.track.face.points
+    if person.blank or person.reason in ("no face", "unbound") or points is None:
+        return replace(person, mouth=None)
+    if person.mouth is None:
+        return replace(person, mouth=first_view(image, points)) if is_near else person
+    view, moved = next_view(image, person.mouth, points if is_near else None)
+    return replace(person, mouth=view, openings=(*person.openings, MouthOpening(now_us, round(moved, 4))))
 
 
 def _row(person: Person, token: int | None, size: tuple[int, int]) -> SeenPerson:
