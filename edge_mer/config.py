@@ -103,6 +103,9 @@ class VideoConfig(Section):
     fps: float = Field(15, gt=0, le=15)
     width: int = Field(640, ge=64, le=1920, description="frames wider than this are scaled down before JPEG")
     quality: int = Field(85, ge=10, le=100, description="JPEG quality")
+    people: int = Field(
+        4, ge=1, le=4, description="faces that are followed, each as a person of its own; 1: the largest"
+    )
     live: bool = Field(True, description="a live source never repeats a picture: key frames of equal bytes mean frozen")
 
 

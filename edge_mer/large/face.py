@@ -24,7 +24,7 @@ class LargeFaceEncoder(FaceEncoder):
     """Tokens ``[7 + hidden]``: the posterior in the order of EMOTIONS, then the state of the class token."""
 
     def __init__(self, checkpoint: LargeCheckpoint, detector: FaceDetector) -> None:
-        self._detector = detector
+        self.detector = detector
         self._model = checkpoint.model("AutoModelForImageClassification")
         labels_of = {int(i): NAMES.get(str(name).lower()) for i, name in self._model.config.id2label.items()}
         if missing := [e for e in EMOTIONS if e not in labels_of.values()]:

@@ -6,6 +6,7 @@ An encoder is a fold with explicit state, ``step(state, block) -> (state, tokens
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import InputError
+from edge_mer.contract.people import SeenPerson
 from edge_mer.contract.raw import SAMPLE_RATE as SAMPLE_RATE
 
 
@@ -32,6 +34,17 @@ class EncoderSpec:
     dim: int
     latency_us: int
     model: str
+
+
+def named(encoder: str, people: int) -> str:
+    """The name of ``encoder`` where it follows so many people."""
+    return f"{encoder}/people-{people}"
+
+
+def people_of(encoder: str) -> int:
+    """How many people the encoder of this name follows."""
+    found = re.search(r"/people-(\d+)$", encoder)
+    return int(found[1]) if found else 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +88,8 @@ class Tokens:
 
     ``context`` names what the tokens belong to (a face track, an audio stretch, a text segment): tokens of
     different contexts are never combined, except text segments, which follow each other.
-    ``cut``: tokens before these must not be combined with them.
+    ``cut``: tokens before these must not be combined with them. ``people``: whose tokens they are, where several faces
+    are followed.
     """
 
     values: NDArray[np.float32]
@@ -84,6 +98,7 @@ class Tokens:
     valid: NDArray[np.bool_]
     context: int = 0
     cut: bool = False
+    people: tuple[SeenPerson, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.values)

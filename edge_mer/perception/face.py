@@ -62,7 +62,7 @@ class FaceEncoder:
     """
 
     def __init__(self, graph: Graph, detector: FaceDetector) -> None:
-        self._graph, self._detector = graph, detector
+        self._graph, self.detector = graph, detector
         self.spec = EncoderSpec(
             name="/".join(filter(None, (str(graph.metadata.get("name", "face")), detector.name))),
             modality="video",
@@ -81,7 +81,7 @@ class FaceEncoder:
 
     def step(self, state: FaceState, block: VideoFrame) -> tuple[FaceState, Tokens]:
         """One token or none. A new face, or one that was gone for a second, starts a new context."""
-        image = _checked(block.image)
+        image = checked(block.image)
         if not self.wants(state, block.origin_us):
             return state, no_tokens(self.spec.dim)
         after = self._looked(replace(state, slot=block.origin_us // SLOT_US), image, block.origin_us)
@@ -111,17 +111,17 @@ class FaceEncoder:
 
     def _looked(self, state: FaceState, image: Image, now_us: int) -> FaceState:
         """``state`` after this picture: a glance, then a look from near at the face to be bound."""
-        faces, last = self._detector.detect(image), state.bound(now_us)
+        faces, last = self.detector.detect(image), state.bound(now_us)
         if last is not None and not any(overlap(last.box, f.box) >= SAME_FACE for f in faces):
-            kept = self._detector.again(image, last)
+            kept = self.detector.again(image, last)
             faces += [kept] if kept is not None else []
         if not faces:
-            faces, state = self._detector.scan(image, state.looks), replace(state, looks=state.looks + 1)
+            faces, state = self.detector.scan(image, state.looks), replace(state, looks=state.looks + 1)
         after = _track(state, faces, now_us)
         if after.reason or after.face is None:
             return after
         is_same = last is not None and after.context == state.context
-        exact = self._detector.closer(image, after.face, (last if last and is_same else after.face).pose.roll)
+        exact = self.detector.closer(image, after.face, (last if last and is_same else after.face).pose.roll)
         return replace(state, rival=None, reason="no face") if exact is None else replace(after, face=exact)
 
 
@@ -167,7 +167,7 @@ def _track(state: FaceState, faces: list[Face], now_us: int) -> FaceState:
     return replace(state, face=face, rival=None, seen_us=now_us, context=now_us, reason="")
 
 
-def _checked(image: Image) -> Image:
+def checked(image: Image) -> Image:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{getattr(image, 'dtype', type(image).__name__)}{list(np.shape(image))}"
         raise InputError(f"video frame: got {got}, expected uint8[height, width, 3] in BGR order")

@@ -11,6 +11,7 @@ from edge_mer.contract.plugins import ENCODERS, load_plugin
 from edge_mer.perception.encoder import Encoder
 from edge_mer.runtime.backend import Backend
 
+PEOPLE = "edge_mer.perception.people"  # imported by name: the other modalities do not import OpenCV
 LARGE = "edge_mer.large.load"  # imported by name: it needs torch, which the default run time does not
 
 
@@ -21,9 +22,11 @@ def load_encoder(
     yunet: Path | None = None,
     large: str | None = None,
     plugin: str | None = None,
+    people: int = 1,
 ) -> Encoder[Any, Any]:
     """The encoder of ``modality`` from ``models_dir``; ``yunet`` replaces the built-in face detector, ``large`` (a
-    folder or a pulled hub id) or ``plugin`` (an entry point, see edge_mer.contract.plugins) the encoder.
+    folder or a pulled hub id) or ``plugin`` (an entry point, see edge_mer.contract.plugins) the encoder. ``people``:
+    how many faces the shipped and the large one follow.
 
     Raises ModelError when a file is missing or damaged, MissingExtra when ``large`` needs a package, ConfigError for a
     ``plugin`` that is not installed.
@@ -35,4 +38,6 @@ def load_encoder(
         opened = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
     else:
         opened = import_module(TABLE[modality].adapter).open_encoder(backend, models_dir, yunet)
+    if modality == "video" and people > 1:
+        opened = import_module(PEOPLE).following(opened, people)
     return opened

@@ -48,7 +48,8 @@ class PerceptionNode:
         directory = models_directory(config.models.directory)
         backend = open_backend(config.models)
         large = getattr(config.perception, modality)
-        encoder = load_encoder(modality, backend, directory, yunet, large, config.plugins.encoders.get(modality))
+        plugin = config.plugins.encoders.get(modality)
+        encoder = load_encoder(modality, backend, directory, yunet, large, plugin, config.video.people)
         found = _prepare_video(directory, yunet) if modality == "video" else ()
         return cls(modality, encoder, bus, notes(backend) + found)
 
@@ -59,7 +60,7 @@ class PerceptionNode:
     def turn(self) -> int:
         for order in self._purges.orders():
             self._reader.require_epoch(order.modality, order.mask_epoch)
-            fresh = self._stream.initial()
+            fresh = self._stream.anew(self._state)
             overwrite(self._state, keep=fresh)
             self._state = fresh
             self._purges.done(order)

@@ -32,6 +32,8 @@ def replay(
         if body.began or feature.envelope.boot != boot:
             state, boot = stream.initial(), feature.envelope.boot
             missing = None if body.began else _first(body)
+        if body.people is not None:
+            state = stream.masked(state, frozenset(p.person for p in body.people if p.masked))
         draft: FeatureDraft | None = None
         for seq in _folded(body) if missing is None else ():
             ref = InputRef(f"raw/{body.modality}", body.raw_source, body.raw_boot, seq)

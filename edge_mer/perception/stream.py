@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_mer.contract.errors import InputError
 from edge_mer.contract.messages import Feature, Message, SeqRange
 from edge_mer.contract.modalities import TABLE
+from edge_mer.contract.overwrite import overwrite
 from edge_mer.perception.encoder import Encoder, Tokens
 
 MOST_GAPS = 100  # bounds the memory when most messages are missing
@@ -22,7 +24,7 @@ class StreamState:
     """``encoder`` is the encoder's state; ``first`` the first raw message that no feature covers yet.
 
     ``is_new``: the next feature cuts the context, because the stream began here. ``due`` is the next sequence number,
-    ``skipped`` the messages that were missing or unusable since ``first``.
+    ``skipped`` the messages that were missing or unusable since ``first``. ``has_masks``: single people are masked.
     """
 
     encoder: Any
@@ -32,6 +34,7 @@ class StreamState:
     is_new: bool = True
     due: int = 0
     skipped: tuple[SeqRange, ...] = ()
+    has_masks: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +61,32 @@ class FeatureStream:
     def initial(self) -> StreamState:
         return StreamState(self.encoder.initial())
 
+    def anew(self, state: StreamState) -> StreamState:
+        """The state without anything that was heard or seen. Where a person was masked, everybody is from then on:
+        numbers of people begin anew, and nobody can tell who is who."""
+        fresh = self.initial()
+        return self.masked(fresh, frozenset(), everybody=True) if state.has_masks else fresh
+
+    def masked(self, state: StreamState, persons: frozenset[str], everybody: bool = False) -> StreamState:
+        """``state`` with these people masked, or everybody, and no others; what was held of them is overwritten.
+
+        Raises InputError where the encoder does not tell people apart.
+        """
+        mask = getattr(self.encoder, "masked", None)
+        if mask is None:
+            if not persons and not everybody:
+                return state
+            raise InputError("nobody can be masked alone: one face is followed; set video.people to 2 or more")
+        after = replace(state, encoder=mask(state.encoder, persons, everybody), has_masks=bool(persons) or everybody)
+        overwrite(state, keep=after)
+        return after
+
     def step(self, state: StreamState, message: Message[Any]) -> tuple[StreamState, FeatureDraft | None]:
         """Fold one raw message in. Raises InputError when its content cannot be used; the state stays as it was."""
         envelope, body = message.envelope, message.body
         if envelope.boot != state.boot or body.mask_epoch != state.mask_epoch:
             seq = envelope.seq
-            state = StreamState(self.encoder.initial(), envelope.boot, body.mask_epoch, first=seq, due=seq)
+            state = replace(self.anew(state), boot=envelope.boot, mask_epoch=body.mask_epoch, first=seq, due=seq)
         state = _follow(state, envelope.seq)
         if self._wants is not None and not self._wants(state.encoder, envelope.origin_us):
             return state, None
@@ -95,6 +118,7 @@ class FeatureStream:
             raw_skipped=state.skipped,
             began=state.is_new,
             raw_created_us=envelope.created_us,
+            people=tokens.people,
         )
         origin = int(tokens.start_us.min()) if len(tokens) else envelope.origin_us
         payload = (tokens.values, tokens.start_us, tokens.end_us, tokens.valid.astype(np.uint8))

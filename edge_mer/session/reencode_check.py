@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Feature, InputRef, Message, canonical, result, result_bytes
-from edge_mer.perception.encoder import Encoder
+from edge_mer.perception.encoder import Encoder, people_of
 from edge_mer.perception.replay import Encoded, replay
 from edge_mer.perception.stream import FeatureStream
 from edge_mer.session.compare import Difference, array_difference, differences
@@ -48,6 +48,12 @@ def reencoded_features(
             yield ReencodedFeature(ref, unproven=True)
         else:
             yield ReencodedFeature(ref, differences=_compare(encoded))
+
+
+def people_in(session: Session, modality: Modality) -> int:
+    """How many people the recorded encoder followed."""
+    first = next(iter(session.messages(f"feature/{modality}")), None)
+    return 1 if first is None else people_of(first.body.encoder)
 
 
 def _compare(encoded: Encoded) -> tuple[Difference, ...]:

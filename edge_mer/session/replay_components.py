@@ -20,7 +20,8 @@ from edge_mer.perception.load import load_encoder
 from edge_mer.runtime.select import models_directory, open_backend
 from edge_mer.session.cpu_info import cpu_name
 
-LoadEncoder = Callable[[Modality], Encoder[Any, Any]]
+LoadEncoder = Callable[[Modality, int], Encoder[Any, Any]]
+"""By modality, and how many people it is to follow."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def installed(config: Config, any_model: bool = False) -> ReplayComponents:
             )
         return model
 
-    def encoder(modality: Modality) -> Encoder[Any, Any]:
+    def encoder(modality: Modality, people: int) -> Encoder[Any, Any]:
         cv2.setNumThreads(1)
         return load_encoder(
             modality,
@@ -61,6 +62,7 @@ def installed(config: Config, any_model: bool = False) -> ReplayComponents:
             yunet,
             getattr(config.perception, modality),
             config.plugins.encoders.get(modality),
+            people,
         )
 
     return ReplayComponents(fusion, encoder, {"backend": backend.name, **backend.describe(), "cpu": cpu_name()})

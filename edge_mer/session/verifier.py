@@ -22,7 +22,7 @@ from edge_mer.session.compare import Difference, beyond, differences, size
 from edge_mer.session.completeness import JOIN_US, Completeness, name
 from edge_mer.session.keys import KeyStore
 from edge_mer.session.reader import Session, check_own
-from edge_mer.session.reencode_check import reencoded_features
+from edge_mer.session.reencode_check import people_in, reencoded_features
 from edge_mer.session.replay_components import ReplayComponents
 
 # What a replay must reproduce.
@@ -296,9 +296,8 @@ class _Verification:
         assert self._components.encoder is not None
         if not {f"raw/{modality}", f"feature/{modality}"} <= session.topics:
             return
-        for replayed in reencoded_features(
-            session, self._components.encoder(modality), any_model=bool(self._tolerance)
-        ):
+        encoder = self._components.encoder(modality, people_in(session, modality))
+        for replayed in reencoded_features(session, encoder, any_model=bool(self._tolerance)):
             if replayed.unproven:
                 self._features_unproven += 1
                 continue

@@ -1,0 +1,355 @@
+"""Several people in view: up to ``most`` faces, each with a track, a context, reasons and a token of its own.
+
+Beside one face this is ``FaceEncoder`` with the same tokens. One person's rows depend on pixels of that person and on
+where the others are, not on how they look: each face is looked at from its own track, the others painted over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_mer.contract.people import MouthOpening, SeenPerson
+from edge_mer.perception.appearance import appearance, unlike
+from edge_mer.perception.crop import grown
+from edge_mer.perception.detect import Box, Face, FaceDetector, Image
+from edge_mer.perception.encoder import Encoder, EncoderSpec, Tokens, VideoFrame, named, no_tokens
+from edge_mer.perception.face import LOST_US, SAME_FACE, SLOT_US, FaceEncoder, checked, overlap, unreadable
+from edge_mer.perception.masks import Place, owner_of, touches
+from edge_mer.perception.mouth import MouthView, first_view, next_view
+from edge_mer.perception.tracks import FACES, GONE_US, MISS, Track, apart, assign, gate
+
+MOST: Final = 4
+# Two looks at one face differ less, two people more.
+OTHER_FACE: Final = 0.5
+# A face is taken for another only when it was seen twice; the first time it gives no token.
+TWICE: Final = 2
+# A near look begins at the expected place if the glance is so near to it, in widths of the face.
+NEAR: Final = 0.35
+GREY: Final = 127
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """One person in view. ``reason``: why the last token is not valid.
+
+    ``owner``: the person whose mask this one inherited. ``blank``: everything but the place is forgotten, because of a
+    mask; ``shown``: a feature has said so. A mask is lifted only after that, so that a replay can see every mask.
+    """
+
+    track: Track
+    reason: str = ""
+    owner: str | None = None
+    blank: bool = False
+    shown: bool = False
+    mouth: MouthView | None = None
+    openings: tuple[MouthOpening, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.track.person
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeopleState:
+    """``born`` counts the people so far. ``candidates``: faces that were seen once, beside somebody.
+
+    ``asked``: people to be masked, or ``everybody``; ``places``: where masked people were lost. ``context`` is the
+    newest context of anybody; ``looks`` as in FaceState.
+    """
+
+    slot: int | None = None
+    people: tuple[Person, ...] = ()
+    born: int = 0
+    candidates: tuple[Box, ...] = ()
+    looks: int = 0
+    asked: frozenset[str] = frozenset()
+    everybody: bool = False
+    places: tuple[Place, ...] = ()
+    context: int = 0
+    reason: str = "no face"
+
+    def is_asked(self, person: Person) -> bool:
+        return self.everybody or person.name in self.asked or person.owner in self.asked
+
+
+class PeopleEncoder:
+    """Fold of frames into tokens of up to ``most`` people, with the detector and the graph of ``face``.
+
+    At the first frame of each 200 ms slot: a row for everybody who is followed and not masked, in the order of their
+    numbers; one row that is not valid where there is nobody. ``Tokens.people`` says whose row is which.
+    """
+
+    def __init__(self, face: FaceEncoder, most: int = MOST) -> None:
+        self._face, self._most = face, most
+        self._detector: FaceDetector = face.detector
+        self.spec: EncoderSpec = replace(face.spec, name=named(face.spec.name, most))
+
+    def initial(self) -> PeopleState:
+        return PeopleState()
+
+    def wants(self, state: PeopleState, origin_us: int) -> bool:
+        """Whether a frame of this time is used: one per slot, and every one for mouths while several are followed."""
+        return len(state.people) > 1 or _is_due(state, origin_us)
+
+    def masked(self, state: PeopleState, persons: frozenset[str], everybody: bool = False) -> PeopleState:
+        """``state`` with these people masked, or everybody, and no others. What is known of their faces is forgotten
+        now; their rows say ``masked`` and where they are. A mask of before that is not named is lifted with the next
+        slot, together with the masks that others inherited from it."""
+        state = replace(state, asked=persons, everybody=everybody)
+        places = tuple(p for p in state.places if everybody or p.owner in persons)
+        people = tuple(_blank(p) if state.is_asked(p) else p for p in state.people)
+        return replace(state, people=people, places=places)
+
+    def step(self, state: PeopleState, block: VideoFrame) -> tuple[PeopleState, Tokens]:
+        image, now = checked(block.image), block.origin_us
+        if not _is_due(state, now):
+            moved = tuple(_with_mouth(p, image, now) for p in state.people)
+            return replace(state, people=moved), no_tokens(self.spec.dim)
+        is_first, context = state.slot is None, state.context
+        state = self._followed(replace(state, slot=now // SLOT_US), image, now)
+        state = _covered(state, now, _size(image))
+        rows: list[NDArray[np.float32]] = []
+        valid: list[bool] = []
+        seen: list[SeenPerson] = []
+        people: list[Person] = []
+        for person in state.people:
+            person, row = self._read(image, _with_mouth(person, image, now, is_near=True))
+            people.append(replace(person, openings=()))
+            seen.append(_row(person, None if row is None else len(rows), _size(image)))
+            if row is not None:
+                rows.append(row)
+                valid.append(not person.reason)
+        reason = "" if any(valid) else _largest_reason(people)
+        state = replace(state, people=tuple(people), reason=reason)
+        if not rows:
+            rows, valid = [np.zeros((1, self.spec.dim), np.float32)], [False]
+        times = np.full(len(rows), now, np.int64)
+        return state, Tokens(
+            values=np.concatenate(rows),
+            start_us=times,
+            end_us=times.copy(),
+            valid=np.array(valid),
+            context=state.context,
+            cut=is_first or state.context != context,
+            people=tuple(seen),
+        )
+
+    def _read(self, image: Image, person: Person) -> tuple[Person, NDArray[np.float32] | None]:
+        """``person`` and the row of this slot; none for a masked one."""
+        if person.blank:
+            return person, None
+        nothing, face = np.zeros((1, self.spec.dim), np.float32), person.track.face
+        if person.reason:
+            return person, nothing
+        if reason := unreadable(image, face):
+            return replace(person, reason=reason), nothing
+        token = self._face.read(image, face)
+        return (replace(person, reason="covered or dark"), nothing) if token is None else (person, token)
+
+    def _followed(self, state: PeopleState, image: Image, now_us: int) -> PeopleState:
+        """``state`` after this picture: who is where, who came, who went."""
+        state = _without_gone(state, now_us)
+        faces, state = self._faces(state, image, now_us)
+        looks = [appearance(image, face) for face in faces]
+        costs = [[_cost(p.track, f, look, now_us) for f, look in zip(faces, looks, strict=True)] for p in state.people]
+        chosen = assign(costs)
+        people: list[Person] = []
+        for person, column in zip(state.people, chosen, strict=True):
+            others = [p.track.expected(now_us) for p in state.people if p is not person]
+            face = None if column is None else self._exact(image, person, faces[column], others, now_us)
+            found, state = self._met(state, image, person, face, others, now_us)
+            people.append(found)
+        new = [f for i, f in enumerate(faces) if i not in chosen]
+        return self._welcomed(replace(state, people=tuple(people)), image, new, now_us)
+
+    def _faces(self, state: PeopleState, image: Image, now_us: int) -> tuple[list[Face], PeopleState]:
+        """At a glance; where it misses somebody, there again; where nobody is found, one part of a search."""
+        faces = self._detector.detect(image)[:FACES]
+        for person in state.people:
+            track = person.track
+            missed = not any(gate(track.expected(now_us), f.box) for f in faces)
+            if missed and not person.blank and now_us - track.seen_us <= LOST_US:
+                kept = self._detector.again(image, track.face)
+                if kept is not None and not any(overlap(kept.box, f.box) >= SAME_FACE for f in faces):
+                    faces.append(kept)
+        if not faces:
+            faces = self._detector.scan(image, state.looks)[:FACES]
+            state = replace(state, looks=state.looks + 1)
+        return faces, state
+
+    def _exact(self, image: Image, person: Person, face: Face, others: Sequence[Box], now_us: int) -> Face | None:
+        """The face from near. With others in view the look begins at the person's own track, so that what the glance
+        makes of the others changes nothing; a masked face is not looked at."""
+        if person.blank:
+            return Face(face.box)
+        track = person.track
+        roll = (track.face if now_us - track.seen_us <= LOST_US else face).pose.roll
+        if not others:
+            return self._detector.closer(image, face, roll)
+        alone = painted(image, track.expected(now_us), others)
+        if apart(track.expected(now_us), face.box) < NEAR:
+            found = self._detector.closer(alone, Face(track.expected(now_us), track.face.points), roll)
+            if found is not None:
+                return found
+        return self._detector.closer(alone, face, roll)
+
+    def _met(
+        self, state: PeopleState, image: Image, person: Person, face: Face | None, others: Sequence[Box], now_us: int
+    ) -> tuple[Person, PeopleState]:
+        """``person`` after ``face`` was found in their place, or none; somebody new where it is another face."""
+        if face is None:
+            return replace(person, reason="no face"), state
+        track = person.track
+        context = now_us if now_us - track.seen_us > LOST_US else track.context
+        state = replace(state, context=max(state.context, context))
+        if person.blank:
+            return replace(person, track=replace(track.seen(face, now_us), context=context)), state
+        look = appearance(painted(image, face.box, others) if others else image, face)
+        if track.look is not None and unlike(look, track.look) > OTHER_FACE:
+            if track.doubts + 1 < TWICE:
+                track = replace(track.seen(face, now_us), doubts=track.doubts + 1)
+                return replace(person, track=track, reason="unbound"), state
+            return _new(state, face, now_us, look)
+        track = replace(track.seen(face, now_us), context=context, look=look, doubts=0)
+        return replace(person, track=track, reason=""), state
+
+    def _welcomed(self, state: PeopleState, image: Image, new: Sequence[Face], now_us: int) -> PeopleState:
+        """Somebody new for each face that nobody has; beside others only when it is seen twice."""
+        seen = [p.track.face.box for p in state.people if p.track.seen_us == now_us]
+        new = [f for f in new if not any(overlap(f.box, box) >= SAME_FACE for box in seen)]
+        known = not state.people
+        for face in new:
+            confirmed = known or any(overlap(face.box, box) >= SAME_FACE for box in state.candidates)
+            if not confirmed or len(state.people) >= self._most:
+                continue
+            exact = self._detector.closer(image, face, face.pose.roll)
+            if exact is not None:
+                person, state = _new(state, exact, now_us, appearance(image, exact))
+                state = replace(state, people=(*state.people, person))
+        return replace(state, candidates=tuple(f.box for f in new))
+
+
+def following(encoder: Encoder[Any, Any], people: int) -> Encoder[Any, Any]:
+    """``encoder`` for several people, where it is one of faces; any other as it is."""
+    return PeopleEncoder(encoder, people) if isinstance(encoder, FaceEncoder) else encoder
+
+
+def painted(image: Image, own: Box, others: Sequence[Box]) -> Image:
+    """``image`` with ``others`` painted over, but for what lies within ``own``."""
+    out: Image = image.copy()
+    for box in others:
+        rows, columns = _part(grown(box, 1.2), image)
+        out[rows, columns] = GREY
+    rows, columns = _part(grown(own, 1.2), image)
+    out[rows, columns] = image[rows, columns]
+    return out
+
+
+def _part(box: Box, image: Image) -> tuple[slice, slice]:
+    """Rows and columns of ``image`` in ``box``."""
+    left, top, width, height = box
+    rows = slice(max(0, round(top)), max(0, min(image.shape[0], round(top + height))))
+    return rows, slice(max(0, round(left)), max(0, min(image.shape[1], round(left + width))))
+
+
+def _cost(track: Track, face: Face, look: NDArray[np.float32], now_us: int) -> float:
+    """Of ``face`` being the one of ``track``: how far it is from where that should be, and how unlike."""
+    where = track.expected(now_us)
+    if not gate(where, face.box):
+        return MISS
+    return apart(where, face.box) + (0.0 if track.look is None else unlike(look, track.look))
+
+
+def _new(state: PeopleState, face: Face, now_us: int, look: NDArray[np.float32]) -> tuple[Person, PeopleState]:
+    state = replace(state, born=state.born + 1, context=max(state.context, now_us))
+    return Person(Track(f"p{state.born}", now_us, face, now_us, look=look)), state
+
+
+def _without_gone(state: PeopleState, now_us: int) -> PeopleState:
+    """Who was not seen for two seconds is gone; of a masked person the place stays."""
+    gone = [p for p in state.people if now_us - p.track.seen_us > GONE_US]
+    places = [Place(p.owner or p.name, p.track.face.box, p.track.seen_us) for p in gone if state.is_asked(p)]
+    return replace(state, people=tuple(p for p in state.people if p not in gone), places=(*state.places, *places))
+
+
+def _covered(state: PeopleState, now_us: int, size: tuple[int, int]) -> PeopleState:
+    """The masks of this slot: those asked for, those inherited, and those that end."""
+    lost = [
+        Place(p.owner or p.name, p.track.face.box, p.track.seen_us)
+        for p in state.people
+        if p.blank and p.track.seen_us < now_us
+    ]
+    places, people = (*state.places, *lost), list(state.people)
+    for i, person in enumerate(people):
+        if not state.is_asked(person):
+            is_new = person.track.context == now_us
+            owner = owner_of(places, person.track.face.box, now_us, size) if is_new else None
+            near = (
+                p for p in people if p is not person and p.blank and touches(p.track.face.box, person.track.face.box)
+            )
+            owner = owner or next((p.owner or p.name for p in near), None)
+            people[i] = person = replace(person, owner=owner or person.owner)
+        if state.is_asked(person) or (person.blank and not person.shown):
+            people[i] = replace(_blank(person), shown=True, reason="masked")
+        elif person.blank:
+            track = replace(person.track, context=now_us)
+            people[i] = replace(person, track=track, owner=None, blank=False, shown=False, reason="")
+            state = replace(state, context=max(state.context, now_us))
+    return replace(state, people=tuple(people))
+
+
+def _blank(person: Person) -> Person:
+    """``person`` without anything but the place."""
+    if person.blank:
+        return person
+    track = replace(person.track, face=Face(person.track.face.box), look=None, doubts=0)
+    return replace(person, track=track, reason="masked", blank=True, shown=False, mouth=None, openings=())
+
+
+def _with_mouth(person: Person, image: Image, now_us: int, is_near: bool = False) -> Person:
+    """``person`` with one opening more; ``is_near``: the landmarks are of this picture."""
+    points = person.track.face.points
+    if person.blank or person.reason in ("no face", "unbound") or points is None:
+        return replace(person, mouth=None)
+    if person.mouth is None:
+        return replace(person, mouth=first_view(image, points)) if is_near else person
+    view, moved = next_view(image, person.mouth, points if is_near else None)
+    return replace(person, mouth=view, openings=(*person.openings, MouthOpening(now_us, round(moved, 4))))
+
+
+def _row(person: Person, token: int | None, size: tuple[int, int]) -> SeenPerson:
+    left, top, width, height = person.track.face.box
+    box = left / size[0], top / size[1], width / size[0], height / size[1]
+    if person.blank:
+        return SeenPerson(person.name, person.track.context, None, box, masked=True)
+    pose = person.track.face.pose
+    return SeenPerson(
+        person.name,
+        person.track.context,
+        token,
+        box,
+        pose.yaw,
+        pose.pitch,
+        pose.roll,
+        person.openings,
+        person.reason or None,
+    )
+
+
+def _largest_reason(people: Sequence[Person]) -> str:
+    if not people:
+        return "no face"
+    return max(people, key=lambda p: p.track.face.box[2]).reason
+
+
+def _size(image: Image) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
+
+
+def _is_due(state: PeopleState, origin_us: int) -> bool:
+    return state.slot is None or origin_us // SLOT_US > state.slot
