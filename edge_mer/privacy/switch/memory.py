@@ -10,13 +10,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
-from edge_mer.contract.errors import PrivacyError
+from edge_mer.contract.errors import ConfigError, PrivacyError
 from edge_mer.contract.messages import Receipt
-from edge_mer.privacy.keys.host_key import PRIVATE
+from edge_mer.host.files import state_path
+from edge_mer.privacy.keys.host_key import PRIVATE, public_key
 from edge_mer.privacy.switch.people_mask import PeopleAsked, everybody
 from edge_mer.privacy.switch.receipt_log import ReceiptLog
 from edge_mer.privacy.switch.receipts import ChainHead, receipt_files
-from edge_mer.privacy.switch.state import FILE, LOCAL_CURE, RESERVED, STRENGTH, Asked, Mask, StateFile, SwitchState
+from edge_mer.privacy.switch.state import (
+    FILE,
+    LOCAL_CURE,
+    RESERVED,
+    STRENGTH,
+    Asked,
+    Mask,
+    StateFile,
+    SwitchState,
+    read_state,
+)
 from edge_mer.privacy.switch.used_counters import FILE as COUNTERS
 from edge_mer.privacy.switch.used_counters import UsedCounters
 
@@ -48,6 +59,18 @@ class Memory:
 def has_run(directory: Path) -> bool:
     """Whether a switch has run with this directory before."""
     return any((directory / name).exists() for name in (PRIVATE, FILE, COUNTERS)) or bool(receipt_files(directory))
+
+
+def may_hold_people(configured: str | None) -> bool:
+    """Whether persons may be masked by the switch of this state directory, as far as its file shows. On doubt, yes."""
+    directory = state_path(configured)
+    try:
+        key = public_key(directory)
+        return has_run(directory) if key is None else read_state(directory / FILE, key).people.holds
+    except FileNotFoundError:
+        return has_run(directory)
+    except (PrivacyError, ConfigError):
+        return True
 
 
 def recall(directory: Path, key: Ed25519PrivateKey, has_run: bool, wall_us: int) -> Memory:
