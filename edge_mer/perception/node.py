@@ -104,7 +104,7 @@ class PerceptionNode:
 
     def _encode(self, message: Message[Any]) -> None:
         if self._is_blind:
-            self._counts["masked"] += 1
+            self._counts["person_masked"] += 1
             return
         if self._clock.now_us() - message.envelope.created_us > LAG_US:
             self._counts["late"] += 1

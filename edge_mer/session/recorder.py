@@ -52,7 +52,7 @@ FreeBytes = Callable[[Path], int]
 class Recorder:
     """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts messages after that.
 
-    ``masked`` counts pictures that were left out, because a person is masked.
+    ``person_masked`` counts pictures that were left out, because a person is masked.
 
     ``joins``: fusion is already running, so the recording does not begin with its first entry.
     """
@@ -84,7 +84,7 @@ class Recorder:
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)), awaited=True)
         self._other = bus.reader(*(s.topic for s in latest if not sensed(s)), awaited=True)
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
-        self._own: Counter[str] = Counter(stopped=0, unrecorded=0, masked=0)
+        self._own: Counter[str] = Counter(stopped=0, unrecorded=0, person_masked=0)
         self._space_due_us = 0
 
     def turn(self) -> int:
@@ -122,7 +122,7 @@ class Recorder:
             self._own["unrecorded"] += 1
             return
         if self._skips_video and message.topic == "raw/video":
-            self._own["masked"] += 1
+            self._own["person_masked"] += 1
             return
         try:
             self._writer.add(message, now)
