@@ -14,23 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.people import MouthOpening, SeenPerson
-from edge_mer.perception.appearance import appearance, unlike
+from edge_mer.perception.appearance import Appearance, appearance
 from edge_mer.perception.crop import grown
 from edge_mer.perception.detect import Box, Face, FaceDetector, Image
 from edge_mer.perception.encoder import Encoder, EncoderSpec, Tokens, VideoFrame, named, no_tokens
 from edge_mer.perception.face import LOST_US, SAME_FACE, SLOT_US, FaceEncoder, checked, overlap, unreadable
 from edge_mer.perception.masks import Place, owner_of, touches
 from edge_mer.perception.mouth import MouthView, first_view, next_view
-from edge_mer.perception.tracks import FACES, GONE_US, MISS, Track, apart, assign, gate
+from edge_mer.perception.stillness import Stillness, watched
+from edge_mer.perception.tracks import FACES, GONE_US, KEPT, MISS, Track, apart, assign, gate
 
 MOST: Final = 4
-# Two looks at one face differ less, two people more.
-OTHER_FACE: Final = 0.5
+# Two people differ by more in all of 16 x 15 / 2 pairs; of looks 0.2 s apart at one face 0.98 differ by less.
+OTHER_FACE: Final = 0.19
+# Of two faces that could be the one of a track, being unlike weighs as much as being so many widths away, at most one.
+WEIGHT: Final = 3.0
 # A face is taken for another only when it was seen twice; the first time it gives no token.
 TWICE: Final = 2
 # A near look begins at the expected place if the glance is so near to it, in widths of the face.
 NEAR: Final = 0.35
 GREY: Final = 127
+# Faces nearer than this, in widths, may cover each other: what looks unlike then is decided once they are apart.
+BESIDE: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +51,7 @@ class Person:
     owner: str | None = None
     blank: bool = False
     shown: bool = False
+    still: Stillness | None = None
     mouth: MouthView | None = None
     openings: tuple[MouthOpening, ...] = ()
 
@@ -172,7 +178,7 @@ class PeopleEncoder:
         faces = self._detector.detect(image)[:FACES]
         for person in state.people:
             track = person.track
-            missed = not any(gate(track.expected(now_us), f.box) for f in faces)
+            missed = not any(gate(track.expected(now_us), f.box, now_us - track.seen_us) for f in faces)
             if missed and not person.blank and now_us - track.seen_us <= LOST_US:
                 kept = self._detector.again(image, track.face)
                 if kept is not None and not any(overlap(kept.box, f.box) >= SAME_FACE for f in faces):
@@ -210,13 +216,18 @@ class PeopleEncoder:
         if person.blank:
             return replace(person, track=replace(track.seen(face, now_us), context=context)), state
         look = appearance(painted(image, face.box, others) if others else image, face)
-        if track.look is not None and unlike(look, track.look) > OTHER_FACE:
+        if track.unlike(look) > OTHER_FACE:
+            if any(apart(face.box, box) < BESIDE for box in others):
+                track = replace(track.seen(face, now_us), context=context, doubts=0)
+                return replace(person, track=track, reason="unbound"), state
             if track.doubts + 1 < TWICE:
                 track = replace(track.seen(face, now_us), doubts=track.doubts + 1)
                 return replace(person, track=track, reason="unbound"), state
             return _new(state, face, now_us, look)
-        track = replace(track.seen(face, now_us), context=context, look=look, doubts=0)
-        return replace(person, track=track, reason=""), state
+        track = replace(track.seen(face, now_us), context=context, looks=(*track.looks, look)[-KEPT:], doubts=0)
+        still = watched(person.still, image, face.box, now_us)
+        reason = "still picture" if still.is_picture(now_us) else ""
+        return replace(person, track=track, still=still, reason=reason), state
 
     def _welcomed(self, state: PeopleState, image: Image, new: Sequence[Face], now_us: int) -> PeopleState:
         """Somebody new for each face that nobody has; beside others only when it is seen twice."""
@@ -257,17 +268,17 @@ def _part(box: Box, image: Image) -> tuple[slice, slice]:
     return rows, slice(max(0, round(left)), max(0, min(image.shape[1], round(left + width))))
 
 
-def _cost(track: Track, face: Face, look: NDArray[np.float32], now_us: int) -> float:
+def _cost(track: Track, face: Face, look: Appearance, now_us: int) -> float:
     """Of ``face`` being the one of ``track``: how far it is from where that should be, and how unlike."""
     where = track.expected(now_us)
-    if not gate(where, face.box):
+    if not gate(where, face.box, now_us - track.seen_us):
         return MISS
-    return apart(where, face.box) + (0.0 if track.look is None else unlike(look, track.look))
+    return apart(where, face.box) + min(WEIGHT * track.unlike(look), 1.0)
 
 
-def _new(state: PeopleState, face: Face, now_us: int, look: NDArray[np.float32]) -> tuple[Person, PeopleState]:
+def _new(state: PeopleState, face: Face, now_us: int, look: Appearance) -> tuple[Person, PeopleState]:
     state = replace(state, born=state.born + 1, context=max(state.context, now_us))
-    return Person(Track(f"p{state.born}", now_us, face, now_us, look=look)), state
+    return Person(Track(f"p{state.born}", now_us, face, now_us, looks=(look,))), state
 
 
 def _without_gone(state: PeopleState, now_us: int) -> PeopleState:
@@ -307,8 +318,8 @@ def _blank(person: Person) -> Person:
     """``person`` without anything but the place."""
     if person.blank:
         return person
-    track = replace(person.track, face=Face(person.track.face.box), look=None, doubts=0)
-    return replace(person, track=track, reason="masked", blank=True, shown=False, mouth=None, openings=())
+    track = replace(person.track, face=Face(person.track.face.box), looks=(), doubts=0)
+    return replace(person, track=track, reason="masked", blank=True, shown=False, still=None, mouth=None, openings=())
 
 
 def _with_mouth(person: Person, image: Image, now_us: int, is_near: bool = False) -> Person:

@@ -10,33 +10,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edge_mer.perception.appearance import Appearance, unlike
 from edge_mer.perception.detect import Box, Face
 
 # A face that was not seen for so long is gone: whoever comes then is somebody else.
 GONE_US: Final = 2_000_000
-# A face moves at most so many of its own widths from where it was expected, and changes its size at most so much.
-REACH, GROWTH = 1.0, 1.8
+# A face is found at most so many of its own widths from where it was expected, and for every second without it, and
+# changes its size at most so much.
+REACH, PER_SECOND, GROWTH = 0.9, 1.0, 1.8
 # Motion is continued for so long; beyond, people stop and turn.
 COAST_US: Final = 600_000
 SMOOTH: Final = 0.5
+KEPT: Final = 8
 FACES: Final = 8
-MISS: Final = 2.0
+MISS: Final = 4.0
 
 Velocity = tuple[float, float]
 """Of the middle of a face, in pixels per second."""
-Appearance = NDArray[np.float32]
-"""As ``appearance.appearance`` gives it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
     """``face`` as it was last seen, at ``seen_us``; ``context``: since when the face is the same without a gap.
 
-    ``look``: its appearance, None while that is not known. ``doubts``: pictures in a row in which another face seemed
-    to be in its place.
+    ``looks``: how it looked in the last KEPT pictures, none of a masked face. ``doubts``: pictures in a row in which
+    another face seemed to be in its place.
     """
 
     person: str
@@ -44,7 +42,7 @@ class Track:
     face: Face
     seen_us: int
     velocity: Velocity = (0.0, 0.0)
-    look: Appearance | None = None
+    looks: tuple[Appearance, ...] = ()
     doubts: int = 0
 
     def expected(self, now_us: int) -> Box:
@@ -52,6 +50,10 @@ class Track:
         ahead = min(now_us - self.seen_us, COAST_US) / 1e6
         left, top, width, height = self.face.box
         return left + self.velocity[0] * ahead, top + self.velocity[1] * ahead, width, height
+
+    def unlike(self, look: Appearance) -> float:
+        """How unlike every look that is kept; 0 where there is none."""
+        return min((unlike(look, kept) for kept in self.looks), default=0.0)
 
     def seen(self, face: Face, now_us: int) -> Track:
         """The track after ``face`` was seen."""
@@ -73,10 +75,10 @@ def apart(one: Box, other: Box) -> float:
     return math.hypot(x - u, y - v) / max((one[2] + other[2]) / 2, 1e-6)
 
 
-def gate(expected: Box, found: Box) -> bool:
+def gate(expected: Box, found: Box, unseen_us: int) -> bool:
     """Whether a face could have come from where it was expected to where it was found."""
     size = max(found[2], 1e-6) / max(expected[2], 1e-6)
-    return apart(expected, found) <= REACH and 1 / GROWTH <= size <= GROWTH
+    return apart(expected, found) <= REACH + PER_SECOND * unseen_us / 1e6 and 1 / GROWTH <= size <= GROWTH
 
 
 def assign(costs: Sequence[Sequence[float]]) -> list[int | None]:
