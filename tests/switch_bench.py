@@ -99,10 +99,11 @@ class SwitchBench:
         for_s: int = 0,
         requester: str = "local",
         grant: Grant | None = None,
+        persons: tuple[str, ...] = (),
     ) -> None:
         """Send a command. Unmasking uses a new grant of the console, unless another is given."""
         if action == "unmask":
-            grant = grant or self.grant(*modalities)
+            grant = grant or (self.grant_persons(*persons) if persons else self.grant(*modalities))
             self._unmasked += [(m, self.clock.now_us()) for m in modalities]
         command = Command(
             id=id_ or f"c{next(self._ids)}",
@@ -112,6 +113,7 @@ class SwitchBench:
             grant=grant,
             hard=hard,
             for_s=for_s,
+            persons=persons,
         )
         self.person.send(command)
 
@@ -120,6 +122,12 @@ class SwitchBench:
         epoch = ahead + max(self.switch.epochs().values()) if self.switch is not None else 0
         host = self.host_public.public_bytes_raw().hex()
         return (identity or self.console).grant(host, modalities, epoch, self.clock.wall_us())
+
+    def grant_persons(self, *persons: str, identity: Identity | None = None) -> Grant:
+        """A grant to unmask persons in view, for what is masked now."""
+        epoch = self.switch.people_epoch() if self.switch is not None else 0
+        host = self.host_public.public_bytes_raw().hex()
+        return (identity or self.console).grant(host, (), epoch, self.clock.wall_us(), persons)
 
     def openings(self, modality: Modality) -> list[int]:
         """Times (us) of the requests to unmask it."""

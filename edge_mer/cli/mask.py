@@ -8,9 +8,11 @@ import typer
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
+from edge_mer.cli.options import persons as named
 from edge_mer.cli.switch import report
 from edge_mer.client import SwitchClient
 from edge_mer.client.instance import find_instances
+from edge_mer.contract.control import Answer
 from edge_mer.contract.errors import UNPROVEN, EdgeMerError
 
 FAILURE = "NOT fully masked: "
@@ -28,17 +30,24 @@ def mask(
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Close sensors and purge what was derived from them.
+    """Close sensors and purge what was derived from them; or mask persons in view: mask person p2.
 
     Anybody may mask. Exit code 6 when it is not confirmed that everything is closed.
     """
-    names = checked(modalities)
+    people = named(modalities)
+    names = () if people else checked(modalities)
+    if people and (hard or hours):
+        raise typer.BadParameter("a mask of persons has no end and cannot be locked; leave out --hours and --hard")
     if hard and hours:
         raise typer.BadParameter("a locked mask has no end; leave out --hours or --hard")
     for_s = round(hours * 3600)
+
+    def asked(switch: SwitchClient) -> Answer:
+        return switch.mask_persons(*people) if people else switch.mask(*names, hard=hard, for_s=for_s)
+
     if at is not None:
         with SwitchClient.paired(at, config) as switch:
-            report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE, UNPROVEN)
+            report(asked(switch), FAILURE, UNPROVEN)
         return
     places, failed = find_instances(directory, config), False
     for place in places:
@@ -46,7 +55,7 @@ def mask(
             typer.echo(f"in {place}")
         try:
             with SwitchClient.local(place) as switch:
-                report(switch.mask(*names, hard=hard, for_s=for_s), FAILURE, UNPROVEN)
+                report(asked(switch), FAILURE, UNPROVEN)
         except typer.Exit:
             failed = True
         except EdgeMerError as error:  # the other instances are masked all the same

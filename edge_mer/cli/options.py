@@ -9,6 +9,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from edge_mer.contract.domain import MODALITIES, Modality
+from edge_mer.privacy.switch.people_mask import fault_of
+
+PERSON = "person"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML config; default ~/.config/edge_mer.toml")]
 Setting = Annotated[
@@ -18,7 +21,10 @@ Directory = Annotated[
     Path | None, typer.Option("--directory", help="runtime directory of the running instance; default: as configured")
 ]
 Modalities = Annotated[
-    list[str], typer.Argument(metavar="MODALITY", help=f"one or more of {', '.join(MODALITIES)}; or all")
+    list[str],
+    typer.Argument(
+        metavar="MODALITY", help=f"one or more of {', '.join(MODALITIES)}; or all; or: person p2, person all"
+    ),
 ]
 At = Annotated[str | None, typer.Option("--at", metavar="NAME", help="name of a paired remote host")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")]
@@ -49,6 +55,17 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def persons(names: list[str]) -> tuple[str, ...]:
+    """Whom ``person p2 p3`` names; none where modalities are named. Raises BadParameter (exit code 2) for others."""
+    if not names or names[0] != PERSON:
+        return ()
+    if len(names) == 1:
+        raise typer.BadParameter("which person? name those in view as edge-mer status and the page do, as p2; or all")
+    if fault := fault_of(names[1:]):
+        raise typer.BadParameter(fault)
+    return tuple(dict.fromkeys(names[1:]))
 
 
 def modalities(names: list[str]) -> tuple[Modality, ...]:

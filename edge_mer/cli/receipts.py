@@ -84,6 +84,11 @@ def in_words(receipt: Receipt) -> str:
     """``12  2026-11-21 18:30:05  video masked by anna: closed after 41 ms, purged after 44 ms, last message 1203``."""
     wall = datetime.datetime.fromtimestamp((receipt.requested_us + receipt.wall_offset_us) / 1e6)
     closed, purged = ((t - receipt.requested_us) / 1000 for t in (receipt.closed_us, receipt.purged_us))
+    if receipt.persons:
+        return (
+            f"{receipt.number:>5}  {wall:%Y-%m-%d %H:%M:%S}  person {', '.join(receipt.persons)} masked by "
+            f"{receipt.requester}: confirmed after {purged:.0f} ms ({'; '.join(receipt.checks)})"
+        )
     last = "no message before" if receipt.last_seq is None else f"last message {receipt.last_seq}"
     return (
         f"{receipt.number:>5}  {wall:%Y-%m-%d %H:%M:%S}  {receipt.modality} {receipt.gate} by {receipt.requester}: "

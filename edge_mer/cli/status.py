@@ -11,7 +11,7 @@ from edge_mer.cli.options import At, ConfigFile, Directory
 from edge_mer.client import SwitchClient
 from edge_mer.client.instance import connected, find_instances, running_config
 from edge_mer.client.snapshot import TOPICS, Snapshot
-from edge_mer.client.status_text import consent_lines, privacy_lines, sensor_lines, worker_lines
+from edge_mer.client.status_text import consent_lines, people_lines, privacy_lines, sensor_lines, worker_lines
 from edge_mer.config import sources_off
 from edge_mer.contract.clock import SECOND
 from edge_mer.host.files import shown_state_directory
@@ -26,7 +26,8 @@ def status(at: At = None, directory: Directory = None, config: ConfigFile = None
     """
     if at is not None:
         with SwitchClient.paired(at, config) as switch:
-            typer.echo("\n".join(privacy_lines(switch.status().modalities)))
+            answer = switch.status()
+            typer.echo("\n".join([*privacy_lines(answer.modalities), *people_lines(answer.people)]))
         return
     failed = [name for place in find_instances(directory, config) for name in _show(place)]
     if failed:
@@ -41,7 +42,8 @@ def _show(place: Path) -> list[str]:
         answer = SwitchClient.on_bus(bus).status()
         now, state = bus.clock.now_us(), shown_state_directory(place)
     workers = snapshot.health.workers if snapshot.health else {}
-    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now), "", "consent"]
+    lines = [f"running in {place}", "", "privacy", *privacy_lines(answer.modalities, now)]
+    lines += [*people_lines(answer.people, now), "", "consent"]
     lines += [*consent_lines(state), "", "sensors"]
     config = running_config(place)
     lines += sensor_lines(snapshot.sensors, sources_off(config) if config is not None else frozenset())

@@ -6,6 +6,7 @@ import msgspec
 
 from edge_mer.cli.options import At, ConfigFile, Directory, Modalities
 from edge_mer.cli.options import modalities as checked
+from edge_mer.cli.options import persons as named
 from edge_mer.cli.switch import report
 from edge_mer.client import SwitchClient
 from edge_mer.client.instance import find_instances
@@ -15,11 +16,12 @@ from edge_mer.contract.errors import ConfigError
 
 
 def unmask(modalities: Modalities, at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Let sensors open again, by a grant of this console's key.
+    """Let sensors open again, by a grant of this console's key; or let persons be seen again: unmask person p2.
 
     Nothing was captured while they were masked. What may not be unmasked is named, with exit code 1; the rest opens.
     """
-    names = checked(modalities)
+    people = named(modalities)
+    names = () if people else checked(modalities)
     if at is not None:
         switch = SwitchClient.paired(at, config)
     else:
@@ -30,7 +32,7 @@ def unmask(modalities: Modalities, at: At = None, directory: Directory = None, c
             )
         switch = SwitchClient.local(places[0])
     with switch:
-        answer = unmask_allowed(switch, names)
+        answer = switch.unmask_persons(*people) if people else unmask_allowed(switch, names)
     report(answer)
 
 

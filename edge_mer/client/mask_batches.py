@@ -12,12 +12,13 @@ import msgspec
 from edge_mer.client.pending_commands import Done, failed
 from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.domain import Modality
+from edge_mer.privacy.switch.people_mask import merged
 
 # Of one sender: masks under way, and replies that one mask answers.
 MOST_UNDER_WAY, MOST_REPLIES = 16, 50
 TOO_MANY = "sent, but too many masks of this sender wait for the switch; see its state"
-# Modalities, hard, timed: masks of one kind may go as one.
-Kind = tuple[frozenset[Modality], bool, bool]
+# Modalities, hard, timed, of persons: masks of one kind may go as one.
+Kind = tuple[frozenset[Modality], bool, bool, bool]
 
 
 @dataclass
@@ -27,7 +28,8 @@ class _Batch:
 
 
 class MaskBatches:
-    """While a sender has many masks under way, further ones wait; those of one kind become one, with the latest end.
+    """While a sender has many masks under way, further ones wait; those of one kind become one, with the latest end
+    and all persons.
 
     ``send``: sends a command of a sender and calls its ``Done`` once. Call ``flush`` before another command of the same
     sender, which must not overtake its masks.
@@ -40,9 +42,13 @@ class MaskBatches:
 
     def add(self, sender: str, command: Command, reply: Done) -> None:
         waiting = self._waiting.setdefault(sender, {})
-        kind = frozenset(command.modalities), command.hard, command.for_s != 0
+        kind = frozenset(command.modalities), command.hard, command.for_s != 0, bool(command.persons)
         batch = waiting.pop(kind, None) or _Batch(command)
-        batch.command = msgspec.structs.replace(command, for_s=max(command.for_s, batch.command.for_s))
+        batch.command = msgspec.structs.replace(
+            command,
+            for_s=max(command.for_s, batch.command.for_s),
+            persons=merged(command.persons, batch.command.persons),
+        )
         if len(batch.replies) < MOST_REPLIES:
             batch.replies.append(reply)
         else:

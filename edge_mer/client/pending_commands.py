@@ -64,8 +64,10 @@ class PendingCommands:
         grant: Grant | None = None,
         hard: bool = False,
         for_s: int = 0,
+        persons: tuple[str, ...] = (),
     ) -> None:
-        """``mask``, ``unmask``, ``resume`` or ``status``. ``for_s``: seconds until a mask ends by itself; 0 = never."""
+        """``mask``, ``unmask``, ``resume`` or ``status``. ``for_s``: seconds until a mask ends by itself; 0 = never.
+        ``persons``, in place of modalities: persons in view, or "all"."""
         self.ask(
             Command(
                 # A new id even when a client sent one: the switch treats equal ids as the same command.
@@ -76,11 +78,14 @@ class PendingCommands:
                 grant=grant,
                 hard=hard,
                 for_s=for_s,
+                persons=persons,
             ),
             done,
         )
 
-    def unmask(self, modalities: tuple[Modality, ...], done: Done, *, resume: bool = False) -> None:
+    def unmask(
+        self, modalities: tuple[Modality, ...], done: Done, *, resume: bool = False, persons: tuple[str, ...] = ()
+    ) -> None:
         """Query the masks, sign a grant for that state, and unmask. ``resume`` keeps masks that users set."""
 
         def sign(states: Answer) -> None:
@@ -90,11 +95,16 @@ class PendingCommands:
             try:
                 if self._signer is None:
                     raise PrivacyError(NO_KEYS)
-                grant = self._signer().grant(modalities, states.modalities)
+                signer = self._signer()
+                grant = (
+                    signer.grant_persons(persons, states.people)
+                    if persons
+                    else signer.grant(modalities, states.modalities)
+                )
             except (EdgeMerError, OSError) as error:
                 done(failed(str(error)))
             else:
-                self.command("resume" if resume else "unmask", modalities, done, grant=grant)
+                self.command("resume" if resume else "unmask", modalities, done, grant=grant, persons=persons)
 
         self.command("status", (), sign)
 

@@ -11,6 +11,7 @@ from edge_mer.contract.control import Grant
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import PrivacyState
+from edge_mer.contract.people import MaskedPeople
 from edge_mer.host.files import shown_state_directory
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.keys.identity import CONSOLE, Identity, read_identity
@@ -28,6 +29,11 @@ class Signer:
         """A grant for the ``seen`` states; a later mask invalidates it."""
         epoch = max((state.mask_epoch for state in seen.values()), default=0)
         return self.identity.grant(self.host, modalities, epoch, self.clock.wall_us())
+
+    def grant_persons(self, persons: tuple[str, ...], seen: MaskedPeople | None) -> Grant:
+        """As ``grant``, for persons who are masked alone; whatever changes who is masked invalidates it."""
+        epoch = seen.mask_epoch if seen is not None else 0
+        return self.identity.grant(self.host, (), epoch, self.clock.wall_us(), persons)
 
 
 def host_signer(state: Path, clock: Clock, name: str = CONSOLE) -> Signer:

@@ -10,6 +10,7 @@ from edge_mer.contract.clock import SystemClock
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.contract.messages import PrivacyState, SensorState, WorkerHealth
+from edge_mer.contract.people import MaskedPeople
 from edge_mer.privacy.consent.consent_file import FILE, in_words, read_deployment
 from edge_mer.privacy.keys.keyring import Keyring
 
@@ -32,6 +33,17 @@ def privacy_lines(states: Mapping[Modality, PrivacyState], now_us: int | None = 
         lines.append(f"  {m:<6} {state.requested:<7} {facts}{gap}".rstrip())
         lines += [f"  {'':<6} no receipt: {text}" for text in state.unconfirmed]
     return lines
+
+
+def people_lines(people: MaskedPeople | None, now_us: int | None = None) -> list[str]:
+    """``persons p2 masked  for 12 s, masked by the hub``; nothing where nobody is masked alone."""
+    if people is None or not people.holds:
+        return []
+    who = "everybody in view" if people.everybody else ", ".join(people.persons)
+    since = "" if now_us is None else f"for {(now_us - people.since_us) / 1e6:.0f} s"
+    facts = ", ".join(fact for fact in (since, people.reason) if fact)
+    lines = [f"  person {who} masked  {facts}; the camera stays open".rstrip()]
+    return lines + [f"  {'':<6} no receipt: {text}" for text in people.unconfirmed]
 
 
 def clock_text(wall_us: int, today: datetime.date | None = None) -> str:

@@ -142,6 +142,24 @@ class SwitchClient:
         """
         return self._wait(lambda done: self._commands.command("mask", modalities, done, hard=hard, for_s=for_s))
 
+    def mask_persons(self, *persons: str) -> Answer:
+        """No token of these persons in view ("p2", or "all") is made from now on; the camera stays open."""
+        return self._wait(lambda done: self._commands.command("mask", (), done, persons=persons))
+
+    def unmask_persons(self, *persons: str) -> Answer:
+        """Let these persons be seen again, with a grant signed by this program's keys."""
+        if not self._signs:
+            return self._wait(lambda done: self._commands.command("unmask", (), done, persons=persons))
+        runtime = self._runtime if os.geteuid() == 0 else None
+        if runtime is not None and runtime.stat().st_uid != 0:
+            with SwitchClient.root(runtime) as root:
+                return root.unmask_persons(*persons)
+        answer = self._wait(lambda done: self._commands.unmask((), done, persons=persons))
+        if runtime is not None and not answer.ok and LOCAL_CURE in answer.text:
+            with SwitchClient.root(runtime) as root:
+                return root.unmask_persons(*persons)
+        return answer
+
     def unmask(self, *modalities: Modality) -> Answer:
         """Allow sensors to open, with a grant signed by this program's keys. As root it also undoes locks."""
         if not self._signs:

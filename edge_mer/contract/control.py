@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from edge_mer.contract.domain import Gate, Modality
 from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import PrivacyState, Receipt
+from edge_mer.contract.people import MaskedPeople
 
 
 class Control(Struct, kw_only=True, frozen=True, tag_field="kind", tag=str.lower):
@@ -34,6 +35,9 @@ class Register(Control, frozen=True):
 
     ``mask_epoch``: the newest that it knows; a switch that has lost its state counts on from there. ``process``: by
     which the kernel proves its end; without it, only its own confirmation or the supervisor's counts.
+
+    ``persons``: it carries out masks of single persons, so it is sent ``MaskPersons``; ``person_epoch``: of the newest
+    that it knows. ``renumbered``: since then the numbers of persons began anew, so it masks everybody.
     """
 
     name: str
@@ -42,6 +46,9 @@ class Register(Control, frozen=True):
     gate: bool
     mask_epoch: int = 0
     process: ProcessId | None = None
+    persons: bool = False
+    person_epoch: int = 0
+    renumbered: bool = False
 
 
 class LeaseRequest(Control, frozen=True):
@@ -117,8 +124,29 @@ class Purged(Control, frozen=True):
     mask_epoch: int
 
 
+class MaskPersons(Control, frozen=True):
+    """The switch says who is masked alone from now on: ``persons`` of the life ``boot`` of the process that follows
+    faces, or ``everybody``; nobody else. Repeated until ``PersonsMasked`` answers it; an older one is void."""
+
+    mask_epoch: int
+    boot: str
+    persons: tuple[str, ...]
+    everybody: bool
+
+
+class PersonsMasked(Control, frozen=True):
+    """No token of these persons is made, and no picture recorded, from now on. ``in_view``: whom the process that
+    follows faces knows; null from one that follows none."""
+
+    name: str
+    boot: str
+    mask_epoch: int
+    in_view: tuple[str, ...] | None = None
+
+
 class Grant(Control, frozen=True):
     """Permission to unmask ``modalities`` of ``host``, signed by the paired key ``key`` (public keys, hex).
+    Or, without modalities, ``persons``: the field is no part of what is signed where it is left out.
 
     ``counter`` grows with every grant of that key. ``mask_epoch`` is the newest that the signer knew: a later
     mask voids the grant, so a delayed grant opens nothing. ``signature``: see privacy.keys.signing.
@@ -130,6 +158,7 @@ class Grant(Control, frozen=True):
     mask_epoch: int
     modalities: tuple[Modality, ...]
     signature: str = ""
+    persons: tuple[str, ...] | UnsetType = UNSET
 
 
 class Command(Control, frozen=True):
@@ -138,6 +167,7 @@ class Command(Control, frozen=True):
     ``resume`` is the request of ``edge-mer run``: as unmask, but masks that a user requested stay. ``for_s``: seconds
     until a mask ends by itself; 0 means until an unmask. ``counter`` grows with every command of one sender over TCP;
     on the host's own sockets it is not checked. ``challenge``: of a mask, random text that ``Answer.holds`` then signs.
+    ``persons``, in place of modalities: persons in view, as "p2", or "all".
     """
 
     id: str
@@ -149,6 +179,7 @@ class Command(Control, frozen=True):
     for_s: int = 0
     counter: int = 0
     challenge: str = ""
+    persons: tuple[str, ...] = ()
 
 
 class Pair(Control, frozen=True):
@@ -199,7 +230,8 @@ class Answer(Control, frozen=True):
     """The result of a command: ``ok`` only when it took effect; ``text`` says what did not.
 
     ``receipts`` are the numbers of the receipts that prove a mask. To a mask with a challenge, ``proofs`` are these
-    receipts themselves, and ``holds`` that they are in force now.
+    receipts themselves, and ``holds`` that they are in force now. ``people``: null as long as nobody was ever masked
+    alone.
     """
 
     id: str
@@ -209,6 +241,7 @@ class Answer(Control, frozen=True):
     receipts: tuple[int, ...] = ()
     proofs: tuple[Receipt, ...] = ()
     holds: Holds | None = None
+    people: MaskedPeople | None = None
 
 
 class Heartbeat(Control, frozen=True):
@@ -251,6 +284,8 @@ AnyControl: TypeAlias = (
     | Closed
     | Purge
     | Purged
+    | MaskPersons
+    | PersonsMasked
     | Grant
     | Command
     | Pair

@@ -19,8 +19,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Combination, Emotion, EventLabel, Gate, Health, Modality
+from edge_mer.contract.people import MaskedPeople, SeenPerson, VoiceCurve
 from edge_mer.contract.people import People as People
-from edge_mer.contract.people import SeenPerson, VoiceCurve
 from edge_mer.contract.raw import Body as Body
 from edge_mer.contract.raw import RawAudio as RawAudio
 from edge_mer.contract.raw import RawText as RawText
@@ -280,10 +280,14 @@ class PrivacyState(Struct, frozen=True):
 
 
 class Privacy(Body, frozen=True):
-    """``privacy``: command and state are different things. ``mask_epoch`` grows with every change."""
+    """``privacy``: command and state are different things. ``mask_epoch`` grows with every change.
+
+    ``people``: who is masked alone; null as long as nobody ever was.
+    """
 
     mask_epoch: int
     modalities: dict[Modality, PrivacyState]
+    people: Annotated[MaskedPeople | None, ADDED] = None
 
 
 class Receipt(Body, frozen=True):
@@ -292,6 +296,9 @@ class Receipt(Body, frozen=True):
     ``requested_us`` to ``purged_us`` are monotonic; ``wall_offset_us`` makes them wall time. ``checks`` says for each
     gate how its closing was measured. ``previous`` is the sha256 of the line before; ``signature`` (Ed25519, hex) is
     by the host key. ``in_room``: the setting ``run.room`` of then; older receipts have none.
+
+    ``persons``: of a mask of single persons, all who are masked by it ("all": everybody in view). Then ``gate`` is that
+    of the camera, which this mask did not close, ``closed_us`` when the last process had confirmed, ``purged`` which.
     """
 
     number: int
@@ -311,6 +318,7 @@ class Receipt(Body, frozen=True):
     previous: str
     signature: str
     in_room: str | UnsetType = UNSET
+    persons: tuple[str, ...] | UnsetType = UNSET
 
 
 class WorkerHealth(Struct, frozen=True):

@@ -45,6 +45,26 @@ class SeenPerson(Struct, frozen=True):
     masked: bool = False
 
 
+class MaskedPeople(Struct, frozen=True):
+    """Who is masked alone, while the camera stays open: ``persons`` of the life ``boot`` of ``perception.video``, or
+    ``everybody``. ``mask_epoch`` grows with every change; 0 as long as nobody was ever masked alone.
+
+    ``reason`` is null where nobody is masked. ``unconfirmed``: why the mask has no receipt after a second.
+    """
+
+    persons: tuple[str, ...] = ()
+    everybody: bool = False
+    boot: str = ""
+    since_us: int = 0
+    mask_epoch: int = 0
+    reason: str | None = None
+    unconfirmed: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return self.everybody or bool(self.persons)
+
+
 class VoiceCurve(Struct, frozen=True):
     """Loudness of a voice from ``begin_us`` on, every ``step_us``: dB below full scale, null where nobody speaks."""
 

@@ -6,9 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from edge_mer.bus import Bus
+from edge_mer.bus import Bus, ZmqBus
 from edge_mer.config import Config, is_off
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import MaskPersons
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import BadMessage, InputError
 from edge_mer.contract.messages import Message
@@ -17,6 +18,7 @@ from edge_mer.perception.encoder import Encoder
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.stream import FeatureStream
 from edge_mer.privacy.purge_client import PurgeClient
+from edge_mer.privacy.switch.memory import may_hold_people
 from edge_mer.runtime.select import models_directory, notes, open_backend
 
 LAG_US = SECOND  # drop messages older than 1 s to stay real time
@@ -29,15 +31,25 @@ def wanted(config: Config) -> tuple[Modality, ...]:
 
 
 class PerceptionNode:
+    """``awaits``: of the camera, whether it encodes nothing before the switch has said who is masked."""
+
     wake: tuple[int, ...] = ()
 
-    def __init__(self, modality: Modality, encoder: Encoder[Any, Any], bus: Bus, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        modality: Modality,
+        encoder: Encoder[Any, Any],
+        bus: Bus,
+        notes: tuple[str, ...] = (),
+        awaits: bool = False,
+    ) -> None:
         self.notes = notes
-        self._clock = bus.clock
+        self._clock, self._boot = bus.clock, bus.boot
+        self._is_blind = awaits
         self._modality: Modality = modality
         self._stream = FeatureStream(encoder)
         self._state = self._stream.initial()
-        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,))
+        self._purges = PurgeClient(bus, f"perception.{modality}", (modality,), persons=modality == "video")
         self._reader = bus.reader(f"raw/{modality}")
         self._publisher = bus.publisher(f"feature/{modality}", f"perception.{modality}")
         self._counts: Counter[str] = Counter()
@@ -51,7 +63,8 @@ class PerceptionNode:
         plugin = config.plugins.encoders.get(modality)
         encoder = load_encoder(modality, backend, directory, yunet, large, plugin, config.video.people)
         found = _prepare_video(directory, yunet) if modality == "video" else ()
-        return cls(modality, encoder, bus, notes(backend) + found)
+        awaits = modality == "video" and isinstance(bus, ZmqBus) and may_hold_people(config.privacy.state)
+        return cls(modality, encoder, bus, notes(backend) + found, awaits)
 
     @property
     def counters(self) -> Counter[str]:
@@ -64,6 +77,8 @@ class PerceptionNode:
             overwrite(self._state, keep=fresh)
             self._state = fresh
             self._purges.done(order)
+        if (mask := self._purges.order()) is not None:
+            self._mask(mask)
         for message in self._reader.drain():
             self._encode(message)
         return IDLE_US
@@ -71,7 +86,26 @@ class PerceptionNode:
     def close(self) -> None:
         return None
 
+    def _mask(self, order: MaskPersons) -> None:
+        """Numbers of another life tell nothing: then it is everybody. Where nobody can be told apart, nothing is
+        encoded as long as anybody is masked."""
+        everybody = order.everybody or bool(order.persons and order.boot != self._boot)
+        persons = frozenset[str]() if everybody else frozenset(order.persons)
+        try:
+            self._state = self._stream.masked(self._state, persons, everybody)
+            self._is_blind = False
+        except InputError:
+            self._is_blind = True
+        self._purges.confirm(order, self._stream.in_view(self._state))
+
+    def _is_renumbered(self) -> bool:
+        order = self._purges.masked
+        return order is not None and bool(order.persons) and self._stream.masks_everybody(self._state)
+
     def _encode(self, message: Message[Any]) -> None:
+        if self._is_blind:
+            self._counts["person_masked"] += 1
+            return
         if self._clock.now_us() - message.envelope.created_us > LAG_US:
             self._counts["late"] += 1
             return
@@ -81,6 +115,8 @@ class PerceptionNode:
                 self._publisher.send(draft.body, draft.payload, origin_us=draft.origin_us)
         except (InputError, BadMessage):
             self._counts["unusable"] += 1
+        if self._is_renumbered():
+            self._purges.renumbered()
 
 
 def _prepare_video(models: Path, yunet: Path | None) -> tuple[str, ...]:

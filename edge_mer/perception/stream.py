@@ -81,6 +81,14 @@ class FeatureStream:
         overwrite(state, keep=after)
         return after
 
+    def masks_everybody(self, state: StreamState) -> bool:
+        return bool(getattr(state.encoder, "everybody", False))
+
+    def in_view(self, state: StreamState) -> tuple[str, ...]:
+        """Who is followed, and masked persons who were lost."""
+        found = {p.name for p in getattr(state.encoder, "people", ())}
+        return tuple(sorted(found | {place.owner for place in getattr(state.encoder, "places", ())}))
+
     def step(self, state: StreamState, message: Message[Any]) -> tuple[StreamState, FeatureDraft | None]:
         """Fold one raw message in. Raises InputError when its content cannot be used; the state stays as it was."""
         envelope, body = message.envelope, message.body

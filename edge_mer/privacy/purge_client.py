@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_mer.bus import Bus
 from edge_mer.contract.clock import SECOND
-from edge_mer.contract.control import Exited, Purge, Purged, Register
+from edge_mer.contract.control import Exited, MaskPersons, PersonsMasked, Purge, Purged, Register
 from edge_mer.contract.domain import Modality
 from edge_mer.host.process_handle import this_process
 
@@ -15,12 +15,16 @@ class PurgeClient:
     """Registers at once and then twice a second, so that a restarted switch knows it again.
 
     Make it before the readers: what a process holds before the switch knows it is in no receipt.
+
+    ``persons``: it also carries out masks of single persons; ``masked`` is the newest order, None before the first.
     """
 
-    def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...]) -> None:
+    def __init__(self, bus: Bus, name: str, modalities: tuple[Modality, ...], persons: bool = False) -> None:
+        self.masked: MaskPersons | None = None
         self._bus, self._name, self._modalities = bus, name, modalities
         self._switch, self._process = bus.client("switch"), this_process()
         self._mask_epoch = 0
+        self._persons, self._renumbered, self._is_new = persons, False, False
         self._register()
 
     def orders(self) -> list[Purge]:
@@ -33,7 +37,32 @@ class PurgeClient:
             if isinstance(message, Purge) and message.modality in self._modalities:
                 self._mask_epoch = max(self._mask_epoch, message.mask_epoch)
                 found.append(message)
+            elif isinstance(message, MaskPersons) and message.mask_epoch >= self._person_epoch:
+                # One that is known already is a repetition: its answer was lost.
+                self._renumbered &= message.mask_epoch == self._person_epoch
+                self._mask_epoch = max(self._mask_epoch, message.mask_epoch)
+                self.masked, self._is_new = message, True
         return found
+
+    def order(self) -> MaskPersons | None:
+        """The order to mask persons that came with the last ``orders``; answer it with ``confirm``."""
+        is_new, self._is_new = self._is_new, False
+        return self.masked if is_new else None
+
+    def confirm(self, order: MaskPersons, in_view: tuple[str, ...] | None = None) -> None:
+        self._switch.send(
+            PersonsMasked(name=self._name, boot=self._bus.boot, mask_epoch=order.mask_epoch, in_view=in_view)
+        )
+
+    def renumbered(self) -> None:
+        """The numbers of persons began anew, so everybody is masked here until the next order."""
+        if not self._renumbered:
+            self._renumbered = True
+            self._register()
+
+    @property
+    def _person_epoch(self) -> int:
+        return self.masked.mask_epoch if self.masked is not None else 0
 
     def _register(self) -> None:
         self._due_us = self._bus.clock.now_us() + REGISTER_US
@@ -45,6 +74,9 @@ class PurgeClient:
                 gate=False,
                 mask_epoch=self._mask_epoch,
                 process=self._process,
+                persons=self._persons,
+                person_epoch=self._person_epoch,
+                renumbered=self._renumbered,
             )
         )
 

@@ -30,6 +30,7 @@ from edge_mer.contract.services import SERVICES, Service
 from edge_mer.host.worker import THREADS
 from edge_mer.privacy.consent.consent_file import agreed
 from edge_mer.privacy.purge_client import PurgeClient
+from edge_mer.privacy.switch.memory import may_hold_people
 from edge_mer.session import format
 from edge_mer.session.cpu_info import cpu_name
 from edge_mer.session.keys import key_store
@@ -42,6 +43,7 @@ TURN_US = SECOND // 20
 SPACE_US = SECOND
 NICE = 5  # the live path has priority; the queues hold ten seconds
 PACKAGES = ("edge_mer", "mcap", "msgspec", "numpy", "onnxruntime", "pyzmq")
+SKIPS = "no raw video while a person is masked: pictures show everybody"
 log = logging.getLogger("recorder")
 
 FreeBytes = Callable[[Path], int]
@@ -49,6 +51,8 @@ FreeBytes = Callable[[Path], int]
 
 class Recorder:
     """A worker. Counter ``stopped`` is 1 once recording ended early, ``unrecorded`` counts messages after that.
+
+    ``person_masked`` counts pictures that were left out, because a person is masked.
 
     ``joins``: fusion is already running, so the recording does not begin with its first entry.
     """
@@ -70,13 +74,17 @@ class Recorder:
         self._trailer_builder = TrailerBuilder(self._opening)
         raw = [s.modality for s in rows if s.logged == "consent"]
         kept = f"with raw {', '.join(m for m in raw if m)}" if raw else "features and estimates, no raw media"
-        self.notes: tuple[str, ...] = (kept,)
-        self._purges = PurgeClient(bus, name, MODALITIES)
+        self._notes: tuple[str, ...] = (kept,)
+        self._holds_video = "video" in raw
+        self._purges = PurgeClient(bus, name, MODALITIES, persons=self._holds_video)
+        # Pictures show everybody, so none is recorded while anybody is masked, or before the switch has said who is.
+        is_live = isinstance(bus, ZmqBus)
+        self._skips_video = self._holds_video and is_live and may_hold_people(config.privacy.state)
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)), awaited=True)
         self._other = bus.reader(*(s.topic for s in latest if not sensed(s)), awaited=True)
         self._reliable = [ReliableReader(bus, s.topic) for s in rows if s.policy == "reliable"]
-        self._own: Counter[str] = Counter(stopped=0, unrecorded=0)
+        self._own: Counter[str] = Counter(stopped=0, unrecorded=0, person_masked=0)
         self._space_due_us = 0
 
     def turn(self) -> int:
@@ -113,6 +121,9 @@ class Recorder:
         if self._writer is None:
             self._own["unrecorded"] += 1
             return
+        if self._skips_video and message.topic == "raw/video":
+            self._own["person_masked"] += 1
+            return
         try:
             self._writer.add(message, now)
         except (OSError, ConfigError) as error:
@@ -129,6 +140,9 @@ class Recorder:
                 except OSError as error:
                     self._stop(str(error))
             self._purges.done(order)
+        if (mask := self._purges.order()) is not None:
+            self._skips_video = self._holds_video and (mask.everybody or bool(mask.persons))
+            self._purges.confirm(mask)
 
     def _check_space(self, path: Path) -> None:
         free = self._free(path.parent)
@@ -141,7 +155,7 @@ class Recorder:
     def _stop(self, reason: str) -> None:
         log.error("recording stopped, the application continues: %s", reason)
         self._own["stopped"] = 1
-        self.notes = (f"recording stopped: {reason}",)
+        self._notes = (f"recording stopped: {reason}",)
         self._finish(f"recording stopped early: {reason}")
 
     def _finish(self, unverifiable: str | None = None) -> None:
@@ -154,6 +168,10 @@ class Recorder:
         except OSError as error:
             log.error("%s has no trailer: %s", writer.path, error)
             writer.abandon()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self._notes, SKIPS) if self._skips_video and self._writer is not None else self._notes
 
     @property
     def wake(self) -> tuple[int, ...]:

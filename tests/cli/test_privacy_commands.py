@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from edge_mer.cli.consent import ensure
 from edge_mer.cli.main import app
-from edge_mer.cli.options import modalities
+from edge_mer.cli.options import modalities, persons
 from edge_mer.cli.unmask import unmask_allowed
 from edge_mer.client import SwitchClient
 from edge_mer.config import Config
@@ -208,6 +208,17 @@ class TestReceipts:
 
 def test_all_means_every_modality() -> None:
     assert modalities(["all"]) == MODALITIES
+
+
+def test_persons_are_named_by_their_numbers() -> None:
+    assert persons(["person", "p2", "p10", "p2"]) == ("p2", "p10")
+    assert persons(["person", "all"]) == ("all",)
+    assert persons(["audio"]) == ()
+
+
+@pytest.mark.parametrize("arguments", [["person"], ["person", "Anna"], ["person", "p2", "--hard"], ["all", "person"]])
+def test_who_is_no_person_in_view_is_wrong_usage(arguments: list[str]) -> None:
+    assert invoke("mask", *arguments).exit_code == 2
 
 
 def test_a_locked_mask_takes_no_hours() -> None:

@@ -26,8 +26,8 @@ class Switch:
         self.sent.append((sender, command))
         self._waiting.append(done)
 
-    def mask(self, *modalities: Modality, sender: str = "lamp", for_s: int = 0) -> None:
-        command = Command(id=str(len(self.sent)), action="mask", modalities=modalities, for_s=for_s)
+    def mask(self, *modalities: Modality, sender: str = "lamp", for_s: int = 0, persons: tuple[str, ...] = ()) -> None:
+        command = Command(id=str(len(self.sent)), action="mask", modalities=modalities, for_s=for_s, persons=persons)
         self.masks.add(sender, command, self.answers.append)
 
     def answer(self) -> bool:
@@ -43,6 +43,17 @@ def test_a_few_masks_go_at_once() -> None:
     for _ in range(MOST_UNDER_WAY):
         switch.mask("audio")
     assert len(switch.sent) == MOST_UNDER_WAY
+
+
+def test_masks_of_persons_in_a_flood_go_as_one_with_all_of_them() -> None:
+    switch = Switch()
+    for n in range(MOST_UNDER_WAY + 20):
+        switch.mask(persons=(f"p{n + 1}",))
+    switch.mask("audio")
+    switch.answer()
+    merged, audio = (command for _, command in switch.sent[MOST_UNDER_WAY:])
+    assert merged.persons == tuple(f"p{n + 1}" for n in range(MOST_UNDER_WAY, MOST_UNDER_WAY + 20))
+    assert (audio.modalities, audio.persons) == (("audio",), ())
 
 
 def test_equal_masks_of_a_flood_go_as_one_with_the_latest_end() -> None:

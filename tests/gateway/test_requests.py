@@ -120,6 +120,23 @@ def test_unmask_needs_a_grant_of_a_permitted_key(stage: Stage) -> None:
     assert requested(stage)["audio"] == "masked"
 
 
+def test_a_person_is_masked_by_anybody_and_unmasked_by_a_grant(stage: Stage) -> None:
+    hub = stage.allow("hub", "hub")
+    stage.may_unmask("video")
+    client = stage.request_client(hub)
+    masked = client.request("mask", persons=["all"])
+    assert masked["ok"]
+    assert masked["result"]["people"]["everybody"]
+    assert not client.request("unmask", persons=["all"])["ok"]
+    assert "no person in view" in client.request("mask", persons=["Anna"])["text"]
+    host = client.request("describe")["result"]["host"]
+    epoch = masked["result"]["people"]["mask_epoch"]
+    signed = hub.grant(host, (), epoch, stage.test_bus.clock.wall_us(), ("all",))
+    answer = client.request("unmask", persons=["all"], grant=msgspec.to_builtins(signed))
+    assert answer["ok"], answer["text"]
+    assert not answer["result"]["people"]["everybody"]
+
+
 def test_grant_of_revoked_client_is_refused(stage: Stage) -> None:
     stage.may_unmask("audio")
     unknown, client = stage.allow("unknown", "hub"), stage.request_client(stage.allow())

@@ -12,15 +12,15 @@ import pytest
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio
+from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio, RawVideo
 from edge_mer.privacy.consent.consent_file import ConsentScope
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.completeness import Completeness, Sequences
 from edge_mer.session.reader import Session
-from edge_mer.session.recorder import build
+from edge_mer.session.recorder import SKIPS, build
 from tests.session.stage import Home, frames_of, read_all, remade
 from tests.session.studio import Studio
-from tests.switch_bench import TODAY
+from tests.switch_bench import TODAY, SwitchBench
 
 RAW = RawAudio(rate=16_000, sample_index=0, overflows=0, mask_epoch=1)
 
@@ -96,6 +96,35 @@ def test_raw_media_needs_the_setting_and_the_consent(
     recorder.turn()
     recorder.close()
     assert len(read_all(tmp_path / "b.mcap", "raw/audio")) == kept
+
+
+def test_no_picture_is_recorded_while_a_person_is_masked(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    record = {"path": str(tmp_path / "a.mcap"), "min_free_mb": 0, "raw": True, "encrypt": False}
+    bench = SwitchBench(tmp_path / "state", record=record)
+    camera, microphone = bench.bus("camera"), bench.bus("microphone")
+    pictures, sound = camera.publisher("raw/video", "camera"), microphone.publisher("raw/audio", "microphone")
+    recorder = build(bench.config, bench.bus("recorder"))
+
+    def step(frame: int) -> None:
+        picture = RawVideo(frame=frame, width=2, height=2, mask_epoch=10)
+        pictures.send(picture, [np.zeros(4, np.uint8)], origin_us=bench.clock.now_us())
+        sound.send(RAW, [np.zeros(512, np.int16)], origin_us=bench.clock.now_us())
+        bench.run(100_000, recorder)
+
+    step(1)
+    bench.ask("mask", persons=("all",))
+    bench.turn(recorder)
+    assert bench.answers()[0].ok
+    assert SKIPS in recorder.notes
+    step(2)
+    bench.ask("unmask", persons=("all",))
+    bench.turn(recorder)
+    assert SKIPS not in recorder.notes
+    step(3)
+    recorder.close()
+    assert [m.body.frame for m in read_all(tmp_path / "a.mcap", "raw/video")] == [1, 3]
+    assert len(read_all(tmp_path / "a.mcap", "raw/audio")) == 3
 
 
 def test_an_existing_file_is_never_overwritten(home: Home) -> None:

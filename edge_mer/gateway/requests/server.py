@@ -33,6 +33,7 @@ from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.host_key import public_key
 from edge_mer.privacy.switch.commands import LONGEST_S
+from edge_mer.privacy.switch.people_mask import fault_of
 
 LONGEST_REQUEST = 16_000
 QUEUED = 100
@@ -51,6 +52,7 @@ STALE_US = 2 * SECOND
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """``topic``: for ``schema``; default all public ones. ``for_s``: seconds until a mask ends by itself; 0 = never.
     ``challenge``: of a mask, random text that the switch signs with the masks that hold (contract.control.Holds).
+    ``persons``: of a mask or unmask, in place of modalities: persons in view, as "p2", or "all".
 
     ``emotionml`` and ``iso30150`` are answered with the next estimate; old estimates are not kept.
     """
@@ -63,6 +65,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     for_s: int = 0
     grant: Grant | None = None
     challenge: str = ""
+    persons: tuple[str, ...] = ()
 
 
 class Reply(Struct, frozen=True):
@@ -192,6 +195,7 @@ class RequestServer:
             hard=request.hard,
             for_s=request.for_s,
             challenge=request.challenge,
+            persons=request.persons,
         )
         if request.request == "mask":
             self._masks.add(key, command, reply)
@@ -241,6 +245,8 @@ def _decoded(frame: bytes) -> Request:
         raise BadMessage(f"request: {error}") from error
     if len(request.id) > LONGEST_ID:
         raise BadMessage(f"request: id may have at most {LONGEST_ID} characters")
+    if fault := fault_of(request.persons):
+        raise BadMessage(f"request: {fault}")
     if not 0 <= request.for_s <= LONGEST_S:
         raise BadMessage(f"request: for_s must be 0 to {LONGEST_S}")
     return request
@@ -259,6 +265,8 @@ def _proof(answer: Answer) -> dict[str, Any]:
     if not answer.modalities:
         return {}
     result = {"modalities": msgspec.to_builtins(answer.modalities), "receipts": list(answer.receipts)}
+    if answer.people is not None:
+        result["people"] = msgspec.to_builtins(answer.people)
     if answer.holds is not None:
         result |= {"holds": msgspec.to_builtins(answer.holds), "proofs": msgspec.to_builtins(answer.proofs)}
     return result

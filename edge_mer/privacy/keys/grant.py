@@ -19,15 +19,21 @@ class GrantError(PrivacyError):
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a grant is held against: the mask epoch of each modality, the counters that each key has ``used``."""
+    """What a grant is held against: the mask epoch of each modality and of ``people``, the counters that each key has
+    ``used``."""
 
     host: str
     epochs: Mapping[Modality, int]
     used: Mapping[str, int]
+    people: int = 0
 
 
 def check_grant(
-    grant: Grant | None, modalities: tuple[Modality, ...], keyring: Keyring, now: Circumstances
+    grant: Grant | None,
+    modalities: tuple[Modality, ...],
+    keyring: Keyring,
+    now: Circumstances,
+    persons: tuple[str, ...] = (),
 ) -> PairedKey:
     """The paired key that signed it. Raises GrantError saying what is wrong and what would help."""
     if grant is None:
@@ -39,12 +45,16 @@ def check_grant(
         raise GrantError(f"this grant is not signed by the key of {paired.name}")
     if grant.host != now.host:
         raise GrantError("this grant is for another host")
-    if set(grant.modalities) != set(modalities):
-        raise GrantError(f"this grant is for {', '.join(grant.modalities) or 'nothing'}, not {', '.join(modalities)}")
+    of_persons = grant.persons or ()
+    if set(grant.modalities) != set(modalities) or set(of_persons) != set(persons):
+        granted, wanted = ", ".join((*grant.modalities, *of_persons)), ", ".join((*modalities, *persons))
+        raise GrantError(f"this grant is for {granted or 'nothing'}, not {wanted}")
     if grant.counter <= now.used.get(grant.key, -1):
         raise GrantError(f"this grant of {paired.name} was used already, or is older than one that was")
     if newer := [m for m in modalities if now.epochs[m] > grant.mask_epoch]:
         raise GrantError(f"{', '.join(newer)} was masked again after this grant was signed; ask again")
+    if persons and now.people > grant.mask_epoch:
+        raise GrantError("who is masked has changed after this grant was signed; ask again")
     return paired
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import zmq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from edge_mer.contract.control import Grant
 from edge_mer.contract.domain import Modality
@@ -51,7 +51,14 @@ class Identity:
         """Public and secret CURVE key, Z85."""
         return self.content.curve_public.encode(), self.content.curve_secret.encode()
 
-    def grant(self, host: str, modalities: tuple[Modality, ...], mask_epoch: int, wall_us: int) -> Grant:
+    def grant(
+        self,
+        host: str,
+        modalities: tuple[Modality, ...],
+        mask_epoch: int,
+        wall_us: int,
+        persons: tuple[str, ...] = (),
+    ) -> Grant:
         """Leave to unmask. ``host``: the host's public key, hex; ``mask_epoch``: the newest that the signer saw."""
         grant = Grant(
             key=self.signing,
@@ -59,6 +66,7 @@ class Identity:
             counter=self.next_counter(wall_us),
             mask_epoch=mask_epoch,
             modalities=modalities,
+            persons=persons or UNSET,
         )
         return sign(self._key, grant)
 

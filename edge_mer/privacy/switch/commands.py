@@ -17,6 +17,7 @@ from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.grant import Circumstances, check_grant, check_leave
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.switch.mask_policy import MaskPolicy
+from edge_mer.privacy.switch.people_mask import fault_of
 from edge_mer.privacy.switch.requester import Reply, Requester
 from edge_mer.privacy.switch.state import Holding
 from edge_mer.privacy.switch.used_counters import UsedCounters
@@ -43,6 +44,7 @@ class Waiting:
     modalities: frozenset[Modality]
     deadline_us: int
     challenge: str = ""
+    persons: tuple[str, ...] = ()
 
 
 @dataclass
@@ -77,6 +79,16 @@ class Authority(Protocol):
     ) -> list[Modality]: ...
 
     def unmask(self, modalities: tuple[Modality, ...], holding: Holding, lifts_hard: bool) -> str: ...
+
+    def mask_people(self, persons: tuple[str, ...], by: str) -> None: ...
+
+    def unmask_people(self, persons: tuple[str, ...], by: str, lifts_local: bool) -> str: ...
+
+    def people_epoch(self) -> int: ...
+
+    def people_complaints(self, persons: tuple[str, ...]) -> list[str]: ...
+
+    def people_receipts(self) -> tuple[Receipt, ...]: ...
 
     def epochs(self) -> dict[Modality, int]: ...
 
@@ -121,9 +133,11 @@ class Commands:
         complaints = {m: self._switch.complaints(m) for m in {w.modalities for _, _, w in waiting}}
         for sender, id_, mask in waiting:
             missing = complaints[mask.modalities]
+            if mask.persons:
+                missing = self._switch.people_complaints(mask.persons)
             if not missing or now_us >= mask.deadline_us:
                 del sender.waiting[id_]
-                proofs = self._switch.receipts(mask.modalities)
+                proofs = self._switch.people_receipts() if mask.persons else self._switch.receipts(mask.modalities)
                 challenge = mask.challenge if not missing else ""
                 self._answer(sender, id_, mask.reply, not missing, "; ".join(missing), proofs, challenge)
 
@@ -154,6 +168,8 @@ class Commands:
             return f"unknown action {command.action!r}; known: {', '.join(ACTIONS)}"
         if command.action != "mask" and not sender.commands.take(1, self._switch.now_us):
             return f"too many commands: at most {RATE_HZ} a second; masks are always taken"
+        if command.persons:
+            return _refused_persons(command)
         if command.action != "status" and not command.modalities:
             return f"{command.action} what? name some of {', '.join(MODALITIES)}"
         if len(command.challenge) > LONGEST_CHALLENGE:
@@ -164,8 +180,10 @@ class Commands:
 
     def _mask(self, sender: Sender, reply: Reply, requester: Requester, command: Command) -> None:
         gate: Gate = "hard" if command.hard else "masked"
-        prolong = not command.for_s or sender.prolongs.take(1, self._switch.now_us) == 1
         by = requester.called(command.requester)
+        if command.persons:
+            self._switch.mask_people(command.persons, by)
+        prolong = not command.for_s or sender.prolongs.take(1, self._switch.now_us) == 1
         if kept := self._switch.mask(command.modalities, gate, by, command.for_s, prolong):
             text = f"{', '.join(kept)} is masked, but not for longer: at most {PROLONG_HZ} timed mask a second"
             self._answer(sender, command.id, reply, False, text)
@@ -176,13 +194,17 @@ class Commands:
             return
         concerned = frozenset(x for m in command.modalities for x in self._switch.policy.reached_by(m))
         deadline = max(self._switch.now_us + ANSWER_US, self._switch.former_until_us)
-        sender.waiting[command.id] = Waiting(reply, concerned, deadline, command.challenge)
+        sender.waiting[command.id] = Waiting(reply, concerned, deadline, command.challenge, command.persons)
 
     def _unmask(self, sender: Sender, reply: Reply, requester: Requester, command: Command) -> None:
         try:
             holding = self._holding(requester, command)
         except PrivacyError as error:
             self._answer(sender, command.id, reply, False, str(error))
+            return
+        if command.persons:
+            refusal = self._switch.unmask_people(command.persons, holding.by, requester.origin == "root")
+            self._answer(sender, command.id, reply, not refusal, refusal)
             return
         modalities = command.modalities
         if command.action == "resume":
@@ -196,14 +218,15 @@ class Commands:
             return Holding(requester.name, "")
         switch = self._switch
         switch.used.check()
-        now = Circumstances(switch.host, switch.epochs(), switch.used.used)
-        paired = check_grant(command.grant, command.modalities, switch.keyring, now)
+        now = Circumstances(switch.host, switch.epochs(), switch.used.used, switch.people_epoch())
+        paired = check_grant(command.grant, command.modalities, switch.keyring, now, command.persons)
         assert command.grant is not None
         # Before what may still refuse it: a refused grant must not work after consent or permissions change.
         switch.use(command.grant)
         if switch.policy.deployment is None:
             raise PrivacyError(switch.policy.no_consent)
-        check_leave(paired, command.modalities, switch.policy.deployment)
+        # To see a person again needs what it needs to open the camera.
+        check_leave(paired, ("video",) if command.persons else command.modalities, switch.policy.deployment)
         return Holding(paired.name, command.grant.key)
 
     def _answer(
@@ -225,3 +248,14 @@ class Commands:
         while len(sender.answers) > MOST_ANSWERS:
             del sender.answers[next(iter(sender.answers))]
         reply(answer)
+
+
+def _refused_persons(command: Command) -> str:
+    """Why a command about persons is refused before it is examined; empty when it is not."""
+    if command.modalities:
+        return "a command is about modalities or about persons, not both"
+    if command.action not in ("mask", "unmask"):
+        return f"{command.action} is not for persons: mask and unmask are"
+    if command.hard or command.for_s or command.challenge:
+        return "a mask of persons cannot be locked, has no end and takes no challenge"
+    return fault_of(command.persons)

@@ -15,27 +15,39 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_mer.bus import Server
 from edge_mer.contract.clock import Clock
-from edge_mer.contract.control import Close, Closed, Exited, Lease, LeaseRequest, Purge, Purged, Refused, Register
+from edge_mer.contract.control import (
+    Close,
+    Closed,
+    Exited,
+    Lease,
+    LeaseRequest,
+    PersonsMasked,
+    Purge,
+    Purged,
+    Refused,
+    Register,
+)
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import PrivacyState
+from edge_mer.contract.people import MaskedPeople
 from edge_mer.host.process_handle import open_process
 from edge_mer.privacy.keys.lease import holder_name
 from edge_mer.privacy.keys.signing import sign
 from edge_mer.privacy.switch.modality_gate import COMPLAIN_US, ModalityGate
+from edge_mer.privacy.switch.people_gate import MOST_EPOCHS, PeopleGate
 from edge_mer.privacy.switch.registrations import Key, Member, Registrations
 
 # Stands for gates that an earlier life of the switch gave leases to, and that have not spoken to this one yet.
 FORMER: Key = ("a gate from before the switch restarted", "")
 ENDED, KILLED = "its process ended", "it was stopped, so it was killed"
 log = logging.getLogger("switch")
-# No count of masks gets there; a greater epoch on the wire is an error.
-MOST_EPOCHS = 1 << 53
 
 
 class ModalityGates:
     """``former_until_us``: until then a lease of an earlier life of the switch may hold a device open.
 
     ``known_epoch``: the newest mask epoch that any gate or data holder knows. ``members``: the file of who takes part.
+    ``people``: masks of single persons.
     """
 
     def __init__(
@@ -55,6 +67,7 @@ class ModalityGates:
         self._boot_id, self._lease_us = boot_id, lease_us
         self._lease_counter = 0
         self._registrations = Registrations(members, boot_id)
+        self.people = PeopleGate(server, clock, self._registrations)
         self._killed: set[Key] = set()
         self._of = {m: ModalityGate("masked", 0, 0, None, "", 0) for m in MODALITIES}
         for modality_gate in self._of.values():  # leases that this life did not sign, but that may be in force
@@ -72,6 +85,12 @@ class ModalityGates:
             m: gate.state(boottime, tuple(gate.complaint(m, self._why)) if gate.since_us <= late else ())
             for m, gate in self._of.items()
         }
+
+    def people_state(self) -> MaskedPeople | None:
+        return self.people.state(self._why)
+
+    def people_complaints(self, persons: tuple[str, ...]) -> list[str]:
+        return self.people.complaints(persons, self._why)
 
     def change(self, modality: Modality, modality_gate: ModalityGate) -> None:
         """A new mask epoch of one modality. A mask is ordered at once; nothing opens before ``open``."""
@@ -95,7 +114,10 @@ class ModalityGates:
                 self.known_epoch = max(self.known_epoch, message.mask_epoch)
             key = message.name, message.boot
             for part in ((m,) for m in message.modalities) if message.gate else (message.modalities,):
-                self._add(Member(key, message.gate, part, message.process, peer=peer))
+                if self._add(Member(key, message.gate, part, message.process, peer=peer, persons=message.persons)):
+                    self.people.registered(message)
+        elif isinstance(message, PersonsMasked):
+            self.people.confirm(message)
         elif isinstance(message, LeaseRequest):
             gate = Member((message.name, message.boot), True, (message.modality,), message.process, peer=peer)
             if self._add(gate):
@@ -123,6 +145,9 @@ class ModalityGates:
             if modality_gate.pending and now >= modality_gate.resend_due:
                 self._kill_stopped(modality_gate)
                 self._send_orders(modality)
+        if self.people.gate.pending and now >= self.people.gate.resend_due:
+            self._kill_stopped(self.people.gate)
+            self.people.send()
 
     @property
     def wake(self) -> tuple[int, ...]:
@@ -137,7 +162,7 @@ class ModalityGates:
     def due_us(self) -> list[int]:
         return [
             min(c.resend_due, self.former_until_us if FORMER in c.unclosed else c.resend_due)
-            for c in self._of.values()
+            for c in (*self._of.values(), self.people.gate)
             if c.pending
         ]
 
@@ -153,6 +178,7 @@ class ModalityGates:
             was_absent, known.peer = known.peer is None, member.peer
             if was_absent:
                 self._send_order(known)
+                self.people.welcome(known)
             return True
         member.process, has_ended = open_process(member.id)
         if has_ended:
@@ -167,6 +193,7 @@ class ModalityGates:
             elif member.gate and FORMER in modality_gate.unclosed:  # it may be the one that still holds a lease
                 modality_gate.unclosed.add(member.key)
         self._send_order(member)
+        self.people.welcome(member)
         return True
 
     def _ended(self, key: Key) -> None:
@@ -174,6 +201,7 @@ class ModalityGates:
         how = KILLED if key in self._killed else ENDED
         self._killed.discard(key)
         if self._registrations.remove(key):
+            self.people.ended(key, how)
             for modality_gate in self._of.values():
                 modality_gate.close(key, self._clock.now_us(), how)
                 modality_gate.purge(key, self._clock.now_us(), how)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import UNSET
 
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import PrivacyError
@@ -27,7 +28,8 @@ SLICE = 20
 class ReceiptLog:
     """Appends to the chain. What is on the disk and does not continue the known head is set aside, never repaired.
 
-    ``newest``: the last receipt of each modality, as far as it is signed. ``note``: what was wrong with the files.
+    ``newest``: the last receipt of each modality, as far as it is signed. ``of_persons``: the last one of a mask of
+    single persons, or none. ``note``: what was wrong with the files.
     """
 
     def __init__(self, directory: Path, key: Ed25519PrivateKey, known: ChainHead | None) -> None:
@@ -36,7 +38,7 @@ class ReceiptLog:
         self.is_verified = True
         self._directory, self._key = directory, key
         self._cut_unfinished_line()
-        self.newest = _newest(receipt_files(directory)[-2:], key.public_key())
+        self.newest, self.of_persons = _newest(receipt_files(directory)[-2:], key.public_key())
         self.head = self._find_head(known)
         self._first = _first_number(self.path, self.head.count)
 
@@ -165,9 +167,10 @@ def _tail(path: Path) -> tuple[list[tuple[str, bytes]], bool]:
     return found, not start
 
 
-def _newest(files: list[Path], key: Ed25519PublicKey) -> dict[Modality, Receipt]:
-    """The last signed receipt of each modality, also where lines around it are damaged."""
+def _newest(files: list[Path], key: Ed25519PublicKey) -> tuple[dict[Modality, Receipt], tuple[Receipt, ...]]:
+    """The last signed receipt of each modality, and of persons, also where lines around it are damaged."""
     found: dict[Modality, Receipt] = {}
+    of_persons: tuple[Receipt, ...] = ()
     for path in reversed(files):
         _, data = _end_of(path, SEARCH_BYTES)
         for modality in MODALITIES:
@@ -178,9 +181,13 @@ def _newest(files: list[Path], key: Ed25519PublicKey) -> dict[Modality, Receipt]
                     receipt = msgspec.json.decode(line, type=Receipt)
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     continue
-                if is_signed(key, receipt):
+                if not is_signed(key, receipt):
+                    continue
+                if receipt.persons is UNSET:
                     found[modality] = receipt
-    return found
+                else:
+                    of_persons = of_persons or (receipt,)
+    return found, of_persons
 
 
 def _first_number(path: Path, otherwise: int) -> int:

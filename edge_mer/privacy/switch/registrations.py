@@ -26,7 +26,7 @@ Key = tuple[str, str]
 @dataclass
 class Member:
     """A gate of one modality, or a data holder. ``peer`` is None until it has spoken to this life of the switch, and
-    ``process`` where the kernel cannot tell whether it still runs."""
+    ``process`` where the kernel cannot tell whether it still runs. ``persons``: it carries out masks of persons."""
 
     key: Key
     gate: bool
@@ -34,6 +34,7 @@ class Member:
     id: ProcessId | None
     process: ProcessHandle | None = None
     peer: bytes | None = None
+    persons: bool = False
 
     @property
     def place(self) -> tuple[Key, Modality | None]:
@@ -55,6 +56,7 @@ class Record(Struct, frozen=True):
     gate: bool
     modalities: tuple[Modality, ...]
     process: ProcessId
+    persons: bool = False
 
 
 class Records(Struct, frozen=True):
@@ -75,6 +77,9 @@ class Registrations:
 
     def holders_of(self, modality: Modality) -> list[Member]:
         return [m for m in self._members.values() if not m.gate and modality in m.modalities]
+
+    def of_persons(self) -> list[Member]:
+        return [m for m in self._members.values() if m.persons]
 
     def of(self, key: Key) -> list[Member]:
         return [m for m in self._members.values() if m.key == key]
@@ -117,12 +122,13 @@ class Registrations:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return []
         known = found.members if found.boot_id == self._boot_id else ()
-        return [Member((r.name, r.boot), r.gate, r.modalities, r.process) for r in known]
+        return [Member((r.name, r.boot), r.gate, r.modalities, r.process, persons=r.persons) for r in known]
 
     def _save(self) -> None:
         if self._path is None:
             return
-        members = tuple(Record(*m.key, m.gate, m.modalities, m.id) for m in self._members.values() if m.id is not None)
+        known = [m for m in self._members.values() if m.id is not None]
+        members = tuple(Record(*m.key, m.gate, m.modalities, m.id, m.persons) for m in known if m.id is not None)
         try:
             draft = self._path.with_name(f"{self._path.name}.new")  # not synced: it counts within this boot alone
             draft.write_bytes(msgspec.json.encode(Records(self._boot_id, members)))

@@ -18,9 +18,11 @@ from msgspec import Struct, field
 from edge_mer.contract.domain import MODALITIES, Gate, Modality
 from edge_mer.contract.errors import PrivacyError
 from edge_mer.host.files import remove, write_atomic
+from edge_mer.privacy.switch.people_mask import PeopleAsked
 
 FILE = "switch.state"
-VERSION = 2
+# Version 3 has a mask of single persons, which an older switch would not know; without one version 2 is written.
+VERSION, WITHOUT_PEOPLE = 3, 2
 SIGNATURE_BYTES = 64
 # In every reason and answer that only the local button or root on this host can help.
 LOCAL_CURE = "sudo edge-mer unmask"
@@ -68,7 +70,7 @@ class SwitchState(Struct, frozen=True):
     """What is saved, at ``wall_us``. ``epoch``: none up to it may be used again. ``mask_epoch``: the newest until then.
 
     ``receipts`` and ``head``: how many receipts there are, and the hash of the last. ``grants``: the number of the file
-    of used grant counters. ``used``: these counters, in files of version 1 only.
+    of used grant counters. ``used``: these counters, in files of version 1 only. ``people``: who is masked alone.
     """
 
     epoch: int
@@ -80,6 +82,7 @@ class SwitchState(Struct, frozen=True):
     version: int = 1
     mask_epoch: int = 0
     grants: int = 0
+    people: PeopleAsked = PeopleAsked()
 
 
 class StateFile:
@@ -103,10 +106,13 @@ class StateFile:
     def _is_as_strict_as(self, state: SwitchState) -> bool:
         """Whether the file on the disk, the old or the new, masks at least what ``state`` does."""
         try:
-            found = self.load().asked
+            saved = self.load()
         except (OSError, PrivacyError):
             return False
-        return all(strictness(found.get(m, Asked())) >= strictness(state.asked.get(m, Asked())) for m in MODALITIES)
+        found = saved.asked
+        return saved.people.covers(state.people) and all(
+            strictness(found.get(m, Asked())) >= strictness(state.asked.get(m, Asked())) for m in MODALITIES
+        )
 
 
 def strictness(asked: Asked) -> tuple[int, bool, float, bool]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from edge_mer.bus import Bus, ReliablePublisher, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND, host_boot_id
@@ -26,18 +28,29 @@ from edge_mer.privacy.consent.consent_file import FILE, read_deployment
 from edge_mer.privacy.keys.host_key import host_key
 from edge_mer.privacy.keys.keyring import Keyring
 from edge_mer.privacy.keys.signing import public_hex, sign
+from edge_mer.privacy.switch import people_mask
 from edge_mer.privacy.switch.button import Press, PrivacyButton, open_button
 from edge_mer.privacy.switch.commands import Commands
 from edge_mer.privacy.switch.mask_policy import STEP_US, Instant, MaskPolicy
 from edge_mer.privacy.switch.memory import has_run, locked, recall
 from edge_mer.privacy.switch.modality_gate import ModalityGate
 from edge_mer.privacy.switch.modality_gates import ModalityGates
+from edge_mer.privacy.switch.people_mask import PeopleAsked
 from edge_mer.privacy.switch.receipt_log import ReceiptAudit
 from edge_mer.privacy.switch.registrations import FILE as MEMBERS
 from edge_mer.privacy.switch.remote import RemoteCommands, open_remote
 from edge_mer.privacy.switch.requester import HOST
 from edge_mer.privacy.switch.root_socket import RootSocket
-from edge_mer.privacy.switch.state import RESERVED, VERSION, Asked, Holding, Mask, StateFile, SwitchState
+from edge_mer.privacy.switch.state import (
+    RESERVED,
+    VERSION,
+    WITHOUT_PEOPLE,
+    Asked,
+    Holding,
+    Mask,
+    StateFile,
+    SwitchState,
+)
 
 NAME = "switch"
 PUBLISH_US = SECOND // 2
@@ -114,6 +127,7 @@ class Switch:
         self._save_due: int | None = None
         self._own: Counter[str] = Counter()
         self._highest_offset = memory.wall_us - self._clock.boottime_us() if memory.wall_us else self._offset()
+        self._gates.people.asked = memory.people
         self._begin()
         if self._unsaved and restarted:
             self.policy.asked = locked(self.policy.asked, memory.newest, f"its state cannot be saved ({self._unsaved})")
@@ -127,6 +141,8 @@ class Switch:
         if deployment is None or not deployment.resume or self.used.fault:
             self.policy.asked = {m: Asked(mask=a.mask) for m, a in self.policy.asked.items()}
         self.settle("the start of the switch", self.now_us, again=MODALITIES)
+        if self._gates.people.asked.holds:
+            self._set_people(self._gates.people.asked, "the start of the switch", again=True)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -145,6 +161,7 @@ class Switch:
             self._epoch = self._gates.known_epoch
             self.settle("the switch", self.now_us, again=MODALITIES)
         self._gates.turn()
+        self._watch_people()
         self._prove()
         if self._save_due is not None and self.now_us >= self._save_due:
             self._save()
@@ -153,7 +170,9 @@ class Switch:
         self._verify_receipts()
         if self.now_us >= self._publish_due or self.states() != before:
             self._publish_due = self.now_us + PUBLISH_US
-            self._publisher.send(Privacy(mask_epoch=self._epoch, modalities=self.states()), origin_us=self.now_us)
+            people = self._gates.people_state()
+            privacy = Privacy(mask_epoch=self._epoch, modalities=self.states(), people=people)
+            self._publisher.send(privacy, origin_us=self.now_us)
         due = [self._publish_due, *self._commands.due_us, *self._gates.due_us]
         if self._audit is not None and not self._audit.is_done:
             due.append(self._audit_due)
@@ -239,6 +258,7 @@ class Switch:
             wall = self._clock.wall_us()
             agreed = tuple(m for m in MODALITIES if not self.policy.refusal((m,), wall, may_lift_hard=True))
             self.unmask(agreed, Holding(BUTTON, ""), lifts_hard=True)
+            self.unmask_people((people_mask.EVERYBODY,), BUTTON, lifts_local=True)
 
     def use(self, grant: Grant) -> None:
         """Use a grant up. Raises PrivacyError when that cannot be saved, for then it would work again later."""
@@ -256,10 +276,12 @@ class Switch:
         return {m: self._gates[m].epoch for m in MODALITIES}
 
     def answer(self, id_: str, ok: bool, text: str) -> Answer:
-        return Answer(id=id_, ok=ok, text=text, modalities=self.states())
+        return Answer(id=id_, ok=ok, text=text, modalities=self.states(), people=self._gates.people_state())
 
     def complaints(self, modalities: frozenset[Modality]) -> list[str]:
-        found = self._gates.complaints(modalities)
+        return self._with_unsaved(self._gates.complaints(modalities))
+
+    def _with_unsaved(self, found: list[str]) -> list[str]:
         if self._unsaved:
             closed = "" if found else "closed, but "
             found.append(f"{closed}a restart would forget this mask: its state cannot be saved ({self._unsaved})")
@@ -267,7 +289,9 @@ class Switch:
 
     def late_complaints(self) -> tuple[str, ...]:
         """What is still not confirmed of masks that are older than a second."""
-        return tuple(text for state in self.states().values() for text in state.unconfirmed)
+        people = self._gates.people_state()
+        found = [text for state in self.states().values() for text in state.unconfirmed]
+        return (*found, *(people.unconfirmed if people is not None else ()))
 
     def receipts(self, modalities: frozenset[Modality]) -> tuple[Receipt, ...]:
         """Those that prove the masks which hold now."""
@@ -309,15 +333,67 @@ class Switch:
                 self.policy.asked[m] = Asked(Mask("masked", why))
             self.settle(requester, requested_us)
 
+    # -- masks of single persons ---------------------------------------------------------------------------------
+
+    def mask_people(self, persons: tuple[str, ...], by: str) -> None:
+        people = self._gates.people
+        self._set_people(people_mask.masked(people.asked, persons, people.boot, f"masked by {by}"), by)
+
+    def unmask_people(self, persons: tuple[str, ...], by: str, lifts_local: bool) -> str:
+        """Why it did not happen; empty when these are seen again."""
+        asked = self._gates.people.asked
+        if refusal := people_mask.refusal(asked, persons, lifts_local):
+            return refusal
+        self._set_people(people_mask.unmasked(asked, persons), by)
+        return f"masked: what is unmasked cannot be saved ({self._unsaved})" if self._unsaved else ""
+
+    def people_epoch(self) -> int:
+        return self._gates.people.asked.mask_epoch
+
+    def people_complaints(self, persons: tuple[str, ...]) -> list[str]:
+        return self._with_unsaved(self._gates.people_complaints(persons))
+
+    def people_receipts(self) -> tuple[Receipt, ...]:
+        receipt = self._gates.people.gate.receipt
+        return (receipt,) if receipt is not None else ()
+
+    def _watch_people(self) -> None:
+        """Numbers of persons that mean nothing any more: everybody is masked."""
+        people = self._gates.people
+        asked = people_mask.in_life(people.asked, people.boot)
+        if people.is_doubted:
+            asked = people_mask.doubted(asked)
+        self._set_people(asked, "the switch", again=people.is_doubted)
+
+    def _set_people(self, asked: PeopleAsked, requester: str, again: bool = False) -> None:
+        """First mask, then save, then unmask. ``again``: a new epoch in any case."""
+        people, before = self._gates.people, self._gates.people.asked
+        if asked == before and not again:
+            return
+        self._epoch += 1
+        asked = msgspec.structs.replace(asked, mask_epoch=self._epoch)
+        if asked.covers(before):
+            people.change(asked, requester, self.now_us)
+            self._save()
+            return
+        people.asked = asked
+        self._save()
+        if self._unsaved:
+            people.asked = before
+        else:
+            people.change(asked, requester, self.now_us)
+
     def _prove(self) -> None:
         """Receipts of masks that have taken effect."""
-        for modality in MODALITIES:
-            gate = self._gates[modality]
+        facts = self._clock.now_us(), self._clock.wall_us(), self._boot_id, self._room, self._unsaved
+        for modality in (*MODALITIES, None):
+            gate = self._gates[modality] if modality is not None else self._gates.people.gate
             if not gate.owes_receipt or self.now_us < gate.write_due:
                 continue
-            draft = gate.draft_receipt(
-                modality, self._clock.now_us(), self._clock.wall_us(), self._boot_id, self._room, self._unsaved
-            )
+            if modality is not None:
+                draft = gate.draft_receipt(modality, *facts)
+            else:
+                draft = self._gates.people.draft_receipt(self._gates["video"].requested, *facts)
             try:
                 gate.receipt = self._log.append(draft)
             except OSError as error:
@@ -359,9 +435,10 @@ class Switch:
                 asked=self.policy.asked,
                 receipts=self._log.head.count,
                 head=self._log.head.hash,
-                version=VERSION,
+                version=VERSION if self._gates.people.asked.holds else WITHOUT_PEOPLE,
                 mask_epoch=self._epoch,
                 grants=self.used.number,
+                people=self._gates.people.asked,
             )
         )
 
