@@ -144,7 +144,7 @@ class Fusion:
         body, modality = message.body, message.body.modality
         delay = self.settings.delay_us.get(modality, 0)
         if delay:
-            body = msgspec.structs.replace(body, watermark_us=body.watermark_us - delay)
+            body = _earlier(body, delay)
         piece = _piece(message, delay)
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
@@ -385,6 +385,17 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
         state = _without_evidence(state, modality, body.mask_epoch, MASKED)
         state = _cut(state)
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
+
+
+def _earlier(body: Feature, delay_us: int) -> Feature:
+    """A feature with the times of the other sensors: watermark, motion of mouths and loudness."""
+    replaced = msgspec.structs.replace
+    voice, rows = body.voice, body.people
+    if voice is not None:
+        voice = replaced(voice, begin_us=voice.begin_us - delay_us)
+    if rows is not None:
+        rows = tuple(replaced(r, mouth=tuple(replaced(o, at_us=o.at_us - delay_us) for o in r.mouth)) for r in rows)
+    return replaced(body, watermark_us=body.watermark_us - delay_us, voice=voice, people=rows)
 
 
 def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Estimate, Feature, Message, People
 from edge_mer.contract.people import OFF_SCREEN, MouthOpening, SeenPerson, VoiceCurve
 from edge_mer.fusion.estimate import Output
 from edge_mer.fusion.fold import Arrived, ModalityPurged, Tick
-from tests.fusion.scene import START, HashModel, Scene, message, result, sensor, tokens
+from edge_mer.fusion.people import Company
+from tests.fusion.scene import SETTINGS, START, HashModel, Scene, message, result, sensor, tokens
 from tests.fusion.test_speaking import FRAME_US, STEP_US, Loudness, syllables
 
 HALF_US = SECOND // 2
@@ -173,6 +175,48 @@ def test_the_voice_changes_hands_without_the_words_of_the_other(room: Room) -> N
             oldest = pending.tick_us - int(window.age[window.mask > 0].max() * 1e6)
             assert oldest > certain_us - 2 * SECOND
     assert newest["p2"].estimate.combination == "av"
+
+
+@pytest.mark.parametrize("delayed", ["audio", "video"])
+def test_mouths_and_voice_are_compared_at_the_calibrated_offset(delayed: Modality) -> None:
+    late_us = SECOND
+    shifted = msgspec.structs.replace(SETTINGS, delay_us={delayed: late_us})
+    for fold, is_bound in ((SETTINGS, False), (shifted, True)):
+        voice = apart(Scene(fold), delayed, late_us).voice
+        assert voice.is_heard
+        assert (voice.owner == "p2") is is_bound
+
+
+def apart(scene: Scene, delayed: Modality, late_us: int) -> Company:
+    """Two faces, of which p2 speaks; what ``delayed`` senses is stamped ``late_us`` too late."""
+    for _ in range(16):
+        begin = scene.now_us
+        for end in range(begin + SECOND // 10, begin + HALF_US, SECOND // 5):
+            frame = pictures((Face("p1", 1), Face("p2", 2, VOICE)), end)
+            scene.give(later(frame, late_us) if delayed == "video" else frame)
+        levels = tuple(round(-55 + 35 * VOICE((at - START) / SECOND)) for at in range(begin, begin + HALF_US, STEP_US))
+        sound = tokens("audio", [*range(begin + SECOND // 8, begin + HALF_US + 1, SECOND // 8)])
+        body = msgspec.structs.replace(sound.body, voice=VoiceCurve(begin, STEP_US, levels))
+        heard = message("feature/audio", body, sound.payload, origin_us=begin)
+        scene.give(later(heard, late_us) if delayed == "audio" else heard)
+        scene.tick()
+    company = scene.state.company
+    assert company is not None
+    return company
+
+
+def later(feature: Message[Feature], by_us: int) -> Message[Feature]:
+    """The same, all of it stamped later."""
+    body, (values, start, end, valid) = feature.body, feature.payload
+    people = None
+    if body.people is not None:
+        people = tuple(
+            msgspec.structs.replace(p, mouth=tuple(MouthOpening(o.at_us + by_us, o.opening) for o in p.mouth))
+            for p in body.people
+        )
+    voice = body.voice and msgspec.structs.replace(body.voice, begin_us=body.voice.begin_us + by_us)
+    moved = msgspec.structs.replace(body, people=people, voice=voice, watermark_us=body.watermark_us + by_us)
+    return msgspec.structs.replace(feature, body=moved, payload=(values, start + by_us, end + by_us, valid))
 
 
 def test_nobody_in_view_leaves_the_voice(room: Room) -> None:
