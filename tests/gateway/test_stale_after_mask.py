@@ -67,9 +67,7 @@ def test_explanation_of_an_older_epoch_is_stale(clock: FakeClock, made: Callable
     assert not stale.is_stale(msgspec.structs.replace(made(4), body=why(4, "sad")))
 
 
-def test_a_view_of_people_of_an_older_epoch_is_stale(
-    clock: FakeClock, made: Callable[[int], Message[object]]
-) -> None:
+def test_a_view_of_people_of_an_older_epoch_is_stale(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
     stale = StaleAfterMask()
     stale.record_mask(4, clock.now_us())
     for epoch, is_stale in ((3, True), (4, False)):
