@@ -99,8 +99,8 @@ class PeopleEncoder:
         return PeopleState()
 
     def wants(self, state: PeopleState, origin_us: int) -> bool:
-        """Whether a frame of this time is used: one per slot, and every one for mouths while several are followed."""
-        return len(state.people) > 1 or _is_due(state, origin_us)
+        """Whether a frame of this time is used: one per slot, and every one for mouths while anybody is followed."""
+        return bool(state.people) or _is_due(state, origin_us)
 
     def masked(self, state: PeopleState, persons: frozenset[str], everybody: bool = False) -> PeopleState:
         """``state`` with these people masked, or everybody, and no others. What is known of their faces is forgotten

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +204,11 @@ def test_a_picture_on_a_wall_is_told_and_a_person_is_not() -> None:
     assert reasons == {"p1": "still picture", "p2": None}
 
 
-def test_mouths_are_measured_at_every_frame_only_beside_somebody() -> None:
+def test_mouths_are_measured_at_every_frame() -> None:
     room = Room()
+    assert not room.encoder.wants(replace(room.state, slot=1), 250_000), "nobody is there"
     room.slots(2, ANNA)
-    assert not room.encoder.wants(room.state, 250_000)
+    assert room.encoder.wants(room.state, 250_000)
     room.slots(3, ANNA, BERT)
     assert room.encoder.wants(room.state, 850_000)
     for ms, opened in ((867, 0), (933, 200), (1000, 0)):
