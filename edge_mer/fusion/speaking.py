@@ -2,8 +2,8 @@
 
 A mouth that speaks moves with the loudness of its voice (Cutler and Davis 2000, "Look who's talking"): here by the
 correlation of log motion and level, the largest over small shifts. A voice belongs to a person only if it fits this
-mouth well, every other much worse, and three times in a row (five if it fits none); else it is off screen, or not known whose. Then less is
-enough to stay certain. Thresholds were chosen on the scenes of ``python -m calibration.speaking``.
+mouth well, every other much worse, and three times in a row; it is off screen only if it fits none five times in a row.
+Then less is enough to stay certain. Thresholds were chosen on the scenes of ``python -m calibration.speaking``.
 """
 
 from __future__ import annotations
