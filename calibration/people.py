@@ -279,10 +279,10 @@ def markdown(root: Path, models: Path, every: int) -> str:
     ]
     kinds = [list(group) for _, group in groupby(scenes, key=lambda scene: scene.kind)]
     rows = [summary([outcome(encoder, scene) for scene in kind]) for kind in kinds]
-    return f"""`python -m calibration.people`: {len(talkers)} talking heads of different people, cut out of clips and
+    return f"""`python -m calibration.people`: {len(talkers)} talking heads of different people, cut out of clips,
 laid over a room (`calibration/people_scenes.py`), 640 x 360, 15 pictures a second, noise and JPEG. `switched`: scenes
-in which an id goes over to another face; target 0.05. `ids too many`: per scene, beyond one for each face; somebody
-who is away for 3 s is to get one. `missed`, `withheld`, `still`: shares of the slots in which a face was there, from
+in which an id goes over to another face; target 0.05. `ids too many`: per scene, beyond one for each face; somebody who
+is away for 3 s is to get one. `missed`, `withheld`, `still`: shares of the slots in which a face was there, from
 {BEGIN_S} s on.
 
 {report.table(HEAD, rows)}
