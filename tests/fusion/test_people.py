@@ -16,13 +16,16 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Estimate, Feature, Message, People
 from edge_mer.contract.people import OFF_SCREEN, MouthOpening, SeenPerson, VoiceCurve
+from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, ModalityPurged, Tick
+from edge_mer.fusion.fold import Arrived, Fusion, ModalityPurged, Tick
 from edge_mer.fusion.people import Company
 from tests.fusion.scene import SETTINGS, START, HashModel, Scene, message, result, sensor, tokens
+from tests.fusion.test_events import RULES, STEADY
 from tests.fusion.test_speaking import FRAME_US, STEP_US, Loudness, syllables
 
 HALF_US = SECOND // 2
+STEADILY_SAD = EventSettings(HALF_US, 0.5, HALF_US, SECOND, ratios={"sad": STEADY}, rules={"sad": RULES})
 BOX = (0.1, 0.1, 0.2, 0.2)
 LARGER = (0.5, 0.1, 0.3, 0.3)
 
@@ -217,6 +220,34 @@ def later(feature: Message[Feature], by_us: int) -> Message[Feature]:
     voice = body.voice and msgspec.structs.replace(body.voice, begin_us=body.voice.begin_us + by_us)
     moved = msgspec.structs.replace(body, people=people, voice=voice, watermark_us=body.watermark_us + by_us)
     return msgspec.structs.replace(feature, body=moved, payload=(values, start + by_us, end + by_us, valid))
+
+
+def test_a_camera_that_sends_no_more_leaves_nobody_in_view(room: Room) -> None:
+    room.hops(8, Face("p1", 1, VOICE), voice=VOICE)
+    for _ in range(5):
+        room.scene.give(tokens("audio", [room.scene.now_us + HALF_US - 1], 1))
+        room.scene.now_us += HALF_US
+        room.scene.state, outcome = room.scene.fusion.step(room.scene.state, Tick(room.scene.now_us))
+    assert outcome.people is not None
+    assert outcome.people.people == ()
+    newest = outcome.outputs[-1].estimate
+    assert (newest.person, newest.combination, newest.focus) == (OFF_SCREEN, "a", True)
+
+
+def test_an_event_of_somebody_ends_when_the_camera_fails() -> None:
+    scene = Scene()
+    scene.fusion = Fusion(SETTINGS, HashModel(), STEADILY_SAD)
+    scene.state = scene.fusion.initial(START)
+    begun = set[str]()
+    for _ in range(6):
+        scene.give(pictures([Face("p1", 1)], scene.now_us + HALF_US // 2))
+        scene.now_us += HALF_US
+        scene.state, outcome = scene.fusion.step(scene.state, Tick(scene.now_us))
+        begun |= {c.event for c in outcome.events if c.phase == "begin"}
+    assert begun
+    scene.state, outcome = scene.fusion.step(scene.state, Arrived(sensor("video", health="failed")))
+    assert {c.event for c in outcome.events if c.phase == "end"} == begun
+    assert {c.person for c in outcome.events} == {"p1"}
 
 
 def test_nobody_in_view_leaves_the_voice(room: Room) -> None:
