@@ -203,7 +203,7 @@ class EventChange(Body, frozen=True):
     are those that the evidence came from. ``evidence`` and ``threshold`` are natural logarithms of a likelihood ratio
     against "nobody expresses it", at the end the most that was reached. At this setting at most one event in
     ``hours_per_wrong`` is wrong, as measured; ``proven_hours``: what the sequential test guarantees by itself, if
-    windows without common time are independent. ``reason``: why it ended.
+    windows without common time are independent. ``reason``: why it ended. ``person``: as in Estimate.
     """
 
     event: str
@@ -220,6 +220,7 @@ class EventChange(Body, frozen=True):
     biometric: bool
     mask_epoch: int
     model: str
+    person: Annotated[str | None, ADDED] = None
 
 
 class InputRef(Struct, frozen=True, tag="message"):

@@ -20,7 +20,9 @@ from edge_mer.host.files import Version, remove, version_of, write_atomic
 
 FILE: Final = "events.json"
 STEP, MOST = 1.25, 4
-EVENT: Final = re.compile(rf"({'|'.join(get_args(EventLabel))})-({'|'.join(COMBINATIONS)})-\d{{1,15}}")
+EVENT: Final = re.compile(
+    rf"({'|'.join(get_args(EventLabel))})-({'|'.join(COMBINATIONS)})-\d{{1,15}}(-p\d{{1,9}}|-voice)?"
+)
 # Ids of events that were called wrong, the newest last: more are forgotten, which takes their part back.
 KEPT: Final = 1000
 

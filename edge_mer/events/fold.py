@@ -16,6 +16,7 @@ are chosen on measured hours (``edge_mer.events.settings``), which suppose neith
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -61,9 +62,13 @@ def initial(settings: EventSettings) -> EventState:
 
 
 def step(
-    settings: EventSettings, state: EventState, tick_us: int, estimate: Estimate
+    settings: EventSettings, state: EventState, tick_us: int, estimate: Estimate, people: int = 1
 ) -> tuple[EventState, tuple[EventChange, ...]]:
-    """One first estimate; a revision, or one that is not newer, changes nothing."""
+    """One first estimate; a revision, or one that is not newer, changes nothing.
+
+    ``people``: how many have a fold of their own now. They share the budget: each threshold is higher by the logarithm
+    of their number, so that the union over all of them keeps the bound of one.
+    """
     if estimate.revision or tick_us <= state.newest_us:
         return state, ()
     held, changes = dict[EventLabel, Evidence](), list[EventChange]()
@@ -79,7 +84,7 @@ def step(
             if after.nats < RELEASE * event.threshold:
                 changes.append(_ended(event, after.peak, tick_us, reason, estimate.mask_epoch))
                 after = NONE
-        elif (begun := _begun(settings, state, label, after, tick_us, estimate)) is not None:
+        elif (begun := _begun(settings, state, label, after, tick_us, estimate, people)) is not None:
             changes.append(begun)
             after = replace(after, event=begun)
         if after is not NONE:
@@ -147,13 +152,20 @@ def key(label: str, combination: str) -> str:
 
 
 def _begun(
-    settings: EventSettings, state: EventState, label: EventLabel, after: Evidence, tick_us: int, estimate: Estimate
+    settings: EventSettings,
+    state: EventState,
+    label: EventLabel,
+    after: Evidence,
+    tick_us: int,
+    estimate: Estimate,
+    people: int,
 ) -> EventChange | None:
     limit, rule = _limit(settings, state, label, after)
+    limit += math.log(people)
     if rule is None or after.nats < limit or tick_us - after.since_us < settings.minimum_us:
         return None
     return EventChange(
-        event=f"{label}-{estimate.combination}-{tick_us // 100_000}",
+        event="-".join(filter(None, (label, estimate.combination, str(tick_us // 100_000), estimate.person))),
         phase="begin",
         label=label,
         begin_us=after.since_us,
@@ -167,6 +179,7 @@ def _begun(
         biometric=estimate.biometric,
         mask_epoch=estimate.mask_epoch,
         model=estimate.model,
+        person=estimate.person,
     )
 
 
@@ -186,4 +199,5 @@ def _ended(event: EventChange, peak: float | None, tick_us: int, reason: str, ma
         biometric=event.biometric,
         mask_epoch=mask_epoch,
         model=event.model,
+        person=event.person,
     )

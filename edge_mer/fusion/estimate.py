@@ -55,7 +55,7 @@ class Pending:
     """One tick's estimate until its horizon passes, with all data that a revision needs.
 
     ``previous`` is the prediction it was smoothed with: None after a cut. ``revisable``: the modalities that late
-    segments may still change, each with its cut (us) as in ``ModalityTrack``.
+    segments may still change, each with its cut (us) as in ``ModalityTrack``. ``person``, ``focus``: as in Estimate.
     """
 
     tick_us: int
@@ -68,6 +68,8 @@ class Pending:
     smoothed: Smoothed | None = None
     revision: int = 0
     estimate: Estimate | None = None
+    person: str | None = None
+    focus: bool | None = None
 
     @property
     def combination(self) -> Combination:
@@ -191,6 +193,8 @@ def _estimate(pending: Pending, result: Prediction | None, settings: FusionSetti
         model=model.name,
         runtime="",
         latency_ms=NO_LATENCY,
+        person=pending.person,
+        focus=pending.focus,
         **fields,
     )
 

@@ -16,14 +16,18 @@ import numpy as np
 
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import EventChange, Feature, Message, Presence, SensorState
+from edge_mer.contract.people import OFF_SCREEN, People
 from edge_mer.events import fold as events
-from edge_mer.events.fold import CHANGED, MASKED, EventState
+from edge_mer.events.fold import CHANGED, MASKED
 from edge_mer.events.settings import EventSettings
+from edge_mer.fusion import people, speaking
 from edge_mer.fusion.baseline import personal
-from edge_mer.fusion.estimate import Output, Pending, estimate, finished, revised
+from edge_mer.fusion.estimate import Output, Pending
 from edge_mer.fusion.model import FusionModel
+from edge_mer.fusion.people import BESIDE, FACE, SOUND, Company
 from edge_mer.fusion.presence import decide
 from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.stream import ROOM, Stream, advance, ended, without_evidence
 from edge_mer.fusion.window import (
     SEGMENTED,
     ModalityTrack,
@@ -73,27 +77,34 @@ Event = Arrived | ModalityPurged | Corrected | Tick
 
 @dataclass(frozen=True, slots=True)
 class FusionState:
-    """``pending``: provisional estimates that late text may still revise; ``continues``: whether the next estimate may
-    be smoothed with the last of them. ``changed``: segmented modalities that received a message since the last tick.
-    ``events``: evidence of events, and ``ended`` those that ended since the last message."""
+    """``streams``: the estimates of each person, or of the room. ``company``: who is in view; None where nobody is told
+    apart. ``changed``: segmented modalities that received a message since the last tick. ``ended``: events that ended
+    since the last message."""
 
     tick_us: int
     tracks: Mapping[Modality, ModalityTrack]
-    pending: tuple[Pending, ...] = ()
-    continues: bool = False
+    streams: Mapping[str, Stream]
+    company: Company | None = None
     changed: frozenset[Modality] = frozenset()
-    events: EventState = field(default_factory=EventState)
+    factors: Mapping[str, float] = field(default_factory=dict)
     ended: tuple[EventChange, ...] = ()
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """Provisional estimates of the focus."""
+        name = ROOM if self.company is None else self.company.focus
+        return self.streams[name].pending if name is not None and name in self.streams else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of one event: estimates and changes of events to publish, each in order, and counts of dropped messages by
-    reason."""
+    """Result of one event: estimates and changes of events to publish, each in order, who is in view, and counts of
+    dropped messages by reason."""
 
     outputs: tuple[Output, ...] = ()
     drops: Counter[str] = field(default_factory=Counter)
     events: tuple[EventChange, ...] = ()
+    people: People | None = None
 
 
 class Fusion:
@@ -104,8 +115,8 @@ class Fusion:
 
     def initial(self, tick_us: int) -> FusionState:
         """``tick_us``: the hop boundary before the first tick."""
-        begun = events.initial(self.events) if self.events else EventState()
-        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES}, events=begun)
+        factors = self.events.factors if self.events else {}
+        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES}, {ROOM: _new(factors)}, factors=factors)
 
     def step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
         after, outcome = self._step(state, event)
@@ -116,7 +127,10 @@ class Fusion:
 
     def _step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
         if isinstance(event, Corrected):
-            return replace(state, events=events.corrected(state.events, event.factors)), Outcome()
+            streams = {
+                name: replace(s, events=events.corrected(s.events, event.factors)) for name, s in state.streams.items()
+            }
+            return replace(state, streams=streams, factors=dict(event.factors)), Outcome()
         if isinstance(event, Tick):
             return self._tick(state, event.tick_us)
         if isinstance(event, ModalityPurged):
@@ -136,14 +150,15 @@ class Fusion:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
         if body.mask_epoch > state.tracks[modality].mask_epoch:
             state = _purge(state, modality, body.mask_epoch)
+        if body.people is not None:
+            return self._seen(state, body, piece), Outcome()
         track = state.tracks[modality]
         changed = not replaces_context(modality) and track.context not in (None, body.context)
         if body.cut or changed:
             held = bool(track.pieces)
             track = replace(track, pieces=(), present=False, poor_hops=0)
-            state = replace(state, continues=state.continues and not held)
             if held:
-                state = _without_evidence(state, modality, body.mask_epoch, CHANGED)
+                state = _without_evidence(_discontinued(state), modality, body.mask_epoch, CHANGED)
         pieces = insert(track.pieces, piece, replaces_context(modality))
         most = FLOOD * self.model.capacity[modality]
         keep = state.tick_us - self.settings.window_us - self.settings.horizon_us
@@ -153,6 +168,9 @@ class Fusion:
         state = _with(state, modality, track)
         if replaces_context(modality):
             state = replace(state, changed=state.changed | {modality})
+        if body.voice is not None and state.company is not None:
+            company = replace(state.company, voice=speaking.heard(state.company.voice, body.voice))
+            state = replace(state, company=company)
         return state, Outcome(drops=Counter({f"{modality}.flood": flooded} if flooded else {}))
 
     def _fault(self, state: FusionState, body: Feature, piece: TokenPiece | None) -> str | None:
@@ -174,53 +192,137 @@ class Fusion:
             is_late = end < track.watermark_us - self.settings.lateness_us
         return "late" if is_late else None
 
+    def _seen(self, state: FusionState, body: Feature, piece: TokenPiece) -> FusionState:
+        """The camera tells people apart: everybody has tokens of their own."""
+        assert body.people is not None
+        known = state.company or Company()
+        rows = {row.person: row.token for row in body.people if row.token is not None and not row.masked}
+        reasons = {row.person: row.reason for row in body.people}
+        pieces = {name: row_of(piece, row, reasons[name]) for name, row in rows.items() if row < len(piece.values)}
+        company, cut = people.seen(known, body, pieces, FLOOD * self.model.capacity[FACE])
+        shared = state.tracks[FACE]
+        watermark = max([shared.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])])
+        state = _with(state, FACE, replace(shared, pieces=(), watermark_us=watermark))
+        streams = state.streams
+        if state.company is None:
+            streams, cut = {}, cut | state.streams.keys()
+        gone = [n for n in cut if n in state.streams]
+        over = tuple(c for n in gone for c in ended(state.streams[n], state.tick_us, body.mask_epoch, CHANGED))
+        kept = {n: s for n, s in streams.items() if n not in cut}
+        return replace(state, company=company, streams=kept, ended=(*state.ended, *over))
+
     def _tick(self, state: FusionState, tick_us: int) -> tuple[FusionState, Outcome]:
         if tick_us <= state.tick_us:
             return state, Outcome(drops=Counter({"tick.reordered": 1}))
-        settings = self.settings
-        windows = {m: self._window(state.tracks[m], m, tick_us) for m in MODALITIES}
-        decided = {m: decide(m, state.tracks[m], windows[m], tick_us, settings) for m in MODALITIES}
+        if state.company is not None:
+            return self._tick_of_people(state, state.company, tick_us)
+        windows, decided = self._decided(state.tracks, tick_us, self.settings.baseline)
         presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
-        used = {m: windows[m] for m in MODALITIES if presence[m].state == "present"}
-        pending, outputs = state.pending, list[Output]()
-        for m in SEGMENTED:
-            if m in state.changed:
-                pending, revisions = revised(pending, m, state.tracks[m], settings, self.model)
-                outputs += revisions
-        newest = estimate(
-            Pending(
-                tick_us=tick_us,
-                windows=used,
-                presence=presence,
-                revisable={m: state.tracks[m].cut_us for m in SEGMENTED if state.tracks[m].blocked is None},
-                mask_epoch=max(t.mask_epoch for t in state.tracks.values()),
-                previous=pending[-1].smoothed if pending and state.continues else None,
-            ),
-            settings,
-            self.model,
-        )
-        pending, final = finished((*pending, newest), tick_us - settings.horizon_us)
-        keep = tick_us - settings.window_us - settings.horizon_us
-        most = {m: FLOOD * self.model.capacity[m] for m in MODALITIES}
-        tracks = {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, (t, _) in decided.items()}
-        expressed, changes = state.events, tuple[EventChange, ...]()
-        if self.events is not None and newest.estimate is not None:
-            expressed, changes = events.step(self.events, expressed, tick_us, newest.estimate)
-        after = FusionState(tick_us, tracks, pending, continues=True, events=expressed, ended=state.ended)
-        # Without a horizon the newest estimate is already final, so no provisional one is published.
-        fresh = () if newest.tick_us <= tick_us - settings.horizon_us else (newest.output(final=False),)
-        return after, Outcome((*outputs, *final, *fresh), events=changes)
+        newest = self._newest(state, tick_us, windows, presence, state.tracks)
+        late = {m: state.tracks[m] for m in SEGMENTED if m in state.changed}
+        stream, outputs, changes = advance(state.streams[ROOM], newest, late, self.settings, self.model, self.events)
+        tracks = self._pruned({m: t for m, (t, _) in decided.items()}, tick_us)
+        after = replace(state, tick_us=tick_us, tracks=tracks, streams={ROOM: stream}, changed=frozenset())
+        return after, Outcome(outputs, events=changes)
 
-    def _window(self, track: ModalityTrack, modality: Modality, tick_us: int) -> TokenWindow:
-        window = select(
-            track.pieces,
-            tick_us,
-            self.settings.window_us,
-            track.cut_us,
-            self.model.capacity[modality],
-            self.model.dims[modality],
+    def _tick_of_people(self, state: FusionState, company: Company, tick_us: int) -> tuple[FusionState, Outcome]:
+        company = people.listened(company, tick_us)
+        voiced = company.has_voice()
+        streams, persons = dict[str, Stream](), dict(company.persons)
+        late = {m: state.tracks[m] for m in SEGMENTED if m in state.changed}
+        names = [*persons, OFF_SCREEN]
+        focus = company.focused()
+        count = max(1, len(persons) + (voiced == OFF_SCREEN))
+        baseline = self.settings.baseline if company.sole is not None else {}
+        outputs, changes = list[Output](), list[EventChange]()
+        for name in names:
+            stream = state.streams.get(name) or _new(state.factors)
+            has_voice = name == voiced
+            views = {FACE: self._face_of(state, company, name)}
+            begin = people.begins(company, name, tick_us, self.settings.hop_us) if has_voice else -1
+            beside = people.own_tracks(stream, state.tracks, begin)
+            windows, decided = self._decided({**views, **beside} if has_voice else views, tick_us, baseline)
+            presence = {m: d[1] for m, d in decided.items()}
+            if not has_voice:
+                reason = people.SOMEBODY_ELSE if company.voice.owner else people.NOT_KNOWN
+                presence |= {m: people.withheld(state.tracks[m], reason) for m in BESIDE}
+            if name in persons:
+                persons[name] = replace(persons[name], track=self._pruned({FACE: decided[FACE][0]}, tick_us)[FACE])
+            heard = {m: replace(decided[m][0], pieces=()) for m in BESIDE} if has_voice else {}
+            stream = replace(stream, heard=heard, has_voice=has_voice)
+            speaks = any(p.state == "present" for p in presence.values())
+            if name == OFF_SCREEN and focus != OFF_SCREEN and not (has_voice and speaks):
+                if has_voice:
+                    streams[name] = stream
+                continue
+            newest = self._newest(state, tick_us, windows, presence, beside if has_voice else {})
+            newest = replace(newest, person=None if name == OFF_SCREEN and not speaks else name, focus=name == focus)
+            streams[name], more, begun = advance(stream, newest, late, self.settings, self.model, self.events, count)
+            outputs += more
+            changes += begun
+        company = replace(company, persons=persons, focus=focus)
+        newest_of = {n: s.pending[-1] for n, s in streams.items() if s.pending}
+        tracks = self._pruned(state.tracks, tick_us)
+        epoch = max(t.mask_epoch for t in tracks.values())
+        after = replace(state, tick_us=tick_us, tracks=tracks, streams=streams, company=company, changed=frozenset())
+        view = people.people_message(company, newest_of, tick_us, epoch)
+        return after, Outcome(tuple(outputs), events=tuple(changes), people=view)
+
+    def _face_of(self, state: FusionState, company: Company, name: str) -> ModalityTrack:
+        """The face of a person with what holds of the whole camera; of the voice off screen, none."""
+        shared = state.tracks[FACE]
+        if name not in company.persons:
+            return replace(shared, pieces=())
+        track = company.persons[name].track
+        return replace(
+            track,
+            mask_epoch=shared.mask_epoch,
+            watermark_us=shared.watermark_us,
+            blocked=shared.blocked or track.blocked,
         )
-        return personal(modality, window, self.settings.baseline.get(modality))
+
+    def _decided(
+        self, tracks: Mapping[Modality, ModalityTrack], tick_us: int, baseline: Mapping[Modality, tuple[float, ...]]
+    ) -> tuple[dict[Modality, TokenWindow], dict[Modality, tuple[ModalityTrack, Presence]]]:
+        """The window of each track, and whether it takes part."""
+        model, settings = self.model, self.settings
+        windows = dict[Modality, TokenWindow]()
+        for m, track in tracks.items():
+            window = select(track.pieces, tick_us, settings.window_us, track.cut_us, model.capacity[m], model.dims[m])
+            windows[m] = personal(m, window, baseline.get(m))
+        return windows, {m: decide(m, track, windows[m], tick_us, settings) for m, track in tracks.items()}
+
+    def _newest(
+        self,
+        state: FusionState,
+        tick_us: int,
+        windows: Mapping[Modality, TokenWindow],
+        presence: Mapping[Modality, Presence],
+        tracks: Mapping[Modality, ModalityTrack],
+    ) -> Pending:
+        """The windows of this tick; late segments of ``tracks`` may revise them."""
+        return Pending(
+            tick_us=tick_us,
+            windows={m: windows[m] for m in MODALITIES if presence[m].state == "present"},
+            presence={m: presence[m] for m in MODALITIES},
+            revisable={m: tracks[m].cut_us for m in SEGMENTED if m in tracks and tracks[m].blocked is None},
+            mask_epoch=max(t.mask_epoch for t in state.tracks.values()),
+            previous=None,
+        )
+
+    def _pruned(self, tracks: Mapping[Modality, ModalityTrack], tick_us: int) -> dict[Modality, ModalityTrack]:
+        keep = tick_us - self.settings.window_us - self.settings.horizon_us
+        most = {m: FLOOD * self.model.capacity[m] for m in tracks}
+        return {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, t in tracks.items()}
+
+
+def _new(factors: Mapping[str, float]) -> Stream:
+    return Stream(events=events.EventState(factors=factors))
+
+
+def _discontinued(state: FusionState) -> FusionState:
+    """The next estimates are not smoothed with those so far."""
+    return replace(state, streams={name: replace(s, continues=False) for name, s in state.streams.items()})
 
 
 def _with(state: FusionState, modality: Modality, track: ModalityTrack) -> FusionState:
@@ -232,15 +334,34 @@ def _purge(state: FusionState, modality: Modality, mask_epoch: int) -> FusionSta
     track = state.tracks[modality]
     if mask_epoch <= track.mask_epoch:
         return state
-    state = _without_evidence(state, modality, mask_epoch, MASKED)
-    return replace(_with(state, modality, purge(track, mask_epoch)), pending=(), continues=False)
+    state = _cut(_without_evidence(state, modality, mask_epoch, MASKED))
+    return _forgotten(_with(state, modality, purge(track, mask_epoch)), modality)
+
+
+def _cut(state: FusionState) -> FusionState:
+    return replace(state, streams={name: s.cut() for name, s in state.streams.items()})
+
+
+def _forgotten(state: FusionState, modality: Modality) -> FusionState:
+    """Without what is known of people by ``modality``: who is in view, or whose voice is heard."""
+    company = state.company
+    if company is None or modality not in (FACE, SOUND):
+        return state
+    if modality == SOUND:
+        return replace(state, company=replace(company, voice=speaking.VoiceState()))
+    streams = {name: s for name, s in state.streams.items() if name == OFF_SCREEN}
+    curves = speaking.VoiceState(company.voice.curves)
+    return replace(state, company=Company(voice=curves), streams=streams)
 
 
 def _without_evidence(state: FusionState, modality: Modality, mask_epoch: int, reason: str) -> FusionState:
     """Without the evidence that came from ``modality``: the events that it began end."""
     epoch = max([mask_epoch, *(t.mask_epoch for t in state.tracks.values())])
-    kept, ended = events.cut(state.events, modality, state.tick_us, epoch, reason)
-    return replace(state, events=kept, ended=(*state.ended, *ended))
+    streams, changes = dict[str, Stream](), list[EventChange]()
+    for name, stream in state.streams.items():
+        streams[name], over = without_evidence(stream, modality, state.tick_us, epoch, reason)
+        changes += over
+    return replace(state, streams=streams, ended=(*state.ended, *changes))
 
 
 def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome]:
@@ -254,13 +375,15 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
     elif body.health in ("absent", "frozen", "failed", "silent"):
         blocked = (body.health, body.reason)
     track = state.tracks[modality]
+    if blocked is not None and modality == FACE:
+        state = _forgotten(state, modality)
     if blocked is not None and track.pieces:
         track = replace(track, pieces=(), present=False, poor_hops=0, context=None)
-        state = replace(state, continues=False)
+        state = _discontinued(state)
     is_new = track.blocked is None or track.blocked[0] not in ("masked", "hard")
     if body.gate != "live" and is_new:
         state = _without_evidence(state, modality, body.mask_epoch, MASKED)
-        state = replace(state, pending=(), continues=False)
+        state = _cut(state)
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
 
 
@@ -285,4 +408,17 @@ def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:
         body.raw_created_us,
         message.envelope.created_us,
         body.reason,
+    )
+
+
+def row_of(piece: TokenPiece, row: int, reason: str | None) -> TokenPiece:
+    """One token of a piece, as one of its own."""
+    part = slice(row, row + 1)
+    return replace(
+        piece,
+        values=piece.values[part],
+        start_us=piece.start_us[part],
+        end_us=piece.end_us[part],
+        valid=piece.valid[part],
+        reason=reason,
     )

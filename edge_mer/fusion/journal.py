@@ -4,20 +4,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import CorrectionRef, EventChange, InputRef, Journal, PurgeRef, canonical, digest
+from edge_mer.contract.messages import (
+    CorrectionRef,
+    Estimate,
+    EventChange,
+    InputRef,
+    Journal,
+    People,
+    PurgeRef,
+    canonical,
+    digest,
+)
 from edge_mer.events.settings import EventSettings
-from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Corrected, Event, FusionState, ModalityPurged
+from edge_mer.fusion.fold import Arrived, Corrected, Event, FusionState, ModalityPurged, Outcome
 from edge_mer.fusion.settings import FusionSettings
 
+# The topics of results, which a replay must reproduce.
+RESULTS: Final = ("emotion", "person", "event", "people")
 # A publisher keeps 2,000 entries for readers that join: they always contain the newest opening.
 REPEAT_OPENING = 500
+
+
+class Result(NamedTuple):
+    """One published result: its topic and content, and when the window or the event ended."""
+
+    topic: str
+    origin_us: int
+    body: Estimate | EventChange | People
+
+    @property
+    def digest(self) -> str:
+        return digest(canonical(self.origin_us, self.body))
 
 
 class InitialState(Struct, frozen=True):
@@ -58,12 +82,12 @@ def next_entry(
     previous: Journal,
     state: FusionState,
     inputs: Sequence[InputRef | PurgeRef | CorrectionRef],
-    outputs: Sequence[Output],
+    outcome: Outcome,
     changes: Sequence[EventChange],
     drops: Mapping[str, int],
     opening: str | None = None,
 ) -> Journal:
-    """The entry of one tick: ``inputs`` since the tick before, ``outputs`` of the tick, ``changes`` of events and
+    """The entry of one tick: ``inputs`` since the tick before, ``outcome`` of the tick, ``changes`` of events and
     ``drops`` of both.
 
     ``opening`` is that of entry 0; every ``REPEAT_OPENING``-th entry repeats it.
@@ -76,7 +100,7 @@ def next_entry(
         inputs=tuple(inputs),
         watermarks=watermarks,
         drops=dict(sorted(Counter(drops).items())),
-        results=(*map(output_digest, outputs), *map(change_digest, changes)),
+        results=tuple(r.digest for r in results_of(outcome, changes, state.tick_us)),
         chain=link(previous),
         opening=opening if number % REPEAT_OPENING == 0 else None,
     )
@@ -102,19 +126,24 @@ def purged_inputs(inputs: Sequence[InputRef | PurgeRef | CorrectionRef]) -> froz
     return frozenset(purged)
 
 
+def results_of(outcome: Outcome, changes: Sequence[EventChange], tick_us: int) -> tuple[Result, ...]:
+    """Of one entry, in the order of its digests."""
+    estimates = (Result(topic_of(o.estimate), o.origin_us, o.estimate) for o in outcome.outputs)
+    events = (Result("event", origin_of(c), c) for c in changes)
+    view = () if outcome.people is None else (Result("people", tick_us, outcome.people),)
+    return (*estimates, *events, *view)
+
+
+def topic_of(estimate: Estimate) -> str:
+    """``emotion`` has the focus alone, so that it means the same however many people are in view."""
+    return "person" if estimate.focus is False else "emotion"
+
+
 def link(entry: Journal) -> str:
     """The hash that the next entry carries."""
     return digest(canonical(entry.tick_us, entry))
 
 
-def output_digest(output: Output) -> str:
-    return digest(canonical(output.origin_us, output.estimate))
-
-
 def origin_of(change: EventChange) -> int:
     """When the change happened: where the evidence began, and where the event ended."""
     return change.begin_us if change.end_us is None else change.end_us
-
-
-def change_digest(change: EventChange) -> str:
-    return digest(canonical(origin_of(change), change))

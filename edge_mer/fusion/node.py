@@ -22,8 +22,8 @@ from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.explain import explain
-from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Tick
-from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, origin_of, reference
+from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Outcome, Tick
+from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, origin_of, reference, topic_of
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
 from edge_mer.host.files import state_directory, state_path
@@ -57,7 +57,8 @@ class FusionNode:
         self._runtime, self.notes = runtime["backend"], notes
         self._purges = PurgeClient(bus, "fusion", MODALITIES)
         self._reader = bus.reader(*TOPICS)
-        self._emotion = bus.publisher("emotion", "fusion")
+        self._estimates = {topic: bus.publisher(topic, "fusion") for topic in ("emotion", "person")}
+        self._people = bus.publisher("people", "fusion")
         self._explain = bus.publisher("explain", "fusion")
         self._events = ReliablePublisher(bus, "event", "fusion")
         self._home = state_path(config.privacy.state)
@@ -118,7 +119,7 @@ class FusionNode:
         except ModelError as error:
             self.notes = (*self.notes, f"events: {error}")
 
-    def _fold(self, event: Event) -> tuple[Output, ...]:
+    def _fold(self, event: Event) -> Outcome:
         self._state, outcome = self._fusion.step(self._state, event)
         if (ref := reference(event)) is not None:
             self._inputs.append(ref)  # the reference only: purged content must not be kept here
@@ -126,23 +127,26 @@ class FusionNode:
         for change in outcome.events:
             self._changes.append(change)
             self._events.send(change, origin_us=origin_of(change))
-        return outcome.outputs
+        return outcome
 
     def _tick(self, tick_us: int) -> None:
         missed = (tick_us - self._state.tick_us) // self._fusion.settings.hop_us - 1
         if missed:
             self._drops["tick.missed"] += missed
         began = self._clock.now_us()
-        outputs = self._fold(Tick(tick_us))
+        outcome = self._fold(Tick(tick_us))
+        outputs = outcome.outputs
         fused = self._clock.now_us()
         for output in outputs:
             latency = self._latency(output, began, fused)
             body = msgspec.structs.replace(output.estimate, runtime=self._runtime, latency_ms=latency)
-            self._emotion.send(body, origin_us=output.origin_us)
+            self._estimates[topic_of(body)].send(body, origin_us=output.origin_us)
+        if outcome.people is not None:
+            self._people.send(outcome.people, origin_us=tick_us)
         if self._explain.wanted():  # after the estimates, so that explanations do not delay them
             self._explain.send(explain(self._state.pending[-1], self._fusion.model), origin_us=tick_us)
         self._entry = next_entry(
-            self._entry, self._state, self._inputs, outputs, self._changes, self._drops, self._opening
+            self._entry, self._state, self._inputs, outcome, self._changes, self._drops, self._opening
         )
         self._journal.send(self._entry, origin_us=tick_us)
         self._total += self._drops

@@ -8,38 +8,33 @@ from typing import Any
 
 from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import CorrectionRef, Estimate, EventChange, InputRef, Journal, Message
-from edge_mer.fusion.estimate import Output, Pending, Smoothed
+from edge_mer.contract.messages import CorrectionRef, Estimate, InputRef, Journal, Message
+from edge_mer.fusion.estimate import Pending, Smoothed
 from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, FusionState, ModalityPurged, Outcome, Tick
-from edge_mer.fusion.journal import (
-    InitialState,
-    change_digest,
-    link,
-    opening_of,
-    origin_of,
-    output_digest,
-    purged_inputs,
-)
+from edge_mer.fusion.journal import InitialState, Result, link, opening_of, purged_inputs, results_of
 from edge_mer.fusion.model import FusionModel
 
 Lookup = Callable[[InputRef], Message[Any] | None]
+Place = tuple[int, str | None]
+"""Tick and person of an estimate."""
 LoadModel = Callable[[str], FusionModel]
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Replayed results of one journal entry: ``results`` as (origin_us, estimate), ``changes`` of events as (origin_us,
-    change), and the ``digests`` of both in this order.
+    """Replayed results of one journal entry, in the order of its digests.
 
     ``folded`` is False for entries from before a recording joined: they are followed, and give no results.
     """
 
     entry: int
     boot: str
-    results: tuple[tuple[int, Estimate], ...] = ()
-    changes: tuple[tuple[int, EventChange], ...] = ()
-    digests: tuple[str, ...] = ()
+    results: tuple[Result, ...] = ()
     folded: bool = True
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return tuple(r.digest for r in self.results)
 
 
 class Refold:
@@ -90,30 +85,31 @@ class Refold:
                     "the beginning was not recorded, so it cannot be replayed"
                 )
             self._state = self._fusion.initial(before.tick_us)
-        outputs, changes = self._fold(entry, lookup)
-        return Replayed(
-            entry.entry,
-            boot,
-            tuple((o.origin_us, o.estimate) for o in outputs),
-            tuple((origin_of(c), c) for c in changes),
-            (*map(output_digest, outputs), *map(change_digest, changes)),
-        )
+        return Replayed(entry.entry, boot, self._fold(entry, lookup))
 
-    def adopt(self, recorded: Mapping[int, Estimate]) -> None:
-        """While joining: continue the smoothing from recorded estimates, the newest of each tick.
+    def adopt(self, recorded: Mapping[Place, Estimate]) -> None:
+        """While joining: continue the smoothing from recorded estimates, the newest of each tick and person.
 
         The average forgets earlier values only after many windows, but an estimate holds it exactly. What follows is
         computed and compared as ever.
         """
         if self._state is None:
             return
-        pending, before = list[Pending](), None
-        for entry in self._state.pending:
-            smoothed = _recorded(entry.smoothed, recorded.get(entry.tick_us))
-            previous = before or _recorded(entry.previous, recorded.get(entry.tick_us - self._hop_us))
-            pending.append(replace(entry, smoothed=smoothed, previous=previous if entry.previous else None))
+        streams = {
+            name: replace(stream, pending=tuple(self._adopted(name or None, stream.pending, recorded)))
+            for name, stream in self._state.streams.items()
+        }
+        self._state = replace(self._state, streams=streams)
+
+    def _adopted(
+        self, person: str | None, pending: Iterable[Pending], recorded: Mapping[Place, Estimate]
+    ) -> Iterator[Pending]:
+        before = None
+        for entry in pending:
+            smoothed = _recorded(entry.smoothed, recorded.get((entry.tick_us, person)))
+            previous = before or _recorded(entry.previous, recorded.get((entry.tick_us - self._hop_us, person)))
+            yield replace(entry, smoothed=smoothed, previous=previous if entry.previous else None)
             before = smoothed
-        self._state = replace(self._state, pending=tuple(pending))
 
     @property
     def _hop_us(self) -> int:
@@ -131,7 +127,7 @@ class Refold:
                 "one of them was changed or moved"
             )
 
-    def _fold(self, entry: Journal, lookup: Lookup) -> tuple[list[Output], list[EventChange]]:
+    def _fold(self, entry: Journal, lookup: Lookup) -> tuple[Result, ...]:
         assert self._fusion is not None
         assert self._state is not None
         state, outcomes = self._state, list[Outcome]()
@@ -158,7 +154,7 @@ class Refold:
             outcomes.append(outcome)
         self._state, outcome = self._fusion.step(state, Tick(entry.tick_us))
         outcomes.append(outcome)
-        return [o for out in outcomes for o in out.outputs], [c for out in outcomes for c in out.events]
+        return results_of(outcome, [c for out in outcomes for c in out.events], entry.tick_us)
 
 
 def _recorded(known: Smoothed | None, estimate: Estimate | None) -> Smoothed | None:

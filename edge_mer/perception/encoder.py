@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import InputError
-from edge_mer.contract.people import SeenPerson
+from edge_mer.contract.people import SeenPerson, VoiceCurve
 from edge_mer.contract.raw import SAMPLE_RATE as SAMPLE_RATE
 
 
@@ -88,8 +88,8 @@ class Tokens:
 
     ``context`` names what the tokens belong to (a face track, an audio stretch, a text segment): tokens of
     different contexts are never combined, except text segments, which follow each other.
-    ``cut``: tokens before these must not be combined with them. ``people``: whose tokens they are, where several faces
-    are followed.
+    ``cut``: tokens before these must not be combined with them. ``people``: whose tokens they are, and ``voice``: how
+    loud it was during them, where several faces are followed.
     """
 
     values: NDArray[np.float32]
@@ -99,6 +99,7 @@ class Tokens:
     context: int = 0
     cut: bool = False
     people: tuple[SeenPerson, ...] | None = None
+    voice: VoiceCurve | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -20,6 +20,7 @@ from edge_mer.contract.house import VOICE_STEP_US, Voice
 from edge_mer.contract.messages import Message
 from edge_mer.contract.overwrite import overwrite
 from edge_mer.contract.raw import SAMPLE_RATE
+from edge_mer.perception.loudness import level_db
 from edge_mer.perception.speech import CHUNK, PackagedVad, SpeechDetector
 from edge_mer.privacy.consent.consent_file import HOUSE, agreed
 from edge_mer.privacy.purge_client import PurgeClient
@@ -29,7 +30,6 @@ STEP = SAMPLE_RATE * VOICE_STEP_US // SECOND
 STEPS = 5
 SPEECH = 0.5
 FULL_SCALE = 32768.0
-LEAST_DB = -100
 IDLE_US, CONSENT_US = SECOND // 4, SECOND
 NO_CONSENT = "nobody agreed to share the level of voice with the house: edge-mer run --consent house"
 
@@ -79,11 +79,6 @@ class Envelope:
                 state.begin_us += STEPS * VOICE_STEP_US
                 state.levels = []
         return state, found
-
-
-def level_db(sound: NDArray[np.float32]) -> int:
-    """Mean power in dB below full scale, rounded to 1 dB; -100 at the least."""
-    return max(LEAST_DB, round(10 * float(np.log10(np.square(sound).mean() + 1e-12))))
 
 
 class EnvelopeNode:

@@ -9,6 +9,7 @@ from typing import Any
 from edge_mer.contract.modalities import TABLE, Modality
 from edge_mer.contract.plugins import ENCODERS, load_plugin
 from edge_mer.perception.encoder import Encoder
+from edge_mer.perception.loudness import LoudnessEncoder
 from edge_mer.runtime.backend import Backend
 
 PEOPLE = "edge_mer.perception.people"  # imported by name: the other modalities do not import OpenCV
@@ -40,4 +41,6 @@ def load_encoder(
         opened = import_module(TABLE[modality].adapter).open_encoder(backend, models_dir, yunet)
     if modality == "video" and people > 1:
         opened = import_module(PEOPLE).following(opened, people)
+    if modality == "audio" and people > 1:
+        opened = LoudnessEncoder(opened, people)
     return opened

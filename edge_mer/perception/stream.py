@@ -127,6 +127,7 @@ class FeatureStream:
             began=state.is_new,
             raw_created_us=envelope.created_us,
             people=tokens.people,
+            voice=tokens.voice,
         )
         origin = int(tokens.start_us.min()) if len(tokens) else envelope.origin_us
         payload = (tokens.values, tokens.start_us, tokens.end_us, tokens.valid.astype(np.uint8))

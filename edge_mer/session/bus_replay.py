@@ -17,8 +17,9 @@ from edge_mer.bus import Bus, ReliablePublisher, ReliableReader
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import BadMessage, SessionError
-from edge_mer.contract.messages import InputRef, Journal, Message
-from edge_mer.fusion.journal import purged_inputs
+from edge_mer.contract.messages import Estimate, EventChange, InputRef, Journal, Message
+from edge_mer.contract.services import SERVICES
+from edge_mer.fusion.journal import RESULTS, purged_inputs
 from edge_mer.fusion.node import TOPICS
 from edge_mer.fusion.replay import Refold
 from edge_mer.session.completeness import name
@@ -92,6 +93,9 @@ class BusFeed:
             self.counters["bad"] += 1
 
 
+LATEST = tuple(t for t in RESULTS if SERVICES[t].policy == "latest")
+
+
 class Follower:
     """A worker. Publishes the results of every entry as soon as all its inputs have arrived."""
 
@@ -101,7 +105,7 @@ class Follower:
         self._clock, self._refold, self._without = bus.clock, refold, without
         self._reader = bus.reader(*TOPICS)
         self._journal = ReliableReader(bus, "journal")
-        self._emotion = bus.publisher("emotion", "fusion")
+        self._latest = {topic: bus.publisher(topic, "fusion") for topic in LATEST}
         self._events = ReliablePublisher(bus, "event", "fusion")
         self._inputs: dict[InputRef, tuple[int, Message[Any]]] = {}
         self._entries: deque[Message[Journal]] = deque()
@@ -148,11 +152,12 @@ class Follower:
             if isinstance(ref, InputRef):
                 self._inputs.pop(ref, None)
         self._inputs = {r: held for r, held in self._inputs.items() if now - held[0] < HOLD_US}
-        for origin_us, estimate in again.results:
-            self._emotion.send(estimate, origin_us=origin_us)
-            self._own["results"] += 1
-        for origin_us, change in again.changes:
-            self._events.send(change, origin_us=origin_us)
+        for result in again.results:
+            self._own["results"] += isinstance(result.body, Estimate)
+            if isinstance(result.body, EventChange):
+                self._events.send(result.body, origin_us=result.origin_us)
+            else:
+                self._latest[result.topic].send(result.body, origin_us=result.origin_us)
 
 
 def follower(bus: Bus, session: Session, components: ReplayComponents) -> Follower:

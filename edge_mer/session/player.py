@@ -22,6 +22,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import BadMessage, ConfigError, SessionError
 from edge_mer.contract.messages import Envelope, Message
 from edge_mer.contract.services import SERVICES
+from edge_mer.fusion.journal import RESULTS
 from edge_mer.session.keys import key_store
 from edge_mer.session.reader import Session
 from edge_mer.session.replay_components import ReplayComponents
@@ -33,7 +34,7 @@ SLACK_US = 2 * SECOND
 BATCH = 16  # at most half of the smallest reader's queue
 
 # Topics that can be computed again from the journal.
-RECOMPUTED = frozenset({"emotion", "event"})
+RECOMPUTED = frozenset(RESULTS)
 
 Speed = float | Literal["max"]
 Timed = tuple[int, Message[Any]]
@@ -200,8 +201,7 @@ def replayed_results(session: Session, components: ReplayComponents, topics: Set
     counts: Counter[str] = Counter()
     for entry, replayed in refolded(session, components):
         recorded = entry.envelope
-        found = [("emotion", *made) for made in replayed.results] + [("event", *made) for made in replayed.changes]
-        for topic, origin_us, body in found:
+        for topic, origin_us, body in replayed.results:
             if topic not in topics:
                 continue
             row = SERVICES[topic]

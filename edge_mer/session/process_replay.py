@@ -10,14 +10,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edge_mer.bus import ReliableReader, ZmqBus
+from edge_mer.bus import Reader, ReliableReader, ZmqBus
 from edge_mer.client.instance import STOP_S, temporary_place
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import EdgeMerError, SessionError
 from edge_mer.contract.messages import digest, result_bytes
 from edge_mer.host.launcher import SystemProcess, last_error
-from edge_mer.session.bus_replay import BusFeed
+from edge_mer.session.bus_replay import LATEST, BusFeed
 from edge_mer.session.keys import key_store
 from edge_mer.session.player import Speed
 from edge_mer.session.reader import Session
@@ -68,12 +68,13 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
     limit = time.monotonic() + SLACK_S + (span_s if speed == "max" else span_s / speed)
     began = time.monotonic()
     recorded = [result for entry in session.messages("journal") for result in entry.body.results]
-    found: tuple[list[str], list[str]] = [], []
     with temporary_place() as place:
         directory = Path(place)
         directory.chmod(0o700)
         bus = ZmqBus(directory)
-        estimates, events = bus.reader("emotion"), ReliableReader(bus, "event")
+        readers: list[Reader | ReliableReader] = [bus.reader(topic) for topic in LATEST]
+        readers.append(ReliableReader(bus, "event"))
+        found: list[list[str]] = [[] for _ in readers]
         feed = BusFeed(session, bus, speed)
         process = SystemProcess.start(
             "follower",
@@ -86,8 +87,8 @@ def replay_in_process(file: Path, config: Config, speed: Speed) -> ProcessReplay
         try:
             while not (feed.done and sum(map(len, found)) >= trailer.results) and time.monotonic() < limit:
                 bus.wait(min(feed.turn(), SECOND // 20))
-                for made, fresh in zip(found, (estimates.drain(), events.drain()), strict=True):
-                    made += map(digest, map(result_bytes, fresh))
+                for made, reader in zip(found, readers, strict=True):
+                    made += map(digest, map(result_bytes, reader.drain()))
                 if (code := process.ended()) is not None:
                     message = last_error(directory / "follower.jsonl")
                     raise EdgeMerError(f"the follower ended (exit code {code}): {message or 'no error was logged'}")

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError, SessionError
-from edge_mer.contract.messages import Envelope, Estimate, EventChange, Journal, Message, digest, result, result_bytes
-from edge_mer.fusion.replay import Refold, Replayed
+from edge_mer.contract.messages import Envelope, Estimate, Journal, Message, digest, result, result_bytes
+from edge_mer.fusion.journal import RESULTS, Result
+from edge_mer.fusion.replay import Place, Refold, Replayed
 from edge_mer.session import format
 from edge_mer.session.compare import Difference, beyond, differences, size
 from edge_mer.session.completeness import JOIN_US, Completeness, name
@@ -25,8 +27,7 @@ from edge_mer.session.reader import Session, check_own
 from edge_mer.session.reencode_check import people_in, reencoded_features
 from edge_mer.session.replay_components import ReplayComponents
 
-# What a replay must reproduce.
-RESULTS = ("emotion", "event")
+NAMES = dict(zip(RESULTS, ("estimate", "estimate", "event", "view of people"), strict=True))
 ONE_TICK_US = SECOND // 10
 TOLERANCE = 1e-3
 # A fold that starts empty is in step with the recorded one once earlier inputs left window, smoothing and hysteresis.
@@ -101,11 +102,11 @@ class _Verification:
         self._proven: set[str] = set()
         self._last_us: dict[str, int] = {}
         self._unproven_us: dict[str, int] = {}
-        self._replayed: dict[tuple[int, int], tuple[int, Estimate]] = {}
+        self._replayed: dict[tuple[int, int, str | None], Result] = {}
         self._estimates = self._unproven = self._features = self._features_unproven = 0
         self._joining = self._before = self._in_step = self._results = 0
         self._joined_us: int | None = None
-        self._newest: dict[int, Estimate] = {}
+        self._newest: dict[Place, Estimate] = {}
         self._span: tuple[int, int] | None = None
         self._erased: tuple[Modality, ...] = ()
 
@@ -195,8 +196,9 @@ class _Verification:
         self._last_us[boot] = message.envelope.created_us
 
     def _step(self, message: Message[Journal], replayed: Replayed, refold: Refold) -> None:
-        for origin_us, estimate in replayed.results:
-            self._replayed[origin_us, estimate.revision] = (origin_us, estimate)
+        for made in replayed.results:
+            if isinstance(made.body, Estimate):
+                self._replayed[made.origin_us, made.body.revision, made.body.person] = made
         if refold.is_joining:
             self._note_recorded(message.body)
         try:
@@ -214,8 +216,10 @@ class _Verification:
     def _note_recorded(self, entry: Journal) -> None:
         """Keep the newest recorded estimate of each recent tick, from which a joining fold may continue."""
         found = [m for d in entry.results if (m := self._by_digest.get(d)) is not None]
-        self._newest.update((m.envelope.origin_us, m.body) for m in found if isinstance(m.body, Estimate))
-        self._newest = {at: body for at, body in self._newest.items() if at > entry.tick_us - RECENT_US}
+        self._newest.update(
+            ((m.envelope.origin_us, m.body.person), m.body) for m in found if isinstance(m.body, Estimate)
+        )
+        self._newest = {at: body for at, body in self._newest.items() if at[0] > entry.tick_us - RECENT_US}
 
     def _compare(self, entry: Journal, replayed: Replayed) -> None:
         if replayed.digests == entry.results:
@@ -233,12 +237,11 @@ class _Verification:
                     f"{place}: result {at} differs: digest {entry.results[at]} was recorded, the replay gave "
                     f"{replayed.digests[at]}; the estimate itself was not recorded"
                 )
-            results: list[tuple[int, Estimate | EventChange]] = [*replayed.results, *replayed.changes]
-            self._allow(f"{place}: result {at} differs", _differences(found, results[at]))
+            self._allow(f"{place}: result {at} differs", _differences(found, replayed.results[at]))
 
     @cached_property
-    def _by_digest(self) -> dict[str, Message[Estimate | EventChange]]:
-        """The recorded estimates and events; read only when a result differs."""
+    def _by_digest(self) -> dict[str, Message[Any]]:
+        """The recorded results; read only when one differs."""
         return {digest(result_bytes(m)): m for m in self._session.messages(*RESULTS)}
 
     def _allow(self, reason: str, found: tuple[Difference, ...]) -> None:
@@ -259,10 +262,9 @@ class _Verification:
             if envelope.created_us > self._last_us.get(envelope.boot, -1):
                 self._leave_unproven(envelope)
                 continue
-            replayed = self._replayed.get((envelope.origin_us, body.revision)) if is_estimate else None
-            what = "estimate" if is_estimate else "event"
+            replayed = self._replayed.get((envelope.origin_us, body.revision, body.person)) if is_estimate else None
             raise _Failed(
-                f"recorded {what} {envelope.seq} of fusion {envelope.boot} is in no journal entry",
+                f"recorded {NAMES[message.topic]} {envelope.seq} of fusion {envelope.boot} is in no journal entry",
                 _differences(message, replayed) if replayed else (),
             )
 
@@ -327,7 +329,5 @@ def refolded(
         yield message, refold.entry(message, session.lookup)
 
 
-def _differences(
-    recorded: Message[Estimate | EventChange], replayed: tuple[int, Estimate | EventChange]
-) -> tuple[Difference, ...]:
-    return differences(result(recorded.envelope.origin_us, recorded.body), result(*replayed))
+def _differences(recorded: Message[Any], replayed: Result) -> tuple[Difference, ...]:
+    return differences(result(recorded.envelope.origin_us, recorded.body), result(replayed.origin_us, replayed.body))

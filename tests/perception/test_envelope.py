@@ -18,7 +18,8 @@ from edge_mer.contract.control import Purge
 from edge_mer.contract.messages import Envelope as Head
 from edge_mer.contract.messages import Message
 from edge_mer.contract.raw import RawAudio
-from edge_mer.perception.envelope import NO_CONSENT, STEP, STEPS, Envelope, EnvelopeNode, level_db
+from edge_mer.perception.envelope import NO_CONSENT, STEP, STEPS, Envelope, EnvelopeNode
+from edge_mer.perception.loudness import level_db
 from edge_mer.privacy.consent_setup import agree
 
 TODAY = datetime.date(2026, 11, 27)

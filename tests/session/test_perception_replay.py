@@ -145,7 +145,7 @@ def test_another_encoder_is_named(filmed: Path, components: ReplayComponents) ->
     report = verify(
         filmed, ReplayComponents(components.fusion, lambda m, people: Other(encoder(m, people)), components.runtime)
     )
-    assert "configured is edge-mer-audio another" in str(report.reason)
+    assert "configured is edge-mer-audio/people-4 another" in str(report.reason)
 
 
 def test_without_raw_media_only_fusion_is_verified(forge: Callable[[Change], Report]) -> None:
