@@ -24,7 +24,8 @@ from edge_mer.fusion.speaking import VoiceState
 from edge_mer.perception.encoder import SAMPLE_RATE, AudioBlock
 from edge_mer.perception.load import load_encoder
 from edge_mer.perception.loudness import LoudnessEncoder
-from edge_mer.perception.people import PeopleEncoder, PeopleState
+from edge_mer.perception.people import PeopleEncoder
+from edge_mer.perception.person import PeopleState
 from edge_mer.perception.yunet_detector import detector
 from edge_mer.runtime.onnx import OnnxRuntime
 from pipelines.data.corpora import DEFAULT_ROOT

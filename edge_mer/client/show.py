@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FRAME_US = SECOND // 4
+# Of several people it has the one who is in focus.
+ESTIMATES = "emotion"
 # Draws a snapshot at a time (us) under a title.
 Draw = Callable[[Snapshot, int, str], "RenderableType"]
 
@@ -49,7 +51,7 @@ class JsonLines(Silent):
     """One line per estimate: the header as sent on the wire, nothing else."""
 
     def message(self, message: Message[Any], snapshot: Snapshot) -> None:
-        if isinstance(message.body, Estimate):
+        if message.topic == ESTIMATES:
             sys.stdout.write(message.header.decode() + "\n")
             sys.stdout.flush()
 
@@ -61,7 +63,7 @@ class PlainLines:
         self._shown_us = self._noted = 0
 
     def message(self, message: Message[Any], snapshot: Snapshot) -> None:
-        if isinstance(message.body, Estimate) and message.envelope.origin_us > self._shown_us:
+        if message.topic == ESTIMATES and message.envelope.origin_us > self._shown_us:
             self._shown_us = message.envelope.origin_us
             at = (message.envelope.created_us - snapshot.started_us) / 1e6
             print(f"{at:7.1f} s  {one_line(message.body)}", flush=True)

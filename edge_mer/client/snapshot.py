@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.contract.messages import Estimate, HealthReport, Message, Privacy, SensorState
+from edge_mer.contract.messages import Estimate, HealthReport, Message, People, Privacy, SensorState
 from edge_mer.contract.visible_fields import visible_fields
 
-TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
+TOPICS = ("emotion", "person", "people", *(f"state/{m}" for m in MODALITIES), "privacy", "health")
 WORDS = {
     "none": "nothing",
     "restarting": "is restarting",
@@ -30,7 +30,7 @@ class Snapshot:
     """``events`` are (time in us, text), newest last. ``started_us`` and ``latest_us``: of the observation.
 
     ``off``: modalities that the configuration leaves out. ``recording_stopped``: why a recording ended early; None
-    while it runs, or without one.
+    while it runs, or without one. ``people``: who is in view; ``persons``: the newest estimate of each by their number.
     """
 
     started_us: int
@@ -43,6 +43,8 @@ class Snapshot:
     recording_stopped: str | None = None
     latest_us: int = 0
     off: frozenset[Modality] = frozenset()
+    people: Message[People] | None = None
+    persons: dict[str, Message[Estimate]] = field(default_factory=dict)
 
     def note(self, at_us: int, text: str) -> None:
         self.noted += 1
@@ -53,11 +55,19 @@ class Snapshot:
         return sum(w.restarts for w in self.health.workers.values()) if self.health else 0
 
     def fold(self, message: Message[Any]) -> None:
-        if not isinstance(message.body, Estimate | SensorState | Privacy | HealthReport):
+        if not isinstance(message.body, Estimate | SensorState | Privacy | HealthReport | People):
             return
         body, at = visible_fields(message.body), message.envelope.created_us
         if isinstance(body, Estimate):
-            self._estimate(msgspec.structs.replace(message, body=body), at)
+            shown: Message[Estimate] = msgspec.structs.replace(message, body=body)
+            if body.person is not None and body.is_current:
+                self.persons[body.person] = shown
+            if message.topic == "emotion":
+                self._estimate(shown, at)
+        elif isinstance(body, People):
+            self.people = msgspec.structs.replace(message, body=body)
+            there = {p.person for p in body.people} | {body.voice}
+            self.persons = {name: estimate for name, estimate in self.persons.items() if name in there}
         elif isinstance(body, SensorState):
             self._sensor(body, at)
         elif isinstance(body, Privacy):
@@ -87,6 +97,10 @@ class Snapshot:
             now = body.modalities.get(m)
             if was is not None and now is not None and was.requested != now.requested:
                 self.note(at, f"{m} requested: {now.requested}" + (f" ({now.reason})" if now.reason else ""))
+        before = self.privacy.people if self.privacy is not None else None
+        if before is not None and body.people is not None and before.mask_epoch != body.people.mask_epoch:
+            who = "everybody in view" if body.people.everybody else ", ".join(body.people.persons) or "nobody"
+            self.note(at, f"persons masked: {who}" + (f" ({body.people.reason})" if body.people.reason else ""))
         self.privacy = body
 
     def _health(self, body: HealthReport, at: int) -> None:

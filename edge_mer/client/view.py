@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -9,7 +11,8 @@ from rich.text import Text
 
 from edge_mer.client.snapshot import Snapshot
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Modality
-from edge_mer.contract.messages import Estimate, SensorState
+from edge_mer.contract.messages import Estimate, People, SensorState
+from edge_mer.contract.people import OFF_SCREEN, Speaking, in_order
 
 GATE_STYLE = {"live": "bold green", "masked": "bold yellow", "hard": "bold red"}
 HEALTH_STYLE = {
@@ -20,6 +23,7 @@ HEALTH_STYLE = {
     "frozen": "red",
     "failed": "red",
 }
+SPEAKING: Mapping[Speaking, str] = {"speaking": "speaks", "silent": "silent", "unknown": "?"}
 BAR = 16
 STALE_US = 3_000_000
 LAST_EVENTS = 6
@@ -32,8 +36,49 @@ def render(snapshot: Snapshot, now_us: int, title: str) -> RenderableType:
         tiles.add_column(ratio=1)
     tiles.add_row(*(_tile(m, snapshot) for m in MODALITIES))
     return Group(
-        _headline(snapshot, now_us, title), tiles, _estimate(snapshot, now_us), _processes(snapshot), *_events(snapshot)
+        _headline(snapshot, now_us, title), tiles, _shown(snapshot, now_us), _processes(snapshot), *_events(snapshot)
     )
+
+
+def _shown(snapshot: Snapshot, now_us: int) -> Panel:
+    """Everybody in view where several are, else the estimate."""
+    people = snapshot.people
+    is_fresh = people is not None and now_us - people.envelope.created_us <= STALE_US
+    if people is None or not is_fresh or len(people.body.people) < 2:
+        return _estimate(snapshot, now_us)
+    return everybody(people.body, {name: m.body for name, m in snapshot.persons.items()})
+
+
+def everybody(people: People, estimates: Mapping[str, Estimate]) -> Panel:
+    """A row for each person in view, who is in focus first, and for a voice off screen."""
+    table = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    for width in (8, 9, 8):
+        table.add_column(width=width, no_wrap=True)
+    table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column(width=4, justify="right", no_wrap=True)
+    table.add_row(*(Text(name, style="dim") for name in ("person", "speaks", "sensors", "expressed", "conf")))
+    for p in in_order(people.people):
+        mark = ("> " if p.focus else "  ", "bold cyan")
+        name = _line(mark, (p.person, "bold" if p.focus else ""))
+        if p.masked:
+            table.add_row(name, "", "", _line(("masked", GATE_STYLE["masked"])), "")
+        else:
+            spoken = _line((SPEAKING[p.speaking], "bold green" if p.speaking == "speaking" else "dim"))
+            table.add_row(name, spoken, _line(p.combination), *_expressed(estimates.get(p.person)))
+    if people.voice == OFF_SCREEN:
+        estimate = estimates.get(OFF_SCREEN)
+        used = "" if estimate is None else estimate.combination
+        table.add_row("  voice", _line(("speaks", "bold green")), _line(used), *_expressed(estimate))
+    return Panel(table, title="expressed emotion of each", title_align="left", height=9, padding=(0, 1))
+
+
+def _expressed(estimate: Estimate | None) -> tuple[Text, Text]:
+    """Label or why there is none, and confidence."""
+    if estimate is None:
+        return _line(("waiting", "dim")), Text("")
+    if estimate.label is None:
+        return _line((estimate.abstain or "", "yellow")), Text("")
+    return _line((estimate.label, "bold cyan")), Text(f"{estimate.confidence or 0:.2f}")
 
 
 def _line(*parts: tuple[str, str] | str) -> Text:

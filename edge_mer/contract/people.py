@@ -5,6 +5,7 @@ A person is an ephemeral counter of one life of the process that follows faces (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -84,6 +85,11 @@ class PersonInView(Struct, frozen=True):
     combination: Combination
     focus: bool
     masked: bool = False
+
+
+def in_order(people: Iterable[PersonInView]) -> list[PersonInView]:
+    """As they are shown: focus first, then by their numbers."""
+    return sorted(people, key=lambda p: (not p.focus, len(p.person), p.person))
 
 
 class People(Body, frozen=True):

@@ -67,7 +67,7 @@ class Director:
         """Process messages, and advance when the awaited combination was seen or the step timed out."""
         self.switch.turn()
         for message in messages:
-            if isinstance(message.body, Estimate):
+            if message.topic == "emotion":
                 self.seen.setdefault(message.body.combination, message.envelope.created_us)
                 if self._reached_us is None and self._is_awaited(message):
                     self._reached_us = message.envelope.created_us

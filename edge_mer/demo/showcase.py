@@ -75,7 +75,7 @@ class Showcase:
         for message in messages:
             if isinstance(message.body, SensorState):
                 self._begin(message)
-            elif isinstance(message.body, Estimate) and message.envelope.origin_us > self._seen_us:
+            elif message.topic == "emotion" and message.envelope.origin_us > self._seen_us:
                 self._seen_us = message.envelope.origin_us
                 self.newest = message
                 self._count(message)

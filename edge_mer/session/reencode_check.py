@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import Feature, InputRef, Message, canonical, result, result_bytes
@@ -15,11 +16,14 @@ from edge_mer.session.compare import Difference, array_difference, differences
 from edge_mer.session.completeness import name
 from edge_mer.session.reader import Session
 
+# A mask of persons is published twice a second, and carried out within a second.
+ORDER_US = SECOND
 PAYLOAD = ("values", "start_us", "end_us", "valid")
 
 
 class ReencodedFeature(NamedTuple):
-    """``unproven``: its raw media is incomplete, because it is from before the recording, or was masked."""
+    """``unproven``: its raw media is incomplete, because it is from before the recording, or was masked, or a
+    person was."""
 
     ref: InputRef
     unproven: bool = False
@@ -33,6 +37,7 @@ def reencoded_features(
     where the encoder gives no feature."""
     modality, spec = encoder.spec.modality, encoder.spec
     ends = _ends(session, f"raw/{modality}")
+    spans, left_out = _masked_spans(session) if modality == "video" else [], set[InputRef]()
     for encoded in replay(_in_order(session, modality), session.lookup, FeatureStream(encoder)):
         recorded, ref = encoded.feature.body, encoded.feature.ref
         if (recorded.encoder, recorded.model) != (spec.name, spec.model) and not any_model:
@@ -43,11 +48,24 @@ def reencoded_features(
             )
         if encoded.missing is not None:
             low, high = ends.get(encoded.missing.boot, (0, 0))
-            if low < encoded.missing.seq < high:
+            if any(begin <= recorded.raw_created_us <= end for begin, end in spans):
+                left_out.add(encoded.missing)
+            if low < encoded.missing.seq < high and encoded.missing not in left_out:
                 raise SessionError(f"{name(ref)} encoded again: {name(encoded.missing)} was not recorded")
             yield ReencodedFeature(ref, unproven=True)
         else:
             yield ReencodedFeature(ref, differences=_compare(encoded))
+
+
+def _masked_spans(session: Session) -> list[tuple[int, int]]:
+    """When persons were masked, so that no picture was recorded: begin and end (us), with what an order may take."""
+    spans: list[tuple[int, int]] = []
+    for message in session.messages("privacy"):
+        people, at = message.body.people, message.envelope.created_us
+        if people is not None and people.holds:
+            begin = spans.pop()[0] if spans and at <= spans[-1][1] else at - ORDER_US
+            spans.append((begin, at + ORDER_US))
+    return spans
 
 
 def people_in(session: Session, modality: Modality) -> int:

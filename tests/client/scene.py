@@ -7,7 +7,17 @@ from typing import Any
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import FakeClock
 from edge_mer.contract.domain import EMOTIONS, MODALITIES, Combination, Gate, Health, Modality, modalities_of
-from edge_mer.contract.messages import Estimate, HealthReport, Latency, Message, Presence, SensorState, WorkerHealth
+from edge_mer.contract.messages import (
+    Estimate,
+    HealthReport,
+    Latency,
+    Message,
+    People,
+    Presence,
+    SensorState,
+    WorkerHealth,
+)
+from edge_mer.contract.people import PersonInView
 
 
 class Scene:
@@ -25,7 +35,18 @@ class Scene:
         message: Message[Any] = self._publishers[topic].send(body, origin_us=origin_us or self.clock.now_us())
         return message
 
-    def estimate(self, combination: Combination, final: bool = False, origin_us: int | None = None) -> Message[Any]:
+    def people(self, *people: PersonInView, voice: str | None = None) -> Message[Any]:
+        return self.send("people", People(people=people, voice=voice, biometric=True, mask_epoch=1))
+
+    def estimate(
+        self,
+        combination: Combination,
+        final: bool = False,
+        origin_us: int | None = None,
+        person: str | None = None,
+        focus: bool | None = None,
+    ) -> Message[Any]:
+        """Of ``person``, on the topic of whom is in focus or of the others."""
         used = modalities_of(combination)
         some = combination != "none"
         body = Estimate(
@@ -48,8 +69,10 @@ class Scene:
             model="m",
             runtime="r",
             latency_ms=Latency(1, 2, 3, 4, 5, 15),
+            person=person,
+            focus=focus,
         )
-        return self.send("emotion", body, origin_us)
+        return self.send("person" if focus is False else "emotion", body, origin_us)
 
     def sensor(
         self, modality: Modality, gate: Gate = "live", health: Health = "ok", reason: str | None = None

@@ -7,8 +7,9 @@ from rich.console import Console
 
 from edge_mer.client.snapshot import Snapshot
 from edge_mer.client.status_text import sensor_lines
-from edge_mer.client.view import render
+from edge_mer.client.view import STALE_US, render
 from edge_mer.contract.domain import EMOTIONS
+from edge_mer.contract.people import PersonInView
 from tests.client.scene import Scene
 
 
@@ -125,3 +126,48 @@ def test_a_modality_that_is_left_out_is_off() -> None:
     assert "│ off " in text
     assert "not started" not in text
     assert sensor_lines(snapshot.sensors, snapshot.off)[2] == "  text   off"
+
+
+BOX = (0.1, 0.1, 0.2, 0.2)
+FIRST = PersonInView("p1", 0, BOX, "silent", "v", False)
+SECOND = PersonInView("p2", 0, BOX, "speaking", "atv", True)
+MASKED = PersonInView("p10", 0, BOX, "unknown", "none", False, masked=True)
+
+
+def company(scene: Scene, *people: PersonInView, voice: str | None = None) -> list[str]:
+    snapshot = full_snapshot(scene)
+    snapshot.fold(scene.estimate("atv", person="p2", focus=True))
+    snapshot.fold(scene.estimate("none", person="p1", focus=False))
+    snapshot.fold(scene.estimate("at", person="voice", focus=False))
+    snapshot.fold(scene.people(*people, voice=voice))
+    return drawn(snapshot, scene.clock.now_us())
+
+
+def test_each_of_several_people_has_a_row_and_who_is_in_focus_the_first() -> None:
+    lines = company(Scene(), FIRST, MASKED, SECOND)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    [title] = [n for n, line in enumerate(lines) if "expressed emotion of each" in line]
+    rows = [" ".join(line.strip("│ ").split()) for line in lines[title + 2 : title + 5]]
+    assert rows == ["> p2 speaks atv happy 1.00", "p1 silent v no modality present", "p10 masked"]
+
+
+def test_a_voice_off_screen_has_a_row() -> None:
+    assert any(
+        "voice" in line and "speaks" in line and "happy" in line
+        for line in company(Scene(), FIRST, SECOND, voice="voice")
+    )
+
+
+def test_one_person_looks_as_nobody_told_apart() -> None:
+    text = "\n".join(company(Scene(), SECOND))
+    assert all(emotion in text for emotion in EMOTIONS)
+    assert "of each" not in text
+
+
+def test_an_old_list_of_people_is_not_shown() -> None:
+    scene = Scene()
+    snapshot = full_snapshot(scene)
+    snapshot.fold(scene.people(FIRST, SECOND))
+    scene.clock.advance(STALE_US + 1)
+    assert "of each" not in "\n".join(drawn(snapshot, scene.clock.now_us()))

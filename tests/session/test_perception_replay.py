@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from edge_mer.config import Config
+from edge_mer.contract.control import MaskPersons
 from edge_mer.contract.domain import MODALITIES
-from edge_mer.contract.messages import Message
+from edge_mer.contract.messages import Message, Privacy
+from edge_mer.contract.people import MaskedPeople
 from edge_mer.session.reader import Session
 from edge_mer.session.replay_components import ReplayComponents, installed
 from edge_mer.session.verifier import Report, verify
 from tests.session.golden import GOLDEN
 from tests.session.stage import read_all, remade, rewrite
-from tests.session.studio import film
+from tests.session.studio import Studio, film
 
 Change = Callable[[list[Message[Any]]], Iterable[Message[Any]]]
 
@@ -85,6 +87,33 @@ def test_media_from_before_the_recording_leaves_features_unproven(forge: Callabl
     assert report.equal
     assert report.features_unproven > 0
     assert report.features > 50
+
+
+def test_pictures_that_a_mask_of_a_person_left_out_leave_features_unproven(
+    tmp_path: Path, components: ReplayComponents
+) -> None:
+    studio = Studio(tmp_path / "a.mcap")
+    privacy = studio.bus("privacy").publisher("privacy", "switch")
+
+    def mask(*persons: str) -> None:
+        epoch = 7 - len(persons)
+        people = MaskedPeople(persons, boot="perception1", mask_epoch=epoch)
+        privacy.send(Privacy(mask_epoch=epoch, modalities={}, people=people), origin_us=studio.clock.now_us())
+        order = MaskPersons(mask_epoch=epoch, boot="perception1", persons=persons, everybody=False)
+        for peer in studio.peers.values():
+            studio.switch.send(peer, order)
+
+    studio.run(3)
+    mask("p1")
+    studio.run(1)
+    mask()
+    studio.run(2)
+    report = verify(studio.finish(), components)
+    assert (report.identical, report.reason) == (True, None)
+    recorded = read_all(studio.path, "feature/video")
+    assert 0 < report.features_unproven < len(recorded)
+    pictures = [m.envelope.seq for m in read_all(studio.path, "raw/video")]
+    assert len(pictures) < pictures[-1] - pictures[0] + 1, "pictures were left out"
 
 
 def test_feature_that_the_media_does_not_reproduce_is_found(forge: Callable[[Change], Report]) -> None:

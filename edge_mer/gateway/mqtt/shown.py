@@ -12,7 +12,8 @@ from typing import Any
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Emotion, Modality
-from edge_mer.contract.messages import Estimate
+from edge_mer.contract.messages import Estimate, People
+from edge_mer.contract.people import PersonInView, in_order
 from edge_mer.gateway.mqtt import debounce
 from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady
 
@@ -20,6 +21,9 @@ from edge_mer.gateway.mqtt.debounce import DebounceSettings, Steady
 CHANGES, CHANGE_US = 200, 120 * SECOND
 # Least time between changes of the others.
 SENTIMENT_US, WHY_US, DIAGNOSTIC_US = 90 * SECOND, 600 * SECOND, 60 * SECOND
+# Who is in view, and whether somebody speaks.
+PEOPLE_US, SPEAKING_US = 90 * SECOND, 90 * SECOND
+MOST_PEOPLE = 4
 AVERAGE_US = 5 * SECOND
 NOT_STEADY, TOO_OFTEN, NOT_CONFIDENT = "not steady yet", "it changes too often", "below mqtt.min_confidence"
 NO_ESTIMATE, KNOWN = "no estimate", "an emotion is given"
@@ -37,8 +41,18 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
+class InView:
+    """Who is shown: how many, and of each of the first ``MOST_PEOPLE`` of them some words."""
+
+    count: int | None = None
+    persons: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """``emotion``, ``sentiment``, ``why`` (no emotion is given) and ``diagnostic`` are shown; the rest is their state.
+
+    ``people`` and ``speaking`` come from topic ``people``, ``labels`` are the newest of each person.
 
     ``left``: changes of the emotion that are still allowed, as of ``left_us``. The other times are of the last change.
     """
@@ -55,6 +69,43 @@ class Shown:
     sentiment_us: int | None = None
     why_us: int | None = None
     diagnostic_us: int | None = None
+    people: InView = InView()
+    speaking: bool | None = None
+    people_us: int | None = None
+    speaking_us: int | None = None
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def of_person(state: Shown, estimate: Estimate) -> Shown:
+    """Keep what a person expresses, for the next change of who is shown."""
+    return (
+        state if estimate.person is None else replace(state, labels={**state.labels, estimate.person: estimate.label})
+    )
+
+
+def seen(state: Shown, people: People, at_us: int) -> Shown:
+    """Fold who is in view at ``at_us``. A change that comes too soon is shown later."""
+    there = {p.person for p in people.people}
+    labels = {name: label for name, label in state.labels.items() if name in there}
+    state = replace(state, labels=labels)
+    found = InView(len(people.people), {p.person: _words(p, labels) for p in in_order(people.people)[:MOST_PEOPLE]})
+    if found != state.people and _is_due(state.people_us, at_us, PEOPLE_US):
+        state = replace(state, people=found, people_us=at_us)
+    speaks = people.voice is not None
+    if speaks != state.speaking and _is_due(state.speaking_us, at_us, SPEAKING_US):
+        state = replace(state, speaking=speaks, speaking_us=at_us)
+    return state
+
+
+def _words(person: PersonInView, labels: Mapping[str, str | None]) -> dict[str, Any]:
+    if person.masked:
+        return {"masked": True}
+    return {
+        "expressed": labels.get(person.person),
+        "speaking": person.speaking,
+        "sensors": person.combination,
+        "focus": person.focus,
+    }
 
 
 def step(state: Shown, estimate: Estimate, at_us: int, settings: DebounceSettings) -> Shown:
@@ -92,7 +143,14 @@ def passed(state: Shown, at_us: int, settings: DebounceSettings) -> Shown:
 
 def forgotten(state: Shown) -> Shown:
     """Nothing that was derived from a person; what was used up of the limits stays."""
-    return Shown(left=state.left, left_us=state.left_us, sentiment_us=state.sentiment_us, why_us=state.why_us)
+    return Shown(
+        left=state.left,
+        left_us=state.left_us,
+        sentiment_us=state.sentiment_us,
+        why_us=state.why_us,
+        people_us=state.people_us,
+        speaking_us=state.speaking_us,
+    )
 
 
 def _emotion(state: Shown, at_us: int) -> Shown:

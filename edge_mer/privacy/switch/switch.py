@@ -148,7 +148,7 @@ class Switch:
 
     def turn(self) -> int:
         """Handle every message that is there, then resend, prove, answer and publish. Returns the longest wait (us)."""
-        before = self.states()
+        before = self.states(), self._gates.people_state()
         self.now_us = self._clock.now_us()
         self._watch_clock()
         lapsed = self.policy.expire(self._instant())
@@ -168,9 +168,9 @@ class Switch:
         self._commands.turn(self.now_us)
         self._receipts.pump()
         self._verify_receipts()
-        if self.now_us >= self._publish_due or self.states() != before:
+        people = self._gates.people_state()
+        if self.now_us >= self._publish_due or (self.states(), people) != before:
             self._publish_due = self.now_us + PUBLISH_US
-            people = self._gates.people_state()
             privacy = Privacy(mask_epoch=self._epoch, modalities=self.states(), people=people)
             self._publisher.send(privacy, origin_us=self.now_us)
         due = [self._publish_due, *self._commands.due_us, *self._gates.due_us]

@@ -1,6 +1,6 @@
 // Details of the estimate: latency, receipts, processes, and recordings.
 import { $, announce, meter, rows, text } from "./dom.js";
-import { LANGUAGE, STAGES, nameOf, t } from "./labels.js";
+import { LANGUAGE, STAGES, nameOf, persons, t } from "./labels.js";
 
 const SHOWN = 20;
 const ms = (number) => number < 10 ? number.toFixed(1) : Math.round(number).toString();
@@ -22,7 +22,7 @@ export function proofs(receipts) {
   const newest = [...receipts.values()].sort((a, b) => b.number - a.number).slice(0, SHOWN);
   text($("proofs-count"), newest.length ? t("proofs.newest", { number: newest[0].number }) : t("proofs.none"));
   rows($("proofs-table"), newest.map((r) => [
-    String(r.number), nameOf(r.modality), new Date((r.requested_us + r.wall_offset_us) / 1000).toLocaleTimeString(LANGUAGE),
+    String(r.number), r.persons ? persons(r.persons) : nameOf(r.modality), new Date((r.requested_us + r.wall_offset_us) / 1000).toLocaleTimeString(LANGUAGE),
     r.requester, after(r.closed_us - r.requested_us), after(r.purged_us - r.requested_us),
   ]));
 }

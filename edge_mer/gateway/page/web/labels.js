@@ -11,6 +11,8 @@ const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => v
 
 export const t = (key, values = {}) => fill(TEXT[key], values);
 export const nameOf = (modality) => settings.names[modality] || SENSORS[modality].name;
+export const personName = (person) => person === "voice" ? t("people.voice") : person === "all" ? t("people.all") : t("people.person", { number: person.slice(1) });
+export const persons = (names) => list(names.map(personName));
 export const emotionName = (emotion) => TEXT[`emotion.${emotion}`] ?? emotion;
 export const used = (combination, modality) => combination !== "none" && combination.includes(LETTER[modality]);
 export const list = (items, word = "and") => items.length < 2 ? items.join("") : t(`channel.${word}`, { first: items.slice(0, -1).join(", "), last: items.at(-1) });

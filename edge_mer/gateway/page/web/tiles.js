@@ -116,7 +116,7 @@ export class Tiles {
   #receipt(modality, epoch) {
     let newest = null;
     for (const receipt of this.latest.receipts.values()) {
-      if (receipt.modality === modality && receipt.mask_epoch >= epoch && (!newest || receipt.number > newest.number)) newest = receipt;
+      if (receipt.modality === modality && !receipt.persons && receipt.mask_epoch >= epoch && (!newest || receipt.number > newest.number)) newest = receipt;
     }
     return newest;
   }
