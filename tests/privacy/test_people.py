@@ -20,6 +20,7 @@ from edge_mer.contract.control import Answer, Command
 from edge_mer.contract.people import MaskedPeople
 from edge_mer.privacy.consent.consent_file import FILE as DEPLOYMENT
 from edge_mer.privacy.keys.identity import new_identity
+from edge_mer.privacy.keys.keyring import PairedKey
 from edge_mer.privacy.purge_client import PurgeClient
 from edge_mer.privacy.switch.people_mask import MOST_PERSONS
 from edge_mer.privacy.switch.receipts import verify_all
@@ -158,7 +159,7 @@ def test_a_grant_for_one_person_is_for_no_other_and_for_no_modality(bench: Switc
 def test_a_hub_unmasks_persons_only_where_it_may_open_the_camera(bench: SwitchBench) -> None:
     hub = new_identity(bench.directory, "hub")
     assert bench.switch is not None
-    bench.switch.keyring.add("hub", "hub", hub.signing, "")
+    bench.switch.keyring.add(PairedKey("hub", "hub", hub.signing, None, "today"))
     faces = Follower(bench, "life", "p1")
     bench.turn(faces)
     _asked(bench, "mask", "p1", workers=(faces,))
@@ -166,8 +167,8 @@ def test_a_hub_unmasks_persons_only_where_it_may_open_the_camera(bench: SwitchBe
     bench.turn(faces)
     assert "may not unmask video" in bench.answers()[0].text
     assert faces.masks("p1")
-    hub_deployment = msgspec.structs.replace(EVERYBODY, hub_may_unmask=("video",))
-    write_deployment(bench.directory / DEPLOYMENT, hub_deployment)
+    may = msgspec.structs.replace(EVERYBODY.hub, may_unmask=("video",))
+    write_deployment(bench.directory / DEPLOYMENT, msgspec.structs.replace(EVERYBODY, hub=may))
     bench.ask("unmask", persons=("p1",), grant=bench.grant_persons("p1", identity=hub))
     bench.turn(faces)
     assert bench.answers()[0].ok
