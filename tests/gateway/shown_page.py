@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from edge_mer.bus import ReliablePublisher, ZmqBus
 from edge_mer.config import Config
 from edge_mer.contract.clock import SECOND
@@ -22,6 +25,7 @@ from edge_mer.contract.messages import (
     Explain,
     HealthReport,
     Latency,
+    People,
     Presence,
     Privacy,
     PrivacyState,
@@ -29,6 +33,7 @@ from edge_mer.contract.messages import (
     SensorState,
     WorkerHealth,
 )
+from edge_mer.contract.people import MaskedPeople, PersonInView
 from edge_mer.contract.services import SERVICES
 from edge_mer.gateway.outlet import OutletWorker
 from edge_mer.gateway.page.http_auth import Token, link_of
@@ -72,8 +77,15 @@ class ShownPage:
             self.bus.settle()
         self._publishers[topic].send(body, origin_us=self.bus.clock.now_us() if origin_us is None else origin_us)
 
-    def state(self, masked: Mapping[Modality, str] | None = None, until_us: int | None = None, **fields: Any) -> None:
-        """Privacy, sensors, clock and processes as of now. ``masked``: modality and reason; ``fields``: of sensors."""
+    def state(
+        self,
+        masked: Mapping[Modality, str] | None = None,
+        until_us: int | None = None,
+        people: MaskedPeople | None = None,
+        **fields: Any,
+    ) -> None:
+        """Privacy, sensors, clock and processes as of now. ``masked``: modality and reason; ``people``: who is masked
+        alone; ``fields``: of sensors."""
         masked = masked or {}
         now = self.bus.clock.now_us()
         states: dict[Modality, PrivacyState] = {
@@ -90,7 +102,7 @@ class ShownPage:
             else PrivacyState("live", "live", now, 0, None, None)
             for m in MODALITIES
         }
-        self.publish("privacy", Privacy(mask_epoch=1, modalities=states))
+        self.publish("privacy", Privacy(mask_epoch=1, modalities=states, people=people))
         for m in MODALITIES:
             given = {
                 "modality": m,
@@ -117,12 +129,35 @@ class ShownPage:
         workers = {n: WorkerHealth("running", 1, 0, 1, None, 0.03, 42_000_000, {}) for n in names}
         self.publish("health", HealthReport(workers=workers))
 
-    def receipt(self, modality: Modality, requester: str = "the web page") -> None:
+    def people(self, voice: str | None = "p2") -> None:
+        """Three people, of whom the second speaks and the last is masked, and their estimates."""
+        rows = (
+            ("p1", "silent", "v", "sad", False),
+            ("p2", "speaking", "atv", "happy", False),
+            ("p3", "unknown", "none", None, True),
+        )
+        for person, _, combination, label, masked in rows:
+            if not masked:
+                fields = {"combination": combination, "label": label, "confidence": 0.7, "abstain": None}
+                body = estimate(revision=0, final=False, **fields)
+                focus = person == "p2"
+                self.publish(
+                    "emotion" if focus else "person", msgspec.structs.replace(body, person=person, focus=focus)
+                )
+        people = tuple(
+            PersonInView(person, 0, (0.1, 0.1, 0.2, 0.2), speaking, combination, person == "p2", masked)  # type: ignore[arg-type]
+            for person, speaking, combination, _, masked in rows
+        )
+        self.publish("people", People(people=people, voice=voice, biometric=True, mask_epoch=0))
+
+    def receipt(
+        self, modality: Modality, requester: str = "the web page", persons: tuple[str, ...] | UnsetType = UNSET
+    ) -> None:
         now = self.bus.clock.now_us()
         self.publish(
             "receipt",
             Receipt(
-                number=MODALITIES.index(modality),
+                number=MODALITIES.index(modality) if persons is UNSET else len(MODALITIES),
                 modality=modality,
                 gate="masked",
                 mask_epoch=1,
@@ -138,6 +173,7 @@ class ShownPage:
                 checks=("no handle in /proc",),
                 previous="",
                 signature="",
+                persons=persons,
             ),
         )
 

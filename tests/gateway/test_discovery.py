@@ -42,7 +42,15 @@ COMMON = {
 DOCUMENTED = {
     "sensor": (
         {"state_topic"},
-        {"value_template", "device_class", "options", "unit_of_measurement", "expire_after"},
+        {
+            "value_template",
+            "device_class",
+            "options",
+            "unit_of_measurement",
+            "expire_after",
+            "json_attributes_topic",
+            "json_attributes_template",
+        },
     ),
     "binary_sensor": ({"state_topic"}, {"value_template", "payload_on", "payload_off", "expire_after"}),
     "switch": (
@@ -169,6 +177,8 @@ def test_nothing_feeds_statistics_and_diagnosis_is_off() -> None:
         "emotion",
         "sentiment",
         "why",
+        "people",
+        "speaking",
         "event",
         "wrong",
         "guests",

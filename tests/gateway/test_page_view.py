@@ -12,6 +12,8 @@ import pytest
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES
+from edge_mer.contract.messages import People
+from edge_mer.contract.people import MaskedPeople, PersonInView
 from tests.gateway.estimates import estimate
 from tests.gateway.shown_page import ShownPage, made_up, shown_page
 
@@ -130,6 +132,50 @@ def test_note_about_no_answer_disappears_with_the_connection_back(page: ShownPag
     browser.until("no note", f"{note} === ''", 10)
 
 
+def test_several_people_have_tiles_that_offer_a_mask(page: ShownPage) -> None:
+    browser = page.browser
+    page.people()
+    tiles = "document.querySelectorAll('#people-tiles li')"
+    browser.until("tiles", f"{tiles}.length === 3 && {tiles}[0].innerText.includes('Happy')", 10)
+    shown = browser.script(f"return [...{tiles}].map(tile => tile.innerText.split('\\n'))")
+    assert shown == [
+        ["Person 2, in focus", "Happy, 70 %", "Speaks", "All three"],
+        ["Person 1", "Sad, 70 %", "Face alone"],
+        ["Person 3", "Masked", "Nothing is read from this face"],
+    ]
+    browser.click("#people-tiles li:nth-child(2) .person")
+    browser.until("an offer", f"{tiles}[1].innerText.includes('Mask this person')", 5)
+    assert not browser.script(f"return {tiles}[0].innerText.includes('Mask this person')")
+    browser.click("#people-tiles li:nth-child(2) .offer button")
+    page.people()
+    browser.until("no switch", "document.querySelector('#people-note').innerText.includes('does not answer')", 10)
+
+
+def test_one_person_who_is_not_masked_changes_nothing(page: ShownPage) -> None:
+    body = People(
+        people=(PersonInView("p1", 0, (0, 0, 1, 1), "silent", "v", True),), voice=None, biometric=True, mask_epoch=0
+    )
+    page.publish("people", body)
+    show(page, person="p1", focus=True, label="happy", confidence=0.7)
+    page.browser.until("an estimate", "document.querySelector('#label').innerText !== '…'", 10)
+    assert page.browser.script("return document.querySelector('#people').hidden")
+
+
+def test_a_mask_of_persons_is_named_with_its_receipt_and_closes_no_camera(page: ShownPage) -> None:
+    page.receipt("video", persons=("p2", "p3"))
+    page.state(people=MaskedPeople(("p2", "p3"), mask_epoch=1, reason="masked by the web page"))
+    page.browser.until(
+        "a mask",
+        text_is("#people-who", "Masked: Person 2 and Person 3. Receipt 3. The camera stays open."),
+        10,
+    )
+    assert page.browser.script("return document.querySelector('#tile-video').dataset.state") == "on"
+    page.browser.script("document.querySelector('#proofs').open = true")
+    page.browser.until(
+        "its row", "document.querySelector('#proofs-table').innerText.includes('Person 2 and Person 3')", 5
+    )
+
+
 def guests_until(page: ShownPage, minutes: float) -> str:
     """Everything is masked and opens in so many minutes; returns that time as HH:MM."""
     wall_us = page.bus.clock.wall_us() + round(minutes * MINUTE_US)
@@ -239,6 +285,10 @@ def test_axe_finds_no_violation(served: ShownPage, language: str, scheme: str, w
     guests_until(page, 5)
     page.publish("emotion", made_up(10, "tv"))
     page.explain("tv")
+    page.people()
+    page.state(BY_PAGE, page.bus.clock.wall_us() + 5 * MINUTE_US, MaskedPeople(("p3",), mask_epoch=1))
+    page.browser.until("people", "document.querySelectorAll('#people-tiles li').length === 3", 10)
+    page.browser.script("document.querySelectorAll('.person').forEach(tile => tile.click?.())")
     page.browser.until("a history", "!document.querySelector('#history-view').hidden", 10)
     for table in ("speed", "proofs", "processes"):
         page.browser.until(table, f"document.querySelector('#{table}-table tbody tr')", 10)

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_mer.config import MqttConfig
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import EMOTIONS
-from edge_mer.contract.messages import Estimate
+from edge_mer.contract.messages import Estimate, People
+from edge_mer.contract.people import PersonInView
 from edge_mer.gateway.mqtt.debounce import DebounceSettings
 from edge_mer.gateway.mqtt.discovery import Names, entities, estimate_state
-from edge_mer.gateway.mqtt.shown import CHANGES, KNOWN, TOO_OFTEN, WHY_US, Shown, forgotten, passed, step
+from edge_mer.gateway.mqtt.shown import (
+    CHANGES,
+    KNOWN,
+    PEOPLE_US,
+    SPEAKING_US,
+    TOO_OFTEN,
+    WHY_US,
+    InView,
+    Shown,
+    forgotten,
+    of_person,
+    passed,
+    seen,
+    step,
+)
 from tests.gateway.estimates import NONE_PRESENT, estimate
 
 HOP_US = SECOND // 2
 DAY = 24 * 3600 * 2
 DEFAULT = MqttConfig()
 SETTINGS = DebounceSettings(round(DEFAULT.steady_s * SECOND), DEFAULT.min_confidence, round(DEFAULT.forget_s * SECOND))
-FIELDS = ("emotion", "sentiment", "why")
+FIELDS = ("emotion", "sentiment", "why", "people", "speaking")
+BOX = (0.1, 0.1, 0.2, 0.2)
+
+
+def company(count: int, speaks: bool = False, **first: Any) -> People:
+    """So many people in view, the first of whom is in focus."""
+    people = [
+        PersonInView(f"p{n}", 0, BOX, "speaking" if speaks and n == 1 else "silent", "v", n == 1)
+        for n in range(1, count + 1)
+    ]
+    if first:
+        people[0] = msgspec.structs.replace(people[0], **first)
+    return People(people=tuple(people), voice="p1" if speaks else None, biometric=True, mask_epoch=1)
 
 
 def folded(estimates: Iterable[Estimate]) -> Iterable[Shown]:
     """One estimate every half second."""
     state = Shown()
     for n, each in enumerate(estimates, 1):
+        state = seen(of_person(state, each), company(n % 7, n % 3 == 0), n * HOP_US)
         state = step(state, each, n * HOP_US, SETTINGS)
         yield state
 
@@ -37,7 +68,13 @@ def rows(states: Iterable[Shown]) -> Counter[str]:
     """What the recorder writes: a row per change of state of each entity that is on by default."""
     found, before = Counter[str](), dict.fromkeys(FIELDS, "unknown")
     for shown in states:
-        now = {"emotion": str(shown.emotion), "sentiment": str(shown.sentiment), "why": shown.why}
+        now = {
+            "emotion": str(shown.emotion),
+            "sentiment": str(shown.sentiment),
+            "why": shown.why,
+            "people": json.dumps([shown.people.count, shown.people.persons]),  # attributes are a row too
+            "speaking": str(shown.speaking),
+        }
         found.update(name for name in FIELDS if now[name] != before[name])
         before = now
     return found
@@ -47,6 +84,29 @@ def test_the_counted_fields_are_those_of_all_entities_that_follow_estimates_and_
     names = Names("0", "homeassistant")
     followed = {e.key for e in entities(names) if e.enabled and e.fields.get("state_topic") == names.estimate}
     assert followed == set(FIELDS) <= set(estimate_state(Shown()))
+
+
+def test_people_in_view_are_counted_and_the_first_four_described() -> None:
+    state = of_person(Shown(), msgspec.structs.replace(estimate(label="happy"), person="p2"))
+    state = seen(state, company(6, speaks=True, masked=True), 0)
+    assert (state.people.count, state.speaking) == (6, True)
+    assert list(state.people.persons) == ["p1", "p2", "p3", "p4"]
+    assert state.people.persons["p1"] == {"masked": True}
+    assert state.people.persons["p2"] == {"expressed": "happy", "speaking": "silent", "sensors": "v", "focus": False}
+    assert len(json.dumps(state.people.persons)) < 1000
+
+
+def test_who_is_in_view_changes_within_its_budget_and_is_then_the_newest() -> None:
+    state = seen(Shown(), company(1), 0)
+    state = seen(state, company(2, speaks=True), SPEAKING_US - 1)
+    assert (state.people.count, state.speaking) == (1, False)
+    state = seen(state, company(3, speaks=True), PEOPLE_US)
+    assert (state.people.count, state.speaking) == (3, True)
+
+
+def test_a_mask_leaves_nobody_in_view() -> None:
+    state = forgotten(seen(of_person(Shown(), estimate(label="happy")), company(2, speaks=True), 0))
+    assert (state.people, state.speaking, state.labels) == (InView(), None, {})
 
 
 def test_a_day_of_flapping_writes_at_most_5000_rows() -> None:

@@ -167,8 +167,8 @@ def test_a_hub_unmasks_persons_only_where_it_may_open_the_camera(bench: SwitchBe
     bench.turn(faces)
     assert "may not unmask video" in bench.answers()[0].text
     assert faces.masks("p1")
-    hub_deployment = msgspec.structs.replace(EVERYBODY, hub_may_unmask=("video",))
-    write_deployment(bench.directory / DEPLOYMENT, hub_deployment)
+    may = msgspec.structs.replace(EVERYBODY.hub, may_unmask=("video",))
+    write_deployment(bench.directory / DEPLOYMENT, msgspec.structs.replace(EVERYBODY, hub=may))
     bench.ask("unmask", persons=("p1",), grant=bench.grant_persons("p1", identity=hub))
     bench.turn(faces)
     assert bench.answers()[0].ok

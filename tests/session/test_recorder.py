@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -109,7 +110,9 @@ def test_no_picture_is_recorded_while_a_person_is_masked(tmp_path: Path) -> None
     def step(frame: int) -> None:
         picture = RawVideo(frame=frame, width=2, height=2, mask_epoch=10)
         pictures.send(picture, [np.zeros(4, np.uint8)], origin_us=bench.clock.now_us())
-        sound.send(RAW, [np.zeros(512, np.int16)], origin_us=bench.clock.now_us())
+        sound.send(
+            msgspec.structs.replace(RAW, mask_epoch=10), [np.zeros(512, np.int16)], origin_us=bench.clock.now_us()
+        )
         bench.run(100_000, recorder)
 
     step(1)

@@ -145,6 +145,10 @@ def entities(names: Names) -> Iterator[Entity]:
     )
     yield Entity("sentiment", "sensor", "Sentiment", "mdi:plus-minus-variant", shown("sentiment"))
     yield Entity("why", "sensor", "Why unknown", "mdi:help-circle-outline", shown("why"))
+    persons = {"json_attributes_topic": names.estimate, "json_attributes_template": "{{ value_json.persons | tojson }}"}
+    yield Entity("people", "sensor", "People in view", "mdi:account-multiple", shown("people", **persons), "video")
+    spoken = shown("speaking", payload_on=ON, payload_off=OFF)
+    yield Entity("speaking", "binary_sensor", "Somebody speaks", "mdi:account-voice", spoken, "audio")
     happens = {"state_topic": names.event, "event_types": [event_type(e, p) for e in EVENT_LABELS for p in PHASES]}
     yield Entity("event", "event", "Event", "mdi:bell-ring-outline", happens)
     was_wrong = {"command_topic": names.wrong, "payload_press": PRESS}
@@ -289,6 +293,9 @@ def estimate_state(shown: Shown) -> dict[str, Any]:
         "confidence": diagnostic.confidence,
         "latency_ms": diagnostic.latency_ms,
         **{name: getattr(diagnostic, name) for name in AFFECT},
+        "people": shown.people.count,
+        "persons": shown.people.persons,
+        "speaking": None if shown.speaking is None else ON if shown.speaking else OFF,
         "present": {m: ON if is_present else OFF for m, is_present in diagnostic.present.items()},
     }
 

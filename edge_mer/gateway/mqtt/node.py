@@ -22,7 +22,7 @@ from edge_mer.contract.clock import SECOND
 from edge_mer.contract.control import Answer, Grant
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.errors import EdgeMerError, PrivacyError
-from edge_mer.contract.messages import EventChange, Privacy
+from edge_mer.contract.messages import EventChange, People, Privacy
 from edge_mer.events import corrections
 from edge_mer.gateway.mqtt.access import access_notes
 from edge_mer.gateway.mqtt.broker import plaintext_password
@@ -42,7 +42,7 @@ from edge_mer.gateway.mqtt.discovery import (
     until_states,
 )
 from edge_mer.gateway.mqtt.link import CONNECTED, BrokerLink
-from edge_mer.gateway.mqtt.shown import Shown, forgotten, passed, step
+from edge_mer.gateway.mqtt.shown import Shown, forgotten, of_person, passed, seen, step
 from edge_mer.gateway.outlet import Outlet, OutletBus, OutletWorker
 from edge_mer.gateway.public_message import PublicMessage
 from edge_mer.host.files import state_directory
@@ -60,7 +60,7 @@ class MqttOutlet(Outlet):
     """Folds estimates and privacy into the states of Home Assistant's entities; forwards its commands to the switch."""
 
     name = NAME
-    topics = ("emotion", "event", "privacy")
+    topics = ("emotion", "event", "people", "person", "privacy")
 
     def __init__(self, config: Config, bus: OutletBus) -> None:
         """Raises ConfigError for an invalid address, MissingExtra without paho-mqtt."""
@@ -100,7 +100,12 @@ class MqttOutlet(Outlet):
             self._privacy = message
         elif isinstance(message.body, EventChange):
             self._happened(message.body, message.envelope.created_us)
+        elif isinstance(message.body, People):
+            self._shown = seen(self._shown, message.body, message.envelope.origin_us)
+        elif message.topic == "person":
+            self._shown = of_person(self._shown, message.body)
         else:
+            self._shown = of_person(self._shown, message.body)
             self._estimate_us = message.envelope.created_us
             self._shown = step(self._shown, message.body, message.envelope.origin_us, self._settings)
             # Never behind something that waits: it could be sent after a mask.

@@ -22,7 +22,7 @@ CHANGES, CHANGE_US = 200, 120 * SECOND
 # Least time between changes of the others.
 SENTIMENT_US, WHY_US, DIAGNOSTIC_US = 90 * SECOND, 600 * SECOND, 60 * SECOND
 # Who is in view, and whether somebody speaks.
-PEOPLE_US, SPEAKING_US = 90 * SECOND, 90 * SECOND
+PEOPLE_US, SPEAKING_US = 240 * SECOND, 180 * SECOND
 MOST_PEOPLE = 4
 AVERAGE_US = 5 * SECOND
 NOT_STEADY, TOO_OFTEN, NOT_CONFIDENT = "not steady yet", "it changes too often", "below mqtt.min_confidence"

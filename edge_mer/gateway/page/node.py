@@ -133,7 +133,9 @@ class PageOutlet(Outlet):
             if not answered.done():  # cancelled when the browser disconnected
                 answered.set_result(answer)
 
-        self._switch.command(action, command.modalities, done, grant=command.grant, for_s=command.for_s)
+        self._switch.command(
+            action, command.modalities, done, grant=command.grant, for_s=command.for_s, persons=command.persons
+        )
         return await answered
 
     def pair(self, request: PairingRequest) -> Answer:

@@ -54,11 +54,13 @@ HELLO = "hello"
 
 
 class MaskCommand(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of ``/mask`` and ``/unmask``. ``for_s``: a mask that ends by itself. ``grant``: signed by the browser."""
+    """Body of ``/mask`` and ``/unmask``. ``for_s``: a mask that ends by itself. ``grant``: signed by the browser.
+    ``persons``, in place of modalities: persons in view, as "p2", or "all"."""
 
     modalities: tuple[Modality, ...]
     for_s: int = 0
     grant: Grant | None = None
+    persons: tuple[str, ...] = ()
 
 
 class PairingRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -295,7 +297,7 @@ class WebServer(Server):
 
     async def _command(self, request: web.Request) -> web.StreamResponse:
         command = await self._body(request, MaskCommand)
-        if not command.modalities or not 0 <= command.for_s <= LONGEST_S:
+        if not (command.modalities or command.persons) or not 0 <= command.for_s <= LONGEST_S:
             return self._text(400, f"name at least one modality; for_s is 0 to {LONGEST_S}")
         return self._answer(await self._room.ask("mask" if request.path == "/mask" else "unmask", command))
 

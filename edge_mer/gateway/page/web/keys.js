@@ -30,10 +30,10 @@ export async function newKey(host, code) {
 }
 
 // A signed permission to unmask. Signed bytes: record type, then JSON with sorted names (edge_mer/privacy/keys/signing.py).
-export async function grant(key, host, modalities, maskEpoch) {
+export async function grant(key, host, modalities, maskEpoch, persons = []) {
   const counter = Math.max(Date.now() * 1000, Number(localStorage.getItem(COUNTER) ?? 0) + 1);
   localStorage.setItem(COUNTER, counter);
-  const made = { counter, host, key: key.signing, kind: "grant", mask_epoch: maskEpoch, modalities, signature: "" };
+  const made = { counter, host, key: key.signing, kind: "grant", mask_epoch: maskEpoch, modalities, ...(persons.length ? { persons } : {}), signature: "" };
   const signature = await crypto.subtle.sign({ name: "Ed25519" }, key.pair.privateKey, encode(`Grant\n${JSON.stringify(made)}`));
   return { ...made, signature: hex(signature) };
 }

@@ -5,6 +5,7 @@ import { Events } from "./events.js";
 import { Guests } from "./guests.js";
 import { History } from "./history.js";
 import { estimate, stale } from "./now.js";
+import { People } from "./people.js";
 import { listen, token } from "./server.js";
 import { settingsForm } from "./settings.js";
 import { Tiles } from "./tiles.js";
@@ -18,9 +19,10 @@ const tiles = new Tiles(latest);
 const guests = new Guests(latest, tiles);
 const timeline = new Timeline();
 const events = new Events(latest);
+const people = new People(latest);
 let stop = () => {}, isStale = false;
 
-const sensors = () => { tiles.show(); guests.show(); };
+const sensors = () => { tiles.show(); guests.show(); people.show(); };
 
 const show = {
   hello(message) {
@@ -31,12 +33,15 @@ const show = {
   },
   clock: (message) => { latest.clock = message; },
   privacy: (message) => { latest.privacy = message; latest.privacyAt = performance.now(); sensors(); },
-  receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); proofs(latest.receipts); },
+  receipt: (message) => { latest.receipts.set(message.number, message); tiles.show(); people.show(); proofs(latest.receipts); },
+  people: (message) => people.people(message),
+  person: (message) => people.estimate(message),
   event: (message) => events.add(message),
   health: (message) => { processes(message); recording(message); },
   revision: (message) => timeline.add(message), // of an earlier window
   emotion(message) {
     timeline.add(message);
+    people.estimate(message);
     latest.estimate = message;
     latest.estimateAt = performance.now();
     isStale = false;
@@ -63,7 +68,7 @@ function connect() {
   stop = listen("/events", {
     event: (topic, message) => show[topic]?.(message),
     up() { latest.connected = true; connection(t("head.live"), "on"); tiles.reconnected(); guests.reconnected(); },
-    down() { latest.connected = false; connection(t("head.lost"), "red"); stale(); recording(null); sensors(); },
+    down() { latest.connected = false; connection(t("head.lost"), "red"); stale(); recording(null); people.forget(); sensors(); },
     locked() { connection(t("head.locked"), "red"); $("enter").showModal(); },
   });
 }

@@ -6,14 +6,15 @@ import { post } from "./server.js";
 
 const NOT_PAIRED = /is not paired with this host/;
 
-export async function unmask(latest, modalities, sending) {
+// `persons`: in place of modalities.
+export async function unmask(latest, modalities, sending, persons = []) {
   if (!globalThis.isSecureContext) return { ok: false, text: t("pair.https") };
   try {
     const key = (await storedKey()) ?? (await pair(latest));
     if (!key) return { ok: true, text: "" }; // cancelled: nothing was requested
     sending();
-    const epoch = Math.max(...Object.values(latest.privacy.modalities).map((state) => state.mask_epoch));
-    const answer = await post("/unmask", { modalities, grant: await grant(key, latest.hello.host, modalities, epoch) });
+    const epoch = Math.max(latest.privacy.people?.mask_epoch ?? 0, ...Object.values(latest.privacy.modalities).map((state) => state.mask_epoch));
+    const answer = await post("/unmask", { modalities, persons, grant: await grant(key, latest.hello.host, modalities, epoch, persons) });
     if (!answer.ok && NOT_PAIRED.test(answer.text)) await deleteKey();
     return answer;
   } catch (error) {
