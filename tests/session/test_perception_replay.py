@@ -113,7 +113,9 @@ def test_another_encoder_is_named(filmed: Path, components: ReplayComponents) ->
 
     assert components.encoder is not None
     encoder = components.encoder
-    report = verify(filmed, ReplayComponents(components.fusion, lambda m: Other(encoder(m)), components.runtime))
+    report = verify(
+        filmed, ReplayComponents(components.fusion, lambda m, people: Other(encoder(m, people)), components.runtime)
+    )
     assert "configured is edge-mer-audio another" in str(report.reason)
 
 
