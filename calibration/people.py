@@ -162,7 +162,8 @@ def outcome(encoder: PeopleEncoder, scene: Scene) -> Outcome:
     names: dict[tuple[str, bool], Counter[str]] = {(role.actor.name, role.mirrored): Counter() for role in scene.roles}
     for look in seen:
         for role, person in zip(scene.roles, look.people, strict=True):
-            names[role.actor.name, role.mirrored].update([person.person] if person else [])
+            known = person is not None and person.reason != "unbound"
+            names[role.actor.name, role.mirrored].update([person.person] if person and known else [])
     ids = [{name for name, count in counts.items() if count > 1} for counts in names.values()]
     people = list(_settled(seen, [i for i, r in enumerate(scene.roles) if not r.frozen]))
     walls = list(_settled(seen, [i for i, r in enumerate(scene.roles) if r.frozen]))
@@ -280,10 +281,10 @@ def markdown(root: Path, models: Path, every: int) -> str:
     kinds = [list(group) for _, group in groupby(scenes, key=lambda scene: scene.kind)]
     rows = [summary([outcome(encoder, scene) for scene in kind]) for kind in kinds]
     return f"""`python -m calibration.people`: {len(talkers)} talking heads of different people, cut out of clips,
-laid over a room (`calibration/people_scenes.py`), 640 x 360, 15 pictures a second, noise and JPEG. `switched`: scenes
-in which an id goes over to another face; target 0.05. `ids too many`: per scene, beyond one for each face; somebody who
-is away for 3 s is to get one. `missed`, `withheld`, `still`: shares of the slots in which a face was there, from
-{BEGIN_S} s on.
+laid over a room (`calibration/people_scenes.py`), 640 x 360, 15 pictures a second, noise and JPEG; every {every}th pair
+crosses. `switched`: scenes in which an id goes over to another face and is not `unbound` there; target 0.05. `ids too
+many`: per scene, beyond one for each face; somebody who is away for 3 s is to get one. `missed`, `withheld`, `still`:
+shares of the slots in which a face was there, from {BEGIN_S} s on.
 
 {report.table(HEAD, rows)}
 

@@ -29,13 +29,13 @@ def without_gone(state: PeopleState, now_us: int) -> PeopleState:
 
 
 def masks_of_slot(state: PeopleState, now_us: int, size: tuple[int, int]) -> PeopleState:
-    """``state`` with the masks of this slot. Who touches a person whose mask a feature has shown, or was out of sight
-    for a second where one may be, is masked, too. A mask that is not asked for any more ends once a feature has shown
-    it: so a replay, which knows masks from features only, does the same."""
+    """``state`` with the masks of this slot. Who touches a masked person, or was out of sight for a second where one
+    may be, is masked, too. A mask that is not asked for any more ends once a feature has shown it, so that a replay,
+    which knows masks from features only, does the same."""
     people: list[Person] = []
     for person in state.people:
-        if not state.is_asked(person):
-            masked = [p for p in state.people if p is not person and p.shown and state.is_asked(p)]
+        if not state.is_asked(person) and not state.exactly:
+            masked = [p for p in state.people if p is not person and p.blank and state.is_asked(p)]
             owner = _owner(person, masked, state, now_us, size)
             person = person if owner is None else replace(person, owner=owner)
         if state.is_asked(person):
@@ -52,6 +52,8 @@ def inherited(state: PeopleState, name: str, box: Box, now_us: int, size: tuple[
     """Whose mask somebody new at ``box`` has; None for nobody's."""
     if state.everybody or name in state.asked:
         return name
+    if state.exactly:
+        return None
     lost = [_place(p) for p in state.people if p.blank and p.track.seen_us < now_us]
     return next((place.owner for place in (*state.places, *lost) if _covers(place, box, now_us, size)), None)
 

@@ -28,6 +28,7 @@ from edge_mer.perception.tracks import FACES, KEPT, MISS, Track, apart, assign, 
 MOST: Final = 4
 # Two people differ by more in all of 16 x 15 / 2 pairs; of looks 0.2 s apart at one face 0.98 differ by less.
 OTHER_FACE: Final = 0.19
+DOUBTS: Final = 5
 # Of two faces that could be the one of a track, being unlike weighs as much as being so many widths away, at most one.
 WEIGHT: Final = 3.0
 # A near look begins at the expected place if the glance is so near to it, in widths of the face.
@@ -55,11 +56,14 @@ class PeopleEncoder:
         """Whether a frame of this time is used: one per slot, and every one for mouths while anybody is followed."""
         return bool(state.people) or _is_due(state, origin_us)
 
-    def masked(self, state: PeopleState, persons: frozenset[str], everybody: bool = False) -> PeopleState:
+    def masked(
+        self, state: PeopleState, persons: frozenset[str], everybody: bool = False, exactly: bool = False
+    ) -> PeopleState:
         """``state`` with these people masked, or everybody, and no others. What is known of their faces is forgotten
         now; their rows say ``masked`` and where they are. A mask of before that is not named is lifted with the next
-        slot, together with the masks that others inherited from it."""
-        state = replace(state, asked=persons, everybody=everybody)
+        slot, together with the masks that others inherited from it. ``exactly``: nobody inherits one, as in a replay,
+        which knows from each feature who was masked."""
+        state = replace(state, asked=persons, everybody=everybody, exactly=exactly)
         places = tuple(p for p in state.places if everybody or p.owner in persons)
         people = tuple(blanked(p) if state.is_asked(p) else p for p in state.people)
         return replace(state, people=people, places=places)
@@ -169,12 +173,12 @@ class PeopleEncoder:
             return (replace(person, track=replace(track.seen(face, now_us), context=context)),), state
         look = appearance(painted(image, face.box, others) if others else image, face)
         if track.unlike(look) > OTHER_FACE:
-            is_open = any(apart(face.box, box) < BESIDE for box in others)
-            if is_open or track.doubt is None or unlike(look, track.doubt) > OTHER_FACE:
-                track = replace(track.seen(face, now_us), context=context, doubt=None if is_open else look)
+            is_open, doubts = any(apart(face.box, box) < BESIDE for box in others), (*track.doubts, look)
+            if is_open or not _is_another(doubts):
+                track = replace(track.seen(face, now_us), context=context, doubts=() if is_open else doubts)
                 return (replace(person, track=track, reason="unbound"),), state
             return self._new(state, image, face, now_us, look)
-        track = replace(track.seen(face, now_us), context=context, looks=(*track.looks, look)[-KEPT:], doubt=None)
+        track = replace(track.seen(face, now_us), context=context, looks=(*track.looks, look)[-KEPT:], doubts=())
         still = watched(person.still, image, face.box, now_us)
         reason = "still picture" if still.is_picture(now_us) else ""
         return (replace(person, track=track, still=still, reason=reason),), state
@@ -211,6 +215,11 @@ class PeopleEncoder:
 def following(encoder: Encoder[Any, Any], people: int) -> Encoder[Any, Any]:
     """``encoder`` for several people, where it is one of faces; any other as it is."""
     return PeopleEncoder(encoder, people) if isinstance(encoder, FaceEncoder) else encoder
+
+
+def _is_another(doubts: Sequence[Appearance]) -> bool:
+    """Whether looks in a row that are unlike a face are of another one: two that are alike, or many."""
+    return len(doubts) >= DOUBTS or (len(doubts) > 1 and unlike(doubts[-1], doubts[-2]) <= OTHER_FACE)
 
 
 def _cost(track: Track, face: Face, look: Appearance, now_us: int) -> float:

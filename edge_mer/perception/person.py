@@ -46,8 +46,8 @@ class Person:
 class PeopleState:
     """``born`` counts the people so far. ``candidates``: faces that were seen once, beside somebody.
 
-    ``asked``: people to be masked, or ``everybody``; ``places``: where masked people were lost. ``context`` is the
-    newest context of anybody; ``looks`` as in FaceState.
+    ``asked``: people to be masked, or ``everybody``; ``exactly``: nobody inherits a mask. ``places``: where masked
+    people were lost. ``context`` is the newest context of anybody; ``looks`` as in FaceState.
     """
 
     slot: int | None = None
@@ -57,6 +57,7 @@ class PeopleState:
     looks: int = 0
     asked: frozenset[str] = frozenset()
     everybody: bool = False
+    exactly: bool = False
     places: tuple[Place, ...] = ()
     context: int = 0
     reason: str = "no face"
@@ -69,5 +70,5 @@ def blanked(person: Person) -> Person:
     """``person`` without anything but the place."""
     if person.blank:
         return person
-    track = replace(person.track, face=Face(person.track.face.box), looks=(), doubt=None)
+    track = replace(person.track, face=Face(person.track.face.box), looks=(), doubts=())
     return Person(track, reason="masked", owner=person.owner, blank=True)

@@ -33,7 +33,7 @@ def replay(
             state, boot = stream.initial(), feature.envelope.boot
             missing = None if body.began else _first(body)
         if body.people is not None:
-            state = stream.masked(state, frozenset(p.person for p in body.people if p.masked))
+            state = stream.masked(state, frozenset(p.person for p in body.people if p.masked), exactly=True)
         draft: FeatureDraft | None = None
         for seq in _folded(body) if missing is None else ():
             ref = InputRef(f"raw/{body.modality}", body.raw_source, body.raw_boot, seq)

@@ -24,7 +24,8 @@ class StreamState:
     """``encoder`` is the encoder's state; ``first`` the first raw message that no feature covers yet.
 
     ``is_new``: the next feature cuts the context, because the stream began here. ``due`` is the next sequence number,
-    ``skipped`` the messages that were missing or unusable since ``first``. ``has_masks``: single people are masked.
+    ``skipped`` the messages that were missing or unusable since ``first``. ``has_masks``: single people are masked; in
+    a replay these are ``exact_masks``.
     """
 
     encoder: Any
@@ -35,6 +36,7 @@ class StreamState:
     due: int = 0
     skipped: tuple[SeqRange, ...] = ()
     has_masks: bool = False
+    exact_masks: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,10 +67,15 @@ class FeatureStream:
         """The state without anything that was heard or seen. Where a person was masked, everybody is from then on:
         numbers of people begin anew, and nobody can tell who is who."""
         fresh = self.initial()
+        if state.exact_masks is not None:
+            return self.masked(fresh, state.exact_masks, exactly=True)
         return self.masked(fresh, frozenset(), everybody=True) if state.has_masks else fresh
 
-    def masked(self, state: StreamState, persons: frozenset[str], everybody: bool = False) -> StreamState:
+    def masked(
+        self, state: StreamState, persons: frozenset[str], everybody: bool = False, exactly: bool = False
+    ) -> StreamState:
         """``state`` with these people masked, or everybody, and no others; what was held of them is overwritten.
+        ``exactly``: whatever happens, as in a replay.
 
         Raises InputError where the encoder does not tell people apart.
         """
@@ -77,7 +84,12 @@ class FeatureStream:
             if not persons and not everybody:
                 return state
             raise InputError("nobody can be masked alone: one face is followed; set video.people to 2 or more")
-        after = replace(state, encoder=mask(state.encoder, persons, everybody), has_masks=bool(persons) or everybody)
+        after = replace(
+            state,
+            encoder=mask(state.encoder, persons, everybody, exactly),
+            has_masks=bool(persons) or everybody,
+            exact_masks=persons if exactly else None,
+        )
         overwrite(state, keep=after)
         return after
 
