@@ -279,10 +279,10 @@ def markdown(root: Path, models: Path, every: int) -> str:
     ]
     kinds = [list(group) for _, group in groupby(scenes, key=lambda scene: scene.kind)]
     rows = [summary([outcome(encoder, scene) for scene in kind]) for kind in kinds]
-    return f"""`python -m calibration.people`: {len(talkers)} talking heads of different people, cut out of clips and
-laid over a room (`calibration/people_scenes.py`), 640 x 360, 15 pictures a second, noise and JPEG. `switched`: scenes in
-which an id goes over to another face; target 0.05. `ids too many`: per scene, beyond one for each face; somebody who is
-away for 3 s is to get one. `missed`, `withheld`, `still`: shares of the slots in which a face was there, from
+    return f"""`python -m calibration.people`: {len(talkers)} talking heads of different people, cut out of clips,
+laid over a room (`calibration/people_scenes.py`), 640 x 360, 15 pictures a second, noise and JPEG. `switched`: scenes
+in which an id goes over to another face; target 0.05. `ids too many`: per scene, beyond one for each face; somebody who
+is away for 3 s is to get one. `missed`, `withheld`, `still`: shares of the slots in which a face was there, from
 {BEGIN_S} s on.
 
 {report.table(HEAD, rows)}
@@ -293,7 +293,7 @@ voice is like the right one:
 {report.table(["measure", "value"], mouths(encoder, talkers))}
 
 Milliseconds of one thread's own CPU time, decoding included, median / 95th percentile. A frame of a slot, five a
-second, gives tokens; frames between measure mouths, and are not decoded while one face is followed:
+second, gives tokens; frames between measure mouths:
 
 {report.table(["faces", "frame of a slot", "frame between"], times(encoder, talkers))}"""
 

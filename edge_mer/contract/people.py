@@ -19,7 +19,8 @@ OFF_SCREEN: Final = "voice"
 
 
 class MouthOpening(Struct, frozen=True):
-    """How far a mouth is open at ``at_us``, in shares of the face's height."""
+    """How much a mouth moved until ``at_us``, from the picture before, apart from its head: opening or closing. From 0,
+    a mouth at rest about 0.05, speech 0.1 to 0.6, in units of the contrast of the upper face."""
 
     at_us: int
     opening: float
@@ -30,7 +31,7 @@ class SeenPerson(Struct, frozen=True):
     has none (a frame between two tokens, a masked person).
 
     ``context``: as of a feature, of this person alone. ``box``: left, top, width, height in shares of the picture.
-    ``yaw``, ``pitch``, ``roll``: degrees. ``mouth``: openings since the feature before, in order of time. ``reason``:
+    ``yaw``, ``pitch``, ``roll``: degrees. ``mouth``: motion since the feature before, in order of time. ``reason``:
     why the token is not valid. Of a masked person only ``person``, ``context`` and ``box`` are given.
     """
 

@@ -21,7 +21,8 @@ class Service:
     ``parents`` are the topics that this one is derived from: masking follows them. ``logged="consent"`` rows are
     recorded only with a user's consent; ``public`` rows may leave the host through the hub. ``on_request`` rows are
     published only while they have a reader, so a recorder must not read them. A row that is ``split_from`` another is
-    on no socket of the host: the gateway sends the messages of that topic that are not current under it.
+    on no socket of the host: the gateway sends the messages of that topic that are not current under it. Of a row that
+    is ``current_only`` it sends no others.
     """
 
     topic: str
@@ -38,6 +39,7 @@ class Service:
     biometric: bool = False
     on_request: bool = False
     split_from: str | None = None
+    current_only: bool = False
 
     @property
     def schema(self) -> str:
@@ -93,6 +95,7 @@ _ROWS = (
         parents=tuple(f"feature/{name}" for name in MODALITIES),
         public=True,
         biometric=True,
+        current_only=True,
     ),
     Service(
         "people",

@@ -144,7 +144,7 @@ class Fusion:
         body, modality = message.body, message.body.modality
         delay = self.settings.delay_us.get(modality, 0)
         if delay:
-            body = msgspec.structs.replace(body, watermark_us=body.watermark_us - delay)
+            body = _earlier(body, delay)
         piece = _piece(message, delay)
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
@@ -215,7 +215,9 @@ class Fusion:
         if tick_us <= state.tick_us:
             return state, Outcome(drops=Counter({"tick.reordered": 1}))
         if state.company is not None:
-            return self._tick_of_people(state, state.company, tick_us)
+            if state.company.persons and self._is_blind(state, tick_us):
+                state = _forgotten(state, FACE)
+            return self._tick_of_people(state, tick_us)
         windows, decided = self._decided(state.tracks, tick_us, self.settings.baseline)
         presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
         newest = self._newest(state, tick_us, windows, presence, state.tracks)
@@ -225,8 +227,14 @@ class Fusion:
         after = replace(state, tick_us=tick_us, tracks=tracks, streams={ROOM: stream}, changed=frozenset())
         return after, Outcome(outputs, events=changes)
 
-    def _tick_of_people(self, state: FusionState, company: Company, tick_us: int) -> tuple[FusionState, Outcome]:
-        company = people.listened(company, tick_us)
+    def _is_blind(self, state: FusionState, tick_us: int) -> bool:
+        """Whether the camera has sent nothing for so long that nobody knows who is in view."""
+        oldest = tick_us - self.settings.max_age_us[FACE] - self.settings.delay_us.get(FACE, 0)
+        return state.tracks[FACE].watermark_us < oldest
+
+    def _tick_of_people(self, state: FusionState, tick_us: int) -> tuple[FusionState, Outcome]:
+        assert state.company is not None
+        company = people.listened(state.company, tick_us)
         voiced = company.has_voice()
         streams, persons = dict[str, Stream](), dict(company.persons)
         late = {m: state.tracks[m] for m in SEGMENTED if m in state.changed}
@@ -349,9 +357,12 @@ def _forgotten(state: FusionState, modality: Modality) -> FusionState:
         return state
     if modality == SOUND:
         return replace(state, company=replace(company, voice=speaking.VoiceState()))
+    epoch = max(t.mask_epoch for t in state.tracks.values())
+    gone = [s for name, s in state.streams.items() if name != OFF_SCREEN]
+    over = tuple(change for s in gone for change in ended(s, state.tick_us, epoch, CHANGED))
     streams = {name: s for name, s in state.streams.items() if name == OFF_SCREEN}
     curves = speaking.VoiceState(company.voice.curves)
-    return replace(state, company=Company(voice=curves), streams=streams)
+    return replace(state, company=Company(voice=curves), streams=streams, ended=(*state.ended, *over))
 
 
 def _without_evidence(state: FusionState, modality: Modality, mask_epoch: int, reason: str) -> FusionState:
@@ -385,6 +396,17 @@ def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome
         state = _without_evidence(state, modality, body.mask_epoch, MASKED)
         state = _cut(state)
     return _with(state, modality, replace(track, blocked=blocked)), Outcome()
+
+
+def _earlier(body: Feature, delay_us: int) -> Feature:
+    """A feature with the times of the other sensors: watermark, motion of mouths and loudness."""
+    replaced = msgspec.structs.replace
+    voice, rows = body.voice, body.people
+    if voice is not None:
+        voice = replaced(voice, begin_us=voice.begin_us - delay_us)
+    if rows is not None:
+        rows = tuple(replaced(r, mouth=tuple(replaced(o, at_us=o.at_us - delay_us) for o in r.mouth)) for r in rows)
+    return replaced(body, watermark_us=body.watermark_us - delay_us, voice=voice, people=rows)
 
 
 def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:

@@ -2,8 +2,8 @@
 
 A mouth that speaks moves with the loudness of its voice (Cutler and Davis 2000, "Look who's talking"): here by the
 correlation of log motion and level, the largest over small shifts. A voice belongs to a person only if it fits this
-mouth well, every other much worse, and three times in a row; else it is off screen, or not known whose. Then less is
-enough to stay certain. Thresholds were chosen on scenes of half of the speakers (``python -m calibration.people``).
+mouth well, every other much worse, and three times in a row; it is off screen only if it fits none five times in a row.
+Then less is enough to stay certain. Thresholds were chosen on the scenes of ``python -m calibration.speaking``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ STILL: Final = 0.02
 # Correlation of a mouth that fits, how much better than every other, and of one that does not; then to stay with it.
 FITS, CLEARER, ALIEN = 0.5, 0.3, 0.3
 STILL_FITS, STILL_CLEARER = 0.35, 0.15
-AGREED: Final = 3
+# Spans in a row: that a mouth fits shows sooner than that none does.
+AGREED, AGREED_OFF_SCREEN = 3, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def decide(state: VoiceState, mouths: Mapping[str, Sequence[MouthOpening]], tick
     if candidate is None and state.owner is not None and _stays(fits, state.owner):
         candidate = state.owner
     agreed = state.agreed + 1 if candidate == state.candidate else 1
-    is_certain = candidate == state.owner or agreed >= AGREED
+    is_certain = candidate == state.owner or agreed >= (AGREED_OFF_SCREEN if candidate == OFF_SCREEN else AGREED)
     return VoiceState(state.curves, candidate, agreed, candidate if is_certain else None, is_heard=True)
 
 

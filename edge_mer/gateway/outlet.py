@@ -228,7 +228,7 @@ class OutletWorker:
 
     def _forward(self, messages: Iterable[Message[Any]]) -> None:
         for message in messages:
-            if self._stale.is_stale(message):
+            if self._stale.is_stale(message) or (PUBLIC[message.topic].current_only and not message.body.is_current):
                 continue
             if message.payload:  # no public topic has a payload
                 self._own["not_public"] += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.house import Voice
-from edge_mer.contract.messages import Estimate, EventChange, Explain, Message
+from edge_mer.contract.messages import Estimate, EventChange, Explain, Message, People
 
 # After this time fusion has deleted its data too, or was replaced. The limit is needed because a restarted fusion knows
 # only the epochs of running sensors, and all of them may be older than the newest.
@@ -27,9 +27,10 @@ class StaleAfterMask:
             self._epoch, self._until_us = mask_epoch, now_us + CONFIRMED_US
 
     def is_stale(self, message: Message[Any]) -> bool:
-        """Whether the message is from before the last mask: an estimate, event, explanation or level of voice."""
+        """Whether the message is from before the last mask: an estimate, event, explanation, view of people or level of
+        voice."""
         body = message.body
         if isinstance(body, Voice):
             return body.mask_epoch < self._voice_epoch
-        is_old = isinstance(body, Estimate | EventChange | Explain) and body.mask_epoch < self._epoch
+        is_old = isinstance(body, Estimate | EventChange | Explain | People) and body.mask_epoch < self._epoch
         return is_old and message.envelope.created_us < self._until_us

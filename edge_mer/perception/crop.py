@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edge_mer.perception.detect import Box, Image
 
 CROP: Final = 48
+GREY: Final = 127
 # Degrees of tilt that are left as they are: landmarks are no surer, and the encoder was trained on as much.
 UPRIGHT: Final = 8.0
 
@@ -41,6 +43,24 @@ def square(image: Image, box: Box, roll: float = 0.0) -> Image:
     rows = np.clip(np.arange(y, y + side), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(x, x + side), 0, image.shape[1] - 1)
     return image[rows[:, None], columns]
+
+
+def painted(image: Image, own: Box, others: Sequence[Box]) -> Image:
+    """``image`` with ``others`` painted over, but for what lies within ``own``."""
+    out: Image = image.copy()
+    for box in others:
+        rows, columns = _part(grown(box, 1.2), image)
+        out[rows, columns] = GREY
+    rows, columns = _part(grown(own, 1.2), image)
+    out[rows, columns] = image[rows, columns]
+    return out
+
+
+def _part(box: Box, image: Image) -> tuple[slice, slice]:
+    """Rows and columns of ``image`` in ``box``."""
+    left, top, width, height = box
+    rows = slice(max(0, round(top)), max(0, min(image.shape[0], round(top + height))))
+    return rows, slice(max(0, round(left)), max(0, min(image.shape[1], round(left + width))))
 
 
 def turned(side: int, roll: float, out: int) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def load_encoder(
         opened = import_module(LARGE).load_large(modality, large, backend, models_dir, yunet)
     else:
         opened = import_module(TABLE[modality].adapter).open_encoder(backend, models_dir, yunet)
-    if modality == "video" and people > 1:
+    if modality == "video" and people > 1 and not plugin:
         opened = import_module(PEOPLE).following(opened, people)
     if modality == "audio" and people > 1:
         opened = LoudnessEncoder(opened, people)

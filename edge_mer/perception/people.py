@@ -7,80 +7,33 @@ where the others are, not on how they look: each face is looked at from its own 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_mer.contract.people import MouthOpening, SeenPerson
-from edge_mer.perception.appearance import Appearance, appearance
-from edge_mer.perception.crop import grown
+from edge_mer.perception.appearance import Appearance, appearance, unlike
+from edge_mer.perception.crop import painted
 from edge_mer.perception.detect import Box, Face, FaceDetector, Image
 from edge_mer.perception.encoder import Encoder, EncoderSpec, Tokens, VideoFrame, named, no_tokens
 from edge_mer.perception.face import LOST_US, SAME_FACE, SLOT_US, FaceEncoder, checked, overlap, unreadable
-from edge_mer.perception.masks import Place, owner_of, touches
-from edge_mer.perception.mouth import MouthView, first_view, next_view
-from edge_mer.perception.stillness import Stillness, watched
-from edge_mer.perception.tracks import FACES, GONE_US, KEPT, MISS, Track, apart, assign, gate
+from edge_mer.perception.masks import inherited, masks_of_slot, without_gone
+from edge_mer.perception.mouth import first_view, next_view
+from edge_mer.perception.person import PeopleState, Person, blanked
+from edge_mer.perception.stillness import watched
+from edge_mer.perception.tracks import FACES, KEPT, MISS, Track, apart, assign, gate
 
 MOST: Final = 4
 # Two people differ by more in all of 16 x 15 / 2 pairs; of looks 0.2 s apart at one face 0.98 differ by less.
 OTHER_FACE: Final = 0.19
 # Of two faces that could be the one of a track, being unlike weighs as much as being so many widths away, at most one.
 WEIGHT: Final = 3.0
-# A face is taken for another only when it was seen twice; the first time it gives no token.
-TWICE: Final = 2
 # A near look begins at the expected place if the glance is so near to it, in widths of the face.
 NEAR: Final = 0.35
-GREY: Final = 127
 # Faces nearer than this, in widths, may cover each other: what looks unlike then is decided once they are apart.
 BESIDE: Final = 1.1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Person:
-    """One person in view. ``reason``: why the last token is not valid.
-
-    ``owner``: the person whose mask this one inherited. ``blank``: everything but the place is forgotten, because of a
-    mask; ``shown``: a feature has said so. A mask is lifted only after that, so that a replay can see every mask.
-    """
-
-    track: Track
-    reason: str = ""
-    owner: str | None = None
-    blank: bool = False
-    shown: bool = False
-    still: Stillness | None = None
-    mouth: MouthView | None = None
-    openings: tuple[MouthOpening, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.track.person
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PeopleState:
-    """``born`` counts the people so far. ``candidates``: faces that were seen once, beside somebody.
-
-    ``asked``: people to be masked, or ``everybody``; ``places``: where masked people were lost. ``context`` is the
-    newest context of anybody; ``looks`` as in FaceState.
-    """
-
-    slot: int | None = None
-    people: tuple[Person, ...] = ()
-    born: int = 0
-    candidates: tuple[Box, ...] = ()
-    looks: int = 0
-    asked: frozenset[str] = frozenset()
-    everybody: bool = False
-    places: tuple[Place, ...] = ()
-    context: int = 0
-    reason: str = "no face"
-
-    def is_asked(self, person: Person) -> bool:
-        return self.everybody or person.name in self.asked or person.owner in self.asked
 
 
 class PeopleEncoder:
@@ -99,8 +52,8 @@ class PeopleEncoder:
         return PeopleState()
 
     def wants(self, state: PeopleState, origin_us: int) -> bool:
-        """Whether a frame of this time is used: one per slot, and every one for mouths while several are followed."""
-        return len(state.people) > 1 or _is_due(state, origin_us)
+        """Whether a frame of this time is used: one per slot, and every one for mouths while anybody is followed."""
+        return bool(state.people) or _is_due(state, origin_us)
 
     def masked(self, state: PeopleState, persons: frozenset[str], everybody: bool = False) -> PeopleState:
         """``state`` with these people masked, or everybody, and no others. What is known of their faces is forgotten
@@ -108,7 +61,7 @@ class PeopleEncoder:
         slot, together with the masks that others inherited from it."""
         state = replace(state, asked=persons, everybody=everybody)
         places = tuple(p for p in state.places if everybody or p.owner in persons)
-        people = tuple(_blank(p) if state.is_asked(p) else p for p in state.people)
+        people = tuple(blanked(p) if state.is_asked(p) else p for p in state.people)
         return replace(state, people=people, places=places)
 
     def step(self, state: PeopleState, block: VideoFrame) -> tuple[PeopleState, Tokens]:
@@ -117,15 +70,15 @@ class PeopleEncoder:
             moved = tuple(_with_mouth(p, image, now) for p in state.people)
             return replace(state, people=moved), no_tokens(self.spec.dim)
         is_first, context = state.slot is None, state.context
-        state = self._followed(replace(state, slot=now // SLOT_US), image, now)
-        state = _covered(state, now, _size(image))
+        state = without_gone(replace(state, slot=now // SLOT_US), now)
+        state = self._followed(masks_of_slot(state, now, _size(image)), image, now)
         rows: list[NDArray[np.float32]] = []
         valid: list[bool] = []
         seen: list[SeenPerson] = []
         people: list[Person] = []
         for person in state.people:
             person, row = self._read(image, _with_mouth(person, image, now, is_near=True))
-            people.append(replace(person, openings=()))
+            people.append(replace(person, openings=(), shown=person.blank))
             seen.append(_row(person, None if row is None else len(rows), _size(image)))
             if row is not None:
                 rows.append(row)
@@ -159,7 +112,6 @@ class PeopleEncoder:
 
     def _followed(self, state: PeopleState, image: Image, now_us: int) -> PeopleState:
         """``state`` after this picture: who is where, who came, who went."""
-        state = _without_gone(state, now_us)
         faces, state = self._faces(state, image, now_us)
         looks = [appearance(image, face) for face in faces]
         costs = [[_cost(p.track, f, look, now_us) for f, look in zip(faces, looks, strict=True)] for p in state.people]
@@ -169,7 +121,7 @@ class PeopleEncoder:
             others = [p.track.expected(now_us) for p in state.people if p is not person]
             face = None if column is None else self._exact(image, person, faces[column], others, now_us)
             found, state = self._met(state, image, person, face, others, now_us)
-            people.append(found)
+            people += found
         new = [f for i, f in enumerate(faces) if i not in chosen]
         return self._welcomed(replace(state, people=tuple(people)), image, new, now_us)
 
@@ -206,31 +158,29 @@ class PeopleEncoder:
 
     def _met(
         self, state: PeopleState, image: Image, person: Person, face: Face | None, others: Sequence[Box], now_us: int
-    ) -> tuple[Person, PeopleState]:
+    ) -> tuple[tuple[Person, ...], PeopleState]:
         """``person`` after ``face`` was found in their place, or none; somebody new where it is another face."""
         if face is None:
-            return replace(person, reason="no face"), state
+            return (replace(person, reason="no face"),), state
         track = person.track
         context = now_us if now_us - track.seen_us > LOST_US else track.context
         state = replace(state, context=max(state.context, context))
         if person.blank:
-            return replace(person, track=replace(track.seen(face, now_us), context=context)), state
+            return (replace(person, track=replace(track.seen(face, now_us), context=context)),), state
         look = appearance(painted(image, face.box, others) if others else image, face)
         if track.unlike(look) > OTHER_FACE:
-            if any(apart(face.box, box) < BESIDE for box in others):
-                track = replace(track.seen(face, now_us), context=context, doubts=0)
-                return replace(person, track=track, reason="unbound"), state
-            if track.doubts + 1 < TWICE:
-                track = replace(track.seen(face, now_us), doubts=track.doubts + 1)
-                return replace(person, track=track, reason="unbound"), state
-            return _new(state, face, now_us, look)
-        track = replace(track.seen(face, now_us), context=context, looks=(*track.looks, look)[-KEPT:], doubts=0)
+            is_open = any(apart(face.box, box) < BESIDE for box in others)
+            if is_open or track.doubt is None or unlike(look, track.doubt) > OTHER_FACE:
+                track = replace(track.seen(face, now_us), context=context, doubt=None if is_open else look)
+                return (replace(person, track=track, reason="unbound"),), state
+            return self._new(state, image, face, now_us, look)
+        track = replace(track.seen(face, now_us), context=context, looks=(*track.looks, look)[-KEPT:], doubt=None)
         still = watched(person.still, image, face.box, now_us)
         reason = "still picture" if still.is_picture(now_us) else ""
-        return replace(person, track=track, still=still, reason=reason), state
+        return (replace(person, track=track, still=still, reason=reason),), state
 
     def _welcomed(self, state: PeopleState, image: Image, new: Sequence[Face], now_us: int) -> PeopleState:
-        """Somebody new for each face that nobody has; beside others only when it is seen twice."""
+        """Somebody new for each face that nobody has; beside others only when it was seen there before."""
         seen = [p.track.face.box for p in state.people if p.track.seen_us == now_us]
         new = [f for f in new if not any(overlap(f.box, box) >= SAME_FACE for box in seen)]
         known = not state.people
@@ -238,34 +188,29 @@ class PeopleEncoder:
             confirmed = known or any(overlap(face.box, box) >= SAME_FACE for box in state.candidates)
             if not confirmed or len(state.people) >= self._most:
                 continue
-            exact = self._detector.closer(image, face, face.pose.roll)
-            if exact is not None:
-                person, state = _new(state, exact, now_us, appearance(image, exact))
-                state = replace(state, people=(*state.people, person))
+            born, state = self._new(state, image, face, now_us)
+            state = replace(state, people=(*state.people, *born))
         return replace(state, candidates=tuple(f.box for f in new))
+
+    def _new(
+        self, state: PeopleState, image: Image, face: Face, now_us: int, look: Appearance | None = None
+    ) -> tuple[tuple[Person, ...], PeopleState]:
+        """Somebody new where a look from near confirms the face; masked and not looked at where a mask is inherited."""
+        name, size = f"p{state.born + 1}", _size(image)
+        after = replace(state, born=state.born + 1, context=max(state.context, now_us))
+        owner = inherited(state, name, face.box, now_us, size)
+        if owner is not None:
+            return (blanked(Person(Track(name, now_us, face, now_us), owner=owner)),), after
+        exact = face if look is not None else self._detector.closer(image, face, face.pose.roll)
+        if exact is None:
+            return (), state
+        look = appearance(image, exact) if look is None else look
+        return (Person(Track(name, now_us, exact, now_us, looks=(look,))),), after
 
 
 def following(encoder: Encoder[Any, Any], people: int) -> Encoder[Any, Any]:
     """``encoder`` for several people, where it is one of faces; any other as it is."""
     return PeopleEncoder(encoder, people) if isinstance(encoder, FaceEncoder) else encoder
-
-
-def painted(image: Image, own: Box, others: Sequence[Box]) -> Image:
-    """``image`` with ``others`` painted over, but for what lies within ``own``."""
-    out: Image = image.copy()
-    for box in others:
-        rows, columns = _part(grown(box, 1.2), image)
-        out[rows, columns] = GREY
-    rows, columns = _part(grown(own, 1.2), image)
-    out[rows, columns] = image[rows, columns]
-    return out
-
-
-def _part(box: Box, image: Image) -> tuple[slice, slice]:
-    """Rows and columns of ``image`` in ``box``."""
-    left, top, width, height = box
-    rows = slice(max(0, round(top)), max(0, min(image.shape[0], round(top + height))))
-    return rows, slice(max(0, round(left)), max(0, min(image.shape[1], round(left + width))))
 
 
 def _cost(track: Track, face: Face, look: Appearance, now_us: int) -> float:
@@ -274,52 +219,6 @@ def _cost(track: Track, face: Face, look: Appearance, now_us: int) -> float:
     if not gate(where, face.box, now_us - track.seen_us):
         return MISS
     return apart(where, face.box) + min(WEIGHT * track.unlike(look), 1.0)
-
-
-def _new(state: PeopleState, face: Face, now_us: int, look: Appearance) -> tuple[Person, PeopleState]:
-    state = replace(state, born=state.born + 1, context=max(state.context, now_us))
-    return Person(Track(f"p{state.born}", now_us, face, now_us, looks=(look,))), state
-
-
-def _without_gone(state: PeopleState, now_us: int) -> PeopleState:
-    """Who was not seen for two seconds is gone; of a masked person the place stays."""
-    gone = [p for p in state.people if now_us - p.track.seen_us > GONE_US]
-    places = [Place(p.owner or p.name, p.track.face.box, p.track.seen_us) for p in gone if state.is_asked(p)]
-    return replace(state, people=tuple(p for p in state.people if p not in gone), places=(*state.places, *places))
-
-
-def _covered(state: PeopleState, now_us: int, size: tuple[int, int]) -> PeopleState:
-    """The masks of this slot: those asked for, those inherited, and those that end."""
-    lost = [
-        Place(p.owner or p.name, p.track.face.box, p.track.seen_us)
-        for p in state.people
-        if p.blank and p.track.seen_us < now_us
-    ]
-    places, people = (*state.places, *lost), list(state.people)
-    for i, person in enumerate(people):
-        if not state.is_asked(person):
-            is_new = person.track.context == now_us
-            owner = owner_of(places, person.track.face.box, now_us, size) if is_new else None
-            near = (
-                p for p in people if p is not person and p.blank and touches(p.track.face.box, person.track.face.box)
-            )
-            owner = owner or next((p.owner or p.name for p in near), None)
-            people[i] = person = replace(person, owner=owner or person.owner)
-        if state.is_asked(person) or (person.blank and not person.shown):
-            people[i] = replace(_blank(person), shown=True, reason="masked")
-        elif person.blank:
-            track = replace(person.track, context=now_us)
-            people[i] = replace(person, track=track, owner=None, blank=False, shown=False, reason="")
-            state = replace(state, context=max(state.context, now_us))
-    return replace(state, people=tuple(people))
-
-
-def _blank(person: Person) -> Person:
-    """``person`` without anything but the place."""
-    if person.blank:
-        return person
-    track = replace(person.track, face=Face(person.track.face.box), looks=(), doubts=0)
-    return replace(person, track=track, reason="masked", blank=True, shown=False, still=None, mouth=None, openings=())
 
 
 def _with_mouth(person: Person, image: Image, now_us: int, is_near: bool = False) -> Person:

@@ -33,8 +33,8 @@ Velocity = tuple[float, float]
 class Track:
     """``face`` as it was last seen, at ``seen_us``; ``context``: since when the face is the same without a gap.
 
-    ``looks``: how it looked in the last KEPT pictures, none of a masked face. ``doubts``: pictures in a row in which
-    another face seemed to be in its place.
+    ``looks``: how it looked in the last KEPT pictures, none of a masked face. ``doubt``: the look of another face that
+    seemed to be in its place in the picture before.
     """
 
     person: str
@@ -43,7 +43,7 @@ class Track:
     seen_us: int
     velocity: Velocity = (0.0, 0.0)
     looks: tuple[Appearance, ...] = ()
-    doubts: int = 0
+    doubt: Appearance | None = None
 
     def expected(self, now_us: int) -> Box:
         """Where the face should be, by constant velocity."""

@@ -3,6 +3,7 @@
 One channel per topic, named like it, with the JSON Schema of its header in the file. Message encodings:
 
 - ``json``: the header frame as it was on the wire, where there is no payload; any MCAP tool reads it.
+- ``json`` of topic ``people``: Foxglove's ``ImageAnnotations``, with that header (``edge_mer.session.boxes``).
 - ``protobuf``: audio and video, in Foxglove's own schemas (``edge_mer.session.media_protobuf``). Older files have them
   as ``json`` (``edge_mer.session.foxglove``), which is read as before.
 - ``edge_mer.frames``: header length (u32, little endian), the header frame, the payload frames one after
@@ -31,7 +32,7 @@ from edge_mer.contract import wire
 from edge_mer.contract.errors import BadMessage, SessionError
 from edge_mer.contract.messages import Body, Envelope, Message
 from edge_mer.contract.services import SERVICES
-from edge_mer.session import foxglove, media_protobuf
+from edge_mer.session import boxes, foxglove, media_protobuf
 
 VERSION = 2
 PROFILE = "edge_mer"
@@ -84,11 +85,14 @@ class Trailer(Struct, kw_only=True, frozen=True):
     origin: str = "recorded"
 
 
-def pack(message: Message[Any], wall_offset_us: int = 0) -> tuple[str, bytes]:
-    """Message encoding and data of one message."""
+def pack(message: Message[Any], wall_offset_us: int = 0, picture: tuple[int, int] = (1, 1)) -> tuple[str, bytes]:
+    """Message encoding and data of one message. ``picture``: width and height of the newest picture, for
+    boxes in it."""
     if message.topic in foxglove.SCHEMA_OF:
         if foxglove.fits(message):
             return PROTOBUF, media_protobuf.pack(message, wall_offset_us)
+    elif message.topic == boxes.TOPIC:
+        return JSON, boxes.pack(message, wall_offset_us, picture)
     elif not message.payload:
         return JSON, message.header
     return FRAMES, b"".join([_LENGTH.pack(len(message.header)), message.header, *map(bytes, message.payload)])
@@ -113,9 +117,12 @@ def envelope(topic: str, encoding: str, data: bytes) -> Envelope:
 
 
 def media_schema(topic: str, encoding: str) -> tuple[str, str, bytes] | None:
-    """Name, schema encoding and schema of a channel of media; None for all others."""
-    if _media(topic, encoding) is None:
+    """Name, schema encoding and schema of a channel of media or annotations; None for all others."""
+    media = _media(topic, encoding)
+    if media is None:
         return None
+    if media is boxes:
+        return boxes.NAME, "jsonschema", boxes.schema()
     name = foxglove.SCHEMA_OF[topic]
     if encoding == JSON:
         return name, "jsonschema", foxglove.schema(name)
@@ -123,7 +130,9 @@ def media_schema(topic: str, encoding: str) -> tuple[str, str, bytes] | None:
 
 
 def _media(topic: str, encoding: str) -> Any:
-    """The module that reads this form of media."""
+    """The module that reads this form of media or annotations."""
+    if topic == boxes.TOPIC:
+        return boxes if encoding == JSON else None
     return {JSON: foxglove, PROTOBUF: media_protobuf}.get(encoding) if topic in foxglove.SCHEMA_OF else None
 
 

@@ -18,7 +18,7 @@ from edge_mer.contract.errors import BadMessage
 from edge_mer.contract.messages import Message
 from edge_mer.contract.modalities import TABLE
 
-_TIME: Final = {
+TIME: Final = {
     "type": "object",
     "title": "time",
     "properties": {
@@ -27,22 +27,22 @@ _TIME: Final = {
     },
 }
 _BYTES: Final = {"type": "string", "contentEncoding": "base64"}
-_HEADER: Final = {"type": "object", "properties": {}, "description": "the header of the message on the edge_mer bus"}
+HEADER: Final = {"type": "object", "properties": {}, "description": "the header of the message on the edge_mer bus"}
 _FIELDS: Final[Mapping[str, dict[str, Any]]] = {
     "foxglove.RawAudio": {
-        "timestamp": _TIME,
+        "timestamp": TIME,
         "data": _BYTES,
         "format": {"type": "string"},
         "sample_rate": {"type": "integer", "minimum": 0},
         "number_of_channels": {"type": "integer", "minimum": 0},
-        "edge_mer": _HEADER,
+        "edge_mer": HEADER,
     },
     "foxglove.CompressedImage": {
-        "timestamp": _TIME,
+        "timestamp": TIME,
         "frame_id": {"type": "string"},
         "data": _BYTES,
         "format": {"type": "string"},
-        "edge_mer": _HEADER,
+        "edge_mer": HEADER,
     },
 }
 SCHEMA_OF: Final[Mapping[str, str]] = {f"raw/{m}": row.foxglove for m, row in TABLE.items() if row.foxglove}

@@ -14,7 +14,7 @@ from mcap.writer import CompressionType, Writer
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import Message
+from edge_mer.contract.messages import Message, RawVideo
 from edge_mer.contract.services import SERVICES, Service
 from edge_mer.host.files import create_private
 from edge_mer.session import format, keys
@@ -48,6 +48,7 @@ class SessionWriter:
         self._channels: dict[tuple[str, str], int] = {}
         self._schemas: dict[tuple[str, str], int] = {}
         self._chunk_us: int | None = None
+        self._picture = (1, 1)
         self._writer.start(format.PROFILE, f"edge_mer {opening.versions.get('edge_mer', '')}")
         self._writer.add_metadata(format.OPENING, format.to_metadata(opening))
         self._file.flush()
@@ -61,7 +62,9 @@ class SessionWriter:
         if self._chunk_us is None:
             self._chunk_us = now_us
         offset = self.opening.wall_offset_us
-        encoding, data = format.pack(message, offset)
+        if isinstance(message.body, RawVideo):
+            self._picture = message.body.width, message.body.height
+        encoding, data = format.pack(message, offset, self._picture)
         encoding, data = self._sealed(SERVICES[message.topic], encoding, data)
         envelope = message.envelope
         self._writer.add_message(

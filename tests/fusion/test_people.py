@@ -13,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.domain import Modality
 from edge_mer.contract.messages import Estimate, Feature, Message, People
 from edge_mer.contract.people import OFF_SCREEN, MouthOpening, SeenPerson, VoiceCurve
+from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, ModalityPurged, Tick
-from tests.fusion.scene import START, HashModel, Scene, message, result, sensor, tokens
+from edge_mer.fusion.fold import Arrived, Fusion, ModalityPurged, Tick
+from edge_mer.fusion.people import Company
+from tests.fusion.scene import SETTINGS, START, HashModel, Scene, message, result, sensor, tokens
+from tests.fusion.test_events import RULES, STEADY
 from tests.fusion.test_speaking import FRAME_US, STEP_US, Loudness, syllables
 
 HALF_US = SECOND // 2
+STEADILY_SAD = EventSettings(HALF_US, 0.5, HALF_US, SECOND, ratios={"sad": STEADY}, rules={"sad": RULES})
 BOX = (0.1, 0.1, 0.2, 0.2)
 LARGER = (0.5, 0.1, 0.3, 0.3)
 
@@ -173,6 +178,76 @@ def test_the_voice_changes_hands_without_the_words_of_the_other(room: Room) -> N
             oldest = pending.tick_us - int(window.age[window.mask > 0].max() * 1e6)
             assert oldest > certain_us - 2 * SECOND
     assert newest["p2"].estimate.combination == "av"
+
+
+@pytest.mark.parametrize("delayed", ["audio", "video"])
+def test_mouths_and_voice_are_compared_at_the_calibrated_offset(delayed: Modality) -> None:
+    late_us = SECOND
+    shifted = msgspec.structs.replace(SETTINGS, delay_us={delayed: late_us})
+    for fold, is_bound in ((SETTINGS, False), (shifted, True)):
+        voice = apart(Scene(fold), delayed, late_us).voice
+        assert voice.is_heard
+        assert (voice.owner == "p2") is is_bound
+
+
+def apart(scene: Scene, delayed: Modality, late_us: int) -> Company:
+    """Two faces, of which p2 speaks; what ``delayed`` senses is stamped ``late_us`` too late."""
+    for _ in range(16):
+        begin = scene.now_us
+        for end in range(begin + SECOND // 10, begin + HALF_US, SECOND // 5):
+            frame = pictures((Face("p1", 1), Face("p2", 2, VOICE)), end)
+            scene.give(later(frame, late_us) if delayed == "video" else frame)
+        levels = tuple(round(-55 + 35 * VOICE((at - START) / SECOND)) for at in range(begin, begin + HALF_US, STEP_US))
+        sound = tokens("audio", [*range(begin + SECOND // 8, begin + HALF_US + 1, SECOND // 8)])
+        body = msgspec.structs.replace(sound.body, voice=VoiceCurve(begin, STEP_US, levels))
+        heard = message("feature/audio", body, sound.payload, origin_us=begin)
+        scene.give(later(heard, late_us) if delayed == "audio" else heard)
+        scene.tick()
+    company = scene.state.company
+    assert company is not None
+    return company
+
+
+def later(feature: Message[Feature], by_us: int) -> Message[Feature]:
+    """The same, all of it stamped later."""
+    body, (values, start, end, valid) = feature.body, feature.payload
+    people = None
+    if body.people is not None:
+        people = tuple(
+            msgspec.structs.replace(p, mouth=tuple(MouthOpening(o.at_us + by_us, o.opening) for o in p.mouth))
+            for p in body.people
+        )
+    voice = body.voice and msgspec.structs.replace(body.voice, begin_us=body.voice.begin_us + by_us)
+    moved = msgspec.structs.replace(body, people=people, voice=voice, watermark_us=body.watermark_us + by_us)
+    return msgspec.structs.replace(feature, body=moved, payload=(values, start + by_us, end + by_us, valid))
+
+
+def test_a_camera_that_sends_no_more_leaves_nobody_in_view(room: Room) -> None:
+    room.hops(8, Face("p1", 1, VOICE), voice=VOICE)
+    for _ in range(5):
+        room.scene.give(tokens("audio", [room.scene.now_us + HALF_US - 1], 1))
+        room.scene.now_us += HALF_US
+        room.scene.state, outcome = room.scene.fusion.step(room.scene.state, Tick(room.scene.now_us))
+    assert outcome.people is not None
+    assert outcome.people.people == ()
+    newest = outcome.outputs[-1].estimate
+    assert (newest.person, newest.combination, newest.focus) == (OFF_SCREEN, "a", True)
+
+
+def test_an_event_of_somebody_ends_when_the_camera_fails() -> None:
+    scene = Scene()
+    scene.fusion = Fusion(SETTINGS, HashModel(), STEADILY_SAD)
+    scene.state = scene.fusion.initial(START)
+    begun = set[str]()
+    for _ in range(6):
+        scene.give(pictures([Face("p1", 1)], scene.now_us + HALF_US // 2))
+        scene.now_us += HALF_US
+        scene.state, outcome = scene.fusion.step(scene.state, Tick(scene.now_us))
+        begun |= {c.event for c in outcome.events if c.phase == "begin"}
+    assert begun
+    scene.state, outcome = scene.fusion.step(scene.state, Arrived(sensor("video", health="failed")))
+    assert {c.event for c in outcome.events if c.phase == "end"} == begun
+    assert {c.person for c in outcome.events} == {"p1"}
 
 
 def test_nobody_in_view_leaves_the_voice(room: Room) -> None:

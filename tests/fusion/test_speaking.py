@@ -45,7 +45,7 @@ def still(until_us: int, seed: int = 9) -> tuple[MouthOpening, ...]:
 
 
 def decided(
-    curve: VoiceCurve, mouths: Mapping[str, tuple[MouthOpening, ...]], ticks: int = speaking.AGREED
+    curve: VoiceCurve, mouths: Mapping[str, tuple[MouthOpening, ...]], ticks: int = speaking.AGREED_OFF_SCREEN
 ) -> VoiceState:
     """After some ticks of half a second, the last at the end of the curve."""
     state, end = speaking.heard(VoiceState(), curve), speaking.end_of(curve)

@@ -39,7 +39,7 @@ def test_hub_process_serves_subscribers_and_stops(staged: Callable[..., Stage]) 
         stage.until(subscriber.topics, 20)
     finally:
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def readme_example(mark: str, language: str, address: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from edge_mer.bus import MemoryBroker, MemoryBus
 from edge_mer.contract.clock import SECOND, FakeClock
 from edge_mer.contract.house import Voice
-from edge_mer.contract.messages import Body, Explain, Message, Privacy
+from edge_mer.contract.messages import Body, Explain, Message, People, Privacy
 from edge_mer.gateway.stale_after_mask import CONFIRMED_US, StaleAfterMask
 from tests.gateway.estimates import estimate
 from tests.gateway.stage import Stage
@@ -65,6 +65,14 @@ def test_explanation_of_an_older_epoch_is_stale(clock: FakeClock, made: Callable
     stale.record_mask(4, clock.now_us())
     assert stale.is_stale(msgspec.structs.replace(made(4), body=why(3, "sad")))
     assert not stale.is_stale(msgspec.structs.replace(made(4), body=why(4, "sad")))
+
+
+def test_a_view_of_people_of_an_older_epoch_is_stale(clock: FakeClock, made: Callable[[int], Message[object]]) -> None:
+    stale = StaleAfterMask()
+    stale.record_mask(4, clock.now_us())
+    for epoch, is_stale in ((3, True), (4, False)):
+        view = People(people=(), voice=None, biometric=True, mask_epoch=epoch)
+        assert stale.is_stale(msgspec.structs.replace(made(4), body=view)) is is_stale
 
 
 @pytest.mark.parametrize(
