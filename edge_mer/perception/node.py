@@ -46,6 +46,7 @@ class PerceptionNode:
         self.notes = notes
         self._clock, self._boot = bus.clock, bus.boot
         self._is_blind = awaits
+        self._purged_epoch = self._masked_epoch = -1
         self._modality: Modality = modality
         self._stream = FeatureStream(encoder)
         self._state = self._stream.initial()
@@ -76,6 +77,7 @@ class PerceptionNode:
             fresh = self._stream.anew(self._state)
             overwrite(self._state, keep=fresh)
             self._state = fresh
+            self._purged_epoch = max(self._purged_epoch, order.mask_epoch)
             self._purges.done(order)
         if (mask := self._purges.order()) is not None:
             self._mask(mask)
@@ -87,9 +89,14 @@ class PerceptionNode:
         return None
 
     def _mask(self, order: MaskPersons) -> None:
-        """Numbers of another life tell nothing: then it is everybody. Where nobody can be told apart, nothing is
-        encoded as long as anybody is masked."""
-        everybody = order.everybody or bool(order.persons and order.boot != self._boot)
+        """Numbers of another life, or of before a purge, tell nothing: then it is everybody. Where nobody can be told
+        apart, nothing is encoded as long as anybody is masked."""
+        if order.mask_epoch == self._masked_epoch:  # a repetition: the numbers may have begun anew since
+            self._purges.confirm(order, self._stream.in_view(self._state))
+            return
+        self._masked_epoch = order.mask_epoch
+        is_other = order.boot != self._boot or order.mask_epoch < self._purged_epoch
+        everybody = order.everybody or bool(order.persons and is_other)
         persons = frozenset[str]() if everybody else frozenset(order.persons)
         try:
             self._state = self._stream.masked(self._state, persons, everybody)

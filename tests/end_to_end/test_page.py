@@ -88,16 +88,20 @@ def is_off(modality: str) -> str:
     return f"{shown} && document.querySelector('#tile-{modality} button').ariaBusy === 'false'"
 
 
-def pair_and_turn_on(page: Browser, state: Path, modality: str, active: str) -> None:
-    """Turn on by click, and pair first when this browser has no key."""
+def click_and_pair(page: Browser, state: Path, button: str) -> None:
+    """Click what needs a key, and pair first when this browser has none."""
     opened = None
     if not any(k.name == "browser" for k in Keyring(state).paired()):
         opened = open_pairing(state, "browser", "phone", SystemClock(), host_boot_id())
-    page.until("it is off", is_off(modality))
-    page.click(f"#tile-{modality} button")
+    page.click(button)
     if opened is not None:
         page.until("the dialog", "document.querySelector('#pair').open")
         page.type("#code", opened.code + Keys.ENTER)
+
+
+def pair_and_turn_on(page: Browser, state: Path, modality: str, active: str) -> None:
+    page.until("it is off", is_off(modality))
+    click_and_pair(page, state, f"#tile-{modality} button")
     page.until("it is on again", state_is(modality, active))
 
 
@@ -120,6 +124,18 @@ def test_accessibility_tree_contains_the_switches(page: Browser) -> None:
         if not n["ignored"] and n["role"]["value"] in ("button", "switch", "textbox") and not n["name"]["value"]
     ]
     assert not unnamed
+
+
+def test_masked_persons_are_shown_again_with_the_browsers_key(visit: tuple[Browser, Path]) -> None:
+    page, state = visit
+    assert page.script("return document.querySelector('#people').hidden"), "one person, not masked"
+    page.script("import('/web/server.js').then(s => s.post('/mask', { modalities: [], persons: ['all'] }))")
+    page.until("a receipt", "document.querySelector('#people-who').innerText.includes('Receipt')")
+    page.until("no face", "!document.querySelector('#from').innerText.includes('face')")
+    assert page.script("return document.querySelector('#tile-video button').ariaChecked") == "true"
+    click_and_pair(page, state, "#people-unmask")
+    page.until("nobody is masked", "document.querySelector('#people').hidden")
+    page.until("the face again", "document.querySelector('#from').innerText === 'All three'")
 
 
 def test_click_masks_with_receipt_and_shows_a_gap(visit: tuple[Browser, Path]) -> None:

@@ -71,6 +71,20 @@ def granted(caller: Caller, identity: Any, *modalities: Any) -> dict[str, Any]:
     return {"modalities": modalities, "grant": msgspec.to_builtins(command)}
 
 
+def test_a_person_is_masked_freely_and_unmasked_by_a_grant(caller: Caller) -> None:
+    assert caller.post("/mask", {"modalities": [], "persons": ["all"]})["ok"]
+    assert "needs a grant" in caller.post("/unmask", {"modalities": [], "persons": ["all"]})["text"]
+    assert "no person in view" in caller.post("/mask", {"modalities": [], "persons": ["Anna"]})["text"]
+    identity, switch = new_identity(caller.stage.clients, "browser"), caller.stage.switch
+    assert switch is not None
+    code = open_pairing(caller.stage.state, "browser", "phone", SystemClock(), host_boot_id()).code
+    assert caller.post("/pair", pairing(caller, code, identity))["ok"]
+    grant = identity.grant(switch.host, (), switch.people_epoch(), SystemClock().wall_us(), ("all",))
+    command = {"modalities": [], "persons": ["all"], "grant": msgspec.to_builtins(grant)}
+    assert caller.post("/unmask", command)["ok"]
+    assert "used already" in caller.post("/unmask", command)["text"]
+
+
 def test_unmask_needs_a_paired_key_and_an_unused_grant(caller: Caller) -> None:
     state = caller.stage.state
     identity = new_identity(caller.stage.clients, "browser")

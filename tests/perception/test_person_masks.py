@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_mer.contract.clock import SECOND
+from edge_mer.contract.control import MaskPersons
 from edge_mer.contract.messages import Message, RawVideo
 from edge_mer.perception.detect import Face
 from edge_mer.perception.face import FaceEncoder
@@ -120,6 +121,25 @@ def test_after_a_mask_of_the_camera_everybody_is_masked_where_a_person_was(scene
     assert people.everybody
     assert scene.ask("unmask", "all")
     assert _tokens(scene.frames()) == {"p1", "p2"}
+
+
+def test_an_order_that_is_repeated_after_the_numbers_began_anew_unmasks_nobody(scene: Scene) -> None:
+    scene.ask("mask", "p2")
+    order = scene.node._purges.masked
+    assert order is not None
+    scene.bench.kill_switch()
+    scene.epoch = 10_000  # as after a restart of the camera
+    assert not _tokens(scene.frames())
+    scene.node._mask(order)
+    assert not _tokens(scene.frames())
+
+
+def test_an_order_from_before_a_purge_masks_everybody(scene: Scene) -> None:
+    scene.node._purged_epoch = 9
+    scene.node._mask(MaskPersons(mask_epoch=8, boot="life", persons=("p2",), everybody=False))
+    assert not _tokens(scene.frames())
+    scene.node._mask(MaskPersons(mask_epoch=10, boot="life", persons=("p2",), everybody=False))
+    assert "p1" in _tokens(scene.frames())
 
 
 def test_where_one_face_is_followed_a_mask_of_a_person_stops_all_tokens(tmp_path: Path) -> None:
