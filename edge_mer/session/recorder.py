@@ -80,6 +80,7 @@ class Recorder:
         # Pictures show everybody, so none is recorded while anybody is masked, or before the switch has said who is.
         is_live = isinstance(bus, ZmqBus)
         self._skips_video = self._holds_video and is_live and may_hold_people(config.privacy.state)
+        self._pictures_from_us = 0
         latest = [s for s in rows if s.policy == "latest"]
         self._sensed = bus.reader(*(s.topic for s in latest if sensed(s)), awaited=True)
         self._other = bus.reader(*(s.topic for s in latest if not sensed(s)), awaited=True)
@@ -121,7 +122,7 @@ class Recorder:
         if self._writer is None:
             self._own["unrecorded"] += 1
             return
-        if self._skips_video and message.topic == "raw/video":
+        if message.topic == "raw/video" and (self._skips_video or message.envelope.created_us < self._pictures_from_us):
             self._own["person_masked"] += 1
             return
         try:
@@ -141,7 +142,9 @@ class Recorder:
                     self._stop(str(error))
             self._purges.done(order)
         if (mask := self._purges.order()) is not None:
-            self._skips_video = self._holds_video and (mask.everybody or bool(mask.persons))
+            was, self._skips_video = self._skips_video, self._holds_video and (mask.everybody or bool(mask.persons))
+            if was and not self._skips_video:
+                self._pictures_from_us = self._clock.now_us()  # those on their way were taken under the mask
             self._purges.confirm(mask)
 
     def _check_space(self, path: Path) -> None:

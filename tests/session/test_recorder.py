@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edge_mer.config import Config
+from edge_mer.contract import wire
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.errors import SessionError
-from edge_mer.contract.messages import InputRef, Message, Privacy, PrivacyState, RawAudio, RawVideo
+from edge_mer.contract.messages import Envelope, InputRef, Message, Privacy, PrivacyState, RawAudio, RawVideo
 from edge_mer.privacy.consent.consent_file import ConsentScope
 from edge_mer.privacy.consent_setup import agree
 from edge_mer.session.completeness import Completeness, Sequences
@@ -121,9 +122,26 @@ def test_no_picture_is_recorded_while_a_person_is_masked(tmp_path: Path) -> None
     assert bench.answers()[0].ok
     assert SKIPS in recorder.notes
     step(2)
+    under_way = wire.encode(
+        "raw/video",
+        Envelope(
+            schema="edge_mer.raw.video/1",
+            source="camera",
+            boot=camera.boot,
+            seq=pictures.seq,
+            origin_us=bench.clock.now_us(),
+            created_us=bench.clock.now_us(),
+            payload=wire.specs_of([np.zeros(4, np.uint8)]),
+        ),
+        RawVideo(frame=9, width=2, height=2, mask_epoch=10),
+        [np.zeros(4, np.uint8)],
+    )
+    pictures.seq += 1
+    bench.clock.advance(1)
     bench.ask("unmask", persons=("all",))
     bench.turn(recorder)
     assert SKIPS not in recorder.notes
+    pictures.forward(under_way)
     step(3)
     recorder.close()
     assert [m.body.frame for m in read_all(tmp_path / "a.mcap", "raw/video")] == [1, 3]
