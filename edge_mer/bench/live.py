@@ -32,10 +32,10 @@ Usage = tuple[float, int, int]
 
 def measure(seconds: float) -> list[Figure]:
     figures = start_to_first_estimate()
-    figures += _session("recorded transcript", {}, seconds, HOP_MS)
+    figures += session("recorded transcript", {}, seconds, HOP_MS)
     if find_spec("pocketsphinx") is not None:
         asr = {"text": {"source": "asr", "engine": "pocketsphinx", "path": None}}
-        figures += _session("live PocketSphinx", asr, seconds, None)
+        figures += session("live PocketSphinx", asr, seconds, None)
     return figures
 
 
@@ -68,14 +68,16 @@ def start_to_first_estimate() -> list[Figure]:
     ]
 
 
-def _session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, target: float | None) -> list[Figure]:
+def session(name: str, sections: Mapping[str, dict[str, Any]], seconds: float, target: float | None) -> list[Figure]:
+    """Figures of the estimates of everybody in the bundled session, or the clip that ``sections`` name, over so many
+    seconds; ``target`` of the time from hop boundary to estimate (ms)."""
     with temporary_place() as place:
         config = demo_config(Path(place), None, None, {k: dict(v) for k, v in sections.items()})
         directory = Path(place) / "run"
         directory.mkdir(mode=0o700)
         instance, bus = Instance(config, directory), ZmqBus(directory)
         try:
-            reader = bus.reader("emotion")
+            reader = bus.reader("emotion", "person")
             unmask(bus)
             collect(bus, reader, instance, WARM_UP_US, until="atv")
             before = _processes(instance.process.pid)
