@@ -257,6 +257,13 @@ def test_a_track_that_does_not_exist_is_refused(languages: Path) -> None:
         probe(str(languages), 3)
 
 
+def test_a_text_file_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a film\n" * 500)
+    with pytest.raises(DeviceError, match="neither an audio nor a video track"):
+        probe(str(path))
+
+
 def test_a_directory_and_a_fifo_are_named(tmp_path: Path) -> None:
     (tmp_path / "dir.mp4").mkdir()
     os.mkfifo(tmp_path / "fifo.mp4")
