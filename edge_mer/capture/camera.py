@@ -26,7 +26,7 @@ from edge_mer.capture.own_rate import OwnRate
 from edge_mer.capture.picture import Image, jpeg, picture, scaled
 from edge_mer.capture.reconnect import keep_open
 from edge_mer.capture.rotation import Upright, configured
-from edge_mer.capture.stream import StreamEnded, is_web, open_stream, packets
+from edge_mer.capture.stream import BARE, PARTS, StreamEnded, is_web, open_stream, packets
 from edge_mer.capture.threaded import DeviceThread, ThreadedDevice
 from edge_mer.config import Config, VideoConfig, is_stream
 from edge_mer.contract.addresses import public_address
@@ -162,6 +162,7 @@ class NetworkCamera(Camera):
         self._rate = OwnRate(self._interval, FIRST_STALLED_US, SECOND // 10)
         self._freeze = Freeze()
         self.is_still = False
+        self._form: str | None = None
 
     def read(self) -> list[Captured]:
         """Also ends the read of a stream that has given nothing for several of its own intervals."""
@@ -189,7 +190,7 @@ class NetworkCamera(Camera):
 
     def _stream(self, opening: DeviceThread) -> int:
         """One connection, from opening to close; returns the number of packets."""
-        container, stream = open_stream(self._url)
+        container, stream = open_stream(self._url, self._form)
         self.begin(stream)
         count = 0
         try:
@@ -201,6 +202,8 @@ class NetworkCamera(Camera):
             if count == 1 and not opening.aborted.is_set():
                 self._show(opening, _decoded(opening, stream, None), stream, opening.aborted)
         finally:
+            if not count and not opening.aborted.is_set():  # FFmpeg takes no part that does not say image/jpeg
+                self._form = BARE if container.format.name == PARTS else None
             self.end()
             container.close()
             opening.read_fails = True

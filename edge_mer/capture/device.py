@@ -98,7 +98,9 @@ class Device(Protocol):
         ...
 
     def abort(self) -> None:
-        """Begin to release, at once: blocks that were captured and not yet read are discarded, never drained."""
+        """Begin to release, at once: blocks that were captured and not yet read are discarded, never drained.
+
+        The worker calls it again until ``closed``."""
         ...
 
     def release(self) -> Release:

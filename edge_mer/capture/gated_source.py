@@ -140,7 +140,10 @@ class GatedSource:
             self._indicator.turn_off()
 
     def _check_release(self) -> None:
-        if self._aborted_us is None or self._clock.now_us() - self._aborted_us < RELEASE_US:
+        if self._aborted_us is None:
+            return
+        self.device.abort()  # again: a connection that was about to be opened could not be interrupted before
+        if self._clock.now_us() - self._aborted_us < RELEASE_US:
             return
         logging.getLogger(self.modality).error(
             "%s was not released within %d ms; this process ends to close it",
@@ -209,7 +212,7 @@ class GatedSource:
         if self.gate.is_open and self._open_epoch is None:
             due.append(now + POLL_US)  # until the indicator is on or the release is complete
         if self._aborted_us is not None:
-            due.append(self._aborted_us + RELEASE_US)
+            due.append(min(now + POLL_US, self._aborted_us + RELEASE_US))
         if self._open_epoch is not None:
             due += self._liveness.due(now)
         return max(0, min(due) - now)

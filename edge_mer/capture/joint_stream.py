@@ -47,6 +47,10 @@ class Period:
         self.openings = openings
         self.aborted = threading.Event()
 
+    def holds(self, wanted: dict[Modality, DeviceThread]) -> bool:
+        """Whether these are its openings, and none is to close."""
+        return wanted == self.openings and not any(o.aborted.is_set() for o in wanted.values())
+
     def set_fault(self, fault: Fault | None) -> None:
         """Of the connection; not where it ended because the tracks change."""
         for opening in () if self.aborted.is_set() else self.openings.values():
@@ -73,11 +77,11 @@ class Connection:
         self.interrupt()
 
     def interrupt(self) -> None:
-        """In the loop: what is wanted has changed, so that the connection must end."""
+        """In the loop: what is wanted has changed, so that the connection must end. One of what is wanted now stays."""
         with self._lock:
-            if self._period is not None:
+            if self._period is not None and not self._period.holds(self._wanted):
                 self._period.aborted.set()
-        shut_network_sockets()
+                shut_network_sockets()
 
     def handles(self, modality: Modality) -> list[str]:
         """Connections that requested this track. None was left when a connection began that requests only others."""

@@ -32,6 +32,10 @@ ANSWERS: Final[dict[type[Exception], str]] = {
     av.error.ExitError: "it does not answer",
 }
 REDIRECTS = {301, 302, 303, 307, 308}
+# How FFmpeg's names of still pictures end, its name of JPEG parts over HTTP, and of JPEG with anything in between.
+STILL: Final = "_pipe"
+PARTS: Final = "mpjpeg"
+BARE: Final = "mjpeg"
 
 
 class StreamEnded(DeviceError):
@@ -42,11 +46,11 @@ def is_web(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def open_stream(url: str) -> tuple[InputContainer, av.VideoStream]:
-    """Raises StreamEnded."""
+def open_stream(url: str, form: str | None = None) -> tuple[InputContainer, av.VideoStream]:
+    """``form``: FFmpeg's name of the format; None: it finds out. Raises StreamEnded."""
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     try:
-        container = av.open(url, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
+        container = av.open(url, format=form, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise StreamEnded(f"cannot be opened: {reason_of(error, url)}") from error
     stream = next((s for s in container.streams.video if s.codec_context is not None), None)
@@ -64,6 +68,8 @@ def packets(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Pa
         try:
             packet = next(demuxed, None)
         except (av.error.FFmpegError, OSError) as error:
+            if container.format.name.endswith(STILL):
+                return  # without a Content-Length its end looks like an error
             raise StreamEnded(f"broke off: {ANSWERS.get(type(error), 'its connection ended')}") from error
         if packet is None or not packet.size:
             return

@@ -135,7 +135,7 @@ class StreamSound(ThreadedDevice):
     def _decoded(self, packet: av.Packet[av.AudioStream], opening: DeviceThread) -> list[av.AudioFrame]:
         try:
             return list(packet.decode())
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:  # some decoders call damaged data unknown or not yet implemented
             opening.counters["corrupt"] += 1
             return []
 

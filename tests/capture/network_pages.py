@@ -64,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/missing": lambda: self._send(404, "text/plain", b""),
             "/busy": lambda: self._send(503, "text/plain", b""),
             "/snapshot": lambda: self._send(200, "image/jpeg", jpeg_of(self.server.hits)),
+            "/unmeasured": lambda: self._send(200, "image/jpeg", jpeg_of(self.server.hits), measured=False),
             "/still": lambda: self._send(200, "image/jpeg", jpeg_of(1)),
             "/stream": self._stream,
             "/hits": lambda: self._send(200, "text/plain", str(self.server.hits).encode()),
@@ -71,10 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             answers.get(parts.path, self._redirect)()
 
-    def _send(self, code: int, kind: str, body: bytes) -> None:
+    def _send(self, code: int, kind: str, body: bytes, measured: bool = True) -> None:
         self.send_response(code)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        if measured:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -85,7 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _stream(self) -> None:
-        """``pause``: seconds between pictures; ``stall``: how many the first connection gives before it stalls."""
+        """``pause``: seconds between pictures; ``stall``: how many the first connection gives before it stalls;
+        ``part``: the first header of each part."""
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
@@ -96,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
             if stall and number > stall:
                 continue
             body = jpeg_of(number)
-            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body))
+            head = self._asked.get("part", "Content-Type: image/jpeg").encode()
+            self.wfile.write(b"--frame\r\n%s\r\nContent-Length: %d\r\n\r\n" % (head, len(body)))
             self.wfile.write(body + b"\r\n")
 
     def log_message(self, *_: object) -> None:

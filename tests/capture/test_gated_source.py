@@ -140,6 +140,19 @@ def test_a_device_that_does_not_release_ends_the_process(capture: Capture) -> No
         capture.worker.turn()
 
 
+def test_a_device_that_could_not_be_interrupted_at_first_is_interrupted_again_before_the_limit(
+    capture: Capture,
+) -> None:
+    capture.device.stuck = True
+    capture.bench.ask("mask", "video")
+    capture.bench.turn(capture.worker)
+    capture.device.stuck = False
+    capture.bench.clock.advance(capture.worker.turn())
+    capture.bench.turn(capture.worker)
+    (answer,) = capture.bench.answers()
+    assert answer.ok
+
+
 def test_loss_of_the_switch_closes_the_device_within_one_lease(capture: Capture) -> None:
     capture.bench.kill_switch()
     capture.run(2 * SECOND + 2 * FRAME_US)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 
 from edge_mer.bus import ZmqBus
 from edge_mer.capture.device import Captured
-from edge_mer.capture.joint_stream import build
+from edge_mer.capture.gated_source import POLL_US, RELEASE_US
+from edge_mer.capture.joint_stream import Connection, build
 from edge_mer.capture.open_handles import network_connections
 from edge_mer.config import Config, in_one_stream
 from edge_mer.contract.clock import SECOND, SystemClock
@@ -26,6 +28,7 @@ from tests.capture.process import capture_process
 from tests.devices import child, free_port, rtsp_room
 
 PATIENCE_US = 60 * SECOND
+RELEASE_S = 5 * RELEASE_US / SECOND  # five times the limit: this machine may be busy
 URL = "rtsp://10.0.0.2/a"
 
 
@@ -53,11 +56,15 @@ class Room:
         before = {m: len(self.blocks[m]) for m in modalities}
         self.until(lambda: all(len(self.blocks[m]) >= before[m] + count for m in modalities))
 
-    def mask(self, modality: Modality) -> None:
-        track = self.tracks[modality]
-        track.abort()
-        assert track.join(1)
+    def mask(self, modality: Modality) -> float:
+        """As a worker does: it interrupts again until the track is closed. Returns the seconds that this took."""
+        track, began = self.tracks[modality], self.clock.now_us()
+        while not track.closed and self.clock.now_us() < began + SECOND:
+            track.abort()
+            track.join(POLL_US / SECOND)
+        took = (self.clock.now_us() - began) / SECOND
         assert track.release().complete
+        return took
 
     def close(self) -> None:
         for track in self.tracks.values():
@@ -106,6 +113,40 @@ def test_each_track_is_masked_on_its_own_and_not_requested_again(tmp_path: Path)
         assert len(both.blocks["video"]) == seen
         both.mask("audio")
         assert network_connections() == []
+
+
+def test_a_track_masked_just_before_its_connection_is_opened_closes_as_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening takes longer than the limit of a close, and at first there is no socket that could be interrupted."""
+    opens, masked = threading.Event(), threading.Event()
+    connected = Connection._connected
+
+    def held(self: Connection, requested: Iterable[Modality]) -> Any:
+        opens.set()
+        assert masked.wait(10)
+        return connected(self, requested)
+
+    with rtsp_room() as (url, _), room(url, tmp_path) as both:
+        monkeypatch.setattr(Connection, "_connected", held)
+        both.tracks["video"].open()
+        assert opens.wait(10)
+        both.tracks["video"].abort()
+        masked.set()
+        assert both.mask("video") < RELEASE_S
+
+
+def test_a_mask_that_is_repeated_leaves_the_other_track_connected(tmp_path: Path) -> None:
+    with rtsp_room() as (url, requested), room(url, tmp_path) as both:
+        for track in both.tracks.values():
+            track.open()
+        both.until_more("audio", "video")
+        del requested[:]
+        both.mask("audio")
+        for _ in range(20):
+            both.tracks["audio"].abort()
+        both.until_more("video")
+        assert requested == ["stream=0"]
 
 
 def off_grid(blocks: list[Captured]) -> float:

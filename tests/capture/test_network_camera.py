@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -89,8 +90,19 @@ def test_a_refused_connection_is_named() -> None:
         assert "refuses the connection" in found.until_reason()
 
 
-def test_a_still_picture_is_fetched_again_and_again_and_is_no_lost_camera(pages: Pages) -> None:
-    with running(pages.url("snapshot")) as found:
+@pytest.mark.parametrize("part", ["Content-Type: image/jpg", "X-Camera: 1"])
+def test_parts_that_do_not_say_image_jpeg_are_read_all_the_same(pages: Pages, part: str) -> None:
+    with running(pages.url("stream?" + urlencode({"part": part}))) as found:
+        blocks = found.until_blocks(5)
+    images = [cv2.imdecode(b.payload[0], cv2.IMREAD_COLOR) for b in blocks]
+    numbers = [frame_number(np.asarray(i, np.uint8)) for i in images]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("path", ["snapshot", "unmeasured"])
+def test_a_still_picture_is_fetched_again_and_again_and_is_no_lost_camera(pages: Pages, path: str) -> None:
+    """``unmeasured``: without a Content-Length."""
+    with running(pages.url(path)) as found:
         blocks = found.until_blocks(5)
         assert not found.reasons
     images = [cv2.imdecode(b.payload[0], cv2.IMREAD_COLOR) for b in blocks]

@@ -25,6 +25,8 @@ KINDS: Final[dict[Callable[[int], bool], str]] = {
     stat.S_ISCHR: "is a device",
     stat.S_ISBLK: "is a device",
 }
+# FFmpeg draws any text file as a film of letters.
+TEXT: Final = {"ansi", "bintext", "idf", "xbin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,10 @@ def _choice(container: InputContainer, audio: av.AudioStream) -> str:
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The first video track with a decoder; the cover image of a song does not count."""
+    """The first video track with a decoder; neither the cover image of a song nor drawn text counts."""
+    playable = [s for s in container.streams.video if s.codec_context is not None]
     cover = av.stream.Disposition.attached_pic
-    return next((s for s in container.streams.video if s.codec_context is not None and not s.disposition & cover), None)
+    return next((s for s in playable if not s.disposition & cover and s.codec_context.name not in TEXT), None)
 
 
 def seconds_us(pts: int, time_base: Fraction) -> int:

@@ -140,11 +140,9 @@ class _Packets:
             ]
         except av.error.EOFError:
             return []
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:  # some decoders call damaged data unknown or not yet implemented
             self._counters["corrupt"] += 1
             return []
-        except av.error.FFmpegError as error:
-            raise DeviceError(f"{self._clip.path} cannot be decoded: {error}") from error
         self._counters["decoded"] += len(frames)
         return frames
 

@@ -131,6 +131,17 @@ def test_sound_goes_on_where_its_format_changes(
     assert pitch(audio[RATE * 5 // 2 : RATE * 7 // 2]) == pytest.approx(500, abs=4)
 
 
+def test_a_damaged_packet_that_a_decoder_calls_unknown_is_counted_and_the_clip_goes_on(tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.ac3", tone(2, 48_000), 48_000, "ac3")
+    content = bytearray(path.read_bytes())
+    third = len(content) // 3
+    content[third : third + 200] = b"\xaa" * 200
+    path.write_bytes(content)
+    counters = Counter[str]()
+    assert len(heard(probe(str(path)), counters=counters)) > 1.8 * RATE
+    assert counters["corrupt"] == 1
+
+
 @pytest.mark.parametrize("hours", [10, 100])
 def test_a_jump_of_hours_is_a_new_timeline_and_costs_no_memory(tmp_path: Path, hours: int) -> None:
     counters: Counter[str] = Counter()
@@ -244,6 +255,13 @@ def test_the_choice_of_a_track_is_shown(state: Path, languages: Path) -> None:
 def test_a_track_that_does_not_exist_is_refused(languages: Path) -> None:
     with pytest.raises(DeviceError, match=r"file\.audio_track is 3, but the file has 2"):
         probe(str(languages), 3)
+
+
+def test_a_text_file_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a film\n" * 500)
+    with pytest.raises(DeviceError, match="neither an audio nor a video track"):
+        probe(str(path))
 
 
 def test_a_directory_and_a_fifo_are_named(tmp_path: Path) -> None:
