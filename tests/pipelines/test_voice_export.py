@@ -1,4 +1,4 @@
-"""The voice encoder as one file: a front with weights in INT8 and its head, which the device opens as it opens the shipped one."""
+"""The voice encoder as one file, its front with weights in INT8: the device opens it as it opens the shipped one."""
 
 from __future__ import annotations
 
