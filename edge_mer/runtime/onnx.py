@@ -26,6 +26,8 @@ _PROVIDER_OPTIONS: Mapping[str, Mapping[str, str]] = {CPU: {}, CUDA: {"use_tf32"
 # (tests/runtime/bench_paper_size.py), and no product remains that could run in INT8.
 _DISABLED_OPTIMIZERS: Final = ("MatMulAddFusion",)
 _NAMES: Final = {CPU: "onnxruntime", CUDA: "onnxruntime-cuda"}
+# Weights in INT8 before a product: else ONNX Runtime rounds its other factor to INT8 too.
+_FP32_PRODUCTS: Final = ("session.qdq_matmulnbits_accuracy_level", "1")
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -125,6 +127,7 @@ def _options() -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry(*_FP32_PRODUCTS)
     options.log_severity_level = 3
     return options
 

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_mer.bench.recognition import samples
 from edge_mer.contract.errors import InputError, ModelError
+from edge_mer.fusion.confidence import softmax
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.audio_adapter import open_encoder
 from edge_mer.perception.encoder import AudioBlock
-from edge_mer.perception.voice import CONTEXT_FRAMES, HISTORY, VoiceEncoder, log_mel
+from edge_mer.perception.voice import CONTEXT, CONTEXT_FRAMES, HISTORY, LOG_MEL, VoiceEncoder, log_mel
 from edge_mer.runtime.backend import TensorSpec
+from edge_mer.runtime.onnx import OnnxRuntime
 from tests.perception.fakes import F32, activity_graph, audio_graph, voice_graph
 from tests.perception.test_audio_encoder import fold, joined
 
+SPOKEN = Path(__file__).parents[2] / "edge_mer" / "demo" / "assets" / "demo.mkv"
 RANDOM = np.random.default_rng(0)
 SECONDS = 3
 VOICE = (RANDOM.normal(0, 0.1, SECONDS * 16_000) * np.sin(np.arange(SECONDS * 16_000) / 900)).astype(np.float32)
@@ -127,6 +131,22 @@ def test_the_front_end_is_whispers_within_1e_4() -> None:
     )
     expected = np.log10(np.maximum((spectrum.abs() ** 2).T.numpy() @ bank, 1e-10))
     assert np.abs(log_mel(samples) - expected).max() <= 1e-4
+
+
+def test_half_a_step_of_noise_moves_no_probability_of_the_shipped_voice(models: Path) -> None:
+    """What two codecs make of one recording differs by that much. A window without a voice gives no token."""
+    graph = OnnxRuntime().load(models / "audio.onnx")
+    sound = samples(SPOKEN).astype(np.float32) / np.float32(32_768)
+    noise = RANDOM.uniform(-0.5, 0.5, len(sound)).astype(np.float32) / np.float32(32_768)
+    moved = []
+    for start in range(0, len(sound) - HISTORY - CONTEXT + 1, 8_000):
+        some = slice(start, start + HISTORY + CONTEXT)
+        if np.abs(sound[some][-8_000:]).max() < 0.1:
+            continue
+        two = [graph.run({LOG_MEL: log_mel(x[some])[None]})["logits"][0] for x in (sound, sound + noise)]
+        moved.append(np.abs(softmax(two[0]) - softmax(two[1])).max())
+    assert len(moved) > 10
+    assert max(moved) <= 0.01
 
 
 def test_a_graph_with_other_inputs_is_refused_before_it_runs() -> None:

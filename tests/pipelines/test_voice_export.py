@@ -1,4 +1,4 @@
-"""The voice encoder as one file: an INT8 front and its head, which the device opens as it opens the shipped one."""
+"""The voice encoder as one file, its front with weights in INT8: the device opens it as it opens the shipped one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOUND = RANDOM.normal(0, 0.1, 32_000).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A front of random weights in INT8, and a head."""
+    """A front of random weights, and a head."""
     folder = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
     inputs = {LOG_MEL: torch.zeros(1, CONTEXT_FRAMES, BANDS)}
@@ -67,6 +67,15 @@ def test_its_head_reads_what_the_front_gives(runs: Path) -> None:
 def test_any_cutting_of_the_samples_gives_the_same_bytes(runs: Path) -> None:
     ear = VoiceEncoder(OnnxRuntime().load(runs / "models" / "audio.onnx"), AudioEncoder(None, activity_graph()))
     assert joined(fold(ear, SOUND, [1, 777, 8_000, 20_001])) == joined(fold(ear, SOUND, []))
+
+
+def test_nothing_that_goes_through_the_layers_is_rounded(runs: Path) -> None:
+    graph = onnx.load(runs / "models" / "audio.onnx").graph
+    tables = {t.name for t in graph.initializer}
+    rounded_to = [n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"]
+    assert rounded_to
+    assert tables.issuperset(rounded_to)
+    assert "QuantizeLinear" not in {n.op_type for n in graph.node}
 
 
 def test_what_ships_in_int8_has_no_fp16_form(runs: Path) -> None:

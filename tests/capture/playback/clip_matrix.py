@@ -34,10 +34,8 @@ from edge_mer.runtime.onnx import OnnxRuntime
 from edge_mer.runtime.select import models_directory
 from tests.capture.media import with_matrix
 
-# Of probability. Noise of half a step of 16 bits alone changes the estimates by 0.025, and a gain of 0.99 by 0.034: the
-# shipped voice encoder rounds what goes through its layers to INT8. With its weights alone in INT8 (weights_alone in
-# pipelines.exporting.qdq) the 16 clips that were tried keep within TARGET.
-ALLOWED, TARGET = 0.06, 0.02
+# Of probability.
+ALLOWED = 0.02
 SOURCE = Path(__file__).parents[3] / "edge_mer" / "demo" / "assets" / "demo.mkv"
 RATE, FPS, SECONDS = 16_000, 10, 4
 ORIGIN_US = 10 * SECOND
@@ -230,7 +228,7 @@ def main() -> int:
     for number, variant in enumerate(variants(), 1):
         found.append(matrix.difference(variant))
         print(f"{number:2} {found[-1]:.4f} {variant.name}", flush=True)
-    shares = ", ".join(f"{np.mean(np.array(found) <= limit):.2f} within {limit}" for limit in (0.01, TARGET, ALLOWED))
+    shares = ", ".join(f"{np.mean(np.array(found) <= limit):.2f} within {limit}" for limit in (0.005, 0.01, ALLOWED))
     print(f"difference: median {np.median(found):.4f}, largest {max(found):.4f}; {shares}")
     return int(max(found) > ALLOWED)
 
