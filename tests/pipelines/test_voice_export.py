@@ -1,4 +1,4 @@
-"""The voice encoder as one file: a front with weights in INT8 and its head, which the device opens as it opens the shipped one."""
+"""The voice encoder as one file: a front with weights in INT8 and its head, opened as the shipped one is."""
 
 from __future__ import annotations
 
