@@ -2,7 +2,8 @@
 
 All are one linear layer, trained on all windows at once, for the same speakers and corpora as the eight networks that
 ship. ``own``: less what the windows of the same person are on average, known as a whole (``all``) or from earlier clips
-alone (``earlier``), as a device could follow somebody. A corpus left out is asked once more with the shares of its
+alone (``earlier``), as a device could follow somebody; it is asked also about two people in turn (``two``) and about
+somebody who shows one emotion all the time (``one``). A corpus left out is asked once more with the shares of its
 classes estimated from its unlabelled clips (Saerens et al. 2002). Writes the section Voice, other heads of
 ``calibration/RESULTS.md``.
 """
@@ -51,12 +52,14 @@ ROUNDS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Idea:
-    """``ravdess``: how many times more RAVDESS weighs; ``decay`` of the weights; ``own``: whose mean is taken away."""
+    """``ravdess``: how many times more RAVDESS weighs; ``decay`` of the weights; ``own``: whose mean is taken away in
+    training, and ``asked``: when it is asked, where that differs."""
 
     name: str
     ravdess: float
     decay: float
     own: str = ""
+    asked: str = ""
 
 
 IDEAS: Final = (
@@ -64,6 +67,8 @@ IDEAS: Final = (
     Idea("six times", 6, 0.03),
     Idea("less the speaker's mean, of all clips", 6, 0.02, own="all"),
     Idea("of earlier clips", 6, 0.02, own="earlier"),
+    Idea("the same, two people in turn", 6, 0.02, own="earlier", asked="two"),
+    Idea("the same, one emotion all the time", 6, 0.02, own="earlier", asked="one"),
 )
 
 
@@ -102,22 +107,38 @@ def scaled(found: Features) -> Features:
 
 
 def less_own(found: Features, voices: Sequence[Voice], how: str, seed: int = 0) -> Features:
-    """Windows less the mean of their speaker's, which counts as much as there is of it. ``earlier``: of the clips that
-    came before, in an order drawn at random."""
-    _, speaker = np.unique([v.speaker for v in voices], return_inverse=True)
-    place = np.random.default_rng(seed).permutation(len(voices))
+    """Windows less the mean of their stream's, which counts as much as there is of it; as they are without ``how``.
+
+    A stream is a person, with ``two`` a pair of one corpus, with ``one`` a person in one emotion. But with ``all`` the
+    mean is of the clips that came before, in an order drawn at random.
+    """
+    if not how:
+        return found
+    stream, place = streams(voices, how)[found.clip], np.random.default_rng(seed).permutation(len(voices))
     out = found.pooled.astype(np.float32)
-    for person in range(speaker.max() + 1):
-        rows = np.flatnonzero(speaker[found.clip] == person)
+    for one in range(stream.max() + 1):
+        rows = np.flatnonzero(stream == one)
         when = place[found.clip[rows]]
         recorded = rows[~found.moved[rows]]
         order = recorded[np.argsort(place[found.clip[recorded]], kind="stable")]
         sums = np.concatenate([np.zeros((1, out.shape[1])), np.cumsum(found.pooled[order], 0, np.float64)])
         known = np.full(len(rows), len(order))
-        if how == "earlier":
+        if how != "all":
             known = np.searchsorted(place[found.clip[order]], when)
         out[rows] -= (sums[known] / (known + DOUBT)[:, None]).astype(np.float32)
     return replace(found, pooled=out.astype(np.float16))
+
+
+def streams(voices: Sequence[Voice], how: str) -> NDArray[np.int64]:
+    """The stream of each clip [n], counted from 0: see ``less_own``."""
+    people = sorted({(v.corpus, v.speaker) for v in voices})
+    within = [sum(other == corpus for other, _ in people[:i]) for i, (corpus, _) in enumerate(people)]
+    pair = {person: (person[0], i // 2) for person, i in zip(people, within, strict=True)}
+    names = [
+        repr(pair[v.corpus, v.speaker] if how == "two" else (v.speaker, v.label if how == "one" else ""))
+        for v in voices
+    ]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 
 def shifted(logits: Logits) -> Logits:
@@ -133,14 +154,14 @@ def shifted(logits: Logits) -> Logits:
 
 def rows(found: Features, voices: Sequence[Voice], idea: Idea) -> Iterator[Row]:
     """What ``calibration.strangers voice`` asks of the head that ships, of ``idea``."""
-    some = less_own(scaled(found), voices, idea.own) if idea.own else scaled(found)
+    some, strange = (less_own(scaled(found), voices, how) for how in (idea.own, idea.asked or idea.own))
     fold, kept, corpus = fold_of(voices), reserved(voices), np.array([v.corpus for v in voices])
     learned = (fold != DEV_FOLD) & ~kept
 
     def asked(held: Chosen) -> Logits:
         head, recorded = fit(some, voices, learned & ~held, idea), np.flatnonzero(~some.moved & held[some.clip])
         with torch.no_grad():
-            logits = head(torch.from_numpy(some.pooled[recorded]).float()).numpy()
+            logits = head(torch.from_numpy(strange.pooled[recorded]).float()).numpy()
         return of_clips(logits, some, recorded, len(voices))
 
     logits = asked(~learned)

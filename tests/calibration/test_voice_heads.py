@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.voice_heads import Idea, fit, less_own, shifted
+from calibration.voice_heads import Idea, fit, less_own, shifted, streams
 from pipelines.data.corpora import ACTED
 from pipelines.data.voices import Voice
 from pipelines.encoders.voice import Features, of_clips
@@ -50,6 +50,12 @@ def test_what_is_known_of_a_person_from_earlier_clips_does_not_depend_on_later_o
     others = found.clip != last
     assert (before.pooled[others] == after.pooled[others]).all()
     assert (before.pooled[others] != less_own(found, PEOPLE, "all").pooled[others]).any()
+
+
+def test_two_people_in_turn_share_a_stream_and_one_emotion_has_its_own() -> None:
+    pair, one = streams(PEOPLE, "two"), streams(PEOPLE, "one")
+    assert [len({p.speaker for p, s in zip(PEOPLE, pair, strict=True) if s == k}) for k in range(2)] == [2, 1]
+    assert all(len({(p.speaker, p.label) for p, s in zip(PEOPLE, one, strict=True) if s == k}) == 1 for k in one)
 
 
 def test_a_corpus_of_one_class_is_answered_with_it() -> None:
