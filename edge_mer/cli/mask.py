@@ -30,7 +30,7 @@ def mask(
     directory: Directory = None,
     config: ConfigFile = None,
 ) -> None:
-    """Close sensors and purge what was derived from them; or mask persons in view: mask person p2.
+    """Close sensors or mask persons; purge what was derived from them.
 
     Anybody may mask. Exit code 6 when it is not confirmed that everything is closed.
     """

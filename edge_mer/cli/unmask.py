@@ -16,7 +16,7 @@ from edge_mer.contract.errors import ConfigError
 
 
 def unmask(modalities: Modalities, at: At = None, directory: Directory = None, config: ConfigFile = None) -> None:
-    """Let sensors open again, by a grant of this console's key; or let persons be seen again: unmask person p2.
+    """Let sensors open or persons be seen again, by a signed grant.
 
     Nothing was captured while they were masked. What may not be unmasked is named, with exit code 1; the rest opens.
     """

@@ -17,7 +17,7 @@ from edge_mer.fusion.confidence import softmax
 from edge_mer.perception.audio import AudioEncoder
 from edge_mer.perception.audio_adapter import open_encoder
 from edge_mer.perception.encoder import AudioBlock
-from edge_mer.perception.voice import CONTEXT, CONTEXT_FRAMES, HISTORY, LOG_MEL, VoiceEncoder, log_mel
+from edge_mer.perception.voice import CONTEXT, CONTEXT_FRAMES, HISTORY, LOG_MEL, TOP, VoiceEncoder, log_mel
 from edge_mer.runtime.backend import TensorSpec
 from edge_mer.runtime.onnx import OnnxRuntime
 from tests.perception.fakes import F32, activity_graph, audio_graph, voice_graph
@@ -130,7 +130,7 @@ def test_the_front_end_is_whispers_within_1e_4() -> None:
         torch.from_numpy(samples), 400, 160, window=torch.hann_window(400), center=False, return_complex=True
     )
     expected = np.log10(np.maximum((spectrum.abs() ** 2).T.numpy() @ bank, 1e-10))
-    assert np.abs(log_mel(samples) - expected).max() <= 1e-4
+    assert np.abs(log_mel(samples) - expected)[:, :TOP].max() <= 1e-4
 
 
 def test_half_a_step_of_noise_moves_no_probability_of_the_shipped_voice(models: Path) -> None:

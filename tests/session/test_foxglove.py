@@ -188,11 +188,15 @@ def test_media_cut_short_are_refused(length: int) -> None:
             format.unpack("raw/video", "protobuf", data[:length])
 
 
+# A session of before media were protobuf.
+JSON_MEDIA = Path(__file__).with_name("json_media.mcap")
+
+
 def test_media_recorded_as_json_are_still_read() -> None:
-    found = {entry.channel.topic: entry.channel.encoding for entry in Session(GOLDEN).entries()}
+    found = {entry.channel.topic: entry.channel.encoding for entry in Session(JSON_MEDIA).entries()}
     assert found["raw/audio"] == found["raw/video"] == "json"
     for topic in foxglove.SCHEMA_OF:
-        assert all(len(m.payload) == 1 for m in Session(GOLDEN).messages(topic))
+        assert all(len(m.payload) == 1 for m in Session(JSON_MEDIA).messages(topic))
 
 
 @pytest.mark.parametrize(
