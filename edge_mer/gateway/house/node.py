@@ -180,7 +180,7 @@ class HouseNode:
         """Into the fold of voices, with the time of this host."""
         clock = self._views[name].clock
         offset, uncertainty = clock.offset_us, clock.uncertainty_us
-        if message.topic not in ("voice", "emotion") or offset is None or uncertainty is None:
+        if message.topic not in ("voice", "emotion", "person") or offset is None or uncertainty is None:
             return
         body, age_us = message.body, now - message.envelope.origin_us - offset
         if not -NEWEST_US <= age_us <= OLDEST_US or (isinstance(body, Voice) and len(body.levels) > MOST_STEPS):

@@ -22,7 +22,7 @@ from edge_mer.gateway.requests.server import Reply
 from edge_mer.host.limits import Budget
 from edge_mer.privacy.keys.identity import Identity
 
-TOPICS = ("emotion", *(f"state/{m}" for m in MODALITIES), "privacy", "clock", "voice")
+TOPICS = ("emotion", "person", *(f"state/{m}" for m in MODALITIES), "privacy", "clock", "voice")
 LONGEST_MESSAGE = max(SERVICES[t].max_bytes for t in TOPICS)
 LONGEST_REPLY = 64_000
 # Whole messages that wait; more are lost by the room, not by the others.

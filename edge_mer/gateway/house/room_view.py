@@ -74,7 +74,7 @@ class RoomView:
         self.clock.arrived(envelope.created_us, now_us)
         if isinstance(body, Privacy):
             return self._privacy(body, envelope.created_us, now_us)
-        if isinstance(body, Estimate) and body.is_current and not self.stale.is_stale(message):
+        if message.topic == "emotion" and body.is_current and not self.stale.is_stale(message):
             self.estimate, self.estimate_at_us = body, now_us
         return []
 
