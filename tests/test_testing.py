@@ -16,8 +16,8 @@ from tests.session.stage import read_all, remade, rewrite
 USERS_TEST = f'''
 def test_lamp(replay_session):
     replayed = replay_session("{GOLDEN}")
-    labels = [m.body.label for m in replayed.messages("emotion")]
-    assert len(labels) == replayed.report.results > 40
+    results = list(replayed.messages("emotion", "person", "people", "event"))
+    assert len(results) == replayed.report.results > 40
     times = [m.envelope.created_us for m in replayed.messages("emotion", "state/audio", "feature/audio")]
     assert times == sorted(times)
 

@@ -118,7 +118,7 @@ def log_mel(samples: Samples) -> Samples:
     energies: Samples = np.log10(np.maximum(sums, np.float32(FLOOR)))
     below = energies[:, TOP - 3 : TOP]
     energies[:, TOP:] = (below[:, :1] + below[:, 1:2] + below[:, 2:]) / np.float32(3) - TOP_BELOW
-    floored: Samples = np.maximum(energies, np.float32(np.log10(FLOOR)))
+    floored: Samples = np.maximum(energies, np.log10(np.float32(FLOOR)))
     return floored
 
 
