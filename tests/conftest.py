@@ -22,7 +22,7 @@ from pipelines.exporting.onnx_variants import FUSION, half, restamp
 settings.register_profile("loaded machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded machine")
 # How waits that ran out are worded.
-TOO_LATE = re.compile("not within|did not|does not listen|not met|in time|nothing arrived|[Tt]ime(d )?[Oo]ut")
+TOO_LATE = re.compile(r"not within|within \d+ s|did not|not listen|not met|in time|nothing arrived|[Tt]ime(d )?[Oo]ut")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -37,7 +37,8 @@ def check(found: dict[str, object]) -> None:
 
 def in_process(*prefix: str, link: str = "none") -> dict[str, object]:
     command = [*prefix, sys.executable, "-m", "tests.end_to_end.test_house", link]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-500:]
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
