@@ -8,26 +8,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
-
-import msgspec
-import numpy as np
 
 from edge_mer.contract.domain import MODALITIES, Modality
 from edge_mer.contract.messages import EventChange, Feature, Message, Presence, SensorState
-from edge_mer.contract.people import OFF_SCREEN, People
+from edge_mer.contract.people import OFF_SCREEN
 from edge_mer.events import fold as events
-from edge_mer.events.fold import CHANGED, MASKED
+from edge_mer.events.fold import CHANGED, NOTHING
 from edge_mer.events.settings import EventSettings
 from edge_mer.fusion import people, speaking
 from edge_mer.fusion.baseline import personal
 from edge_mer.fusion.estimate import Output, Pending
+from edge_mer.fusion.features import earlier, piece_of, row_of
 from edge_mer.fusion.model import FusionModel
-from edge_mer.fusion.people import BESIDE, FACE, SOUND, Company
+from edge_mer.fusion.people import BESIDE, FACE, Company
 from edge_mer.fusion.presence import decide
 from edge_mer.fusion.settings import FusionSettings
-from edge_mer.fusion.stream import ROOM, Stream, advance, ended, without_evidence
+from edge_mer.fusion.state import (
+    FusionState,
+    Outcome,
+    discontinued,
+    forgotten,
+    new_stream,
+    purged,
+    sensed,
+    with_track,
+    without_events_of,
+)
+from edge_mer.fusion.stream import ROOM, Stream, advance, ended
 from edge_mer.fusion.window import (
     SEGMENTED,
     ModalityTrack,
@@ -35,7 +44,6 @@ from edge_mer.fusion.window import (
     TokenWindow,
     insert,
     prune,
-    purge,
     replaces_context,
     select,
 )
@@ -75,38 +83,6 @@ class Tick:
 Event = Arrived | ModalityPurged | Corrected | Tick
 
 
-@dataclass(frozen=True, slots=True)
-class FusionState:
-    """``streams``: the estimates of each person, or of the room. ``company``: who is in view; None where nobody is told
-    apart. ``changed``: segmented modalities that received a message since the last tick. ``ended``: events that ended
-    since the last message."""
-
-    tick_us: int
-    tracks: Mapping[Modality, ModalityTrack]
-    streams: Mapping[str, Stream]
-    company: Company | None = None
-    changed: frozenset[Modality] = frozenset()
-    factors: Mapping[str, float] = field(default_factory=dict)
-    ended: tuple[EventChange, ...] = ()
-
-    @property
-    def pending(self) -> tuple[Pending, ...]:
-        """Provisional estimates of the focus."""
-        name = ROOM if self.company is None else self.company.focus
-        return self.streams[name].pending if name is not None and name in self.streams else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Result of one event: estimates and changes of events to publish, each in order, who is in view, and counts of
-    dropped messages by reason."""
-
-    outputs: tuple[Output, ...] = ()
-    drops: Counter[str] = field(default_factory=Counter)
-    events: tuple[EventChange, ...] = ()
-    people: People | None = None
-
-
 class Fusion:
     """The fold over one model and one set of settings. Has no state. Without ``events`` there are no events."""
 
@@ -116,7 +92,9 @@ class Fusion:
     def initial(self, tick_us: int) -> FusionState:
         """``tick_us``: the hop boundary before the first tick."""
         factors = self.events.factors if self.events else {}
-        return FusionState(tick_us, {m: ModalityTrack() for m in MODALITIES}, {ROOM: _new(factors)}, factors=factors)
+        return FusionState(
+            tick_us, {m: ModalityTrack() for m in MODALITIES}, {ROOM: new_stream(factors)}, factors=factors
+        )
 
     def step(self, state: FusionState, event: Event) -> tuple[FusionState, Outcome]:
         after, outcome = self._step(state, event)
@@ -134,22 +112,22 @@ class Fusion:
         if isinstance(event, Tick):
             return self._tick(state, event.tick_us)
         if isinstance(event, ModalityPurged):
-            return _purge(state, event.modality, event.mask_epoch), Outcome()
+            return purged(state, event.modality, event.mask_epoch), Outcome()
         body = event.message.body
         if isinstance(body, SensorState):
-            return _sensor(state, body)
+            return sensed(state, body)
         return self._feature(state, event.message)
 
     def _feature(self, state: FusionState, message: Message[Feature]) -> tuple[FusionState, Outcome]:
         body, modality = message.body, message.body.modality
         delay = self.settings.delay_us.get(modality, 0)
         if delay:
-            body = _earlier(body, delay)
-        piece = _piece(message, delay)
+            body = earlier(body, delay)
+        piece = piece_of(message, delay)
         if (fault := self._fault(state, body, piece)) is not None or piece is None:
             return state, Outcome(drops=Counter({f"{modality}.{fault}": 1}))
         if body.mask_epoch > state.tracks[modality].mask_epoch:
-            state = _purge(state, modality, body.mask_epoch)
+            state = purged(state, modality, body.mask_epoch)
         if body.people is not None:
             return self._seen(state, body, piece), Outcome()
         track = state.tracks[modality]
@@ -158,14 +136,14 @@ class Fusion:
             held = bool(track.pieces)
             track = replace(track, pieces=(), present=False, poor_hops=0)
             if held:
-                state = _without_evidence(_discontinued(state), modality, body.mask_epoch, CHANGED)
+                state = without_events_of(discontinued(state), modality, body.mask_epoch, CHANGED)
         pieces = insert(track.pieces, piece, replaces_context(modality))
         most = FLOOD * self.model.capacity[modality]
         keep = state.tick_us - self.settings.window_us - self.settings.horizon_us
         pieces, flooded = prune(pieces, keep, most)
         ends = [track.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])]
         track = replace(track, pieces=pieces, context=body.context, watermark_us=max(ends))
-        state = _with(state, modality, track)
+        state = with_track(state, modality, track)
         if replaces_context(modality):
             state = replace(state, changed=state.changed | {modality})
         if body.voice is not None and state.company is not None:
@@ -202,7 +180,7 @@ class Fusion:
         company, cut = people.seen(known, body, pieces, FLOOD * self.model.capacity[FACE])
         shared = state.tracks[FACE]
         watermark = max([shared.watermark_us, body.watermark_us, *(int(e) for e in piece.end_us[-1:])])
-        state = _with(state, FACE, replace(shared, pieces=(), watermark_us=watermark))
+        state = with_track(state, FACE, replace(shared, pieces=(), watermark_us=watermark))
         streams = state.streams
         if state.company is None:
             streams, cut = {}, cut | state.streams.keys()
@@ -216,7 +194,7 @@ class Fusion:
             return state, Outcome(drops=Counter({"tick.reordered": 1}))
         if state.company is not None:
             if state.company.persons and self._is_blind(state, tick_us):
-                state = _forgotten(state, FACE)
+                state = forgotten(state, FACE)
             return self._tick_of_people(state, tick_us)
         windows, decided = self._decided(state.tracks, tick_us, self.settings.baseline)
         presence: dict[Modality, Presence] = {m: decided[m][1] for m in MODALITIES}
@@ -244,7 +222,7 @@ class Fusion:
         baseline = self.settings.baseline if company.sole is not None else {}
         outputs, changes = list[Output](), list[EventChange]()
         for name in names:
-            stream = state.streams.get(name) or _new(state.factors)
+            stream = state.streams.get(name) or new_stream(state.factors)
             has_voice = name == voiced
             views = {FACE: self._face_of(state, company, name)}
             begin = people.begins(company, name, tick_us, self.settings.hop_us) if has_voice else -1
@@ -260,8 +238,9 @@ class Fusion:
             stream = replace(stream, heard=heard, has_voice=has_voice)
             speaks = any(p.state == "present" for p in presence.values())
             if name == OFF_SCREEN and focus != OFF_SCREEN and not (has_voice and speaks):
+                changes += ended(stream, tick_us, max(t.mask_epoch for t in state.tracks.values()), NOTHING)
                 if has_voice:
-                    streams[name] = stream
+                    streams[name] = replace(stream, events=new_stream(state.factors).events)
                 continue
             newest = self._newest(state, tick_us, windows, presence, beside if has_voice else {})
             newest = replace(newest, person=None if name == OFF_SCREEN and not speaks else name, focus=name == focus)
@@ -322,125 +301,3 @@ class Fusion:
         keep = tick_us - self.settings.window_us - self.settings.horizon_us
         most = {m: FLOOD * self.model.capacity[m] for m in tracks}
         return {m: replace(t, pieces=prune(t.pieces, keep, most[m])[0]) for m, t in tracks.items()}
-
-
-def _new(factors: Mapping[str, float]) -> Stream:
-    return Stream(events=events.EventState(factors=factors))
-
-
-def _discontinued(state: FusionState) -> FusionState:
-    """The next estimates are not smoothed with those so far."""
-    return replace(state, streams={name: replace(s, continues=False) for name, s in state.streams.items()})
-
-
-def _with(state: FusionState, modality: Modality, track: ModalityTrack) -> FusionState:
-    return replace(state, tracks={**state.tracks, modality: track})
-
-
-def _purge(state: FusionState, modality: Modality, mask_epoch: int) -> FusionState:
-    """Purge one modality, every pending estimate that could contain it, and its evidence of events."""
-    track = state.tracks[modality]
-    if mask_epoch <= track.mask_epoch:
-        return state
-    state = _cut(_without_evidence(state, modality, mask_epoch, MASKED))
-    return _forgotten(_with(state, modality, purge(track, mask_epoch)), modality)
-
-
-def _cut(state: FusionState) -> FusionState:
-    return replace(state, streams={name: s.cut() for name, s in state.streams.items()})
-
-
-def _forgotten(state: FusionState, modality: Modality) -> FusionState:
-    """Without what is known of people by ``modality``: who is in view, or whose voice is heard."""
-    company = state.company
-    if company is None or modality not in (FACE, SOUND):
-        return state
-    if modality == SOUND:
-        return replace(state, company=replace(company, voice=speaking.VoiceState()))
-    epoch = max(t.mask_epoch for t in state.tracks.values())
-    gone = [s for name, s in state.streams.items() if name != OFF_SCREEN]
-    over = tuple(change for s in gone for change in ended(s, state.tick_us, epoch, CHANGED))
-    streams = {name: s for name, s in state.streams.items() if name == OFF_SCREEN}
-    curves = speaking.VoiceState(company.voice.curves)
-    return replace(state, company=Company(voice=curves), streams=streams, ended=(*state.ended, *over))
-
-
-def _without_evidence(state: FusionState, modality: Modality, mask_epoch: int, reason: str) -> FusionState:
-    """Without the evidence that came from ``modality``: the events that it began end."""
-    epoch = max([mask_epoch, *(t.mask_epoch for t in state.tracks.values())])
-    streams, changes = dict[str, Stream](), list[EventChange]()
-    for name, stream in state.streams.items():
-        streams[name], over = without_evidence(stream, modality, state.tick_us, epoch, reason)
-        changes += over
-    return replace(state, streams=streams, ended=(*state.ended, *changes))
-
-
-def _sensor(state: FusionState, body: SensorState) -> tuple[FusionState, Outcome]:
-    modality = body.modality
-    if body.mask_epoch < state.tracks[modality].mask_epoch:
-        return state, Outcome(drops=Counter({f"{modality}.masked": 1}))
-    state = _purge(state, modality, body.mask_epoch)
-    blocked: tuple[str, str | None] | None = None
-    if body.gate != "live":
-        blocked = (body.gate, body.reason)
-    elif body.health in ("absent", "frozen", "failed", "silent"):
-        blocked = (body.health, body.reason)
-    track = state.tracks[modality]
-    if blocked is not None and modality == FACE:
-        state = _forgotten(state, modality)
-    if blocked is not None and track.pieces:
-        track = replace(track, pieces=(), present=False, poor_hops=0, context=None)
-        state = _discontinued(state)
-    is_new = track.blocked is None or track.blocked[0] not in ("masked", "hard")
-    if body.gate != "live" and is_new:
-        state = _without_evidence(state, modality, body.mask_epoch, MASKED)
-        state = _cut(state)
-    return _with(state, modality, replace(track, blocked=blocked)), Outcome()
-
-
-def _earlier(body: Feature, delay_us: int) -> Feature:
-    """A feature with the times of the other sensors: watermark, motion of mouths and loudness."""
-    replaced = msgspec.structs.replace
-    voice, rows = body.voice, body.people
-    if voice is not None:
-        voice = replaced(voice, begin_us=voice.begin_us - delay_us)
-    if rows is not None:
-        rows = tuple(replaced(r, mouth=tuple(replaced(o, at_us=o.at_us - delay_us) for o in r.mouth)) for r in rows)
-    return replaced(body, watermark_us=body.watermark_us - delay_us, voice=voice, people=rows)
-
-
-def _piece(message: Message[Feature], delay_us: int) -> TokenPiece | None:
-    """The tokens of a feature message, stamped ``delay_us`` earlier; None when its payload is inconsistent."""
-    payload, body = message.payload, message.body
-    if [a.dtype for a in payload] != [np.float32, np.int64, np.int64, np.uint8]:
-        return None
-    values, start, end, valid = payload
-    n = len(values)
-    if values.ndim != 2 or any(a.shape != (n,) for a in (start, end, valid)):
-        return None
-    if (start > end).any() or (np.diff(end) < 0).any():
-        return None
-    return TokenPiece(
-        values,
-        start - delay_us,
-        end - delay_us,
-        valid.astype(np.bool_),
-        body.context,
-        body.biometric,
-        body.raw_created_us,
-        message.envelope.created_us,
-        body.reason,
-    )
-
-
-def row_of(piece: TokenPiece, row: int, reason: str | None) -> TokenPiece:
-    """One token of a piece, as one of its own."""
-    part = slice(row, row + 1)
-    return replace(
-        piece,
-        values=piece.values[part],
-        start_us=piece.start_us[part],
-        end_us=piece.end_us[part],
-        valid=piece.valid[part],
-        reason=reason,
-    )

@@ -23,8 +23,9 @@ from edge_mer.contract.messages import (
     digest,
 )
 from edge_mer.events.settings import EventSettings
-from edge_mer.fusion.fold import Arrived, Corrected, Event, FusionState, ModalityPurged, Outcome
+from edge_mer.fusion.fold import Arrived, Corrected, Event, ModalityPurged
 from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.state import FusionState, Outcome
 
 # The topics of results, which a replay must reproduce.
 RESULTS: Final = ("emotion", "person", "event", "people")

@@ -22,10 +22,11 @@ from edge_mer.fusion.baseline import shifts
 from edge_mer.fusion.baseline_file import read
 from edge_mer.fusion.estimate import NO_LATENCY, Output
 from edge_mer.fusion.explain import explain
-from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Outcome, Tick
+from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Tick
 from edge_mer.fusion.journal import InitialState, next_entry, opening_entry, origin_of, reference, topic_of
 from edge_mer.fusion.model import FusionModel, GraphFusionModel, load_fusion_model
 from edge_mer.fusion.settings import settings_from
+from edge_mer.fusion.state import Outcome
 from edge_mer.host.files import state_directory, state_path
 from edge_mer.host.worker import HasNotes, Worker
 from edge_mer.privacy.purge_client import PurgeClient

@@ -10,9 +10,10 @@ from edge_mer.contract.domain import EMOTIONS
 from edge_mer.contract.errors import SessionError
 from edge_mer.contract.messages import CorrectionRef, Estimate, InputRef, Journal, Message
 from edge_mer.fusion.estimate import Pending, Smoothed
-from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, FusionState, ModalityPurged, Outcome, Tick
+from edge_mer.fusion.fold import Arrived, Corrected, Event, Fusion, ModalityPurged, Tick
 from edge_mer.fusion.journal import InitialState, Result, link, opening_of, purged_inputs, results_of
 from edge_mer.fusion.model import FusionModel
+from edge_mer.fusion.state import FusionState, Outcome
 
 Lookup = Callable[[InputRef], Message[Any] | None]
 Place = tuple[int, str | None]

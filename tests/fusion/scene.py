@@ -14,9 +14,10 @@ from edge_mer.contract.domain import MODALITIES, Combination, Gate, Health, Moda
 from edge_mer.contract.messages import Envelope, Feature, Message, SensorState, canonical
 from edge_mer.contract.services import SERVICES
 from edge_mer.fusion.estimate import Output
-from edge_mer.fusion.fold import Arrived, Event, Fusion, FusionState, ModalityPurged, Tick
+from edge_mer.fusion.fold import Arrived, Event, Fusion, ModalityPurged, Tick
 from edge_mer.fusion.model import Prediction
 from edge_mer.fusion.settings import FusionSettings
+from edge_mer.fusion.state import FusionState
 
 SETTINGS = FusionSettings(
     window_us=4 * SECOND,

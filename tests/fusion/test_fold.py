@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import MODALITIES, Modality
-from edge_mer.fusion import fold
+from edge_mer.fusion import fold, state
 from edge_mer.fusion.fold import ModalityPurged, Tick
+from edge_mer.fusion.window import purge
 from tests.fusion.scene import RATE, SETTINGS, START, Scene, name, result, sensor, subsets, tokens
 
 HOP = SETTINGS.hop_us
@@ -77,15 +78,17 @@ def test_data_from_before_a_mask_never_changes_a_later_result(
 MUTANTS = {
     "a mask that keeps the tokens": ("purge", lambda track, epoch: replace(track, mask_epoch=epoch)),
     "a mask that keeps pending estimates": (
-        "_purge",
-        lambda state, m, epoch: replace(state, tracks={**state.tracks, m: fold.purge(state.tracks[m], epoch)}),
+        "purged",
+        lambda state, m, epoch: replace(state, tracks={**state.tracks, m: purge(state.tracks[m], epoch)}),
     ),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_leaking_mask_would_be_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, *MUTANTS[mutant])
+    name, leaking = MUTANTS[mutant]
+    for module in (fold, state):
+        monkeypatch.setattr(module, name, leaking, raising=module is state)
     one, two = after_two_histories("audio", MODALITIES, "order")
     assert one != two
 

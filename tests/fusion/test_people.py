@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_mer.contract.clock import SECOND
 from edge_mer.contract.domain import Modality
-from edge_mer.contract.messages import Estimate, Feature, Message, People
+from edge_mer.contract.messages import Estimate, EventChange, Feature, Message, People
 from edge_mer.contract.people import OFF_SCREEN, MouthOpening, SeenPerson, VoiceCurve
 from edge_mer.events.settings import EventSettings
 from edge_mer.fusion.estimate import Output
@@ -82,10 +82,11 @@ def pictures(faces: Sequence[Face], end_us: int, epoch: int = 0) -> Message[Feat
 
 @dataclass
 class Room:
-    """A scene of people, hop by hop. ``views``: topic people of each tick."""
+    """A scene of people, hop by hop. ``views``: topic people of each tick; ``changes`` of events."""
 
     scene: Scene = field(default_factory=Scene)
     views: list[People] = field(default_factory=list)
+    changes: list[EventChange] = field(default_factory=list)
 
     def hop(self, *faces: Face, voice: Loudness | None = None, seed: int = 0, text: bool = False) -> dict[Any, Output]:
         """Half a second; returns the newest estimate of each person."""
@@ -105,6 +106,7 @@ class Room:
         self.scene.state, outcome = self.scene.fusion.step(self.scene.state, Tick(self.scene.now_us))
         self.scene.outputs += outcome.outputs
         self.views += [outcome.people] if outcome.people is not None else []
+        self.changes += outcome.events
         first = [o for o in outcome.outputs if not o.estimate.final and not o.estimate.revision]
         assert sum(o.estimate.focus is True for o in first) == 1
         return {o.estimate.person: o for o in first}
@@ -248,6 +250,16 @@ def test_an_event_of_somebody_ends_when_the_camera_fails() -> None:
     scene.state, outcome = scene.fusion.step(scene.state, Arrived(sensor("video", health="failed")))
     assert {c.event for c in outcome.events if c.phase == "end"} == begun
     assert {c.person for c in outcome.events} == {"p1"}
+
+
+def test_an_event_of_the_voice_off_screen_ends_with_the_voice(room: Room) -> None:
+    room.scene.fusion = Fusion(SETTINGS, HashModel(), STEADILY_SAD)
+    room.scene.state = room.scene.fusion.initial(START)
+    room.hops(14, Face("p1", 1), Face("p2", 2), voice=VOICE)
+    begun = {c.event for c in room.changes if c.phase == "begin" and c.person == OFF_SCREEN}
+    assert begun
+    room.hops(12, Face("p1", 1), Face("p2", 2))
+    assert begun == {c.event for c in room.changes if c.phase == "end" and c.person == OFF_SCREEN}
 
 
 def test_nobody_in_view_leaves_the_voice(room: Room) -> None:
